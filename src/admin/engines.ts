@@ -1,0 +1,226 @@
+/**
+ * The main thread's end of an engine's message port.
+ *
+ *     starting --listening--> listening --stopped--> stopped
+ *         \______________________|___________________/
+ *                          port closed --> gone
+ *
+ * `ready` comes and goes independently while the engine lives. At most one query of each kind is on its way: an
+ * engine that is stuck finds two messages when it wakes, however often it was asked.
+ */
+import { EventEmitter } from 'node:events';
+import type { MessagePort } from 'node:worker_threads';
+import type { AccessRecord, EngineStatus, FlowStatus, FromEngine, ToEngine } from '../engine/messages.ts';
+import { AdminError } from './errors.ts';
+
+/** How long a query may take before the engine counts as not answering. */
+export const QUERY_TIMEOUT_MS = 1000;
+/** How much longer than its deadline an engine may take to say that it stopped. */
+export const STOP_GRACE_MS = 1000;
+
+export type EngineState = 'starting' | 'listening' | 'stopped' | 'gone';
+export type LogLevelOfEngine = Extract<FromEngine, { type: 'log' }>['level'];
+
+/** What a query of each kind is answered with. */
+export interface Answers {
+  status: EngineStatus;
+  flows: FlowStatus[];
+}
+
+export interface EngineClientOptions {
+  /** The engine's number in its node, from 0. */
+  readonly engine: number;
+  readonly port: MessagePort;
+  /** Makes the engine look at its port; called after every message posted. */
+  readonly wake: () => void;
+}
+
+interface Events {
+  /** Answered requests, in the engine's batches. */
+  access: [records: readonly AccessRecord[]];
+  log: [level: LogLevelOfEngine, message: string, fields: Record<string, unknown>];
+  /** `state` or `ready` changed. */
+  state: [];
+}
+
+/** A query that was posted and not answered yet. `waiting` is null after its time ran out. */
+interface Asked {
+  readonly id: number;
+  waiting: Waiting | null;
+}
+
+interface Waiting {
+  readonly answer: Promise<Answers[keyof Answers]>;
+  readonly resolve: (value: Answers[keyof Answers]) => void;
+  readonly reject: (error: AdminError) => void;
+}
+
+/** One engine, as the main thread sees it. */
+export class EngineClient extends EventEmitter<Events> {
+  readonly engine: number;
+  readonly #port: MessagePort;
+  readonly #wake: () => void;
+  readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
+  #lastId = 0;
+  #state: EngineState = 'starting';
+  #ready = false;
+
+  constructor(options: EngineClientOptions) {
+    super();
+    this.engine = options.engine;
+    this.#port = options.port;
+    this.#wake = options.wake;
+    this.#port.on('message', (message: FromEngine) => this.#receive(message));
+    this.#port.on('close', () => this.#gone());
+  }
+
+  get state(): EngineState {
+    return this.#state;
+  }
+
+  /** The engine's last word on whether it can serve; false once it stopped or ended. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Why the engine is not ready, for people; null when it is. */
+  get notReadyReason(): string | null {
+    if (this.#ready) return null;
+    const why = {
+      starting: 'is starting',
+      listening: 'listens but has not reported ready',
+      stopped: 'has stopped',
+      gone: 'has ended',
+    }[this.#state];
+    return `engine ${this.engine} ${why}`;
+  }
+
+  /**
+   * Asks the engine. Rejects with QUERY_TIMEOUT after QUERY_TIMEOUT_MS, with ENGINE_GONE when the engine ended.
+   * Callers who ask the same at the same time share one query, and its time.
+   */
+  query<What extends keyof Answers>(what: What): Promise<Answers[What]> {
+    if (this.#state === 'gone') return Promise.reject(this.#goneError());
+    const asked = this.#asked[what] ?? this.#ask(what);
+    asked.waiting ??= this.#wait(what, asked);
+    return asked.waiting.answer as Promise<Answers[What]>;
+  }
+
+  /**
+   * Tells the engine to accept nothing more and to finish what is under way. Resolves to true when the engine
+   * stopped, to false when it has not STOP_GRACE_MS after its deadline: it has to be terminated then.
+   */
+  stop(deadlineMs: number): Promise<boolean> {
+    if (this.#ended()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (stopped: boolean) => {
+        clearTimeout(timer);
+        this.off('state', onState);
+        resolve(stopped);
+      };
+      const onState = () => {
+        if (this.#ended()) finish(true);
+      };
+      const timer = setTimeout(() => finish(false), deadlineMs + STOP_GRACE_MS);
+      this.on('state', onState);
+      this.#post({ type: 'stop', deadlineMs });
+    });
+  }
+
+  /** Closes the port; `state` is `gone` soon after. */
+  close(): void {
+    this.#port.close();
+  }
+
+  #ask(what: keyof Answers): Asked {
+    this.#lastId += 1;
+    const asked: Asked = { id: this.#lastId, waiting: null };
+    this.#asked[what] = asked;
+    this.#post({ type: 'query', id: asked.id, what });
+    return asked;
+  }
+
+  #wait(what: keyof Answers, asked: Asked): Waiting {
+    let settle: Pick<Waiting, 'resolve' | 'reject'> | undefined;
+    const answer = new Promise<Answers[keyof Answers]>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        // The query stays asked: a late answer is as fresh as the moment it was given.
+        asked.waiting = null;
+        const detail = `engine ${this.engine} did not answer a ${what} query within ${QUERY_TIMEOUT_MS} ms`;
+        reject(new AdminError('QUERY_TIMEOUT', detail));
+      }, QUERY_TIMEOUT_MS);
+      settle = {
+        resolve: (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+    });
+    return { answer, ...settle! };
+  }
+
+  #receive(message: FromEngine): void {
+    switch (message.type) {
+      case 'listening':
+        if (this.#state === 'starting') this.#change('listening', this.#ready);
+        break;
+      case 'ready':
+        if (!this.#ended()) this.#change(this.#state, message.ready);
+        break;
+      case 'stopped':
+        if (!this.#ended()) this.#change('stopped', false);
+        break;
+      case 'access':
+        this.emit('access', message.records);
+        break;
+      case 'log':
+        this.emit('log', message.level, message.message, message.fields);
+        break;
+      case 'reply':
+        this.#reply(message.id, message.value);
+        break;
+    }
+  }
+
+  #reply(id: number, value: Answers[keyof Answers]): void {
+    for (const what of ['status', 'flows'] as const) {
+      const asked = this.#asked[what];
+      if (asked?.id !== id) continue;
+      this.#asked[what] = null;
+      asked.waiting?.resolve(value);
+    }
+  }
+
+  #gone(): void {
+    for (const what of ['status', 'flows'] as const) {
+      const waiting = this.#asked[what]?.waiting;
+      this.#asked[what] = null;
+      waiting?.reject(this.#goneError());
+    }
+    this.#change('gone', false);
+  }
+
+  #change(state: EngineState, ready: boolean): void {
+    if (state === this.#state && ready === this.#ready) return;
+    this.#state = state;
+    this.#ready = ready;
+    this.emit('state');
+  }
+
+  #ended(): boolean {
+    return this.#state === 'stopped' || this.#state === 'gone';
+  }
+
+  #goneError(): AdminError {
+    return new AdminError('ENGINE_GONE', `engine ${this.engine} has ended`);
+  }
+
+  #post(message: ToEngine): void {
+    this.#port.postMessage(message);
+    this.#wake();
+  }
+}

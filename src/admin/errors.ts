@@ -1,0 +1,21 @@
+/** What can go wrong in the main thread's observability. Every code is stable; messages say what to do. */
+
+export type AdminErrorCode =
+  /** The admin API cannot listen on its address. */
+  | 'ADMIN_ADDRESS'
+  /** The access log's file cannot be opened. */
+  | 'LOG_FILE'
+  /** An engine did not answer a query in time; it is busy or stuck. */
+  | 'QUERY_TIMEOUT'
+  /** An engine's port is closed: the engine ended. */
+  | 'ENGINE_GONE';
+
+export class AdminError extends Error {
+  override readonly name = 'AdminError';
+  readonly code: AdminErrorCode;
+
+  constructor(code: AdminErrorCode, detail: string) {
+    super(`${code}: ${detail}`);
+    this.code = code;
+  }
+}

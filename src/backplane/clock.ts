@@ -1,0 +1,44 @@
+/**
+ * How late a frame is. Clocks of two nodes share no zero, so one-way delay cannot be measured; but the fastest
+ * recent frame shows the clocks' difference plus the path's least delay, and what a frame takes beyond that is
+ * queueing: a stopped process, a full link, a retransmission.
+ */
+
+/** The minimum is taken over the current window and the one before, so it forgets drift and rerouting. */
+export const CLOCK_WINDOW_MS = 10_000;
+
+/** For one link; start with a new one when the link is new, because the peer may have restarted. */
+export class ClockFilter {
+  /** Differences are taken modulo 2^32 relative to the first, so that none is near where they wrap. */
+  #base = 0;
+  #windowStartMs = 0;
+  #currentMs = Number.POSITIVE_INFINITY;
+  #previousMs = Number.POSITIVE_INFINITY;
+  #started = false;
+
+  /**
+   * Takes a frame's `sentAtMs` (the sender's monotonic clock, modulo 2^32) and the local monotonic time of its
+   * receipt in whole milliseconds (modulo 2^32 or not). Returns by how many milliseconds the frame came later
+   * than the fastest of the last 10 to 20 s would have; 0 for the fastest itself.
+   */
+  excessMs(sentAtMs: number, nowMs: number): number {
+    const difference = nowMs - sentAtMs;
+    if (!this.#started) {
+      this.#started = true;
+      this.#base = difference;
+      this.#windowStartMs = nowMs;
+    }
+    this.#turn(nowMs);
+    const relative = (difference - this.#base) | 0;
+    if (relative < this.#currentMs) this.#currentMs = relative;
+    return relative - Math.min(this.#currentMs, this.#previousMs);
+  }
+
+  #turn(nowMs: number): void {
+    const elapsedMs = (nowMs - this.#windowStartMs) >>> 0;
+    if (elapsedMs < CLOCK_WINDOW_MS) return;
+    this.#previousMs = elapsedMs < 2 * CLOCK_WINDOW_MS ? this.#currentMs : Number.POSITIVE_INFINITY;
+    this.#currentMs = Number.POSITIVE_INFINITY;
+    this.#windowStartMs = nowMs - (elapsedMs % CLOCK_WINDOW_MS);
+  }
+}

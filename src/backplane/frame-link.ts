@@ -1,0 +1,202 @@
+/** Frames of the link itself, HELLO, KEEPALIVE and LOAD, and of relayed bytes, RELAY_DATA and RELAY_CREDIT. */
+import { FrameError } from './errors.ts';
+import {
+  FrameType,
+  type Hello,
+  type Keepalive,
+  type Load,
+  MAX_CREDIT_BYTES,
+  MAX_NODE_NAME_BYTES,
+  MAX_RELAY_BYTES,
+  type RelayCredit,
+  type RelayData,
+} from './frame-types.ts';
+import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+
+/*
+ * KEEPALIVE (10), both directions
+ *
+ * | offset | bytes | field    | value |
+ * |--------|-------|----------|-------|
+ * | 8      | 4     | sentAtMs | sender's monotonic clock, milliseconds, wraps |
+ * | 12     | 4     | echoMs   | the sentAtMs received last, 0 when none was |
+ * | 16     | 4     | heldMs   | how long ago it was received |
+ */
+export const KEEPALIVE_BYTES = 12;
+
+export function writeKeepalive(frame: Keepalive, into: Buffer, at: number): number {
+  putU32(into, at, frame.sentAtMs);
+  putU32(into, at + 4, frame.echoMs);
+  return putU32(into, at + 8, frame.heldMs);
+}
+
+export function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive {
+  requireLength(at, end, KEEPALIVE_BYTES);
+  return {
+    type: FrameType.KEEPALIVE,
+    sentAtMs: bytes.readUInt32BE(at),
+    echoMs: bytes.readUInt32BE(at + 4),
+    heldMs: bytes.readUInt32BE(at + 8),
+  };
+}
+
+/*
+ * LOAD (11), both directions
+ *
+ * | offset | bytes | field             | value |
+ * |--------|-------|-------------------|-------|
+ * | 8      | 4     | connections       | |
+ * | 12     | 2     | cpuPermille       | of the sending engine, 0 to 1000 |
+ * | 14     | 4     | requestsPerSecond | |
+ * | 18     | 1     | flags             | bit 0 accepting handoffs |
+ */
+export const LOAD_BYTES = 11;
+
+export function writeLoad(frame: Load, into: Buffer, at: number): number {
+  must(frame.cpuPermille <= 1000, 'CPU permille');
+  putU32(into, at, frame.connections);
+  putU16(into, at + 4, frame.cpuPermille);
+  putU32(into, at + 6, frame.requestsPerSecond);
+  return putU8(into, at + 10, frame.accepting ? 1 : 0);
+}
+
+export function readLoad(bytes: Buffer, at: number, end: number): Load {
+  requireLength(at, end, LOAD_BYTES);
+  const cpuPermille = bytes.readUInt16BE(at + 4);
+  must(cpuPermille <= 1000, 'CPU permille');
+  return {
+    type: FrameType.LOAD,
+    connections: bytes.readUInt32BE(at),
+    cpuPermille,
+    requestsPerSecond: bytes.readUInt32BE(at + 6),
+    accepting: getFlags(bytes, at + 10, 1) !== 0,
+  };
+}
+
+/*
+ * RELAY_DATA (12), both directions
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | 1     | flags   | bit 0 last, bit 1 request body (anchor to target); else response (target to anchor) |
+ * | 13     | rest  | bytes   | to the end of the frame; may be empty |
+ */
+export const RELAY_DATA_FIXED_BYTES = 5;
+const LAST = 1;
+const REQUEST_BODY = 2;
+
+export function writeRelayData(frame: RelayData, into: Buffer, at: number): number {
+  if (frame.bytes.length > MAX_RELAY_BYTES)
+    throw new FrameError('TOO_LARGE', `${frame.bytes.length} bytes to relay`);
+  putU32(into, at, frame.request);
+  putU8(into, at + 4, (frame.last ? LAST : 0) | (frame.requestBody ? REQUEST_BODY : 0));
+  return putBytes(into, at + RELAY_DATA_FIXED_BYTES, frame.bytes, frame.bytes.length);
+}
+
+export function readRelayData(bytes: Buffer, at: number, end: number): RelayData {
+  requireAtLeast(at, end, RELAY_DATA_FIXED_BYTES);
+  const flags = getFlags(bytes, at + 4, LAST | REQUEST_BODY);
+  return {
+    type: FrameType.RELAY_DATA,
+    request: bytes.readUInt32BE(at),
+    last: (flags & LAST) !== 0,
+    requestBody: (flags & REQUEST_BODY) !== 0,
+    bytes: bytes.subarray(at + RELAY_DATA_FIXED_BYTES, end),
+  };
+}
+
+/*
+ * RELAY_CREDIT (13), both directions: against the RELAY_DATA it answers
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | 4     | credit  | bytes that may be sent in addition, 1 to 2^31 - 1 |
+ */
+export const RELAY_CREDIT_BYTES = 8;
+
+export function writeRelayCredit(frame: RelayCredit, into: Buffer, at: number): number {
+  must(frame.credit >= 1 && frame.credit <= MAX_CREDIT_BYTES, 'credit');
+  putU32(into, at, frame.request);
+  return putU32(into, at + 4, frame.credit);
+}
+
+export function readRelayCredit(bytes: Buffer, at: number, end: number): RelayCredit {
+  requireLength(at, end, RELAY_CREDIT_BYTES);
+  const credit = bytes.readUInt32BE(at + 4);
+  must(credit >= 1 && credit <= MAX_CREDIT_BYTES, 'credit');
+  return { type: FrameType.RELAY_CREDIT, request: bytes.readUInt32BE(at), credit };
+}
+
+/*
+ * HELLO (14), the first frame in each direction
+ *
+ * | offset | bytes | field       | value |
+ * |--------|-------|-------------|-------|
+ * | 8      | 2     | protocol    | version of the frames' meaning, not 0 |
+ * | 10     | 1     | name length | 1 to 63 |
+ * | 11     | N     | node        | UTF-8, no control characters |
+ * | 11+N   | 2     | engine      | index, below engines |
+ * | 13+N   | 2     | engines     | at least 1 |
+ * | 15+N   | 6     | mac         | |
+ * | 21+N   | 4     | clockMs     | sender's monotonic clock, milliseconds, wraps |
+ * | 25+N   | 8     | bootId      | random, new with every start |
+ */
+const HELLO_FIXED_BYTES = 25;
+const MAC_BYTES = 6;
+const BOOT_ID_BYTES = 8;
+const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+export function helloSize(frame: Hello): number {
+  return HELLO_FIXED_BYTES + Buffer.byteLength(frame.node);
+}
+
+export function writeHello(frame: Hello, into: Buffer, start: number): number {
+  checkHello(frame);
+  const nameBytes = Buffer.byteLength(frame.node);
+  let at = putU16(into, start, frame.protocol);
+  at = putU8(into, at, nameBytes);
+  at += into.write(frame.node, at, 'utf8');
+  at = putU16(into, at, frame.engine);
+  at = putU16(into, at, frame.engines);
+  at = putBytes(into, at, frame.mac, MAC_BYTES);
+  at = putU32(into, at, frame.clockMs);
+  return putBytes(into, at, frame.bootId, BOOT_ID_BYTES);
+}
+
+export function readHello(bytes: Buffer, start: number, end: number): Hello {
+  requireAtLeast(start, end, HELLO_FIXED_BYTES);
+  const nameBytes = bytes[start + 2];
+  requireLength(start, end, HELLO_FIXED_BYTES + nameBytes);
+  const at = start + 3 + nameBytes;
+  const frame: Hello = {
+    type: FrameType.HELLO,
+    protocol: bytes.readUInt16BE(start),
+    node: decodeName(bytes.subarray(start + 3, at)),
+    engine: bytes.readUInt16BE(at),
+    engines: bytes.readUInt16BE(at + 2),
+    mac: bytes.subarray(at + 4, at + 10),
+    clockMs: bytes.readUInt32BE(at + 10),
+    bootId: bytes.subarray(at + 14, at + 22),
+  };
+  checkHello(frame);
+  return frame;
+}
+
+function decodeName(bytes: Buffer): string {
+  try {
+    return STRICT_UTF8.decode(bytes);
+  } catch {
+    throw new FrameError('OUT_OF_RANGE', 'node name is no UTF-8');
+  }
+}
+
+function checkHello(frame: Hello): void {
+  const nameBytes = Buffer.byteLength(frame.node);
+  must(nameBytes >= 1 && nameBytes <= MAX_NODE_NAME_BYTES, 'node name length');
+  // Names go to logs: no control characters; and no lone surrogates, which UTF-8 cannot carry.
+  must(!/[\p{Cc}\p{Cs}]/u.test(frame.node), 'node name characters');
+  must(frame.protocol !== 0, 'protocol version 0');
+  must(frame.engine < frame.engines, 'engine index');
+}

@@ -1,0 +1,183 @@
+/** The end of a response and of a half-pipe: DATA_DONE, COLLECTED, RESET, RESET_OK, ABORT. */
+import {
+  type Abort,
+  AbortReason,
+  type Collected,
+  type DataDone,
+  FrameType,
+  type Reset,
+  type ResetOk,
+} from './frame-types.ts';
+import { getFlags, getU64, must, putU8, putU16, putU32, putU64, requireLength } from './wire.ts';
+
+/*
+ * DATA_DONE (5), target to anchor
+ *
+ * | offset | bytes | field            | value |
+ * |--------|-------|------------------|-------|
+ * | 8      | 4     | request          | |
+ * | 12     | 4     | epoch            | |
+ * | 16     | 4     | end              | E: sequence number after the last byte; 0 with relay |
+ * | 20     | 2     | status           | 100 to 999 |
+ * | 22     | 1     | flags            | bit 0 close the connection after it |
+ * | 23     | 8     | bytes            | of the response with its head, at most 2^53 - 1 |
+ * | 31     | 8     | bodyBytes        | at most bytes |
+ * | 39     | 4     | congestionWindow | segments, 0 unknown |
+ * | 43     | 4     | srttUs           | microseconds, 0 unknown |
+ * | 47     | 4     | firstByteUs      | from receipt of SETUP to the first byte |
+ */
+export const DATA_DONE_BYTES = 43;
+
+export function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
+  checkDataDone(frame);
+  let at = putU32(into, start, frame.request);
+  at = putU32(into, at, frame.epoch);
+  at = putU32(into, at, frame.end);
+  at = putU16(into, at, frame.status);
+  at = putU8(into, at, frame.close ? 1 : 0);
+  at = putU64(into, at, frame.bytes);
+  at = putU64(into, at, frame.bodyBytes);
+  at = putU32(into, at, frame.congestionWindow);
+  at = putU32(into, at, frame.srttUs);
+  return putU32(into, at, frame.firstByteUs);
+}
+
+export function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
+  requireLength(at, end, DATA_DONE_BYTES);
+  const frame: DataDone = {
+    type: FrameType.DATA_DONE,
+    request: bytes.readUInt32BE(at),
+    epoch: bytes.readUInt32BE(at + 4),
+    end: bytes.readUInt32BE(at + 8),
+    status: bytes.readUInt16BE(at + 12),
+    close: getFlags(bytes, at + 14, 1) !== 0,
+    bytes: getU64(bytes, at + 15),
+    bodyBytes: getU64(bytes, at + 23),
+    congestionWindow: bytes.readUInt32BE(at + 31),
+    srttUs: bytes.readUInt32BE(at + 35),
+    firstByteUs: bytes.readUInt32BE(at + 39),
+  };
+  checkDataDone(frame);
+  return frame;
+}
+
+function checkDataDone(frame: DataDone): void {
+  must(frame.status >= 100 && frame.status <= 999, 'status');
+  must(frame.bodyBytes <= frame.bytes, 'more body than response');
+}
+
+/*
+ * COLLECTED (6), target to anchor
+ *
+ * | offset | bytes | field            | value |
+ * |--------|-------|------------------|-------|
+ * | 8      | 4     | request          | |
+ * | 12     | 4     | epoch            | |
+ * | 16     | 4     | end              | every byte before it is acknowledged |
+ * | 20     | 4     | congestionWindow | segments, 0 unknown |
+ * | 24     | 4     | srttUs           | microseconds, 0 unknown |
+ */
+export const COLLECTED_BYTES = 20;
+
+export function writeCollected(frame: Collected, into: Buffer, at: number): number {
+  putU32(into, at, frame.request);
+  putU32(into, at + 4, frame.epoch);
+  putU32(into, at + 8, frame.end);
+  putU32(into, at + 12, frame.congestionWindow);
+  return putU32(into, at + 16, frame.srttUs);
+}
+
+export function readCollected(bytes: Buffer, at: number, end: number): Collected {
+  requireLength(at, end, COLLECTED_BYTES);
+  return {
+    type: FrameType.COLLECTED,
+    request: bytes.readUInt32BE(at),
+    epoch: bytes.readUInt32BE(at + 4),
+    end: bytes.readUInt32BE(at + 8),
+    congestionWindow: bytes.readUInt32BE(at + 12),
+    srttUs: bytes.readUInt32BE(at + 16),
+  };
+}
+
+/*
+ * RESET (7), anchor to target
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | the flow's id |
+ * | 12     | 1     | flags   | bit 0 discard at once, bit 1 only that epoch |
+ * | 13     | 4     | epoch   | |
+ */
+export const RESET_BYTES = 9;
+const DISCARD = 1;
+const ONLY_EPOCH = 2;
+
+export function writeReset(frame: Reset, into: Buffer, at: number): number {
+  putU32(into, at, frame.request);
+  putU8(into, at + 4, (frame.discard ? DISCARD : 0) | (frame.onlyEpoch ? ONLY_EPOCH : 0));
+  return putU32(into, at + 5, frame.epoch);
+}
+
+export function readReset(bytes: Buffer, at: number, end: number): Reset {
+  requireLength(at, end, RESET_BYTES);
+  const flags = getFlags(bytes, at + 4, DISCARD | ONLY_EPOCH);
+  return {
+    type: FrameType.RESET,
+    request: bytes.readUInt32BE(at),
+    epoch: bytes.readUInt32BE(at + 5),
+    discard: (flags & DISCARD) !== 0,
+    onlyEpoch: (flags & ONLY_EPOCH) !== 0,
+  };
+}
+
+/*
+ * RESET_OK (8), target to anchor
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ */
+export const RESET_OK_BYTES = 4;
+
+export function writeResetOk(frame: ResetOk, into: Buffer, at: number): number {
+  return putU32(into, at, frame.request);
+}
+
+export function readResetOk(bytes: Buffer, at: number, end: number): ResetOk {
+  requireLength(at, end, RESET_OK_BYTES);
+  return { type: FrameType.RESET_OK, request: bytes.readUInt32BE(at) };
+}
+
+/*
+ * ABORT (9), both directions
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | 4     | epoch   | |
+ * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal |
+ */
+export const ABORT_BYTES = 9;
+
+export function writeAbort(frame: Abort, into: Buffer, at: number): number {
+  checkReason(frame.reason);
+  putU32(into, at, frame.request);
+  putU32(into, at + 4, frame.epoch);
+  return putU8(into, at + 8, frame.reason);
+}
+
+export function readAbort(bytes: Buffer, at: number, end: number): Abort {
+  requireLength(at, end, ABORT_BYTES);
+  const reason = bytes[at + 8] as AbortReason;
+  checkReason(reason);
+  return {
+    type: FrameType.ABORT,
+    request: bytes.readUInt32BE(at),
+    epoch: bytes.readUInt32BE(at + 4),
+    reason,
+  };
+}
+
+function checkReason(reason: number): void {
+  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.INTERNAL, 'abort reason');
+}

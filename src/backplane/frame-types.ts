@@ -1,0 +1,265 @@
+/**
+ * The frames of the backplane as plain values. Numbers are unsigned integers of the width that the layout says;
+ * a sequence number is the client's view, modulo 2^32. Byte strings of a decoded frame are views into the record
+ * it came in: copy what outlives the handler.
+ */
+
+/** The whole frame, header included. The largest SETUP (32 KiB head, 64 KiB body) fits. */
+export const MAX_FRAME_BYTES = 128 * 1024;
+export const FRAME_HEADER_BYTES = 8;
+export const FRAME_VERSION = 1;
+
+/** The version that HELLO carries: what the frames mean, where FRAME_VERSION is how they are laid out. */
+export const PROTOCOL_VERSION = 1;
+
+export const MAX_HEAD_BYTES = 32 * 1024;
+export const MAX_BODY_BYTES = 64 * 1024;
+export const MAX_NODE_NAME_BYTES = 63;
+/** RELAY_DATA: header, request and flags come off the frame. */
+export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
+export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
+/** RFC 7323, 2.3: a scale of at most 14, so a window of at most 2^30. */
+export const MAX_WINDOW_BYTES = 2 ** 30;
+export const MAX_WINDOW_SCALE = 14;
+export const NO_WINDOW_SCALE = 255;
+
+export const FrameType = {
+  SETUP: 1,
+  SETUP_OK: 2,
+  SETUP_REJECT: 3,
+  CONFIRM: 4,
+  DATA_DONE: 5,
+  COLLECTED: 6,
+  RESET: 7,
+  RESET_OK: 8,
+  ABORT: 9,
+  KEEPALIVE: 10,
+  LOAD: 11,
+  RELAY_DATA: 12,
+  RELAY_CREDIT: 13,
+  HELLO: 14,
+} as const;
+export type FrameType = (typeof FrameType)[keyof typeof FrameType];
+type T = typeof FrameType;
+
+export const SetupMechanism = { RELAY: 1, ANCHOR: 2 } as const;
+export type SetupMechanism = (typeof SetupMechanism)[keyof typeof SetupMechanism];
+
+export const RejectReason = {
+  FULL: 1,
+  STALE: 2,
+  BUSY_TUPLE: 3,
+  STATE_INVALID: 4,
+  NOT_SERVED: 5,
+  SHUTTING_DOWN: 6,
+  INTERNAL: 7,
+} as const;
+export type RejectReason = (typeof RejectReason)[keyof typeof RejectReason];
+
+export const AbortReason = {
+  UPSTREAM_FAILED: 1,
+  CLIENT_GONE: 2,
+  TIMED_OUT: 3,
+  SUPERSEDED: 4,
+  HALF_PIPE_FAILED: 5,
+  INTERNAL: 6,
+} as const;
+export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason];
+
+/** What the target needs to send the out-half itself. */
+export interface HalfPipe {
+  /** 16 bytes in network order; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+  clientAddress: Buffer;
+  clientPort: number;
+  publicAddress: Buffer;
+  publicPort: number;
+  family: 4 | 6;
+  sack: boolean;
+  timestamps: boolean;
+  ecn: boolean;
+  /** What the target may send in one segment, in bytes. */
+  mss: number;
+  /** Window scales, 0 to MAX_WINDOW_SCALE; both NO_WINDOW_SCALE when the connection scales no windows. */
+  sendScale: number;
+  receiveScale: number;
+  /** S: the sequence number at which the target starts. */
+  sequence: number;
+  /** The edge of the in-half: the next byte expected from the client. */
+  acknowledge: number;
+  /** Bytes offered to the client, never a smaller right edge than was advertised. */
+  receiveWindow: number;
+  /** Bytes that the client allows beyond S. */
+  sendWindow: number;
+  /** The largest window the client ever offered; at least sendWindow. */
+  maxWindow: number;
+  tsval: number;
+  tsecr: number;
+  /** Segments; 0 when unknown. */
+  congestionWindow: number;
+  /** Microseconds; 0 when unknown. */
+  srttUs: number;
+}
+
+/** Anchor to target: serve this request. */
+export interface Setup {
+  type: T['SETUP'];
+  request: number;
+  epoch: number;
+  mechanism: SetupMechanism;
+  /** The client speaks HTTP/1.0. */
+  http10: boolean;
+  /** Respond with `Connection: close`. */
+  close: boolean;
+  /** The body follows in RELAY_DATA; `body` is then empty. */
+  bodyFollows: boolean;
+  /** The sender's monotonic clock in milliseconds, modulo 2^32. */
+  sentAtMs: number;
+  /** With mechanism anchor; null with relay. */
+  halfPipe: HalfPipe | null;
+  /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
+  head: Buffer;
+  /** At most MAX_BODY_BYTES. */
+  body: Buffer;
+}
+
+export interface SetupOk {
+  type: T['SETUP_OK'];
+  request: number;
+  epoch: number;
+  /** The target sends nothing before CONFIRM. */
+  confirmWanted: boolean;
+}
+
+export interface SetupReject {
+  type: T['SETUP_REJECT'];
+  request: number;
+  epoch: number;
+  reason: RejectReason;
+}
+
+export interface Confirm {
+  type: T['CONFIRM'];
+  request: number;
+  epoch: number;
+}
+
+/** Target to anchor: the whole response is written. */
+export interface DataDone {
+  type: T['DATA_DONE'];
+  request: number;
+  epoch: number;
+  /** E: the sequence number after the last byte; 0 with relay. */
+  end: number;
+  /** The response's status code, 100 to 999. */
+  status: number;
+  /** Close the connection after this response. */
+  close: boolean;
+  /** Bytes of the response, head included; at most 2^53 - 1. */
+  bytes: number;
+  bodyBytes: number;
+  congestionWindow: number;
+  srttUs: number;
+  /** From the receipt of SETUP to the first byte, microseconds. */
+  firstByteUs: number;
+}
+
+/** Target to anchor: every byte up to `end` is acknowledged. */
+export interface Collected {
+  type: T['COLLECTED'];
+  request: number;
+  epoch: number;
+  end: number;
+  congestionWindow: number;
+  srttUs: number;
+}
+
+/** Anchor to target: the half-pipe may go. */
+export interface Reset {
+  type: T['RESET'];
+  request: number;
+  epoch: number;
+  /** Discard at once, acknowledged or not. */
+  discard: boolean;
+  /** Only what belongs to `epoch`. */
+  onlyEpoch: boolean;
+}
+
+export interface ResetOk {
+  type: T['RESET_OK'];
+  request: number;
+}
+
+/** In both directions. */
+export interface Abort {
+  type: T['ABORT'];
+  request: number;
+  epoch: number;
+  reason: AbortReason;
+}
+
+export interface Keepalive {
+  type: T['KEEPALIVE'];
+  sentAtMs: number;
+  /** The `sentAtMs` received last, 0 when none was. */
+  echoMs: number;
+  /** How long ago that was. */
+  heldMs: number;
+}
+
+export interface Load {
+  type: T['LOAD'];
+  connections: number;
+  /** Of the sending engine, 0 to 1000. */
+  cpuPermille: number;
+  requestsPerSecond: number;
+  accepting: boolean;
+}
+
+export interface RelayData {
+  type: T['RELAY_DATA'];
+  request: number;
+  last: boolean;
+  /** Bytes of the request body (anchor to target); else of the response (target to anchor). */
+  requestBody: boolean;
+  /** At most MAX_RELAY_BYTES. */
+  bytes: Buffer;
+}
+
+export interface RelayCredit {
+  type: T['RELAY_CREDIT'];
+  request: number;
+  /** Bytes that may be sent in addition, 1 to MAX_CREDIT_BYTES. */
+  credit: number;
+}
+
+/** The first frame in each direction: who is at this end. */
+export interface Hello {
+  type: T['HELLO'];
+  protocol: number;
+  /** 1 to MAX_NODE_NAME_BYTES bytes of UTF-8 without control characters. */
+  node: string;
+  /** Below `engines`. */
+  engine: number;
+  engines: number;
+  /** 6 bytes: where the router sends this node's packets. */
+  mac: Buffer;
+  clockMs: number;
+  /** 8 bytes, new with every start of the process. */
+  bootId: Buffer;
+}
+
+export type Frame =
+  | Setup
+  | SetupOk
+  | SetupReject
+  | Confirm
+  | DataDone
+  | Collected
+  | Reset
+  | ResetOk
+  | Abort
+  | Keepalive
+  | Load
+  | RelayData
+  | RelayCredit
+  | Hello;

@@ -1,0 +1,70 @@
+/** Fields of a frame on the wire: big-endian, checked in both directions. */
+import { FrameError } from './errors.ts';
+
+/** Throws unless `holds`; used on what is decoded and on what is about to be encoded. */
+export function must(holds: boolean, what: string): void {
+  if (!holds) throw new FrameError('OUT_OF_RANGE', what);
+}
+
+export function putU8(into: Buffer, at: number, value: number): number {
+  if ((value & 0xff) !== value) throw new FrameError('OUT_OF_RANGE', `${value} is no u8`);
+  into[at] = value;
+  return at + 1;
+}
+
+export function putU16(into: Buffer, at: number, value: number): number {
+  if ((value & 0xffff) !== value) throw new FrameError('OUT_OF_RANGE', `${value} is no u16`);
+  into[at] = value >>> 8;
+  into[at + 1] = value & 0xff;
+  return at + 2;
+}
+
+export function putU32(into: Buffer, at: number, value: number): number {
+  if (value >>> 0 !== value) throw new FrameError('OUT_OF_RANGE', `${value} is no u32`);
+  into[at] = value >>> 24;
+  into[at + 1] = (value >>> 16) & 0xff;
+  into[at + 2] = (value >>> 8) & 0xff;
+  into[at + 3] = value & 0xff;
+  return at + 4;
+}
+
+/** A count of bytes, as u64; JavaScript counts exactly to 2^53 - 1. */
+export function putU64(into: Buffer, at: number, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new FrameError('OUT_OF_RANGE', `${value} is no byte count`);
+  putU32(into, at, Math.floor(value / 2 ** 32));
+  return putU32(into, at + 4, value >>> 0);
+}
+
+/** Bytes of a length that the layout fixes. */
+export function putBytes(into: Buffer, at: number, bytes: Buffer, length: number): number {
+  if (bytes.length !== length)
+    throw new FrameError('OUT_OF_RANGE', `${bytes.length} bytes where ${length} belong`);
+  into.set(bytes, at);
+  return at + length;
+}
+
+export function getU64(bytes: Buffer, at: number): number {
+  const high = bytes.readUInt32BE(at);
+  must(high < 2 ** 21, 'byte count above 2^53');
+  return high * 2 ** 32 + bytes.readUInt32BE(at + 4);
+}
+
+/** A flags byte: bits outside `mask` are reserved. */
+export function getFlags(bytes: Buffer, at: number, mask: number): number {
+  const flags = bytes[at];
+  if ((flags & ~mask) !== 0) throw new FrameError('RESERVED', `flags 0x${flags.toString(16)}`);
+  return flags;
+}
+
+/** Throws unless exactly `length` bytes lie between `at` and `end`. */
+export function requireLength(at: number, end: number, length: number): void {
+  if (end - at !== length)
+    throw new FrameError('LENGTH', `${end - at} bytes after the header, ${length} belong`);
+}
+
+/** Throws unless at least `length` bytes lie between `at` and `end`. */
+export function requireAtLeast(at: number, end: number, length: number): void {
+  if (end - at < length)
+    throw new FrameError('LENGTH', `${end - at} bytes after the header, at least ${length} belong`);
+}

@@ -1,0 +1,29 @@
+/** `baton doctor`: what this machine lacks, what for, and how to get it. */
+import { Command } from 'commander';
+import { checkLeftovers } from '../doctor/leftovers.ts';
+import { type Finding, inspectMachine } from '../doctor/machine.ts';
+
+const MARKS = { ok: 'ok     ', warn: 'warn   ', missing: 'MISSING' } as const;
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('say what this machine lacks to run Baton, and how to get it; exit 0 when it can serve')
+    .option('--json', 'as JSON: {"canServe": ..., "findings": [...]}')
+    .action(async ({ json }: { json?: true }) => {
+      const findings: Finding[] = [...inspectMachine(), ...(await checkLeftovers())];
+      const canServe = findings.every((finding) => finding.state !== 'missing');
+      if (json) console.log(JSON.stringify({ canServe, findings }, null, 2));
+      else {
+        const width = Math.max(...findings.map((finding) => finding.name.length));
+        for (const { name, state, detail, purpose, remedy } of findings) {
+          console.log(`${MARKS[state]}  ${name.padEnd(width)}  ${detail}`);
+          if (state !== 'ok')
+            console.log(`${' '.repeat(width + 11)}for: ${purpose}\n${' '.repeat(width + 11)}fix: ${remedy}`);
+        }
+        console.log(
+          canServe ? '\nThis machine can serve.' : '\nThis machine cannot serve yet: see MISSING above.',
+        );
+      }
+      process.exitCode = canServe ? 0 : 1;
+    });
+}

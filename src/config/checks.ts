@@ -1,0 +1,154 @@
+/**
+ * What must hold between the entries of a configuration. These checks run also when some entries are wrong by
+ * themselves, on those that are right, so that one run shows every problem.
+ */
+import type { ConfigProblem } from './error.ts';
+import { nearest } from './nearest.ts';
+import type { NodeValue, SiteValue } from './schema.ts';
+import type { Path, Source } from './source.ts';
+
+/** The entries that are right by themselves. `nodeNames` has the others too. */
+export interface Entries {
+  readonly nodeNames: readonly string[];
+  readonly nodes: ReadonlyMap<string, NodeValue>;
+  /** Index in the file, and the site. */
+  readonly sites: ReadonlyMap<number, SiteValue>;
+  readonly listenPort: number;
+}
+
+const WILDCARDS = new Set(['0.0.0.0', '::']);
+
+export function checkEntries(source: Source, entries: Entries): ConfigProblem[] {
+  return [
+    ...checkAddresses(source, entries),
+    ...checkPorts(source, entries),
+    ...checkSites(source, entries),
+    ...checkContent(source, entries),
+  ];
+}
+
+function checkAddresses(source: Source, { nodes }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const seen = new Map<string, string>();
+  const claim = (address: string, path: Path): void => {
+    const owner = seen.get(address);
+    const place = path.slice(1).join('.');
+    if (owner === undefined) seen.set(address, place);
+    else {
+      const hint = 'every address belongs to one node, once';
+      problems.push(source.problem(path, 'value', `duplicate address ${address}: ${owner} has it`, hint));
+    }
+  };
+  for (const [name, node] of nodes) {
+    claim(node.address, ['nodes', name, 'address']);
+    if (node.address6 !== undefined) claim(node.address6, ['nodes', name, 'address6']);
+    for (const [index, address] of node.public.entries()) claim(address, ['nodes', name, 'public', index]);
+  }
+  return problems;
+}
+
+function checkPorts(source: Source, { nodes, listenPort }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [name, node] of nodes) {
+    if (node.backplane === listenPort) {
+      const message = `port ${node.backplane} is listen.port already`;
+      problems.push(
+        source.problem(['nodes', name, 'backplane'], 'value', message, 'choose another backplane port'),
+      );
+    }
+    const own = [node.address, node.address6, ...node.public];
+    const shared = WILDCARDS.has(node.admin.host) || own.includes(node.admin.host);
+    if (shared && (node.admin.port === listenPort || node.admin.port === node.backplane)) {
+      const other = node.admin.port === listenPort ? 'listen.port' : `nodes.${name}.backplane`;
+      const message = `port ${node.admin.port} is ${other} already`;
+      problems.push(source.problem(['nodes', name, 'admin'], 'value', message, 'choose another admin port'));
+    }
+  }
+  return problems;
+}
+
+function checkSites(source: Source, { sites }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const names = new Set<string>();
+  const hosts = new Map<string, string>();
+  for (const [index, site] of sites) {
+    if (names.has(site.name)) {
+      problems.push(source.problem(['sites', index, 'name'], 'value', `duplicate site name ${site.name}`));
+    }
+    names.add(site.name);
+    for (const [at, host] of site.hosts.entries()) {
+      const owner = hosts.get(host);
+      if (owner === undefined) hosts.set(host, site.name);
+      else {
+        const hint =
+          host === '*' ? 'one site at most is for all other hosts; name the hosts of the rest' : '';
+        problems.push(
+          source.problem(['sites', index, 'hosts', at], 'value', `site ${owner} has ${host} already`, hint),
+        );
+      }
+    }
+  }
+  return problems;
+}
+
+function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [index, site] of sites) {
+    const path = ['sites', index];
+    if (site.root !== undefined && site.upstream !== undefined) {
+      const hint = 'remove one; roots and upstreams set single nodes apart';
+      problems.push(
+        source.problem([...path, 'upstream'], 'key', 'a site has a root or an upstream, not both', hint),
+      );
+    }
+    for (const key of ['roots', 'upstreams'] as const) {
+      for (const name of Object.keys(site[key])) {
+        const message = `unknown node ${name}`;
+        const hint = didYouMean(name, nodeNames) || `nodes are ${nodeNames.join(', ')}`;
+        if (!nodeNames.includes(name))
+          problems.push(source.problem([...path, key, name], 'key', message, hint));
+        else if (key === 'upstreams' && Object.hasOwn(site.roots, name)) {
+          problems.push(
+            source.problem([...path, key, name], 'key', `node ${name} has a root in this site already`),
+          );
+        }
+      }
+    }
+    const isCovered = (name: string) =>
+      Object.hasOwn(site.roots, name) || Object.hasOwn(site.upstreams, name);
+    const bare = nodeNames.filter((name) => !isCovered(name));
+    if (site.root === undefined && site.upstream === undefined && bare.length > 0) {
+      const message = `site ${site.name} has neither root nor upstream (node ${bare.join(', ')})`;
+      problems.push(source.problem(path, 'key', message, 'add root: DIRECTORY or upstream: ADDRESS:PORT'));
+    }
+    problems.push(...checkUpstreams(source, index, site, nodes));
+  }
+  return problems;
+}
+
+/** An upstream that is the node's own admin API would answer every request with the wrong thing. */
+function checkUpstreams(
+  source: Source,
+  index: number,
+  site: SiteValue,
+  nodes: ReadonlyMap<string, NodeValue>,
+): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [name, node] of nodes) {
+    const own = Object.hasOwn(site.upstreams, name);
+    const upstream = own ? site.upstreams[name] : site.upstream;
+    if (upstream === undefined || upstream.port !== node.admin.port || upstream.host !== node.admin.host)
+      continue;
+    const path = ['sites', index, ...(own ? ['upstreams', name] : ['upstream'])];
+    const message = `port ${upstream.port} is the admin API of node ${name}`;
+    problems.push(source.problem(path, 'value', message, 'choose another port for one of them'));
+    if (!own) break;
+  }
+  return problems;
+}
+
+/** `did you mean X?`, or nothing when no candidate is near. */
+export function didYouMean(word: string, candidates: Iterable<string>): string {
+  const near = nearest(word, candidates);
+  return near === undefined ? '' : `did you mean ${near}?`;
+}

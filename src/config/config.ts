@@ -1,0 +1,106 @@
+/** The configuration of a cluster as the program uses it: complete, checked, read-only, and structured-cloneable. */
+
+export const POLICIES = ['round-robin', 'hash', 'local'] as const;
+export type PolicyName = (typeof POLICIES)[number];
+
+export const MECHANISMS = ['local', 'relay', 'anchor'] as const;
+export type MechanismName = (typeof MECHANISMS)[number];
+
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** A textual IP address and a port. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface NodeConfig {
+  readonly name: string;
+  /** The node's own address: the backplane listens on it. Canonical text form, as all addresses here. */
+  readonly address: string;
+  /** The node's own IPv6 address, when it has one beside `address`. */
+  readonly address6: string | null;
+  /** The interface that clients and the other nodes are reached through. */
+  readonly interface: string;
+  /** Addresses clients connect to and this node owns. May be empty: a node that only serves for others. */
+  readonly public: readonly string[];
+  /** TCP port of the backplane at `address`. */
+  readonly backplane: number;
+  readonly admin: HostPort;
+  /** Engine threads; 1 to 64. */
+  readonly engines: number;
+}
+
+/** Where a node takes a site's responses from: files, or an HTTP server it can reach. `root` is absolute. */
+export type ContentSource =
+  | { readonly kind: 'root'; readonly root: string }
+  | { readonly kind: 'upstream'; readonly upstream: HostPort };
+
+export interface SiteConfig {
+  readonly name: string;
+  /** Lower case: exact names, `*.example.org`, or `*`. */
+  readonly hosts: readonly string[];
+  /** By node name; every node of the cluster has an entry. */
+  readonly content: Readonly<Record<string, ContentSource>>;
+  readonly policy: PolicyName;
+  readonly mechanism: MechanismName;
+}
+
+export interface LimitsConfig {
+  /** Client connections of a node. */
+  readonly connections: number;
+  readonly headBytes: number;
+  readonly headFields: number;
+  /** Largest request body accepted. */
+  readonly bodyBytes: number;
+  readonly connectionMemoryBytes: number;
+  /** Half-pipes of one flow that are not yet fully acknowledged. */
+  readonly halfPipes: number;
+  /** Flows that have half-pipes elsewhere, for each node. */
+  readonly flows: number;
+  /** Small files kept in memory, for each engine. */
+  readonly cacheBytes: number;
+  readonly openFiles: number;
+  /** A connection without a request in progress is closed after this. */
+  readonly idleSeconds: number;
+  /** From a request's first byte to the end of its head. */
+  readonly headSeconds: number;
+  /** A client that takes no byte of a response, or sends none of its body, for this long is closed. */
+  readonly stallSeconds: number;
+}
+
+export interface TimeoutsConfig {
+  /** How long the anchor waits for a target before it serves the request otherwise. */
+  readonly setupMs: number;
+  /** A peer that is silent for this long counts as gone. */
+  readonly peerMs: number;
+  readonly upstreamConnectMs: number;
+  /** An upstream that sends nothing for this long has failed. */
+  readonly upstreamSeconds: number;
+  /** After SIGTERM, how long responses in progress may go on. */
+  readonly stopSeconds: number;
+}
+
+export interface ObserveConfig {
+  /** `X-Served-By` in every response. */
+  readonly servedBy: boolean;
+  /** `Server-Timing` in every response. */
+  readonly serverTiming: boolean;
+  /** `-` is standard output, null is off, anything else an absolute path. */
+  readonly accessLog: string | null;
+  readonly logLevel: LogLevel;
+}
+
+export interface ClusterConfig {
+  /** The file it came from. */
+  readonly file: string;
+  /** The cluster key as written, or the content of the file it names; at least 16 characters. */
+  readonly key: string;
+  readonly nodes: readonly NodeConfig[];
+  readonly sites: readonly SiteConfig[];
+  readonly listen: { readonly port: number };
+  readonly limits: LimitsConfig;
+  readonly timeouts: TimeoutsConfig;
+  readonly observe: ObserveConfig;
+}

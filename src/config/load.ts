@@ -1,0 +1,162 @@
+/** Reads and checks the configuration file. */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
+import { checkEntries, didYouMean, type Entries } from './checks.ts';
+import type { ClusterConfig, ContentSource, NodeConfig, SiteConfig } from './config.ts';
+import { ConfigError, type ConfigProblem } from './error.ts';
+import {
+  type FileValue,
+  fileSchema,
+  keysAt,
+  listenSchema,
+  MIN_KEY_CHARACTERS,
+  type NodeValue,
+  nodeSchema,
+  type SiteValue,
+  siteSchema,
+} from './schema.ts';
+import { type Path, Source } from './source.ts';
+
+const KEY_FILE_PREFIX = '@file:';
+const KEY_HINT = 'make one with: openssl rand -hex 32';
+
+/** Loads a cluster's configuration. Throws ConfigError with all that is wrong. */
+export function loadConfig(file: string): ClusterConfig {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const hint = 'give the path of the cluster file with --config FILE';
+    throw new ConfigError([
+      { file, line: 1, column: 1, message: `cannot be read: ${(error as Error).message}`, hint },
+    ]);
+  }
+  return parseConfig(text, file);
+}
+
+/** The same from text. `file` names it in messages; relative paths in it start at that file's directory. */
+export function parseConfig(text: string, file: string): ClusterConfig {
+  const source = new Source(file, text);
+  const parsed = fileSchema.safeParse(source.value);
+  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(source, issue));
+  problems.push(...checkEntries(source, validEntries(source.value)));
+  const key = readKey(source, problems);
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems);
+  return build(file, key, parsed.data);
+}
+
+/** A schema issue in words, with its place. */
+function explain(source: Source, issue: z.core.$ZodIssue): ConfigProblem[] {
+  const { path } = issue;
+  const name = path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const valid = keysAt(path);
+    return issue.keys.map((key) => {
+      const where = name === '' ? '' : ` in ${name}`;
+      const hint = didYouMean(key, valid) || `valid keys: ${valid.join(', ')}`;
+      return source.problem([...path, key], 'key', `unknown key ${printable(key)}${where}`, hint);
+    });
+  }
+  if (issue.code === 'invalid_key') {
+    const reason = issue.issues[0]?.message ?? 'is not valid';
+    return [source.problem(path, 'key', `${printable(name)} ${reason}`)];
+  }
+  if (valueAt(source.value, path) === undefined) {
+    const message = name === '' ? 'the file is empty' : `missing key ${name}`;
+    return [source.problem(path, 'key', message, name === '' ? 'see examples/cluster.yaml' : '')];
+  }
+  const value = valueAt(source.value, path);
+  const isUnquoted =
+    issue.code === 'invalid_type' && issue.expected === 'string' && typeof value === 'number';
+  const hint = isUnquoted ? 'put it in quotes' : '';
+  return [source.problem(path, 'value', `${printable(name)} ${issue.message}`.trim(), hint)];
+}
+
+/** Text from the file is shown with control characters escaped, and bounded. */
+function printable(text: string): string {
+  const shown = text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return /^[\x21-\x7e]*$/.test(shown) ? shown : JSON.stringify(shown);
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  let at = value;
+  for (const step of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined;
+    at = (at as Record<PropertyKey, unknown>)[step];
+  }
+  return at;
+}
+
+function validEntries(value: unknown): Entries {
+  const nodes = new Map<string, NodeValue>();
+  const sites = new Map<number, SiteValue>();
+  const rawNodes = valueAt(value, ['nodes']);
+  const isNodeMap = typeof rawNodes === 'object' && rawNodes !== null && !Array.isArray(rawNodes);
+  const named = isNodeMap ? Object.entries(rawNodes) : [];
+  for (const [name, raw] of named) {
+    const node = nodeSchema.safeParse(raw);
+    if (node.success) nodes.set(name, node.data);
+  }
+  const rawSites = valueAt(value, ['sites']);
+  for (const [index, raw] of (Array.isArray(rawSites) ? rawSites : []).entries()) {
+    const site = siteSchema.safeParse(raw);
+    if (site.success) sites.set(index, site.data);
+  }
+  const listen = listenSchema.safeParse(valueAt(value, ['listen']));
+  return {
+    nodeNames: named.map(([name]) => name),
+    nodes,
+    sites,
+    listenPort: listen.success ? listen.data.port : 0,
+  };
+}
+
+/** The cluster key itself; what is wrong with it is added to `problems`. */
+function readKey(source: Source, problems: ConfigProblem[]): string {
+  const path = ['cluster', 'key'];
+  const written = valueAt(source.value, path);
+  if (typeof written !== 'string' || written === '') return '';
+  let key = written;
+  if (written.startsWith(KEY_FILE_PREFIX)) {
+    const keyFile = resolve(dirname(source.file), written.slice(KEY_FILE_PREFIX.length));
+    try {
+      key = readFileSync(keyFile, 'utf8').trim();
+    } catch (error) {
+      problems.push(
+        source.problem(path, 'value', `the key file cannot be read: ${(error as Error).message}`, KEY_HINT),
+      );
+      return '';
+    }
+  }
+  if (key.length < MIN_KEY_CHARACTERS) {
+    const message = `the cluster key has ${key.length} characters; at least ${MIN_KEY_CHARACTERS} are needed`;
+    problems.push(source.problem(path, 'value', message, KEY_HINT));
+  }
+  return key;
+}
+
+function build(file: string, key: string, value: FileValue): ClusterConfig {
+  const base = dirname(resolve(file));
+  const nodes = Object.entries(value.nodes).map(
+    ([name, node]): NodeConfig => ({ ...node, name, address6: node.address6 ?? null }),
+  );
+  const sites = value.sites.map((site): SiteConfig => {
+    const content = Object.fromEntries(nodes.map(({ name }) => [name, contentOf(site, name, base)]));
+    return { name: site.name, hosts: site.hosts, content, policy: site.policy, mechanism: site.mechanism };
+  });
+  const { accessLog } = value.observe;
+  const observe = {
+    ...value.observe,
+    accessLog: accessLog === null || accessLog === '-' ? accessLog : resolve(base, accessLog),
+  };
+  const { listen, limits, timeouts } = value;
+  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, observe };
+}
+
+function contentOf(site: SiteValue, node: string, base: string): ContentSource {
+  if (Object.hasOwn(site.roots, node)) return { kind: 'root', root: resolve(base, site.roots[node]) };
+  if (Object.hasOwn(site.upstreams, node)) return { kind: 'upstream', upstream: site.upstreams[node] };
+  if (site.root !== undefined) return { kind: 'root', root: resolve(base, site.root) };
+  return { kind: 'upstream', upstream: site.upstream! };
+}

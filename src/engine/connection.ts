@@ -1,0 +1,422 @@
+/**
+ * A client's connection at its anchor: reads requests, has each handled by a mechanism, in order.
+ *
+ *   head --request--> [body -->] busy --finished--> head ...
+ *     |                            |--again--> busy (another node, or here)
+ *     `--FIN, deadline--> closed   `--broken--> closed (reset)     head refused --> draining --> closed
+ */
+import type { SiteConfig } from '../config/config.ts';
+import { AnchorFlow, type Promised } from '../handoff/flow.ts';
+import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
+import { TakeOver } from '../handoff/take-over.ts';
+import { BodyReader } from '../http/body.ts';
+import { CONTINUE, type ErrorStatus } from '../http/error-response.ts';
+import { HeadError, type RequestHead } from '../http/request.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
+import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
+import * as libc from '../linux/libc.ts';
+import { abortClose, SHUT_WR } from '../linux/socket.ts';
+import type { Engine } from './engine.ts';
+import type { Source } from './loop.ts';
+import { nowUs } from './time.ts';
+
+/** Bodies up to this size are collected and travel with SETUP; larger ones follow in pieces. */
+export const COLLECTED_BODY_BYTES = 64 * 1024;
+/** How many other nodes are tried before the anchor serves a request itself. */
+const MAX_ATTEMPTS = 2;
+
+type State = 'head' | 'body' | 'busy' | 'draining' | 'closed';
+
+const NOTHING = Buffer.alloc(0);
+
+export class Connection implements Source, HandlingHost {
+  readonly fd: number;
+  readonly #engine: Engine;
+  #state: State = 'head';
+  flow: AnchorFlow | null = null;
+  /** Bytes read and not yet used. */
+  #held: Buffer = NOTHING;
+  /** How much of them the head parser has seen. */
+  #scanned = 0;
+  /** The socket may have more (edge-triggered). */
+  #readable = false;
+  #peerClosed = false;
+  #processing = false;
+  #handling: Handling | null = null;
+  #request: Request | null = null;
+  #site: SiteConfig | null = null;
+  #body: {
+    head: RequestHead;
+    headBytes: Buffer;
+    reader: BodyReader;
+    pieces: Buffer[];
+    bytes: number;
+  } | null = null;
+  #following: BodyReader | null = null;
+  #tried: number[] = [];
+
+  constructor(engine: Engine, fd: number) {
+    this.#engine = engine;
+    this.fd = fd;
+    engine.headDeadlines.set(this, engine.loop.nowMs);
+  }
+
+  get busy(): boolean {
+    return this.#state === 'busy' || this.#state === 'body';
+  }
+
+  ready(events: number): void {
+    if (this.#state === 'closed') return;
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.#gone();
+    if ((events & EPOLLERR) !== 0) return this.#gone();
+    if ((events & EPOLLRDHUP) !== 0) this.#peerClosed = true;
+    if ((events & EPOLLIN) !== 0) this.#readable = true;
+    if ((events & EPOLLOUT) !== 0 && this.#handling !== null) this.#handling.writable();
+    this.#read();
+  }
+
+  #wantsBytes(): boolean {
+    if (this.#state === 'head' || this.#state === 'body' || this.#state === 'draining') return true;
+    return this.#following !== null && this.#handling?.wantsBody === true;
+  }
+
+  #read(): void {
+    const { receiveBuffer, receiveAddress } = this.#engine;
+    while (this.#readable && this.#wantsBytes() && !this.#processing) {
+      const got = libc.recv(this.fd, receiveAddress, receiveBuffer.length, 0);
+      if (got < 0) {
+        const errno = lastErrno();
+        if (errno !== EAGAIN && errno !== EINTR) return this.#gone();
+        this.#readable = false;
+        return;
+      }
+      if (got === 0) return this.#ended();
+      // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
+      if (got < receiveBuffer.length && !this.#peerClosed) this.#readable = false;
+      if (this.#state === 'draining') continue;
+      if (this.#held.length === 0) this.#process(receiveBuffer, 0, got);
+      else {
+        const bytes = Buffer.concat([this.#held, receiveBuffer.subarray(0, got)]);
+        this.#held = NOTHING;
+        this.#process(bytes, 0, bytes.length);
+      }
+    }
+  }
+
+  /** The client has closed its half. */
+  #ended(): void {
+    this.#readable = false;
+    if (this.#state === 'busy' && this.#following === null) return;
+    if (this.#state === 'busy' || this.#state === 'body')
+      return this.broken('the client left in the middle of a body');
+    this.#close();
+  }
+
+  /** Uses bytes [at, end) as far as the state allows, and keeps the rest. */
+  #process(bytes: Buffer, at: number, end: number): void {
+    this.#processing = true;
+    let scanned = this.#scanned;
+    this.#scanned = 0;
+    while (at < end && this.#state !== 'closed' && this.#state !== 'draining') {
+      if (this.#state === 'body') {
+        at += this.#collect(bytes, at, end);
+      } else if (this.#state === 'busy') {
+        if (this.#following === null || this.#handling === null) break;
+        at += this.#follow(bytes, at, end);
+        if (this.#following !== null) break;
+      } else {
+        const head = this.#engine.heads.parse(bytes, at, end, at + scanned);
+        scanned = 0;
+        if (head === null) {
+          this.#scanned = end - at;
+          break;
+        }
+        if (head instanceof HeadError) {
+          this.#engine.counters.add('request_heads_refused');
+          this.#refuse(head.status as ErrorStatus);
+          break;
+        }
+        this.#begin(head, bytes.subarray(at, at + head.headLength));
+        at += head.headLength;
+      }
+    }
+    this.#keep(bytes, at, end);
+    this.#processing = false;
+  }
+
+  #keep(bytes: Buffer, at: number, end: number): void {
+    if (this.#state === 'closed' || this.#state === 'draining' || at >= end) {
+      this.#held = NOTHING;
+      return;
+    }
+    this.#held = Buffer.from(bytes.subarray(at, end));
+    if (this.#state === 'head') this.#engine.headDeadlines.set(this, this.#engine.loop.nowMs);
+  }
+
+  #begin(head: RequestHead, headBytes: Buffer): void {
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.headDeadlines.clear(this);
+    const hasBody = head.chunked || head.contentLength > 0;
+    if (!hasBody) return this.#accept(head, headBytes, NOTHING, false);
+    const { bodyBytes } = this.#engine.config.limits;
+    const reader = head.chunked
+      ? BodyReader.chunked(bodyBytes)
+      : BodyReader.ofLength(head.contentLength, bodyBytes);
+    if (reader.fault !== null) return this.#refuse(413);
+    if (head.expectContinue) this.#continue();
+    this.#body = { head, headBytes: Buffer.from(headBytes), reader, pieces: [], bytes: 0 };
+    this.#state = 'body';
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+  }
+
+  /** The interim answer leaves from here: it belongs to the in-half's conversation. */
+  #continue(): void {
+    this.flow?.beginOwn();
+    libc.sendBytes(this.fd, CONTINUE, CONTINUE.length, 0x4000);
+  }
+
+  /** Collects a body until it is whole or too large to travel with SETUP. */
+  #collect(bytes: Buffer, at: number, end: number): number {
+    const body = this.#body!;
+    const used = body.reader.push(bytes, at, end);
+    if (body.reader.fault !== null) {
+      this.#refuse(body.reader.fault === 'BODY_TOO_LARGE' ? 413 : 400);
+      return end - at;
+    }
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    const { ranges } = body.reader;
+    for (let i = 0; i < ranges.length; i += 2) {
+      body.pieces.push(Buffer.from(bytes.subarray(ranges[i], ranges[i + 1])));
+      body.bytes += ranges[i + 1] - ranges[i];
+    }
+    if (!body.reader.done && body.bytes <= COLLECTED_BODY_BYTES) return used;
+    this.#engine.stallDeadlines.clear(this);
+    this.#body = null;
+    const whole = Buffer.concat(body.pieces);
+    if (body.reader.done && whole.length <= COLLECTED_BODY_BYTES) {
+      this.#accept(body.head, body.headBytes, whole, false);
+      return used;
+    }
+    this.#following = body.reader.done ? null : body.reader;
+    this.#accept(body.head, body.headBytes, NOTHING, true);
+    if (this.#state === 'busy') this.#handling?.body(whole, body.reader.done);
+    return used;
+  }
+
+  /** Passes more of a body that follows on to its handling. */
+  #follow(bytes: Buffer, at: number, end: number): number {
+    const reader = this.#following!;
+    const used = reader.push(bytes, at, end);
+    if (reader.fault !== null) {
+      this.broken(`request body: ${reader.fault}`);
+      return end - at;
+    }
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    const ranges = [...reader.ranges];
+    if (reader.done) this.#following = null;
+    for (let i = 0; i < ranges.length; i += 2) {
+      this.#handling?.body(bytes.subarray(ranges[i], ranges[i + 1]), reader.done && i + 2 === ranges.length);
+    }
+    if (reader.done && ranges.length === 0) this.#handling?.body(NOTHING, true);
+    return used;
+  }
+
+  #accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
+    this.#state = 'busy';
+    this.#tried = [];
+    const close = !head.keepAlive || this.#engine.stopping;
+    const startUs = nowUs();
+    this.#site = this.#engine.siteFor(head.host);
+    this.#request = { head, headBytes, body, bodyFollows, startUs, close };
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    const request = this.#request!;
+    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried);
+    // A handling that finished at once has put the connection into another state already.
+    if (handling === null) return;
+    this.#handling = handling;
+    handling.start?.();
+  }
+
+  /** The request is kept for longer than the buffer it was read into: a mechanism that may need it again asks. */
+  retain(): Request {
+    const request = this.#request!;
+    if (request.headBytes.buffer === this.#engine.receiveBuffer.buffer) {
+      this.#request = { ...request, headBytes: Buffer.from(request.headBytes) };
+    }
+    return this.#request!;
+  }
+
+  get fullyTried(): boolean {
+    return this.#tried.length >= MAX_ATTEMPTS;
+  }
+
+  /** Bytes of a response went out. */
+  progressed(): void {
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+  }
+
+  bodyWanted(): void {
+    if (this.#following === null || this.#processing || this.#state !== 'busy') return;
+    if (this.#held.length > 0 && this.#handling?.wantsBody) {
+      const held = this.#held;
+      this.#held = NOTHING;
+      this.#process(held, 0, held.length);
+    }
+    this.#read();
+  }
+
+  finished(outcome: Outcome): void {
+    const request = this.#request;
+    if (this.#state !== 'busy' || request === null) return;
+    this.#engine.logRequest(this, request, outcome);
+    this.#handling = null;
+    this.#request = null;
+    this.#engine.stallDeadlines.clear(this);
+    if (outcome.close || request.close || this.#following !== null) return this.#finishUp();
+    this.#state = 'head';
+    this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#goOn();
+  }
+
+  /** Takes the next request up, if one is here; not from inside `#process`, whose loop does it. */
+  #goOn(): void {
+    if (this.#processing) return;
+    if (this.#held.length > 0) {
+      const held = this.#held;
+      this.#held = NOTHING;
+      this.#process(held, 0, held.length);
+    }
+    if (this.#state === 'head' || this.#state === 'body') {
+      if (this.#peerClosed) this.#readable = true;
+      this.#read();
+    }
+  }
+
+  again(node: number): void {
+    if (this.#state !== 'busy') return;
+    this.#handling = null;
+    this.#tried.push(node);
+    this.#dispatch();
+  }
+
+  takeOver(takeOver: TakeOver): void {
+    if (this.#state === 'busy') this.#handling = takeOver;
+    else takeOver.cancel();
+  }
+
+  /** Makes the connection one whose out-half other nodes may send. Null when the router's table is full. */
+  ensureFlow(): AnchorFlow | null {
+    if (this.flow !== null) return this.flow;
+    this.flow = AnchorFlow.create(this.#engine, this.fd);
+    if (this.flow !== null) this.flow.onLost = (promise) => this.#targetLost(promise);
+    return this.flow;
+  }
+
+  /** A target died that owes bytes. Only the newest response can still be served again, and only by itself. */
+  #targetLost(promise: Promised | null): void {
+    this.#engine.counters.add('handoffs_lost');
+    if (promise === null || this.#state !== 'head' || this.flow === null) return this.broken('a target died');
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.headDeadlines.clear(this);
+    this.#state = 'busy';
+    this.#tried = [];
+    this.#request = promise.request;
+    const { start, end, node, sentAtMs } = promise;
+    this.#handling = new TakeOver(this.#engine, this.flow, this, start, end, node, sentAtMs);
+  }
+
+  /** A promised response has arrived after all. */
+  settled(): void {
+    this.#handling = null;
+    const close = this.#request!.close;
+    this.#request = null;
+    if (close) return this.#finishUp();
+    this.#state = 'head';
+    this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#goOn();
+  }
+
+  /** The connection cannot go on without risking wrong bytes: it is reset. */
+  broken(reason: string): void {
+    if (this.#state === 'closed') return;
+    this.#engine.counters.add('connections_aborted');
+    this.#engine.log('warn', 'connection aborted', { reason });
+    this.#leave(true);
+    abortClose(this.fd);
+  }
+
+  /** The client reset the connection, or its socket failed. */
+  #gone(): void {
+    this.#leave(true);
+    libc.close(this.fd);
+  }
+
+  /** An answer of the engine's own, after which the connection ends. */
+  #refuse(status: ErrorStatus): void {
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.headDeadlines.clear(this);
+    this.#body = null;
+    this.#following = null;
+    this.flow?.beginOwn();
+    this.#engine.refuse(this.fd, status);
+    this.#finishUp(true);
+  }
+
+  /**
+   * Nothing more is sent. With input that nobody will read the socket is drained for a while before it is closed: a
+   * reset caused by unread bytes could overtake the response.
+   */
+  #finishUp(drain = false): void {
+    const unread = drain || this.#held.length > 0 || this.#readable || this.#following !== null;
+    if (!unread) return this.#close();
+    this.flow?.beginOwn();
+    this.#state = 'draining';
+    this.#held = NOTHING;
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.drainDeadlines.set(this, this.#engine.loop.nowMs);
+    libc.shutdown(this.fd, SHUT_WR);
+    this.#readable = true;
+    if (!this.#processing) this.#read();
+  }
+
+  /** A deadline ran out. */
+  expired(kind: 'head' | 'idle' | 'stall' | 'drain'): void {
+    if (kind === 'head') {
+      this.#engine.counters.add('timeouts_head');
+      if (this.#held.length > 0) return this.#refuse(408);
+    }
+    if (kind === 'idle') this.#engine.counters.add('timeouts_idle');
+    if (kind === 'stall') return this.broken('the client stalled');
+    this.#close();
+  }
+
+  /** Closes an idle connection; a busy one closes after its response. */
+  closeWhenIdle(): void {
+    if (this.#state === 'head' && this.#held.length === 0) this.#close();
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return;
+    this.#leave(false);
+    libc.close(this.fd);
+  }
+
+  #leave(discard: boolean): void {
+    this.#state = 'closed';
+    this.#held = NOTHING;
+    this.#handling?.cancel();
+    this.#handling = null;
+    this.#request = null;
+    this.flow?.end(discard);
+    this.flow = null;
+    this.#engine.connectionClosed(this);
+  }
+
+  /** Ends at once: the process stops. */
+  discard(): void {
+    if (this.#state !== 'closed') this.broken('the node stops');
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * Counters that engines count into and the main thread reads: one SharedArrayBuffer an engine, one double a counter
+ * (exact up to 2^53), a single writer each.
+ */
+
+/** Name and help text; the order is the layout. Gauges end in `_now`. */
+export const ENGINE_COUNTERS = [
+  ['connections_accepted', 'Client connections accepted'],
+  ['connections_refused', 'Client connections closed at once because of limits.connections'],
+  ['connections_now', 'Client connections open'],
+  ['connections_aborted', 'Client connections ended by reset because they could not be continued'],
+  ['requests', 'Requests answered'],
+  ['requests_local', 'Requests answered by the anchor itself'],
+  ['requests_relay', 'Requests answered through relay'],
+  ['requests_anchor', 'Requests answered straight from a target'],
+  ['responses_2xx', 'Responses with status 2xx'],
+  ['responses_3xx', 'Responses with status 3xx'],
+  ['responses_4xx', 'Responses with status 4xx'],
+  ['responses_5xx', 'Responses with status 5xx'],
+  ['response_bytes', 'Response bytes of requests this node was the anchor of'],
+  ['served_bytes', 'Response bytes this node sent itself'],
+  ['setups_sent', 'SETUP frames sent'],
+  ['setups_received', 'SETUP frames received'],
+  ['setups_rejected', 'SETUP frames refused by this node'],
+  ['handoffs_rejected', 'Handoffs that the target refused'],
+  ['handoffs_timed_out', 'Handoffs whose target did not answer in time'],
+  ['handoffs_lost', 'Handoffs whose target or link died'],
+  ['handoffs_taken_over', 'Handoffs served anew after the target failed'],
+  ['handoffs_no_room', 'Requests served without the wanted handoff because a table was full'],
+  ['flows_now', 'Flows in the router'],
+  ['half_pipes_now', 'Half-pipes held for other nodes'],
+  ['half_pipes_opened', 'Half-pipe sockets made'],
+  ['half_pipes_reused', 'Requests sent on a half-pipe that was there already'],
+  ['half_pipes_failed', 'Half-pipes that failed'],
+  ['links_up_now', 'Backplane links up'],
+  ['links_failed', 'Backplane links closed because of an error'],
+  ['links_refused', 'Backplane peers refused (wrong key, malformed handshake)'],
+  ['frames_sent', 'Backplane frames sent'],
+  ['frames_received', 'Backplane frames received'],
+  ['backplane_bytes_sent', 'Backplane bytes sent'],
+  ['backplane_bytes_received', 'Backplane bytes received'],
+  ['request_heads_refused', 'Request heads refused'],
+  ['timeouts_head', 'Connections closed because a request head did not arrive in time'],
+  ['timeouts_idle', 'Idle connections closed'],
+  ['upstream_requests', 'Requests sent to an upstream'],
+  ['upstream_failures', 'Requests that an upstream failed'],
+] as const;
+
+export type EngineCounter = (typeof ENGINE_COUNTERS)[number][0];
+
+const INDEX = new Map<string, number>(ENGINE_COUNTERS.map(([name], i) => [name, i]));
+
+/** The counters of one engine. */
+export class Counters {
+  readonly buffer: SharedArrayBuffer;
+  readonly #values: Float64Array;
+
+  constructor(buffer = new SharedArrayBuffer(ENGINE_COUNTERS.length * 8)) {
+    this.buffer = buffer;
+    this.#values = new Float64Array(buffer);
+  }
+
+  /** The place of a counter, looked up once by hot code. */
+  static index(name: EngineCounter): number {
+    return INDEX.get(name)!;
+  }
+
+  add(name: EngineCounter, by = 1): void {
+    this.#values[INDEX.get(name)!] += by;
+  }
+
+  set(name: EngineCounter, value: number): void {
+    this.#values[INDEX.get(name)!] = value;
+  }
+
+  get(name: EngineCounter): number {
+    return this.#values[INDEX.get(name)!];
+  }
+}

@@ -1,0 +1,541 @@
+/**
+ * One engine: a thread that accepts, answers and hands off. Everything it owns is reachable from here; what it does
+ * with a request is in src/handoff.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  type Frame,
+  FrameType,
+  type Hello,
+  PROTOCOL_VERSION,
+  type Setup,
+  SetupMechanism,
+} from '../backplane/frames.ts';
+import type { ClusterConfig, SiteConfig } from '../config/config.ts';
+import { SiteTable } from '../config/sites.ts';
+import { AnchorHandling } from '../handoff/anchor.ts';
+import type { AnchorFlow } from '../handoff/flow.ts';
+import type { Handling, Outcome, Request } from '../handoff/handling.ts';
+import { LocalHandling } from '../handoff/local.ts';
+import { RelayHandling } from '../handoff/relay.ts';
+import { RelayTarget } from '../handoff/relay-target.ts';
+import type { TakeOver } from '../handoff/take-over.ts';
+import { HalfPipe } from '../handoff/target.ts';
+import { Content } from '../http/content.ts';
+import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
+import { HeadCache } from '../http/head-cache.ts';
+import { textReply } from '../http/reply.ts';
+import { HeadError, type RequestHead } from '../http/request.ts';
+import { formatAddress, parseAddress } from '../linux/address.ts';
+import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
+import * as libc from '../linux/libc.ts';
+import { allocate } from '../linux/memory.ts';
+import {
+  acceptFrom,
+  IPPROTO_TCP,
+  listenOn,
+  remoteEndpoint,
+  setOption,
+  TCP_NODELAY,
+} from '../linux/socket.ts';
+import { type Candidate, createPolicy, type Policy } from '../policy/policy.ts';
+import type { Flows } from '../router/flows.ts';
+import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
+import { Connection } from './connection.ts';
+import { Counters } from './counters.ts';
+import { Deadlines } from './deadlines.ts';
+import { Exchange } from './exchange.ts';
+import type { Link, LinkHost } from './link.ts';
+import { Loop, type Source } from './loop.ts';
+import type { AccessRecord, EngineStatus, FlowStatus, FromEngine } from './messages.ts';
+import { Peers } from './peers.ts';
+import { nowUs } from './time.ts';
+import { Upstream } from './upstream.ts';
+
+const RECEIVE_BYTES = 256 * 1024;
+const LISTEN_BACKLOG = 4096;
+/** One listener gives way to other events after this many connections. */
+const ACCEPTS_PER_TURN = 64;
+const DRAIN_MS = 2000;
+/** Between two rounds of housekeeping. */
+const HOUSEKEEPING_MS = 100;
+/** An engine is ready when all links are up, or after this: a node must serve when it is alone. */
+const READY_WITHOUT_LINKS_MS = 3000;
+const REPORTED_FLOWS = 2500;
+/** With the access log off, one request in so many is reported, for the histograms. */
+const SAMPLE_EVERY = 64;
+const MAX_RECORDS = 20_000;
+
+export interface EngineOptions {
+  readonly config: ClusterConfig;
+  readonly node: string;
+  readonly index: number;
+  readonly clusterKey: Buffer;
+  readonly mac: Buffer;
+  readonly counters: SharedArrayBuffer;
+  readonly router: RouterHandles;
+  readonly post: (message: FromEngine) => void;
+}
+
+/** A site as this engine serves it. */
+interface Site {
+  readonly config: SiteConfig;
+  readonly policy: Policy;
+  readonly content: Content | null;
+  readonly upstream: Upstream | null;
+  /** Nodes that serve it and can be reached; renewed when links come and go. */
+  candidates: Candidate[];
+}
+
+export class Engine implements LinkHost {
+  readonly config: ClusterConfig;
+  readonly self: number;
+  readonly index: number;
+  readonly clusterKey: Buffer;
+  readonly loop = new Loop();
+  readonly counters: Counters;
+  readonly heads: HeadCache;
+  readonly flows: Flows;
+  readonly flowsBySlot = new Map<number, AnchorFlow>();
+  readonly closingFlows = new Set<AnchorFlow>();
+  readonly halfPipes = new Set<HalfPipe>();
+  readonly uncollected = new Set<HalfPipe>();
+  readonly blockedRelays = new Set<RelayTarget>();
+  readonly takeOvers = new Set<TakeOver>();
+  readonly receiveBuffer: Buffer;
+  readonly receiveAddress: number;
+  readonly headDeadlines: Deadlines<Connection>;
+  readonly idleDeadlines: Deadlines<Connection>;
+  readonly stallDeadlines: Deadlines<Connection>;
+  readonly drainDeadlines: Deadlines<Connection>;
+  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling>;
+  stopping = false;
+  readonly #options: EngineOptions;
+  readonly #memory = allocate(RECEIVE_BYTES);
+  readonly #router: RouterEngine;
+  readonly #peers: Peers;
+  readonly #sites = new Map<SiteConfig, Site>();
+  readonly #siteTable: SiteTable;
+  readonly #connections = new Set<Connection>();
+  readonly #publics: Set<string>;
+  readonly #listeners: number[] = [];
+  readonly #bootId = randomBytes(8);
+  #records: AccessRecord[] = [];
+  #sampled = 0;
+  #housekeepingAtMs = 0;
+  #ready = false;
+  readonly #startedMs: number;
+  #stopAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: EngineOptions) {
+    const { config } = options;
+    this.#options = options;
+    this.config = config;
+    this.index = options.index;
+    this.self = config.nodes.findIndex((node) => node.name === options.node);
+    this.clusterKey = options.clusterKey;
+    this.counters = new Counters(options.counters);
+    this.receiveBuffer = this.#memory.bytes;
+    this.receiveAddress = this.#memory.address;
+    this.#startedMs = this.loop.nowMs;
+    const { limits, timeouts } = config;
+    this.heads = new HeadCache({
+      headBytes: limits.headBytes,
+      targetBytes: Math.min(8192, limits.headBytes),
+      fields: limits.headFields,
+    });
+    this.headDeadlines = new Deadlines(limits.headSeconds * 1000, (c) => c.expired('head'));
+    this.idleDeadlines = new Deadlines(limits.idleSeconds * 1000, (c) => c.expired('idle'));
+    this.stallDeadlines = new Deadlines(limits.stallSeconds * 1000, (c) => c.expired('stall'));
+    this.drainDeadlines = new Deadlines(DRAIN_MS, (c) => c.expired('drain'));
+    this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
+    this.#publics = new Set(
+      config.nodes.flatMap((n) => n.public.map((p) => parseAddress(p).toString('hex'))),
+    );
+    this.#router = new RouterEngine(options.router, options.index);
+    this.flows = this.#router.flows;
+    this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
+    this.#siteTable = new SiteTable(config.sites);
+    for (const site of config.sites) this.#sites.set(site, this.#open(site));
+    this.#peers = new Peers(config, this.self, this.index, this);
+    this.#linksChanged();
+    for (const address of config.nodes[this.self].public) this.#listen(address);
+  }
+
+  get nowMs(): number {
+    return this.loop.nowMs;
+  }
+
+  get #name(): string {
+    return this.config.nodes[this.self].name;
+  }
+
+  #open(config: SiteConfig): Site {
+    const source = config.content[this.#name];
+    const { limits, timeouts } = this.config;
+    const upstream =
+      source?.kind === 'upstream'
+        ? new Upstream({
+            endpoint: { address: parseAddress(source.upstream.host), port: source.upstream.port },
+            loop: this.loop,
+            receiveBuffer: this.receiveBuffer,
+            receiveAddress: this.receiveAddress,
+            connectMs: timeouts.upstreamConnectMs,
+            silenceMs: timeouts.upstreamSeconds * 1000,
+            count: (name) => this.counters.add(name),
+          })
+        : null;
+    const content =
+      source?.kind === 'root'
+        ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
+        : null;
+    return { config, policy: createPolicy(config.policy), content, upstream, candidates: [] };
+  }
+
+  #listen(address: string): void {
+    const fd = listenOn({ address: parseAddress(address), port: this.config.listen.port }, LISTEN_BACKLOG);
+    // Accepted sockets inherit it.
+    setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    this.#listeners.push(fd);
+    this.loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
+  }
+
+  #accept(listener: number): void {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+      const fd = acceptFrom(listener);
+      if (fd < 0) return;
+      if (this.#connections.size >= this.config.limits.connections) {
+        this.counters.add('connections_refused');
+        this.refuse(fd, 503);
+        libc.close(fd);
+        continue;
+      }
+      this.counters.add('connections_accepted');
+      const connection = new Connection(this, fd);
+      this.#connections.add(connection);
+      this.loop.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
+      // Most clients have sent their request by the time they are accepted.
+      connection.ready(EPOLLIN);
+    }
+  }
+
+  connectionClosed(connection: Connection): void {
+    this.#connections.delete(connection);
+    this.headDeadlines.clear(connection);
+    this.idleDeadlines.clear(connection);
+    this.stallDeadlines.clear(connection);
+    this.drainDeadlines.clear(connection);
+    this.loop.forget(connection.fd);
+  }
+
+  /** Sends an answer of the engine's own, as far as the socket takes it: small, and the connection ends after it. */
+  refuse(fd: number, status: ErrorStatus): void {
+    const part = errorResponse(status, this.loop.wallMs, {
+      close: true,
+      extraFields: this.#fields('local', 0),
+    }).parts[0];
+    if ('bytes' in part) libc.sendBytes(fd, part.bytes, part.bytes.length, 0x4000);
+    this.#countStatus(status);
+  }
+
+  siteFor(host: string): SiteConfig | null {
+    return this.#siteTable.find(host) ?? null;
+  }
+
+  isPublic(address: Buffer): boolean {
+    return this.#publics.has(address.toString('hex'));
+  }
+
+  /** Field lines that every response carries when the configuration says so. */
+  #fields(mechanism: string, durationUs: number): string {
+    const { servedBy, serverTiming } = this.config.observe;
+    let lines = servedBy ? `X-Served-By: ${this.#name}\r\n` : '';
+    if (serverTiming)
+      lines += `Server-Timing: handoff;desc=${mechanism};dur=${(durationUs / 1000).toFixed(3)}\r\n`;
+    return lines;
+  }
+
+  /** Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. */
+  dispatch(
+    connection: Connection,
+    request: Request,
+    siteConfig: SiteConfig | null,
+    tried: readonly number[],
+  ): Handling {
+    const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
+    if (site === undefined) return this.#local(connection, request, null);
+    const { candidates } = site;
+    const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
+    if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
+      const node = site.policy.choose(request.head, open, this.self);
+      const handling = node === this.self ? null : this.#remote(connection, site, node);
+      if (handling !== null) return handling;
+    }
+    return this.#local(connection, request, site);
+  }
+
+  #remote(connection: Connection, site: Site, node: number): Handling | null {
+    const link = this.#peers.linkTo(node);
+    if (link === undefined) return null;
+    const request = connection.retain();
+    const { mechanism } = site.config;
+    if (mechanism === 'anchor' && !request.bodyFollows) {
+      const flow = connection.ensureFlow();
+      if (flow?.makeRoom()) return AnchorHandling.start(this, connection, flow, request, node, link);
+      this.counters.add('handoffs_no_room');
+      if (site.content !== null || site.upstream !== null) return null;
+    }
+    connection.flow?.beginOwn();
+    return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
+  }
+
+  #local(connection: Connection, request: Request, site: Site | null): Handling {
+    connection.flow?.beginOwn();
+    const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
+    return new LocalHandling(this, connection, request, exchange, site?.config.mechanism === 'anchor');
+  }
+
+  #exchange(
+    site: Site | null,
+    request: { head: RequestHead; body: Buffer; bodyFollows: boolean; close: boolean },
+    mechanism: string,
+    durationUs: number,
+  ): Exchange {
+    const { head } = request;
+    const { observe } = this.config;
+    const extraFields = observe.servedBy || observe.serverTiming ? this.#fields(mechanism, durationUs) : '';
+    const answer = { close: request.close, extraFields, nowMs: this.loop.wallMs };
+    if (site?.content != null) return Exchange.of(site.content.respond(head, answer.nowMs, answer));
+    if (site?.upstream != null) return site.upstream.request(head, request.body, request.bodyFollows, answer);
+    if (site !== null) return Exchange.error(503, head, answer);
+    return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
+  }
+
+  /** Serves a request for another node. Null: this node has nothing to serve it with. */
+  serve(setup: Setup, mechanism: string): Exchange | null {
+    const startUs = nowUs();
+    const head = this.heads.parse(setup.head, 0, setup.head.length);
+    if (head === null || head instanceof HeadError) return null;
+    const config = this.siteFor(head.host);
+    const site = config === null ? undefined : this.#sites.get(config);
+    if (site === undefined || (site.content === null && site.upstream === null)) return null;
+    const { body, bodyFollows, close } = setup;
+    return this.#exchange(site, { head, body, bodyFollows, close }, mechanism, nowUs() - startUs);
+  }
+
+  #countStatus(status: number): void {
+    this.counters.add('requests');
+    if (status < 300) this.counters.add('responses_2xx');
+    else if (status < 400) this.counters.add('responses_3xx');
+    else this.counters.add(status < 500 ? 'responses_4xx' : 'responses_5xx');
+  }
+
+  logRequest(connection: Connection, request: Request, outcome: Outcome): void {
+    this.#countStatus(outcome.status);
+    this.counters.add(`requests_${outcome.mechanism}`);
+    this.counters.add('response_bytes', outcome.bytes);
+    const all = this.config.observe.accessLog !== null;
+    if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
+    const client = connection.flow === null ? remoteEndpoint(connection.fd) : null;
+    this.#records.push({
+      timeMs: this.loop.wallMs,
+      client:
+        client === null ? connection.flow!.clientText : `${formatAddress(client.address)}:${client.port}`,
+      method: request.head.method,
+      target: request.head.target,
+      host: request.head.host,
+      status: outcome.status,
+      bytes: outcome.bytes,
+      bodyBytes: outcome.bodyBytes,
+      anchor: this.#name,
+      node: this.config.nodes[outcome.node].name,
+      mechanism: outcome.mechanism,
+      firstByteUs: outcome.firstByteUs,
+      handoffUs: outcome.handoffUs,
+      durationUs: nowUs() - request.startUs,
+    });
+  }
+
+  log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
+    this.#options.post({ type: 'log', level, message, fields: { engine: this.index, ...fields } });
+  }
+
+  // What links ask of their engine.
+
+  hello(): Hello {
+    return {
+      type: FrameType.HELLO,
+      protocol: PROTOCOL_VERSION,
+      node: this.#name,
+      engine: this.index,
+      engines: this.config.nodes[this.self].engines,
+      mac: this.#options.mac,
+      clockMs: Math.floor(this.loop.nowMs) >>> 0,
+      bootId: this.#bootId,
+    };
+  }
+
+  linkUp(link: Link, hello: Hello): boolean {
+    if (!this.#peers.greeted(link, hello)) return false;
+    this.#router.setPeer(link.node + 1, hello.mac);
+    this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
+    this.#linksChanged();
+    return true;
+  }
+
+  linkClosed(link: Link, reason: string, expected: boolean): void {
+    this.#peers.closed(link);
+    if (link.peer !== null) {
+      this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
+      if (!expected) this.counters.add('links_failed');
+    } else if (link.role === 'accept') {
+      this.counters.add('links_refused');
+      this.log('warn', 'backplane peer refused', { reason });
+    }
+    this.#linksChanged();
+  }
+
+  #linksChanged(): void {
+    const { nodes } = this.config;
+    for (const site of this.#sites.values()) {
+      site.candidates = nodes
+        .map(({ name }, index) => ({ name, index }))
+        .filter(
+          ({ name, index }) =>
+            site.config.content[name] !== undefined && (index === this.self || this.#peers.isUp(index)),
+        );
+    }
+    this.counters.set('links_up_now', this.#peers.up);
+  }
+
+  open(link: Link, frame: Frame): void {
+    if (frame.type === FrameType.SETUP) {
+      if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
+      else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
+    } else if (frame.type === FrameType.RESET && !frame.onlyEpoch) {
+      // We have let go of it already; the anchor waits for the word.
+      link.send({ type: FrameType.RESET_OK, request: frame.request });
+    }
+  }
+
+  count(
+    name: 'frames_sent' | 'frames_received' | 'backplane_bytes_sent' | 'backplane_bytes_received',
+    by: number,
+  ): void {
+    this.counters.add(name, by);
+  }
+
+  watch(fd: number, events: number, source: Source): void {
+    this.loop.add(fd, events, source);
+  }
+
+  forget(fd: number): void {
+    this.loop.forget(fd);
+  }
+
+  /** Which half-pipes have everything acknowledged: the router says so, and every tick they are asked. */
+  #collect(): void {
+    this.#router.drainEvents();
+    for (const pipe of this.uncollected) pipe.collect();
+  }
+
+  /** Runs until `stop`; the thread does nothing else. `turn` is called once a turn, for messages. */
+  run(turn: () => void): void {
+    this.#options.post({ type: 'listening' });
+    const settle = () => this.#peers.flush();
+    this.loop.run(settle, () => {
+      turn();
+      return this.#tick();
+    });
+  }
+
+  #tick(): boolean {
+    const now = this.loop.nowMs;
+    if (this.uncollected.size > 0) this.#collect();
+    for (const takeOver of this.takeOvers) if (takeOver.tick(now)) this.takeOvers.delete(takeOver);
+    for (const relay of this.blockedRelays) {
+      this.blockedRelays.delete(relay);
+      relay.drive();
+    }
+    this.setupDeadlines.run(now);
+    let waiting =
+      this.uncollected.size + this.takeOvers.size + this.blockedRelays.size + this.setupDeadlines.size > 0;
+    for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
+    if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
+    return waiting || this.stopping;
+  }
+
+  #keepHouse(now: number): void {
+    this.#housekeepingAtMs = now;
+    this.#router.stayAlive();
+    this.headDeadlines.run(now);
+    this.idleDeadlines.run(now);
+    this.stallDeadlines.run(now);
+    this.drainDeadlines.run(now);
+    this.#peers.tick(this.config.timeouts.peerMs);
+    for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
+    for (const flow of this.flowsBySlot.values()) flow.tick();
+    for (const pipe of this.halfPipes) pipe.tick();
+    this.counters.set('connections_now', this.#connections.size);
+    this.counters.set('flows_now', this.flowsBySlot.size);
+    this.counters.set('half_pipes_now', this.halfPipes.size);
+    if (this.#records.length > 0) {
+      this.#options.post({ type: 'access', records: this.#records });
+      this.#records = [];
+    }
+    const ready = this.#peers.up >= this.#peers.expected || now - this.#startedMs > READY_WITHOUT_LINKS_MS;
+    if (ready && !this.#ready) {
+      this.#ready = true;
+      this.#options.post({ type: 'ready', ready: true });
+    }
+    if (this.stopping) this.#stopStep(now);
+  }
+
+  /** Accepts nothing more; responses in progress may go on until the deadline. */
+  stop(deadlineMs: number): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    this.#stopAtMs = this.loop.nowMs + deadlineMs;
+    for (const fd of this.#listeners) {
+      this.loop.forget(fd);
+      libc.close(fd);
+    }
+    for (const connection of [...this.#connections]) connection.closeWhenIdle();
+  }
+
+  #stopStep(now: number): void {
+    const busy = this.#connections.size + this.flowsBySlot.size + this.halfPipes.size;
+    if (busy > 0 && now < this.#stopAtMs) return;
+    for (const connection of [...this.#connections]) connection.discard();
+    for (const flow of [...this.flowsBySlot.values()]) flow.discard();
+    for (const pipe of [...this.halfPipes]) pipe.discard();
+    this.#peers.close();
+    for (const site of this.#sites.values()) {
+      site.content?.close();
+      site.upstream?.close();
+    }
+    this.#router.close();
+    this.loop.stop();
+    this.#options.post({ type: 'stopped' });
+  }
+
+  status(): EngineStatus {
+    return {
+      engine: this.index,
+      connections: this.#connections.size,
+      flows: this.flowsBySlot.size,
+      halfPipes: this.halfPipes.size,
+      links: [...this.#peers.all].map((link) => ({
+        node: link.peer?.node ?? '?',
+        engine: link.peer?.engine ?? -1,
+        up: link.up,
+        queuedBytes: link.queuedBytes,
+      })),
+    };
+  }
+
+  flowStatus(): FlowStatus[] {
+    const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
+    return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
+  }
+}

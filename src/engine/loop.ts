@@ -1,0 +1,73 @@
+/**
+ * The event loop of an engine. One turn: wait, dispatch events, settle (links are flushed before anything that
+ * depends on their frames being out), run what was put off, settle again, look at the deadlines.
+ */
+import { Epoll } from '../linux/epoll.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
+
+/** Something with a descriptor. */
+export interface Source {
+  /** `events`: epoll's bits. Descriptors are edge-triggered unless their owner says otherwise. */
+  ready(events: number): void;
+}
+
+/** The loop wakes at least this often while something waits for a deadline or a ring event. */
+export const TICK_MS = 10;
+const IDLE_MS = 200;
+
+export class Loop {
+  readonly #epoll = new Epoll();
+  readonly #sources: Array<Source | undefined> = [];
+  #deferred: Array<() => void> = [];
+  #running = false;
+  /** Monotonic time of this turn. */
+  nowMs = monotonicMs();
+  /** Wall clock of this turn, for Date. */
+  wallMs = Date.now();
+
+  add(fd: number, events: number, source: Source): void {
+    this.#sources[fd] = source;
+    this.#epoll.add(fd, events);
+  }
+
+  /** Forgets a descriptor that is about to be closed (closing takes it out of epoll). */
+  forget(fd: number): void {
+    this.#sources[fd] = undefined;
+  }
+
+  /** Runs `task` in this turn, after the links have been flushed. */
+  defer(task: () => void): void {
+    this.#deferred.push(task);
+  }
+
+  stop(): void {
+    this.#running = false;
+  }
+
+  /**
+   * Runs until `stop`. `settle` is called whenever frames may wait to be sent; `tick` once a turn, and says whether
+   * the loop has to come back within TICK_MS.
+   */
+  run(settle: () => void, tick: () => boolean): void {
+    this.#running = true;
+    let soon = true;
+    while (this.#running) {
+      const count = this.#epoll.wait(this.#deferred.length > 0 ? 0 : soon ? TICK_MS : IDLE_MS);
+      this.nowMs = monotonicMs();
+      this.wallMs = Date.now();
+      for (let i = 0; i < count; i++) {
+        this.#sources[this.#epoll.fdOf(i)]?.ready(this.#epoll.eventsOf(i));
+      }
+      settle();
+      if (this.#deferred.length > 0) {
+        const tasks = this.#deferred;
+        this.#deferred = [];
+        for (const task of tasks) task();
+        settle();
+      }
+      soon = tick();
+      settle();
+    }
+    this.#epoll.close();
+  }
+}

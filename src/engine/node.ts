@@ -1,0 +1,131 @@
+/** A node: the main thread. It sets up what the engines share, starts them, watches them, and clears up. */
+import { once } from 'node:events';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { EngineClient } from '../admin/engines.ts';
+import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
+import { startAdmin } from '../admin/server.ts';
+import { clusterKey } from '../backplane/key.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
+import { check } from '../linux/errors.ts';
+import * as libc from '../linux/libc.ts';
+import { allocate } from '../linux/memory.ts';
+import { isAttached, Router } from '../router/router.ts';
+import { installAddresses, macOf, removeAddresses } from './addresses.ts';
+import { Counters } from './counters.ts';
+import type { EngineWorkerData } from './worker.ts';
+
+export interface RunningNode {
+  /** Accepts nothing more, lets responses finish (`timeouts.stopSeconds`), and leaves the machine as it was. */
+  stop(): Promise<void>;
+}
+
+const EFD_NONBLOCK = 0o4000;
+const EFD_CLOEXEC = 0o2000000;
+
+interface RunningEngine {
+  readonly client: EngineClient;
+  readonly worker: Worker;
+  readonly counters: Counters;
+  readonly wakeFd: number;
+}
+
+function startEngine(
+  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index' | 'counters'>,
+  index: number,
+): RunningEngine {
+  const counters = new Counters();
+  const { port1, port2 } = new MessageChannel();
+  const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  const one = allocate(8);
+  one.bytes.writeBigUInt64LE(1n, 0);
+  const workerData: EngineWorkerData = { ...base, index, counters: counters.buffer, port: port2, wakeFd };
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, transferList: [port2] });
+  const wake = () => libc.write(wakeFd, one.address, 8);
+  const client = new EngineClient({ engine: index, port: port1, wake });
+  return { client, worker, counters, wakeFd };
+}
+
+function openRouter(config: ClusterConfig, self: NodeConfig): Router {
+  const publics = config.nodes.flatMap((node) =>
+    node.public.map((address) => ({ address, own: node === self })),
+  );
+  return new Router({
+    interface: self.interface,
+    address: self.address,
+    publics,
+    engines: self.engines,
+    flows: config.limits.flows,
+  });
+}
+
+/** Starts node `name`. Throws what failed; nothing is left behind then. */
+export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
+  const self = config.nodes.find((node) => node.name === name)!;
+  const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
+  const { logger } = processLog;
+  if (isAttached(self.interface))
+    logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
+  const router = openRouter(config, self);
+  // The guard stands before the addresses that it guards are there.
+  router.attach();
+  if (!router.carriesCongestion)
+    logger.warn('no cgroup2: half-pipes start with the initial congestion window');
+  const installed = installAddresses(config, self);
+  const clearUp = () => {
+    removeAddresses(installed);
+    router.close();
+  };
+  let engines: RunningEngine[] = [];
+  try {
+    const base = {
+      config,
+      node: name,
+      clusterKey: clusterKey(config.key),
+      mac: macOf(self.interface),
+      router: router.handles,
+    };
+    engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
+    const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
+    const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
+    for (const { client, worker } of engines) {
+      logEngine(logger, client);
+      client.on('access', (records) => accessLog.write(records));
+      worker.on('error', (error) => {
+        // An engine that threw is a defect: the process ends, and the guard keeps its half-pipes quiet.
+        logger.fatal({ engine: client.engine, error: error.stack }, 'engine failed');
+        setImmediate(() => process.exit(1));
+      });
+    }
+    const admin = await startAdmin({
+      address: self.admin,
+      node: name,
+      nodes: config.nodes.map((node) => node.name),
+      engines: engines.map((engine) => engine.client),
+      counters: engines.map((engine) => engine.counters),
+      routerCounters: () => router.counters(),
+      droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
+    });
+    logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
+    return {
+      stop: async () => {
+        const deadlineMs = config.timeouts.stopSeconds * 1000;
+        await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
+        await admin.close();
+        clearUp();
+        logger.info('node stopped');
+        await accessLog.close();
+      },
+    };
+  } catch (error) {
+    await Promise.all(engines.map((engine) => engine.worker.terminate()));
+    clearUp();
+    throw error;
+  }
+}
+
+async function stopEngine(engine: RunningEngine, deadlineMs: number): Promise<void> {
+  const ended = once(engine.worker, 'exit');
+  if (!(await engine.client.stop(deadlineMs))) await engine.worker.terminate();
+  await ended;
+  libc.close(engine.wakeFd);
+}

@@ -1,0 +1,176 @@
+/**
+ * Mechanism anchor, at the anchor: the in-half stays, the out-half goes to the target for one response. DATA_DONE
+ * says where it ended; the next request may then go anywhere at once, old bytes still in flight.
+ *
+ *   setup --SETUP_OK--> sending --DATA_DONE--> finished
+ *     |--SETUP_REJECT--> again            |--lost--> take-over
+ *     |--time-out, lost--> take-over
+ */
+import { type Frame, FrameType, type Setup, SetupMechanism } from '../backplane/frames.ts';
+import type { Connection } from '../engine/connection.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Link } from '../engine/link.ts';
+import { nowUs } from '../engine/time.ts';
+import type { AnchorFlow, Handoff } from './flow.ts';
+import type { Handling, Request } from './handling.ts';
+import { TakeOver } from './take-over.ts';
+
+export class AnchorHandling implements Handling, Handoff {
+  readonly epoch: number;
+  readonly node: number;
+  readonly #engine: Engine;
+  readonly #connection: Connection;
+  readonly #flow: AnchorFlow;
+  readonly #request: Request;
+  readonly #link: Link;
+  readonly #id: number;
+  readonly #start: number;
+  readonly sentAtMs: number;
+  #handoffUs = -1;
+  #over = false;
+
+  /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
+  static start(
+    engine: Engine,
+    connection: Connection,
+    flow: AnchorFlow,
+    request: Request,
+    node: number,
+    link: Link,
+  ): AnchorHandling | null {
+    const handling = new AnchorHandling(engine, connection, flow, request, node, link);
+    if (handling.#over) return null;
+    return handling;
+  }
+
+  private constructor(
+    engine: Engine,
+    connection: Connection,
+    flow: AnchorFlow,
+    request: Request,
+    node: number,
+    link: Link,
+  ) {
+    this.#engine = engine;
+    this.#connection = connection;
+    this.#flow = flow;
+    this.#request = request;
+    this.#link = link;
+    this.node = node;
+    this.sentAtMs = engine.loop.nowMs;
+    const begun = flow.beginTarget(node, link);
+    this.#id = begun.id;
+    this.epoch = begun.epoch;
+    this.#start = begun.start;
+    const setup: Setup = {
+      type: FrameType.SETUP,
+      request: begun.id,
+      epoch: begun.epoch,
+      mechanism: SetupMechanism.ANCHOR,
+      http10: request.head.minor === 0,
+      close: request.close,
+      bodyFollows: false,
+      sentAtMs: Math.floor(engine.loop.nowMs) >>> 0,
+      halfPipe: begun.halfPipe,
+      head: request.headBytes,
+      body: request.body,
+    };
+    if (!link.send(setup)) {
+      this.#over = true;
+      flow.cancelTarget(begun.start);
+      return;
+    }
+    engine.counters.add('setups_sent');
+    flow.current = this;
+    engine.setupDeadlines.set(this, engine.loop.nowMs);
+  }
+
+  answer(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.SETUP_OK:
+        this.#accepted();
+        if (frame.confirmWanted) {
+          this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
+        }
+        return;
+      case FrameType.SETUP_REJECT:
+        this.#engine.counters.add('handoffs_rejected');
+        this.#leave();
+        this.#flow.cancelTarget(this.#start);
+        return this.#connection.again(this.node);
+      case FrameType.DATA_DONE:
+        this.#accepted();
+        this.#leave();
+        this.#flow.endTarget(frame.end);
+        this.#flow.promise = {
+          request: this.#request,
+          node: this.node,
+          start: this.#start,
+          end: frame.end,
+          sentAtMs: this.sentAtMs,
+        };
+        return this.#connection.finished({
+          node: this.node,
+          mechanism: 'anchor',
+          status: frame.status,
+          bytes: frame.bytes,
+          bodyBytes: frame.bodyBytes,
+          close: frame.close,
+          firstByteUs: this.#handoffUs + frame.firstByteUs,
+          handoffUs: this.#handoffUs,
+        });
+      case FrameType.ABORT:
+        return this.lost();
+      default:
+        return;
+    }
+  }
+
+  #accepted(): void {
+    if (this.#handoffUs < 0) this.#handoffUs = nowUs() - this.#request.startUs;
+    this.#engine.setupDeadlines.clear(this);
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#engine.setupDeadlines.clear(this);
+    if (this.#flow.current === this) this.#flow.current = null;
+  }
+
+  /** The target did not answer in time. */
+  timedOut(): void {
+    this.#engine.counters.add('handoffs_timed_out');
+    this.#giveUp();
+  }
+
+  lost(): void {
+    if (this.#over) return;
+    this.#engine.counters.add('handoffs_lost');
+    this.#giveUp();
+  }
+
+  /** Whether the target has begun is known only to the client: the take-over asks it. */
+  #giveUp(): void {
+    this.#leave();
+    this.#flow.dropTarget(this.node);
+    this.#connection.takeOver(
+      new TakeOver(this.#engine, this.#flow, this.#connection, this.#start, null, this.node, this.sentAtMs),
+    );
+  }
+
+  body(): void {
+    throw new Error('a request whose body follows is not handed off with anchor');
+  }
+
+  get wantsBody(): boolean {
+    return true;
+  }
+
+  writable(): void {
+    // The client's socket has nothing to send while the out-half is away.
+  }
+
+  cancel(): void {
+    this.#leave();
+  }
+}

@@ -1,0 +1,380 @@
+/**
+ * A flow at its anchor: a client's connection of which other nodes have sent, or are sending, parts of the out-half.
+ * It owns the connection's entry in the router and the conversations with its targets, and outlives the connection's
+ * socket until the targets have let go and the client's last segments are through.
+ */
+import { AbortReason, type Frame, FrameType, type HalfPipe, NO_WINDOW_SCALE } from '../backplane/frames.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Link, Sink } from '../engine/link.ts';
+import type { FlowStatus } from '../engine/messages.ts';
+import { formatAddress, isMapped } from '../linux/address.ts';
+import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
+import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
+import { sendQueueBytes } from '../linux/socket.ts';
+import { FLAG_CLOSING, OWNER_SELF, ROLE_ANCHOR } from '../router/layout.ts';
+import * as ranges from '../router/ranges.ts';
+import { distance } from '../router/ranges.ts';
+import type { Request } from './handling.ts';
+
+/**
+ * Timestamps of a target start this much ahead of those before it: two clocks that are read to the millisecond may
+ * differ by that, and the client must never see time go back (RFC 7323 section 5).
+ */
+const STAMP_STEP_MS = 2;
+/** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
+export const FLOW_LINGER_MS = 2000;
+/** A target that has not let go by then has lost its link or its mind. */
+export const FLOW_LINGER_LIMIT_MS = 70_000;
+const MAX_SEND_WINDOW_BYTES = 2 ** 30;
+
+/** A node that holds, or held, a half-pipe of the flow. */
+interface Target {
+  readonly node: number;
+  readonly link: Link;
+  readonly id: number;
+  /** RESET is sent and not answered. */
+  leaving: boolean;
+}
+
+/** A response that a target has promised: the request, and where its bytes lie in the client's sequence space. */
+export interface Promised {
+  readonly request: Request;
+  readonly node: number;
+  readonly start: number;
+  readonly end: number;
+  readonly sentAtMs: number;
+}
+
+/** The handoff in progress on a flow. */
+export interface Handoff {
+  readonly epoch: number;
+  readonly node: number;
+  answer(frame: Frame): void;
+  /** The target's link died, or the target gave up. */
+  lost(): void;
+}
+
+export class AnchorFlow implements Sink {
+  readonly slot: number;
+  readonly rules = ranges.emptyRules(ROLE_ANCHOR);
+  readonly #engine: Engine;
+  readonly #targets = new Map<number, Target>();
+  #capture: HalfPipeCapture;
+  #congestion = { window: 0, srttUs: 0 };
+  #installed = false;
+  #released = false;
+  /** The socket; -1 once it is closed. */
+  #fd: number;
+  epoch = 0;
+  current: Handoff | null = null;
+  closedAtMs = -1;
+  /** The newest response that a target has said to be done; it may have died since. */
+  promise: Promised | null = null;
+  /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
+  onLost: (promise: Promised | null) => void = () => {};
+
+  /** Null when the router's table is full. */
+  static create(engine: Engine, fd: number): AnchorFlow | null {
+    const slot = engine.flows.allocate();
+    return slot < 0 ? null : new AnchorFlow(engine, fd, slot);
+  }
+
+  private constructor(engine: Engine, fd: number, slot: number) {
+    this.#engine = engine;
+    this.#fd = fd;
+    this.slot = slot;
+    const capture = captureHalfPipe(fd);
+    this.#capture = capture;
+    const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
+    const edge = (acknowledged + capture.sendWindow) >>> 0;
+    engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence });
+    this.rules.clientScale = Math.max(capture.sendScale, 0);
+    this.rules.engine = engine.index;
+    ranges.beginOwn(this.rules, capture.writeSequence);
+    engine.flowsBySlot.set(slot, this);
+  }
+
+  get clientText(): string {
+    return `${formatAddress(this.#capture.client.address)}:${this.#capture.client.port}`;
+  }
+
+  /** What the client has acknowledged, in its sequence space. */
+  get acknowledged(): number {
+    return this.#engine.flows.ack(this.slot);
+  }
+
+  get segments(): number {
+    return this.#engine.flows.segments(this.slot);
+  }
+
+  #write(): void {
+    this.#engine.flows.write(this.slot, this.rules);
+    if (this.#installed) return;
+    this.#installed = true;
+    this.#engine.flows.install(this.#capture.client, this.#capture.public, this.slot);
+  }
+
+  #target(node: number, link: Link): Target {
+    const known = this.#targets.get(node);
+    if (known !== undefined && known.link === link && !known.leaving) return known;
+    const target = { node, link, id: link.openSink(this), leaving: false };
+    this.#targets.set(node, target);
+    return target;
+  }
+
+  /** Whether another half-pipe fits; makes room from what the client has acknowledged. */
+  makeRoom(): boolean {
+    const acknowledged = this.acknowledged;
+    ranges.trim(this.rules, acknowledged);
+    const unfinished = () => this.rules.ranges.filter((g) => g.owner !== OWNER_SELF).length;
+    const limit = this.#engine.config.limits.halfPipes;
+    for (const range of [...this.rules.ranges]) {
+      if (ranges.hasRoom(this.rules) && unfinished() < limit) break;
+      if (range.owner === OWNER_SELF || range.open || distance(range.end, acknowledged) < 0) continue;
+      // The client has it all; the owner may not know yet. It learns it from us and drops what it still holds.
+      const target = this.#targets.get(range.owner - 1);
+      if (target === undefined) continue;
+      ranges.collect(this.rules, range.owner, range.end);
+      target.link.send({
+        type: FrameType.RESET,
+        request: target.id,
+        epoch: this.epoch,
+        discard: false,
+        onlyEpoch: true,
+      });
+    }
+    return ranges.hasRoom(this.rules) && unfinished() < limit;
+  }
+
+  /**
+   * Gives the out-half to `node` from here on: the router is told first, then the caller sends the frame made of
+   * what is returned. The in-half stays.
+   */
+  beginTarget(node: number, link: Link): { id: number; epoch: number; halfPipe: HalfPipe; start: number } {
+    const capture = captureHalfPipe(this.#fd, this.#capture);
+    this.#capture = capture;
+    this.rules.ownNext = capture.writeSequence;
+    const last = ranges.lastRange(this.rules)!;
+    const start = last.open ? ranges.closeOwn(this.rules) : last.end;
+    this.epoch = (this.epoch + 1) >>> 0 || 1;
+    this.rules.stamp = (this.rules.stamp + STAMP_STEP_MS) >>> 0;
+    ranges.openTarget(this.rules, node + 1, start);
+    this.#write();
+    const target = this.#target(node, link);
+    return { id: target.id, epoch: this.epoch, halfPipe: this.#halfPipe(capture, start), start };
+  }
+
+  #halfPipe(capture: HalfPipeCapture, start: number): HalfPipe {
+    const flows = this.#engine.flows;
+    const window = Math.max(0, distance(start, flows.edge(this.slot)));
+    const sendWindow = Math.min(window, MAX_SEND_WINDOW_BYTES);
+    const now = monotonicMs();
+    return {
+      clientAddress: capture.client.address,
+      clientPort: capture.client.port,
+      publicAddress: capture.public.address,
+      publicPort: capture.public.port,
+      family: isMapped(capture.public.address) ? 4 : 6,
+      sack: capture.sack,
+      timestamps: capture.timestamps,
+      ecn: false,
+      mss: capture.mss,
+      sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
+      receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
+      sequence: start,
+      acknowledge: capture.receiveSequence,
+      receiveWindow: Math.min(capture.receiveWindow, MAX_SEND_WINDOW_BYTES),
+      sendWindow,
+      maxWindow: Math.max(Math.min(capture.maxWindow, MAX_SEND_WINDOW_BYTES), sendWindow),
+      tsval: (now + capture.clockOffset + this.rules.stamp) >>> 0,
+      tsecr: flows.tsval(this.slot),
+      congestionWindow: this.#congestion.window || capture.congestionWindow,
+      srttUs: this.#congestion.srttUs || capture.srttUs,
+    };
+  }
+
+  /** The target's last byte is before `end`. */
+  endTarget(end: number): void {
+    ranges.endTarget(this.rules, end);
+    this.#write();
+  }
+
+  /** The newest target range goes as if it had never been: nothing of it has reached the client. */
+  cancelTarget(start: number): void {
+    const last = ranges.lastRange(this.rules)!;
+    last.open = true;
+    this.endTarget(start);
+    this.promise = null;
+  }
+
+  /** What the lost target had promised has arrived. */
+  settle(): void {
+    const last = ranges.lastRange(this.rules)!;
+    this.promise = null;
+    if (ranges.collect(this.rules, last.owner, last.end)) this.#write();
+  }
+
+  /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
+  beginOwn(): void {
+    const last = ranges.lastRange(this.rules)!;
+    if (last.open && last.owner === OWNER_SELF) return;
+    ranges.trim(this.rules, this.acknowledged);
+    const start = last.end;
+    ranges.openOwn(this.rules, start);
+    this.#write();
+    if (this.#fd < 0) return;
+    const window = Math.max(0, distance(start, this.#engine.flows.edge(this.slot)));
+    const unacknowledged = sendQueueBytes(this.#fd);
+    refreshSendWindow(this.#fd, Math.min(window + unacknowledged, MAX_SEND_WINDOW_BYTES));
+  }
+
+  /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
+  probe(): void {
+    setRepair(this.#fd, REPAIR_ON);
+    setRepair(this.#fd, REPAIR_OFF_PROBE);
+  }
+
+  frame(frame: Frame, link: Link): void {
+    if (!('request' in frame)) return;
+    const target = this.#byLink(link, frame.request);
+    if (target === undefined) return;
+    if (frame.type === FrameType.RESET_OK) {
+      link.closeSink(target.id);
+      if (this.#targets.get(target.node) === target) this.#targets.delete(target.node);
+      return;
+    }
+    if (frame.type === FrameType.COLLECTED) {
+      if (frame.congestionWindow > 0)
+        this.#congestion = { window: frame.congestionWindow, srttUs: frame.srttUs };
+      if (ranges.collect(this.rules, target.node + 1, frame.end)) this.#write();
+      return;
+    }
+    if (frame.type === FrameType.DATA_DONE && frame.congestionWindow > 0) {
+      this.#congestion = { window: frame.congestionWindow, srttUs: frame.srttUs };
+    }
+    if (!('epoch' in frame)) return;
+    const current = this.current;
+    if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
+      current.answer(frame);
+    } else if (frame.type === FrameType.ABORT && !target.leaving) {
+      // It gave up bytes that it had promised.
+      this.#lost(target);
+    }
+  }
+
+  #byLink(link: Link, id: number): Target | undefined {
+    for (const target of this.#targets.values()) if (target.link === link && target.id === id) return target;
+    return undefined;
+  }
+
+  linkDown(link: Link): void {
+    for (const target of [...this.#targets.values()]) {
+      if (target.link !== link) continue;
+      this.#targets.delete(target.node);
+      if (!target.leaving) this.#lost(target);
+    }
+  }
+
+  #lost(target: Target): void {
+    if (this.current?.node === target.node) return this.current.lost();
+    const owner = target.node + 1;
+    const acknowledged = this.acknowledged;
+    const owed = this.rules.ranges.filter(
+      (g) => g.owner === owner && (g.open || distance(g.end, acknowledged) < 0),
+    );
+    if (owed.length > 0) {
+      const newest =
+        this.promise?.node === target.node && owed.length === 1 && owed[0] === this.rules.ranges.at(-1);
+      this.onLost(newest ? this.promise : null);
+    } else if (ranges.collect(this.rules, owner, acknowledged)) this.#write();
+  }
+
+  /** Tells a target to stop, and forgets its half-pipe. */
+  dropTarget(node: number): void {
+    const target = this.#targets.get(node);
+    if (target === undefined) return;
+    target.link.send({
+      type: FrameType.ABORT,
+      request: target.id,
+      epoch: this.epoch,
+      reason: AbortReason.SUPERSEDED,
+    });
+    this.#targets.delete(node);
+    target.link.closeSink(target.id);
+  }
+
+  /**
+   * The connection ends; its socket is closed by the caller right after. With `discard` the client is gone and
+   * nothing more need arrive; else the socket's FIN gets its place after the last byte of the targets.
+   */
+  end(discard: boolean): void {
+    this.current = null;
+    this.onLost = () => {};
+    this.promise = null;
+    const last = ranges.lastRange(this.rules)!;
+    if (!last.open || last.owner === OWNER_SELF) {
+      const capture = captureHalfPipe(this.#fd, this.#capture);
+      if (last.open) this.rules.ownNext = capture.writeSequence;
+      else ranges.openOwn(this.rules, last.end);
+    }
+    this.#fd = -1;
+    this.rules.flags |= FLAG_CLOSING;
+    this.#write();
+    for (const target of this.#targets.values()) {
+      target.leaving = true;
+      target.link.send({
+        type: FrameType.RESET,
+        request: target.id,
+        epoch: this.epoch,
+        discard,
+        onlyEpoch: false,
+      });
+    }
+    this.closedAtMs = this.#engine.loop.nowMs;
+    this.#engine.closingFlows.add(this);
+  }
+
+  /** Gives the slot back when everybody has let go. Returns true when it has. */
+  release(nowMs: number): boolean {
+    const since = nowMs - this.closedAtMs;
+    if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
+    this.discard();
+    return true;
+  }
+
+  /** Gives everything back at once. */
+  discard(): void {
+    if (this.#released) return;
+    this.#released = true;
+    for (const target of this.#targets.values()) target.link.closeSink(target.id);
+    this.#targets.clear();
+    const { client, public: pub } = this.#capture;
+    if (this.#installed) this.#engine.flows.uninstall(client, pub, this.slot);
+    this.#engine.flowsBySlot.delete(this.slot);
+    this.#engine.flows.release(this.slot);
+  }
+
+  /** Keeps sequence distances small on connections that carry much. */
+  tick(): void {
+    if (ranges.trim(this.rules, this.acknowledged)) this.#write();
+  }
+
+  status(): FlowStatus {
+    const nodes = this.#engine.config.nodes;
+    return {
+      engine: this.#engine.index,
+      slot: this.slot,
+      role: 'anchor',
+      client: this.clientText,
+      public: `${formatAddress(this.#capture.public.address)}:${this.#capture.public.port}`,
+      nodes: [...this.#targets.keys()].map((node) => nodes[node].name),
+      state: this.closedAtMs >= 0 ? 'closing' : this.current === null ? 'idle' : 'away',
+      acknowledged: this.acknowledged,
+      ranges: this.rules.ranges.map((g) => ({
+        node: nodes[g.owner === OWNER_SELF ? this.#engine.self : g.owner - 1].name,
+        start: g.start,
+        end: g.open ? null : g.end,
+      })),
+    };
+  }
+}

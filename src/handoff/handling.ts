@@ -1,0 +1,52 @@
+/** What a connection knows of the mechanism that handles its request. */
+import type { RequestHead } from '../http/request.ts';
+
+/** A request as read from the client: head bytes as sent, body as far as it is there. */
+export interface Request {
+  readonly head: RequestHead;
+  readonly headBytes: Buffer;
+  /** The whole body, or empty when it follows. */
+  readonly body: Buffer;
+  /** The body is larger than a SETUP takes, and comes in pieces. */
+  readonly bodyFollows: boolean;
+  /** Monotonic microseconds of the moment the request was complete enough to decide. */
+  readonly startUs: number;
+  /** The connection ends with this response, whatever the response says. */
+  readonly close: boolean;
+}
+
+/** How a request ended. */
+export interface Outcome {
+  readonly node: number;
+  readonly mechanism: 'local' | 'relay' | 'anchor';
+  readonly status: number;
+  readonly bytes: number;
+  readonly bodyBytes: number;
+  readonly close: boolean;
+  readonly firstByteUs: number;
+  readonly handoffUs: number;
+}
+
+/** A mechanism at work on one request. */
+export interface Handling {
+  /** Begins, when it does not begin by being made; may finish before it returns. */
+  start?(): void;
+  /** A piece of a body that follows. */
+  body(bytes: Buffer, last: boolean): void;
+  /** False: the connection reads no further body until `Connection.bodyWanted`. */
+  readonly wantsBody: boolean;
+  /** The client's socket takes bytes again. */
+  writable(): void;
+  /** The client is gone: nothing is to be answered. */
+  cancel(): void;
+}
+
+/** What a mechanism tells the connection; exactly one of the three ends a handling. */
+export interface HandlingHost {
+  /** The response is out, or its bytes are accounted for. */
+  finished(outcome: Outcome): void;
+  /** Nothing of a response has reached the client: serve the request again, without `node`. */
+  again(node: number): void;
+  /** Something has, and it cannot go on: the connection ends. */
+  broken(reason: string): void;
+}

@@ -1,0 +1,94 @@
+/** Mechanism local: the anchor answers on its own socket. */
+import type { Connection } from '../engine/connection.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Exchange } from '../engine/exchange.ts';
+import { SocketOut } from '../engine/out.ts';
+import { nowUs } from '../engine/time.ts';
+import type { Handling, Request } from './handling.ts';
+
+export class LocalHandling implements Handling {
+  readonly #engine: Engine;
+  readonly #connection: Connection;
+  readonly #request: Request;
+  readonly #out: SocketOut;
+  readonly #exchange: Exchange;
+  #firstByteUs = -1;
+  #over = false;
+
+  constructor(
+    engine: Engine,
+    connection: Connection,
+    request: Request,
+    exchange: Exchange,
+    records: boolean,
+  ) {
+    this.#engine = engine;
+    this.#connection = connection;
+    this.#request = request;
+    this.#out = new SocketOut(connection.fd, records);
+    this.#exchange = exchange;
+  }
+
+  /** Begins; may finish before it returns. */
+  start(): void {
+    this.#exchange.onProgress = () => {
+      this.#drive();
+      if (!this.#over) this.#connection.bodyWanted();
+    };
+    this.#drive();
+  }
+
+  #drive(): void {
+    if (this.#over) return;
+    const exchange = this.#exchange;
+    const before = exchange.pump.sentBytes;
+    const state = exchange.pump.run(this.#out);
+    if (exchange.pump.sentBytes > before) {
+      if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
+      this.#connection.progressed();
+    }
+    if (state === 'broken' || (exchange.failed && state !== 'blocked'))
+      return this.#end('the response broke off');
+    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'waiting') exchange.feed?.resume();
+    if (state === 'done') this.#end(null);
+  }
+
+  #end(reason: string | null): void {
+    this.#over = true;
+    const { status, bodyBytes, close, pump } = this.#exchange;
+    this.#exchange.end();
+    if (reason !== null) return this.#connection.broken(reason);
+    const { startUs } = this.#request;
+    this.#engine.counters.add('served_bytes', pump.sentBytes);
+    this.#connection.finished({
+      node: this.#engine.self,
+      mechanism: 'local',
+      status,
+      bytes: pump.sentBytes,
+      bodyBytes,
+      close,
+      firstByteUs: this.#firstByteUs < 0 ? -1 : this.#firstByteUs - startUs,
+      handoffUs: -1,
+    });
+  }
+
+  body(bytes: Buffer, last: boolean): void {
+    // Content needs no body, and an upstream that has answered wants no more of it.
+    this.#exchange.feed?.body(bytes, last);
+  }
+
+  get wantsBody(): boolean {
+    return this.#exchange.feed?.wantsBody ?? true;
+  }
+
+  writable(): void {
+    this.#drive();
+    if (!this.#over) this.#exchange.feed?.resume();
+  }
+
+  cancel(): void {
+    this.#over = true;
+    this.#exchange.end();
+  }
+}

@@ -1,0 +1,452 @@
+/**
+ * Mechanism anchor, at a target: a half-pipe, the socket that sends its part of a client's out-half. It is made by
+ * the first SETUP of a flow and kept for the next ones: congestion window and RTT stay, and the router maps its
+ * contiguous sequence space into the client's.
+ *
+ * The answer to SETUP is always handed to the kernel before the first byte of the response. So an anchor that got no
+ * answer from a dead target knows more than nothing; what it cannot know, the lease settles.
+ */
+import {
+  AbortReason,
+  type DataDone,
+  type Frame,
+  FrameType,
+  type HalfPipe as HalfPipeBlock,
+  NO_WINDOW_SCALE,
+  RejectReason,
+  type Setup,
+} from '../backplane/frames.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Exchange } from '../engine/exchange.ts';
+import type { Link, Sink } from '../engine/link.ts';
+import type { Source } from '../engine/loop.ts';
+import type { FlowStatus } from '../engine/messages.ts';
+import { SocketOut } from '../engine/out.ts';
+import { nowUs } from '../engine/time.ts';
+import { type Endpoint, formatAddress } from '../linux/address.ts';
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
+import { SystemError } from '../linux/errors.ts';
+import { monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
+import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
+import { IPPROTO_TCP, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
+import { silentClose } from '../linux/tcp-repair.ts';
+import { FLAG_WATCH, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
+import * as ranges from '../router/ranges.ts';
+import { distance } from '../router/ranges.ts';
+import { NO_SCALING } from '../tcp/state.ts';
+
+/** A target may send its first byte this long after SETUP was sent, not later: then the anchor may have moved on. */
+export const SETUP_LEASE_MS = 250;
+/** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
+const PROMISE_BYTES = 64 * 1024;
+/** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
+const REPORT_RTT_US = 1000;
+const REPORT_BYTES = 64 * 1024;
+const ERROR_CHECK_MS = 1000;
+const NS_PER_MS = 1_000_000;
+
+/** One request on a half-pipe. */
+interface Turn {
+  readonly epoch: number;
+  readonly exchange: Exchange;
+  readonly receivedUs: number;
+  /** The half-pipe's bytes before this turn, in the own sequence space. */
+  readonly start: number;
+  promised: boolean;
+  /** SETUP_OK asked for CONFIRM, or it has come. */
+  waitsConfirm: boolean;
+  firstByteUs: number;
+}
+
+export class HalfPipe implements Sink, Source {
+  readonly slot: number;
+  readonly rules = ranges.emptyRules(ROLE_TARGET);
+  readonly #engine: Engine;
+  readonly #link: Link;
+  readonly #id: number;
+  readonly #client: Endpoint;
+  readonly #public: Endpoint;
+  #fd = -1;
+  #out: SocketOut | null = null;
+  #clockOffset = 0;
+  #watchesWrites = false;
+  #turn: Turn | null = null;
+  #srttUs = 0;
+  /** The anchor wants nothing more of this half-pipe; gone when its queue is empty. */
+  #leaving = false;
+  #closed = false;
+  /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
+  #uncollected = -1;
+  #checkedAtMs = 0;
+
+  /** Serves a SETUP, on the half-pipe there is or on a new one. Answers it in every case. */
+  static setup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
+    engine.counters.add('setups_received');
+    const lateMs = link.clock.excessMs(setup.sentAtMs, Math.floor(monotonicMs()));
+    const refuse = (reason: RejectReason): void => {
+      engine.counters.add('setups_rejected');
+      link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
+    };
+    if (lateMs > SETUP_LEASE_MS / 2) return refuse(RejectReason.STALE);
+    if (engine.stopping) return refuse(RejectReason.SHUTTING_DOWN);
+    const block = setup.halfPipe!;
+    if (!engine.isPublic(block.publicAddress)) return refuse(RejectReason.STATE_INVALID);
+    let pipe = known;
+    if (pipe === null) {
+      const slot = engine.halfPipes.size < engine.config.limits.flows ? engine.flows.allocate() : -1;
+      if (slot < 0) return refuse(RejectReason.FULL);
+      pipe = new HalfPipe(engine, link, setup.request, block, slot);
+    }
+    const exchange = engine.serve(setup, 'anchor');
+    if (exchange === null) {
+      if (known === null) pipe.#close();
+      return refuse(RejectReason.NOT_SERVED);
+    }
+    const refused = pipe.#begin(setup, block, exchange, lateMs);
+    if (refused === null) return;
+    exchange.end();
+    if (known === null) pipe.#close();
+    refuse(refused);
+  }
+
+  private constructor(engine: Engine, link: Link, id: number, block: HalfPipeBlock, slot: number) {
+    this.#engine = engine;
+    this.#link = link;
+    this.#id = id;
+    this.slot = slot;
+    this.#client = { address: Buffer.from(block.clientAddress), port: block.clientPort };
+    this.#public = { address: Buffer.from(block.publicAddress), port: block.publicPort };
+    engine.halfPipes.add(this);
+    link.attachSink(id, this);
+  }
+
+  #begin(setup: Setup, block: HalfPipeBlock, exchange: Exchange, lateMs: number): RejectReason | null {
+    const rules = this.rules;
+    if (this.#turn !== null) return RejectReason.STATE_INVALID;
+    const cold = this.#fd < 0;
+    if (cold) {
+      rules.ranges = [];
+      rules.ownNext = block.sequence;
+      rules.inLocal = block.acknowledge;
+      const edge = (block.sequence + block.sendWindow) >>> 0;
+      this.#engine.flows.resetObserved(this.slot, { ack: block.sequence, edge, sentNext: block.sequence });
+    } else {
+      ranges.trim(rules, this.#engine.flows.ack(this.slot));
+      if (!ranges.hasRoom(rules)) return RejectReason.FULL;
+    }
+    const now = monotonicMs();
+    // What the anchor's clock says now, as far as frames tell time; never behind what it said when it sent.
+    const stampNow = (block.tsval + lateMs) >>> 0;
+    rules.stamp = cold ? 0 : (stampNow - ((now + this.#clockOffset) >>> 0)) >>> 0;
+    rules.clientScale = block.sendScale === NO_WINDOW_SCALE ? 0 : block.sendScale;
+    const receiveScale = block.receiveScale === NO_WINDOW_SCALE ? 0 : block.receiveScale;
+    rules.inWire = block.acknowledge;
+    rules.inWindow = Math.min(65_535, block.receiveWindow >>> receiveScale);
+    rules.inTsecr = block.tsecr;
+    rules.engine = this.#engine.index;
+    rules.epoch = setup.epoch;
+    rules.flags = 0;
+    rules.congestionWindow = block.congestionWindow;
+    rules.leaseNs = (now + Math.max(1, SETUP_LEASE_MS - lateMs)) * NS_PER_MS;
+    ranges.openOwn(rules, block.sequence, true);
+    this.#engine.flows.write(this.slot, rules);
+    if (cold) {
+      // Before connect(): the sock_ops program looks the flow up.
+      this.#engine.flows.install(this.#client, this.#public, this.slot);
+      const failure = this.#open(block, stampNow);
+      if (failure !== null) return failure;
+    } else {
+      this.#engine.counters.add('half_pipes_reused');
+      refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
+    }
+    this.#srttUs = block.srttUs;
+    this.#turn = {
+      epoch: setup.epoch,
+      exchange,
+      receivedUs: nowUs(),
+      start: rules.ownNext,
+      promised: false,
+      waitsConfirm: false,
+      firstByteUs: -1,
+    };
+    this.#answerSetup(this.#turn);
+    return null;
+  }
+
+  #open(block: HalfPipeBlock, tsval: number): RejectReason | null {
+    try {
+      this.#fd = restoreHalfPipe({
+        client: this.#client,
+        public: this.#public,
+        mss: block.mss,
+        options: {
+          sack: block.sack,
+          timestamps: block.timestamps,
+          sendScale: block.sendScale === NO_WINDOW_SCALE ? NO_SCALING : block.sendScale,
+          receiveScale: block.receiveScale === NO_WINDOW_SCALE ? NO_SCALING : block.receiveScale,
+        },
+        sequence: block.sequence,
+        acknowledge: block.acknowledge,
+        receiveWindow: block.receiveWindow,
+        sendWindow: block.sendWindow,
+        maxWindow: block.maxWindow,
+        tsval,
+        tsecr: block.tsecr,
+        srttUs: block.srttUs >= REPORT_RTT_US ? block.srttUs : 0,
+      });
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#engine.log('warn', 'half-pipe refused by the kernel', { error: error.message });
+      return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
+    }
+    // restoreHalfPipe sets the clock to an even value of this very moment.
+    this.#clockOffset = (((tsval + (tsval & 1)) >>> 0) - monotonicMs()) | 0;
+    this.#out = new SocketOut(this.#fd, true);
+    setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#engine.config.limits.stallSeconds * 1000);
+    this.#engine.counters.add('half_pipes_opened');
+    return null;
+  }
+
+  /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
+  #answerSetup(turn: Turn): void {
+    const { exchange } = turn;
+    exchange.onProgress = () => this.#drive();
+    if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES) {
+      turn.promised = true;
+      this.#done(turn, exchange.lengthBytes);
+    } else {
+      turn.waitsConfirm = !exchange.complete;
+      this.#link.send({
+        type: FrameType.SETUP_OK,
+        request: this.#id,
+        epoch: turn.epoch,
+        confirmWanted: turn.waitsConfirm,
+      });
+    }
+    this.#engine.loop.defer(() => this.#drive());
+  }
+
+  #done(turn: Turn, bytes: number): void {
+    const { exchange } = turn;
+    const end = (turn.start + bytes) >>> 0;
+    const range = this.rules.ranges.at(-1)!;
+    const wireEnd = (range.start + distance(range.local, end)) >>> 0;
+    const report = this.#report(bytes);
+    const done: DataDone = {
+      type: FrameType.DATA_DONE,
+      request: this.#id,
+      epoch: turn.epoch,
+      end: wireEnd,
+      status: exchange.status,
+      close: exchange.close,
+      bytes,
+      bodyBytes: exchange.bodyBytes,
+      congestionWindow: report.window,
+      srttUs: report.srttUs,
+      firstByteUs: turn.firstByteUs < 0 ? nowUs() - turn.receivedUs : turn.firstByteUs,
+    };
+    this.#link.send(done);
+  }
+
+  #report(bytes: number): { window: number; srttUs: number } {
+    if (this.#srttUs < REPORT_RTT_US && bytes < REPORT_BYTES) return { window: 0, srttUs: 0 };
+    readInfo(this.#fd);
+    return { window: lastInfo.congestionWindow(), srttUs: lastInfo.srttUs() };
+  }
+
+  #drive(): void {
+    const turn = this.#turn;
+    if (turn === null || this.#closed) return;
+    if (turn.waitsConfirm && turn.exchange.pump.queuedBytes > 0) {
+      // Inside the lease it needs no confirmation to begin; the router stops it otherwise.
+      if (monotonicMs() * NS_PER_MS >= this.rules.leaseNs) return;
+      turn.waitsConfirm = false;
+    }
+    const { exchange } = turn;
+    const before = exchange.pump.sentBytes;
+    const state = exchange.pump.run(this.#out!);
+    const sent = exchange.pump.sentBytes - before;
+    if (sent > 0) {
+      if (turn.firstByteUs < 0) turn.firstByteUs = nowUs() - turn.receivedUs;
+      ranges.advanceOwn(this.rules, sent);
+    }
+    if (state === 'broken' || (exchange.failed && state !== 'blocked'))
+      return this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'waiting') exchange.feed?.resume();
+    if (state === 'blocked') this.#watchWrites();
+    if (state === 'done') this.#finishTurn(turn);
+  }
+
+  #watchWrites(): void {
+    if (this.#watchesWrites) return;
+    this.#watchesWrites = true;
+    this.#engine.loop.add(this.#fd, EPOLLOUT | EPOLLET, this);
+  }
+
+  #finishTurn(turn: Turn): void {
+    this.#turn = null;
+    this.#engine.counters.add('served_bytes', turn.exchange.pump.sentBytes);
+    turn.exchange.end();
+    if (!turn.promised) this.#done(turn, turn.exchange.pump.sentBytes);
+    const end = ranges.closeOwn(this.rules);
+    this.#uncollected = end;
+    this.rules.watch = end;
+    this.rules.flags = FLAG_WATCH;
+    this.#engine.flows.write(this.slot, this.rules);
+    this.#engine.uncollected.add(this);
+  }
+
+  ready(events: number): void {
+    if (this.#closed) return;
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) return this.#fail(AbortReason.HALF_PIPE_FAILED);
+    this.#drive();
+    this.#turn?.exchange.feed?.resume();
+  }
+
+  frame(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.CONFIRM:
+        return this.#confirm(frame.epoch);
+      case FrameType.RESET:
+        return this.#reset(frame.discard, frame.onlyEpoch);
+      case FrameType.ABORT:
+        // Superseded: the anchor has closed the conversation already.
+        this.#close();
+        return;
+      default:
+        return;
+    }
+  }
+
+  #confirm(epoch: number): void {
+    if (this.#turn?.epoch !== epoch) return;
+    this.#turn.waitsConfirm = false;
+    const range = this.rules.ranges.at(-1)!;
+    range.leased = false;
+    this.#engine.flows.write(this.slot, this.rules);
+    this.#drive();
+  }
+
+  #reset(discard: boolean, onlyEpoch: boolean): void {
+    if (onlyEpoch) {
+      // The anchor says all is acknowledged and forwards no more of it. If our kernel missed that, it must not ask.
+      if (this.#turn === null && this.#fd >= 0 && sendQueueBytes(this.#fd) > 0) this.#renew();
+      return;
+    }
+    if (discard || (this.#turn === null && this.#uncollected < 0)) {
+      this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+      return this.#close();
+    }
+    this.#leaving = true;
+  }
+
+  /** Drops the socket but keeps the conversation: the next SETUP makes a new one. */
+  #renew(): void {
+    this.#closeSocket();
+    this.#engine.uncollected.delete(this);
+    this.#uncollected = -1;
+    this.rules.ranges = [];
+  }
+
+  /** Looks whether the newest turn is acknowledged. Called on the router's event, and every tick. */
+  collect(): void {
+    if (this.#closed || this.#uncollected < 0) return;
+    if (distance(this.#uncollected, this.#engine.flows.ack(this.slot)) < 0 || sendQueueBytes(this.#fd) > 0) {
+      if (this.#engine.loop.nowMs - this.#checkedAtMs >= ERROR_CHECK_MS) this.#check();
+      return;
+    }
+    const report = this.#report(0);
+    this.#link.send({
+      type: FrameType.COLLECTED,
+      request: this.#id,
+      epoch: this.rules.epoch,
+      end: this.#uncollected,
+      congestionWindow: report.window,
+      srttUs: report.srttUs,
+    });
+    this.#uncollected = -1;
+    this.#engine.uncollected.delete(this);
+    if (!this.#leaving) return;
+    this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    this.#close();
+  }
+
+  /** Keeps sequence distances small while much is sent in one turn. */
+  tick(): void {
+    if (this.#turn !== null && ranges.trim(this.rules, this.#engine.flows.ack(this.slot))) {
+      this.#engine.flows.write(this.slot, this.rules);
+    }
+  }
+
+  /** A socket that gave up (TCP_USER_TIMEOUT) is not in epoll unless it blocked: ask it now and then. */
+  #check(): void {
+    this.#checkedAtMs = this.#engine.loop.nowMs;
+    readInfo(this.#fd);
+    if (lastInfo.state() === TcpState.CLOSE) this.#fail(AbortReason.TIMED_OUT);
+  }
+
+  #fail(reason: AbortReason): void {
+    this.#engine.counters.add('half_pipes_failed');
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: this.rules.epoch, reason });
+    this.#close();
+  }
+
+  linkDown(): void {
+    this.#close();
+  }
+
+  #closeSocket(): void {
+    if (this.#fd < 0) return;
+    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
+    this.#engine.loop.forget(this.#fd);
+    this.#watchesWrites = false;
+    silentClose(this.#fd);
+    this.#fd = -1;
+    this.#out = null;
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#turn?.exchange.end();
+    this.#turn = null;
+    this.#closeSocket();
+    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
+    this.#link.closeSink(this.#id);
+    this.#engine.uncollected.delete(this);
+    this.#engine.halfPipes.delete(this);
+    this.#engine.flows.release(this.slot);
+  }
+
+  /** Ends at once: the process stops. */
+  discard(): void {
+    this.#close();
+  }
+
+  status(): FlowStatus {
+    const nodes = this.#engine.config.nodes;
+    const text = (end: Endpoint) => `${formatAddress(end.address)}:${end.port}`;
+    return {
+      engine: this.#engine.index,
+      slot: this.slot,
+      role: 'target',
+      client: text(this.#client),
+      public: text(this.#public),
+      nodes: [nodes[this.#link.node]?.name ?? '?'],
+      state: this.#leaving
+        ? 'closing'
+        : this.#turn !== null
+          ? 'sending'
+          : this.#uncollected < 0
+            ? 'idle'
+            : 'sent',
+      acknowledged: this.#engine.flows.ack(this.slot),
+      ranges: this.rules.ranges.map((g) => ({
+        node: nodes[g.owner === OWNER_SELF ? this.#engine.self : g.owner - 1].name,
+        start: g.start,
+        end: g.open ? null : g.end,
+      })),
+    };
+  }
+}

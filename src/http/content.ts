@@ -1,0 +1,207 @@
+/**
+ * Static content: a request head in, a response out (RFC 9110). What is asked most, a plain GET of a small file, is
+ * answered with a response that is ready-made: head and body in one buffer, made anew once a second for its Date.
+ */
+import { randomBytes } from 'node:crypto';
+import { judgeConditions, rangeMayApply } from './conditional.ts';
+import { Entry, FileCache, type Representation } from './file-cache.ts';
+import { type ByteRange, contentRange, frameMultipart, parseRanges, unsatisfiedRange } from './range.ts';
+import {
+  beginHead,
+  bytesReply,
+  emptyReply,
+  noop,
+  type Part,
+  type ReplyContext,
+  type Response,
+  textReply,
+} from './reply.ts';
+import type { RequestHead } from './request.ts';
+
+export type { Part, Response } from './reply.ts';
+
+export interface ContentOptions {
+  /** Absolute path of the root directory. */
+  readonly root: string;
+  /** Bound on the memory of small files. */
+  readonly memoryBytes?: number;
+  /** Bound on cached descriptors of large files. */
+  readonly openFiles?: number;
+  /** Bound on cached files. */
+  readonly entries?: number;
+}
+
+/** How the engine wants a response. */
+export interface RespondOptions {
+  /** The connection is to be closed after it. */
+  readonly close: boolean;
+  /** Field lines to add, each with CRLF; '' is the quick case. */
+  readonly extraFields: string;
+}
+
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+const DEFAULT_OPEN_FILES = 256;
+const DEFAULT_ENTRIES = 4096;
+/** Bodies up to this size are copied behind their head: cheaper than a second part. */
+const COPY_BODY_BYTES = 16_384;
+const ALLOW = 'Allow: GET, HEAD, OPTIONS\r\n';
+/** Kinds of ready-made responses, by what their head says of the connection. */
+const PERSISTENT = 0;
+const CLOSING = 1;
+const PERSISTENT_10 = 2;
+
+const boundaryBase = randomBytes(12).toString('hex');
+let boundaries = 0;
+
+export class Content {
+  readonly #files: FileCache;
+
+  /** Throws when the root cannot be opened. */
+  constructor(options: ContentOptions) {
+    this.#files = new FileCache({
+      root: options.root,
+      memoryBytes: options.memoryBytes ?? DEFAULT_MEMORY_BYTES,
+      openFiles: options.openFiles ?? DEFAULT_OPEN_FILES,
+      entries: options.entries ?? DEFAULT_ENTRIES,
+    });
+  }
+
+  /** What the cache holds. */
+  get usage(): { entries: number; memoryBytes: number; descriptors: number } {
+    return this.#files.usage;
+  }
+
+  /** Closes all files but those that responses still hold. */
+  close(): void {
+    this.#files.close();
+  }
+
+  /**
+   * The response to a request. The caller releases it when it is sent. A file can shrink while it is sent: when
+   * sendfile() gives less than a part's length, the connection has to be closed.
+   */
+  respond(head: RequestHead, nowMs: number, options: RespondOptions): Response {
+    if (head.plain && options.extraFields === '') {
+      const entry = this.#files.fresh(head.path, nowMs);
+      if (entry !== undefined) {
+        const representation = entry.choose(head.acceptEncoding);
+        const kind = options.close ? CLOSING : head.minor === 1 ? PERSISTENT : PERSISTENT_10;
+        const second = Math.floor(nowMs / 1000);
+        if (representation.readySecond[kind] === second) return representation.ready[kind]!;
+        if (representation.body !== null) return makeReady(representation, kind, second, head, nowMs);
+      }
+    }
+    const { method, minor } = head;
+    const { close, extraFields } = options;
+    return this.#answer(head, { method, minor, close, extraFields, nowMs });
+  }
+
+  #answer(head: RequestHead, context: ReplyContext): Response {
+    if (head.method === 'OPTIONS') return emptyReply(204, ALLOW, context);
+    if (head.method !== 'GET' && head.method !== 'HEAD') return textReply(405, ALLOW, context);
+    const found = this.#files.lookup(head.path, context.nowMs);
+    if (!(found instanceof Entry)) {
+      const query = head.query === '' ? '' : `?${head.query}`;
+      const fields = found.status === 301 ? `Location: ${found.location}${query}\r\n` : '';
+      return textReply(found.status, fields, context);
+    }
+    const representation = found.choose(head.acceptEncoding);
+    const verdict = judgeConditions(head, representation, context.nowMs);
+    if (verdict === 'not-modified') return emptyReply(304, representation.validatorFields, context);
+    if (verdict === 'failed') return textReply(412, representation.validatorFields, context);
+    if (head.method === 'GET' && head.range !== undefined) {
+      if (rangeMayApply(head.ifRange, representation, context.nowMs)) {
+        const ranges = parseRanges(head.range, representation.sizeBytes);
+        if (ranges !== null) return partial(representation, ranges, context);
+      }
+    }
+    return whole(representation, context);
+  }
+}
+
+function makeReady(
+  representation: Representation,
+  kind: number,
+  second: number,
+  head: RequestHead,
+  nowMs: number,
+): Response {
+  const context = { method: 'GET', minor: head.minor, close: kind === CLOSING, extraFields: '', nowMs };
+  const response = bytesReply(200, wholeHead(representation, context), representation.body, context.close);
+  representation.ready[kind] = response;
+  representation.readySecond[kind] = second;
+  return response;
+}
+
+function wholeHead(representation: Representation, context: ReplyContext): string {
+  const { contentType, sizeBytes, fields } = representation;
+  const begin = beginHead(200, context);
+  return `${begin}Content-Type: ${contentType}\r\nContent-Length: ${sizeBytes}\r\n${fields}${context.extraFields}\r\n`;
+}
+
+function whole(representation: Representation, context: ReplyContext): Response {
+  const head = wholeHead(representation, context);
+  if (context.method === 'HEAD') return bytesReply(200, head, null, context.close);
+  const { body, sizeBytes } = representation;
+  if (body !== null && sizeBytes <= COPY_BODY_BYTES) return bytesReply(200, head, body, context.close);
+  const parts = [{ bytes: Buffer.from(head, 'latin1') }, stretch(representation, 0, sizeBytes)];
+  return partsReply(200, parts, representation, context.close);
+}
+
+function partial(
+  representation: Representation,
+  ranges: readonly ByteRange[],
+  context: ReplyContext,
+): Response {
+  const { sizeBytes, contentType, fields } = representation;
+  if (ranges.length === 0) {
+    const unsatisfied = `Content-Range: ${unsatisfiedRange(sizeBytes)}\r\n`;
+    return textReply(416, unsatisfied + representation.validatorFields, context);
+  }
+  const begin = beginHead(206, context);
+  const rest = `${fields}${context.extraFields}\r\n`;
+  if (ranges.length === 1) {
+    const [{ start, end }] = ranges;
+    const lines = `Content-Type: ${contentType}\r\nContent-Length: ${end - start}\r\nContent-Range: ${contentRange(ranges[0], sizeBytes)}\r\n`;
+    const head = Buffer.from(`${begin}${lines}${rest}`, 'latin1');
+    const parts = [{ bytes: head }, stretch(representation, start, end)];
+    return partsReply(206, parts, representation, context.close);
+  }
+  const boundary = `${boundaryBase}${(boundaries++).toString(36)}`;
+  const { prefixes, suffix, lengthBytes } = frameMultipart(ranges, sizeBytes, contentType, boundary);
+  const lines = `Content-Type: multipart/byteranges; boundary=${boundary}\r\nContent-Length: ${lengthBytes}\r\n`;
+  const parts: Part[] = [{ bytes: Buffer.from(`${begin}${lines}${rest}`, 'latin1') }];
+  ranges.forEach(({ start, end }, i) => {
+    parts.push({ bytes: prefixes[i] }, stretch(representation, start, end));
+  });
+  parts.push({ bytes: suffix });
+  return partsReply(206, parts, representation, context.close);
+}
+
+function stretch({ body, fd }: Representation, start: number, end: number): Part {
+  return body === null ? { fd, offset: start, length: end - start } : { bytes: body.subarray(start, end) };
+}
+
+/** A response of several parts, the first of them its head. It holds the file open until it is released. */
+function partsReply(
+  status: number,
+  parts: readonly Part[],
+  representation: Representation,
+  close: boolean,
+): Response {
+  let lengthBytes = 0;
+  for (const part of parts) lengthBytes += 'bytes' in part ? part.bytes.length : part.length;
+  const [head] = parts;
+  const headBytes = 'bytes' in head ? head.bytes.length : 0;
+  let release = noop;
+  if (representation.fd !== -1) {
+    representation.retain();
+    let released = false;
+    release = () => {
+      if (released) return;
+      released = true;
+      representation.release();
+    };
+  }
+  return { status, parts, lengthBytes, bodyBytes: lengthBytes - headBytes, close, release };
+}

@@ -1,0 +1,98 @@
+/** Heads as they are forwarded between client and upstream: without hop-by-hop fields (RFC 9110 7.6.1). */
+import { currentDate } from './date.ts';
+import { type Fields, listTokens } from './fields.ts';
+import type { RequestHead } from './request.ts';
+import type { ResponseHead } from './response.ts';
+
+/** Fields of one connection only, and the framing fields, which are written anew from what was understood. */
+const NOT_FORWARDED = new Set([
+  ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization'],
+  ...['te', 'trailer', 'upgrade', 'http2-settings', 'transfer-encoding', 'content-length'],
+]);
+
+/** The fields that may go on, as lines. */
+function endToEndLines(fields: Fields, alsoDropped: ReadonlySet<string>): string {
+  const connection = fields.get('connection');
+  const nominated = connection === undefined ? [] : listTokens(connection);
+  let lines = '';
+  for (let i = 0; i < fields.size; i++) {
+    const name = fields.name(i);
+    const lower = name.toLowerCase();
+    if (NOT_FORWARDED.has(lower) || alsoDropped.has(lower) || nominated.includes(lower)) continue;
+    lines += `${name}: ${fields.value(i)}\r\n`;
+  }
+  return lines;
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** How a response goes on to the client. */
+export interface ResponsePlan {
+  /** The client's HTTP version. */
+  readonly clientMinor: 0 | 1;
+  /** Whether our connection to the client ends after this response whatever its framing. */
+  readonly close: boolean;
+  /** Field lines to add, each with CRLF. */
+  readonly extraFields: string;
+}
+
+/** What to do with the body of a forwarded response. */
+export interface ForwardedHead {
+  readonly bytes: Buffer;
+  /** `raw`: as the upstream sent it. `dechunk`: payload only. `enchunk`: each slice as a chunk, then LAST_CHUNK. */
+  readonly body: 'raw' | 'dechunk' | 'enchunk';
+  /** The connection to the client has to be closed after the body. */
+  readonly close: boolean;
+}
+
+/**
+ * The head of an upstream's final response for the client. A chunked response is taken apart for an HTTP/1.0 client
+ * and ends with the connection; one that ends with the upstream's connection becomes chunked for an HTTP/1.1 client.
+ * A missing Date is added (RFC 9110 6.6.1).
+ */
+export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowMs: number): ForwardedHead {
+  let body: ForwardedHead['body'] = 'raw';
+  let close = plan.close;
+  let lines = '';
+  if (head.framing === 'chunked' || head.framing === 'close') {
+    if (plan.clientMinor === 0) {
+      close = true;
+      body = head.framing === 'chunked' ? 'dechunk' : 'raw';
+    } else {
+      lines = 'Transfer-Encoding: chunked\r\n';
+      body = head.framing === 'close' ? 'enchunk' : 'raw';
+    }
+  } else if (head.contentLength !== -1 && head.status >= 200 && head.status !== 204) {
+    lines = `Content-Length: ${head.contentLength}\r\n`;
+  }
+  if (close) lines += 'Connection: close\r\n';
+  else if (plan.clientMinor === 0) lines += 'Connection: keep-alive\r\n';
+  if (!head.fields.has('date')) lines += `Date: ${currentDate(nowMs)}\r\n`;
+  const statusLine = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
+  const fields = endToEndLines(head.fields, NOTHING);
+  const bytes = Buffer.from(`${statusLine}${fields}${lines}${plan.extraFields}\r\n`, 'latin1');
+  return { bytes, body, close };
+}
+
+const REQUEST_DROPPED: ReadonlySet<string> = new Set(['expect', 'host']);
+
+/** How the body goes with a request to an upstream: a number of bytes, `chunked`, or `none`. */
+export type RequestFraming = number | 'chunked' | 'none';
+
+/**
+ * The head of a client's request for an upstream, always as HTTP/1.1. `extraFields`: lines to add, each with CRLF.
+ * Expect is left out: the client has had its 100 (Continue) from us, or sends the body without.
+ */
+export function forwardRequestHead(
+  head: RequestHead,
+  framing: RequestFraming,
+  keepAlive: boolean,
+  extraFields: string,
+): Buffer {
+  let lines = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.fields.get('host') ?? head.host}\r\n`;
+  lines += endToEndLines(head.fields, REQUEST_DROPPED);
+  if (framing === 'chunked') lines += 'Transfer-Encoding: chunked\r\n';
+  else if (framing !== 'none') lines += `Content-Length: ${framing}\r\n`;
+  if (!keepAlive) lines += 'Connection: close\r\n';
+  return Buffer.from(`${lines}${extraFields}\r\n`, 'latin1');
+}

@@ -1,0 +1,70 @@
+/** Taking a lab down, whatever state it is in and whoever was killed on the way. */
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { LabError } from './error.ts';
+import { leftNamespaces, removeNetwork } from './network.ts';
+import { checkLabName, labDirectory, NAMESPACE_DIRECTORY, RUN_DIRECTORY } from './plan.ts';
+import { bootId, readState } from './state.ts';
+import { isAlive, type ProcessId, processesIn, signal, waitSync } from './system.ts';
+
+const END_GRACE_MS = 1500;
+const KILL_TIMEOUT_MS = 10_000;
+
+export function requireRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new LabError(
+    'LAB_NOT_ROOT',
+    'a lab needs root: it makes network namespaces (try: sudo baton lab ...)',
+  );
+}
+
+/** Takes a lab down from any state. Tells whether there was anything. */
+export function removeLab(name: string): boolean {
+  checkLabName(name);
+  requireRoot();
+  const state = readState(name);
+  const directory = labDirectory(name);
+  const namespaces = leftNamespaces(name);
+  if (state === undefined && namespaces.length === 0 && !existsSync(directory)) return false;
+  if (state?.phase === 'building' && state.builder.pid !== process.pid && isAlive(state.builder)) {
+    throw new LabError(
+      'LAB_BUSY',
+      `process ${state.builder.pid} is building the lab ${name}; wait for it or end it`,
+    );
+  }
+  const recorded = state === undefined || state.bootId !== bootId() ? [] : Object.values(state.processes);
+  endProcesses(recorded, state?.bootId === bootId() ? (state.hop ?? null) : null, namespaces);
+  removeNetwork(name);
+  rmSync(directory, { recursive: true, force: true });
+  try {
+    rmdirSync(RUN_DIRECTORY);
+  } catch {
+    // Other labs are there.
+  }
+  return true;
+}
+
+/** Node processes get a moment to end by themselves; then everything in the namespaces is killed. */
+function endProcesses(
+  nodes: readonly ProcessId[],
+  hop: ProcessId | null,
+  namespaces: readonly string[],
+): void {
+  for (const id of nodes) signal(id, 'SIGTERM');
+  waitSync(END_GRACE_MS, () => !nodes.some(isAlive));
+  const rest = (): ProcessId[] => {
+    const inside = namespaces.flatMap((name) => processesIn(join(NAMESPACE_DIRECTORY, name)));
+    return [...inside, ...nodes, ...(hop === null ? [] : [hop])].filter(
+      (id) => isAlive(id) && id.pid !== process.pid,
+    );
+  };
+  const isEmpty = waitSync(KILL_TIMEOUT_MS, () => {
+    const left = rest();
+    for (const id of left) signal(id, 'SIGKILL');
+    return left.length === 0;
+  });
+  if (!isEmpty) {
+    const pids = rest().map((id) => id.pid);
+    throw new LabError('LAB_BUSY', `processes ${pids.join(', ')} do not end; try again`);
+  }
+}

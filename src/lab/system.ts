@@ -1,0 +1,98 @@
+/** Commands and processes of the machine, as the lab needs them. */
+import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { LabError } from './error.ts';
+
+const COMMAND_TIMEOUT_MS = 20_000;
+
+/** Runs a command to its end and returns its standard output. Throws LabError when it fails. */
+export function run(argv: readonly string[], input = ''): string {
+  const { code, stdout, stderr } = attempt(argv, input);
+  if (code === 0) return stdout;
+  const shown = argv.join(' ') + (input === '' ? '' : `\n${input.trimEnd()}`);
+  throw new LabError('LAB_COMMAND', `${shown}\nfailed (${code}): ${stderr.trim() || stdout.trim()}`);
+}
+
+/** The same, for commands that may fail. `code` is -1 when the command could not be started. */
+export function attempt(
+  argv: readonly string[],
+  input = '',
+): { code: number; stdout: string; stderr: string } {
+  const options: SpawnSyncOptions = { input, encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS };
+  const result = spawnSync(argv[0], argv.slice(1), options);
+  const stderr = result.error === undefined ? String(result.stderr) : result.error.message;
+  return { code: result.status ?? -1, stdout: String(result.stdout ?? ''), stderr };
+}
+
+/** A process that cannot be mistaken for a later one with the same number. */
+export interface ProcessId {
+  readonly pid: number;
+  /** In clock ticks since boot: field 22 of /proc/PID/stat. */
+  readonly startTime: number;
+}
+
+function statFields(pid: number): string[] | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The command name, in parentheses, may hold anything.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return undefined;
+  }
+}
+
+/** The identity of a process that runs now; undefined when there is none (or only its zombie). */
+export function identify(pid: number): ProcessId | undefined {
+  const fields = statFields(pid);
+  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  return { pid, startTime: Number(fields[19]) };
+}
+
+export function isAlive(process: ProcessId): boolean {
+  return identify(process.pid)?.startTime === process.startTime;
+}
+
+/** Sends a signal to exactly that process; nothing when it is gone. */
+export function signal(target: ProcessId, name: NodeJS.Signals): void {
+  if (!isAlive(target)) return;
+  try {
+    process.kill(target.pid, name);
+  } catch {
+    // It ended between the two lines.
+  }
+}
+
+/** The processes whose network namespace is the one at `path`. */
+export function processesIn(path: string): ProcessId[] {
+  let inode: number;
+  try {
+    inode = statSync(path).ino;
+  } catch {
+    return [];
+  }
+  const wanted = `net:[${inode}]`;
+  const found: ProcessId[] = [];
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      if (readlinkSync(`/proc/${entry}/ns/net`) !== wanted) continue;
+    } catch {
+      continue;
+    }
+    const process = identify(Number(entry));
+    if (process !== undefined) found.push(process);
+  }
+  return found;
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Blocks until the condition holds or the time is over; tells which. */
+export function waitSync(timeoutMs: number, condition: () => boolean): boolean {
+  const endMs = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() > endMs) return false;
+    Atomics.wait(sleeper, 0, 0, 5);
+  }
+  return true;
+}

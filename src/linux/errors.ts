@@ -1,0 +1,44 @@
+/** Errors from the kernel, with the name of the call and of the errno. */
+import { constants } from 'node:os';
+import koffi from 'koffi';
+
+/** Of two names for one number the first stays: EAGAIN, not EWOULDBLOCK. */
+const NAMES = new Map<number, string>(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, value]) => [value, name]),
+);
+
+export const EPERM = constants.errno.EPERM;
+export const ENOENT = constants.errno.ENOENT;
+export const EINTR = constants.errno.EINTR;
+export const EAGAIN = constants.errno.EAGAIN;
+export const EEXIST = constants.errno.EEXIST;
+export const EINPROGRESS = constants.errno.EINPROGRESS;
+
+/** A system call that failed. `code` is the errno's name, as in Node's own errors. */
+export class SystemError extends Error {
+  override readonly name = 'SystemError';
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(syscall: string, errno: number, detail = '') {
+    const code = NAMES.get(errno) ?? `E${errno}`;
+    super(`${syscall}: ${code}${detail === '' ? '' : ` (${detail})`}`);
+    this.code = code;
+    this.errno = errno;
+    this.syscall = syscall;
+  }
+}
+
+/** The errno of the call just made; read it before any other call. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+/** Passes a call's result through, or throws what errno says when it is negative. */
+export function check(syscall: string, result: number, detail = ''): number {
+  if (result < 0) throw new SystemError(syscall, koffi.errno(), detail);
+  return result;
+}

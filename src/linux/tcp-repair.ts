@@ -1,0 +1,314 @@
+/**
+ * Moving a whole connection: `capture` reads everything a socket holds, `restore` makes a socket that goes on from
+ * there. Both use TCP_REPAIR and need CAP_NET_ADMIN. Nothing here touches the network's routes: whoever moves a
+ * connection first sees to it that its packets reach the right node.
+ */
+import { add, max, span } from '../tcp/sequence.ts';
+import {
+  type ConnectionState,
+  MAX_QUEUE_BYTES,
+  STATE_VERSION,
+  StateError,
+  validateState,
+} from '../tcp/state.ts';
+import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
+import * as libc from './libc.ts';
+import { addressOf, allocate } from './memory.ts';
+import { injectSegment, SEGMENT_ACK, SEGMENT_FIN } from './raw.ts';
+import {
+  agreedMss,
+  lastInfo,
+  lastWindow,
+  queueSequence,
+  RECEIVE_QUEUE,
+  REPAIR_OFF_SILENT,
+  REPAIR_ON,
+  readInfo,
+  readWindow,
+  SEND_QUEUE,
+  selectQueue,
+  setMss,
+  setOptions,
+  setQueueSequence,
+  setRepair,
+  setTimestampClock,
+  TcpState,
+  timestampClock,
+  writeWindow,
+} from './repair-options.ts';
+import * as sockets from './socket.ts';
+
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_FILTER = 26;
+const SO_DETACH_FILTER = 27;
+const SO_BUF_LOCK = 72;
+
+/** What setsockopt multiplies a buffer size by. */
+const OVERHEAD_FACTOR = 2;
+/** The kernel takes a write only while its send buffer has room beyond what is queued. */
+const SEND_SLACK_BYTES = 64 * 1024;
+/** One write into a queue in repair: the kernel allocates it in one piece. */
+const REFILL_CHUNK_BYTES = 32 * 1024;
+/** How often capture looks again when segments arrive or are acknowledged while it reads. */
+const CAPTURE_ATTEMPTS = 8;
+
+const FIN_RECEIVED_STATES: readonly number[] = [TcpState.CLOSE_WAIT, TcpState.LAST_ACK, TcpState.CLOSING];
+const FIN_SENT_STATES: readonly number[] = [
+  TcpState.FIN_WAIT1,
+  TcpState.FIN_WAIT2,
+  TcpState.LAST_ACK,
+  TcpState.CLOSING,
+];
+/** States in which our FIN is sent and not acknowledged: it counts as a byte in the kernel's queue length. */
+const FIN_PENDING_STATES: readonly number[] = [TcpState.FIN_WAIT1, TcpState.LAST_ACK, TcpState.CLOSING];
+
+/** struct sock_fprog and its one instruction, "return 0": every segment is dropped before TCP sees it. */
+const dropAll = allocate(24);
+dropAll.view.setUint16(0, 1, true);
+dropAll.view.setBigUint64(8, BigInt(dropAll.address + 16), true);
+dropAll.view.setUint16(16, 0x06, true);
+
+/**
+ * Makes a socket deaf (or hear again): segments for it are dropped unanswered, as if lost. A connection being moved
+ * must not acknowledge bytes that its captured state does not hold.
+ */
+export function setDeaf(fd: number, deaf: boolean): void {
+  if (deaf) {
+    check(
+      'setsockopt',
+      libc.setsockopt(fd, sockets.SOL_SOCKET, SO_ATTACH_FILTER, dropAll.address, 16),
+      'filter',
+    );
+  } else {
+    sockets.setOption(fd, sockets.SOL_SOCKET, SO_DETACH_FILTER, 0);
+  }
+}
+
+/** Copies the selected queue, `bytes` of it. */
+function peekQueue(fd: number, bytes: number): Buffer {
+  if (bytes > MAX_QUEUE_BYTES) throw new StateError('STATE_QUEUE', `a queue of ${bytes} bytes`);
+  const out = Buffer.alloc(bytes);
+  if (bytes === 0) return out;
+  const got = check(
+    'recv',
+    libc.recv(fd, addressOf(out), bytes, sockets.MSG_PEEK | sockets.MSG_DONTWAIT),
+    'queue in repair',
+  );
+  if (got !== bytes) throw new StateError('STATE_MOVING', `a queue of ${bytes} bytes gave ${got}`);
+  return out;
+}
+
+/** Reads a socket that is in repair; null when the connection moved on meanwhile. */
+function readState(fd: number, advertisedEdge: number | undefined): ConnectionState | null {
+  readInfo(fd);
+  const state = lastInfo.state();
+  const finReceived = FIN_RECEIVED_STATES.includes(state);
+  const finSent = FIN_SENT_STATES.includes(state);
+  if (state !== TcpState.ESTABLISHED && !finReceived && !finSent) {
+    throw new StateError('STATE_NOT_CAPTURABLE', `a connection in TCP state ${state}`);
+  }
+  const options = {
+    sack: lastInfo.sack(),
+    timestamps: lastInfo.timestamps(),
+    sendScale: lastInfo.sendScale(),
+    receiveScale: lastInfo.receiveScale(),
+  };
+  const congestion = { window: lastInfo.congestionWindow(), srttUs: lastInfo.srttUs() };
+  readWindow(fd);
+  const { sendWl1, sendWindow, maxWindow, receiveWindow } = lastWindow;
+  const window = {
+    sendWl1: sendWl1(),
+    sendWindow: sendWindow(),
+    maxWindow: maxWindow(),
+    receiveWindow: receiveWindow(),
+    receiveWup: lastWindow.receiveWup(),
+  };
+  selectQueue(fd, SEND_QUEUE);
+  const writeSequence = queueSequence(fd);
+  const outstanding = sockets.sendQueueBytes(fd);
+  const unsent = sockets.unsentBytes(fd);
+  const sendBytes = outstanding - (FIN_PENDING_STATES.includes(state) ? 1 : 0);
+  const written = peekQueue(fd, sendBytes);
+  selectQueue(fd, RECEIVE_QUEUE);
+  const nextExpected = queueSequence(fd);
+  const received = peekQueue(fd, sockets.receiveQueueBytes(fd));
+  const mss = agreedMss(fd);
+  const timestamp = timestampClock(fd);
+  readInfo(fd);
+  const still =
+    lastInfo.state() === state &&
+    queueSequence(fd) === nextExpected &&
+    sockets.receiveQueueBytes(fd) === received.length &&
+    sockets.sendQueueBytes(fd) === outstanding &&
+    sockets.unsentBytes(fd) === unsent;
+  if (!still) return null;
+  // An unsent FIN is counted in neither queue's bytes but may be in SIOCOUTQNSD.
+  const unsentData = Math.min(unsent, sendBytes);
+  const receiveSequence = add(nextExpected, finReceived ? -1 : 0);
+  const edge = add(window.receiveWup, window.receiveWindow);
+  const receiveWup = finReceived && window.receiveWup === nextExpected ? receiveSequence : window.receiveWup;
+  return {
+    version: STATE_VERSION,
+    client: sockets.remoteEndpoint(fd),
+    public: sockets.localEndpoint(fd),
+    mss,
+    options,
+    sendSequence: add(writeSequence, finSent ? -1 : 0),
+    receiveSequence,
+    sendQueue: written.subarray(0, sendBytes - unsentData),
+    unsentQueue: written.subarray(sendBytes - unsentData),
+    receiveQueue: received,
+    window: { ...window, receiveWup },
+    advertisedEdge: advertisedEdge === undefined ? edge : max(edge, advertisedEdge),
+    timestamp,
+    finReceived,
+    finSent,
+    congestion,
+  };
+}
+
+export interface CaptureOptions {
+  /**
+   * Leave the socket in repair and deaf, so that nothing more is acknowledged and close() is silent. Without it the
+   * socket is as it was. `thaw` undoes it.
+   */
+  readonly freeze?: boolean;
+  /** The largest edge advertised before this socket existed, when it was itself restored. */
+  readonly advertisedEdge?: number;
+}
+
+/**
+ * Reads the whole state of an established or half-closed connection. Throws StateError when it cannot travel
+ * (STATE_NOT_CAPTURABLE, STATE_QUEUE, STATE_MOVING; urgent data is lost) and SystemError; the socket then is as it
+ * was. Segments received out of order are not part of the state: the client sends them again.
+ */
+export function capture(fd: number, options: CaptureOptions = {}): ConnectionState {
+  const freeze = options.freeze === true;
+  let done = false;
+  setRepair(fd, REPAIR_ON);
+  try {
+    if (freeze) setDeaf(fd, true);
+    for (let attempt = 0; attempt < CAPTURE_ATTEMPTS; attempt++) {
+      const state = readState(fd, options.advertisedEdge);
+      if (state === null) continue;
+      validateState(state);
+      done = freeze;
+      return state;
+    }
+    throw new StateError('STATE_MOVING', 'the connection did not hold still');
+  } finally {
+    if (!done) {
+      setRepair(fd, REPAIR_OFF_SILENT);
+      // Fails harmlessly when the filter was not there yet.
+      if (freeze) libc.setsockopt(fd, sockets.SOL_SOCKET, SO_DETACH_FILTER, 0, 0);
+    }
+  }
+}
+
+/** Undoes `freeze`: the connection goes on here. */
+export function thaw(fd: number): void {
+  setRepair(fd, REPAIR_OFF_SILENT);
+  setDeaf(fd, false);
+}
+
+/** Closes without FIN or RST: the connection lives on elsewhere. */
+export function silentClose(fd: number): void {
+  setRepair(fd, REPAIR_ON);
+  check('close', libc.close(fd));
+}
+
+/**
+ * Lets a buffer hold `bytes`, without taking it out of the kernel's automatic sizing. The kernel doubles the value,
+ * for its own overhead. Never more than is needed: what is free is advertised, so a margin here would grow the
+ * window at every move.
+ */
+function growBuffer(fd: number, option: number, force: number, bytes: number): void {
+  if (sockets.getOption(fd, sockets.SOL_SOCKET, option) >= bytes * OVERHEAD_FACTOR) return;
+  sockets.setOption(fd, sockets.SOL_SOCKET, force, bytes);
+  sockets.setOption(fd, sockets.SOL_SOCKET, SO_BUF_LOCK, 0);
+}
+
+/** Writes all of `bytes`; in repair into the selected queue, otherwise to the client. */
+function refill(fd: number, bytes: Buffer): void {
+  const address = addressOf(bytes);
+  for (let at = 0; at < bytes.length; ) {
+    const chunk = Math.min(bytes.length - at, REFILL_CHUNK_BYTES);
+    const sent = libc.send(fd, address + at, chunk, sockets.MSG_NOSIGNAL);
+    if (sent <= 0) throw new SystemError('send', sent < 0 ? lastErrno() : EAGAIN, 'refilling a queue');
+    at += sent;
+  }
+}
+
+/** The client's FIN once more, from ourselves: there is no option for it. */
+function replayFin(state: ConnectionState): void {
+  injectSegment({
+    from: state.client,
+    to: state.public,
+    sequence: state.receiveSequence,
+    acknowledge: add(state.sendSequence, -state.sendQueue.length - state.unsentQueue.length),
+    flags: SEGMENT_FIN | SEGMENT_ACK,
+    window: 0,
+    timestamps: state.options.timestamps,
+    tsval: 0,
+    tsecr: 0,
+  });
+}
+
+function fill(fd: number, state: ConnectionState): void {
+  const { window } = state;
+  const edge = max(add(window.receiveWup, window.receiveWindow), state.advertisedEdge);
+  const receiveWindow = span(window.receiveWup, edge);
+  const unacknowledged = state.sendQueue.length + state.unsentQueue.length;
+  selectQueue(fd, RECEIVE_QUEUE);
+  setQueueSequence(fd, add(state.receiveSequence, -state.receiveQueue.length));
+  selectQueue(fd, SEND_QUEUE);
+  setQueueSequence(fd, add(state.sendSequence, -unacknowledged));
+  growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length + receiveWindow);
+  growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
+  setMss(fd, state.mss);
+  sockets.setOption(fd, sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1);
+  sockets.bindTo(fd, state.public);
+  sockets.connectTo(fd, state.client);
+  setOptions(fd, state.mss, state.options);
+  if (state.options.timestamps) setTimestampClock(fd, state.timestamp);
+  if (state.receiveQueue.length > 0) {
+    selectQueue(fd, RECEIVE_QUEUE);
+    refill(fd, state.receiveQueue);
+    selectQueue(fd, SEND_QUEUE);
+  }
+  refill(fd, state.sendQueue);
+  // Before the window: the segment's own window field, and the answer to it, must not count.
+  if (state.finReceived) replayFin(state);
+  writeWindow(fd, window.sendWl1, window.sendWindow, window.maxWindow, receiveWindow, window.receiveWup);
+  setRepair(fd, REPAIR_OFF_SILENT);
+}
+
+/**
+ * A socket that continues the connection: non-blocking, TCP_NODELAY. Bytes that were never sent go out at once, and
+ * a FIN that was sent is sent again (the client takes it as a duplicate if it had it). Throws StateError for an
+ * invalid state, SystemError otherwise (EADDRNOTAVAIL: this node already has a socket with these endpoints, or not
+ * the public address); nothing is sent to the client then.
+ */
+export function restore(state: ConnectionState): number {
+  validateState(state);
+  const fd = sockets.tcpSocket(state.public.address);
+  try {
+    setRepair(fd, REPAIR_ON);
+    fill(fd, state);
+  } catch (error) {
+    // Still in repair (or never connected), so this close is silent.
+    libc.close(fd);
+    throw error;
+  }
+  try {
+    refill(fd, state.unsentQueue);
+    if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
+  } catch (error) {
+    silentClose(fd);
+    throw error;
+  }
+  return fd;
+}

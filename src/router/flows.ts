@@ -1,0 +1,150 @@
+/**
+ * The flows of one engine in the router's maps. Rules are written whole into the copy that no program reads, then
+ * one word switches over: a program sees the rules before or after, never between.
+ */
+import type { Endpoint } from '../linux/address.ts';
+import { KernelMap, mapMemory } from '../linux/bpf.ts';
+import * as layout from './layout.ts';
+import type { FlowRules } from './ranges.ts';
+
+/** What the programs saw of a flow; numbers are u32. */
+export interface Observed {
+  /** The client's highest acknowledgement. */
+  ack: number;
+  /** The highest right edge of its window. */
+  edge: number;
+  /** The own socket's number after the last byte seen leaving. */
+  sentNext: number;
+}
+
+export interface FlowMaps {
+  readonly slots: number;
+  readonly flows: number;
+  readonly observed: number;
+}
+
+/** Slots [first, first + count) of the router's flow table. */
+export class Flows {
+  readonly #slots: KernelMap;
+  readonly #words: Uint32Array;
+  readonly #signed: Int32Array;
+  readonly #observed: Uint32Array;
+  readonly #free: number[] = [];
+  readonly #unmap: Array<() => void>;
+  readonly capacity: number;
+
+  constructor(maps: FlowMaps, totalFlows: number, first: number, count: number) {
+    this.capacity = count;
+    this.#slots = new KernelMap(maps.slots, layout.KEY_BYTES, 4);
+    const flows = mapMemory(maps.flows, totalFlows * layout.FLOW_WORDS * 4);
+    const observed = mapMemory(maps.observed, totalFlows * layout.OBSERVED_WORDS * 4);
+    this.#words = new Uint32Array(flows.view);
+    this.#signed = new Int32Array(flows.view);
+    this.#observed = new Uint32Array(observed.view);
+    this.#unmap = [flows.unmap, observed.unmap];
+    for (let slot = first + count - 1; slot >= first; slot--) this.#free.push(slot);
+  }
+
+  /** How many slots are in use. */
+  get used(): number {
+    return this.capacity - this.#free.length;
+  }
+
+  /** Takes a slot; -1 when the table is full (the caller then serves without a handoff). */
+  allocate(): number {
+    return this.#free.pop() ?? -1;
+  }
+
+  release(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  /** Sets what the programs will add to. Only while no segment can reach the slot. */
+  resetObserved(slot: number, observed: Observed): void {
+    const at = slot * layout.OBSERVED_WORDS;
+    this.#observed[at + layout.OBSERVED_ACK] = observed.ack;
+    this.#observed[at + layout.OBSERVED_EDGE] = observed.edge;
+    this.#observed[at + layout.OBSERVED_STARTED] = 0;
+    this.#observed[at + layout.OBSERVED_SENT_NEXT] = observed.sentNext;
+    this.#observed[at + layout.OBSERVED_WATCHED] = 0;
+    this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
+    this.#observed[at + layout.OBSERVED_TSVAL] = 0;
+  }
+
+  ack(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_ACK];
+  }
+
+  edge(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_EDGE];
+  }
+
+  segments(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_SEGMENTS];
+  }
+
+  /** The client's newest timestamp; 0 when none was seen. */
+  tsval(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_TSVAL];
+  }
+
+  /** Puts the rules of a slot in force. */
+  write(slot: number, rules: FlowRules): void {
+    const flow = slot * layout.FLOW_WORDS;
+    const copy = 1 - (this.#words[flow] & 1);
+    const at = flow + 2 + copy * layout.RULES_WORDS;
+    const words = this.#words;
+    words[at] = rules.role | (rules.ranges.length << 8) | (rules.clientScale << 16) | (rules.flags << 24);
+    words[at + 1] = rules.ownNext;
+    words[at + 2] = rules.inLocal;
+    words[at + 3] = rules.inWire;
+    words[at + 4] = rules.inWindow | (rules.engine << 16);
+    words[at + 5] = rules.inTsecr;
+    words[at + 6] = rules.congestionWindow;
+    words[at + 7] = rules.watch;
+    words[at + 8] = rules.epoch;
+    words[at + 9] = rules.stamp;
+    words[at + 10] = rules.leaseNs >>> 0;
+    words[at + 11] = Math.floor(rules.leaseNs / 2 ** 32);
+    let to = at + layout.RULES_RANGES;
+    for (const range of rules.ranges) {
+      words[to] = range.start;
+      words[to + 1] = range.end;
+      words[to + 2] = range.local;
+      words[to + 3] = range.stamp;
+      words[to + 4] = range.owner | (range.open ? 0x100 : 0) | (range.leased ? 0x10000 : 0);
+      to += layout.RANGE_WORDS;
+    }
+    Atomics.store(this.#signed, flow, copy);
+  }
+
+  #key(client: Endpoint, pub: Endpoint): void {
+    const key = this.#slots.key.bytes;
+    client.address.copy(key, 0);
+    pub.address.copy(key, 16);
+    key.writeUInt16BE(client.port, 32);
+    key.writeUInt16BE(pub.port, 34);
+  }
+
+  /** Lets segments of the connection reach the slot. Its rules and observations are set before. */
+  install(client: Endpoint, pub: Endpoint, slot: number): void {
+    this.#key(client, pub);
+    this.#slots.value.bytes.writeUInt32LE(slot, 0);
+    this.#slots.update();
+  }
+
+  /** The slot that the connection's segments reach now; -1 when none. */
+  installed(client: Endpoint, pub: Endpoint): number {
+    this.#key(client, pub);
+    return this.#slots.lookup() ? this.#slots.value.bytes.readUInt32LE(0) : -1;
+  }
+
+  /** Takes the connection's entry away, if it still leads to `slot`. */
+  uninstall(client: Endpoint, pub: Endpoint, slot: number): void {
+    if (this.installed(client, pub) === slot) this.#slots.delete();
+  }
+
+  close(): void {
+    for (const unmap of this.#unmap) unmap();
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * The ranges of a flow: who sends which piece of the client's sequence space. Pure; src/router/flows.ts writes the
+ * result into the router's map, where the eBPF programs read it.
+ *
+ *        own [S0,S1)      target b [S1,S2)     target c [S2,?)
+ *   -----+----------------+--------------------+------------->  client's sequence space (wire)
+ *        | local..        |  (b's own numbers) | open
+ *
+ * The own socket's sequence space is contiguous: its n-th own range continues where the one before ended.
+ */
+import assert from 'node:assert';
+import { MAX_RANGES, OWNER_SELF } from './layout.ts';
+
+/** Sequence numbers are u32 and compared by distance (RFC 9293 section 3.4). */
+export interface Range {
+  start: number;
+  /** After the last byte; meaningless while `open`. */
+  end: number;
+  /** The own socket's number for `start` (own ranges only). */
+  local: number;
+  /** Added to the own clock's timestamps. */
+  stamp: number;
+  /** OWNER_SELF, or the index of a peer node. */
+  owner: number;
+  open: boolean;
+  /** May begin only while the rules' lease runs. */
+  leased: boolean;
+}
+
+/** Everything the router knows of a flow; written by user space, read by the programs. */
+export interface FlowRules {
+  role: number;
+  /** Shift of the window field in the client's segments. */
+  clientScale: number;
+  flags: number;
+  engine: number;
+  ownNext: number;
+  inLocal: number;
+  inWire: number;
+  inWindow: number;
+  inTsecr: number;
+  congestionWindow: number;
+  watch: number;
+  epoch: number;
+  stamp: number;
+  leaseNs: number;
+  ranges: Range[];
+}
+
+/** A range further behind the last acknowledgement than this is moved up, so that distances stay below 2^31. */
+const REBASE_BEHIND_BYTES = 2 ** 28;
+/** An own range begins this far before the first byte it is needed for: everything unacknowledged is inside. */
+export const OWN_LEAD_BYTES = 2 ** 27;
+
+export function distance(from: number, to: number): number {
+  return (to - from) | 0;
+}
+
+export function emptyRules(role: number): FlowRules {
+  return {
+    role,
+    clientScale: 0,
+    flags: 0,
+    engine: 0,
+    ownNext: 0,
+    inLocal: 0,
+    inWire: 0,
+    inWindow: 0,
+    inTsecr: 0,
+    congestionWindow: 0,
+    watch: 0,
+    epoch: 0,
+    stamp: 0,
+    leaseNs: 0,
+    ranges: [],
+  };
+}
+
+/** The range at the end of what is known, if any. */
+export function lastRange(rules: FlowRules): Range | undefined {
+  return rules.ranges.at(-1);
+}
+
+/** Where the next byte of the out-half goes, in the client's space. Throws while a target's end is unknown. */
+export function nextWire(rules: FlowRules): number {
+  const last = lastRange(rules);
+  assert(last !== undefined, 'a flow in the router has a range');
+  if (!last.open) return last.end;
+  assert(last.owner === OWNER_SELF, 'the end of a target range is not known yet');
+  return (last.start + distance(last.local, rules.ownNext)) >>> 0;
+}
+
+/** True when a handoff fits: the range of the target and one of the own after it. */
+export function hasRoom(rules: FlowRules): boolean {
+  return rules.ranges.length <= MAX_RANGES - 2;
+}
+
+/** The first range of an anchor's flow: its own socket, identity, from well before `sequence`. */
+export function beginOwn(rules: FlowRules, sequence: number): void {
+  const start = (sequence - OWN_LEAD_BYTES) >>> 0;
+  rules.ownNext = sequence >>> 0;
+  rules.ranges = [{ start, end: 0, local: start, stamp: 0, owner: OWNER_SELF, open: true, leased: false }];
+}
+
+/** The own socket sends next. `bytes` counts are added with `advanceOwn`. */
+export function openOwn(rules: FlowRules, start: number, leased = false): void {
+  const last = lastRange(rules);
+  if (last?.owner === OWNER_SELF) {
+    // Nobody else sent since: the same range goes on.
+    if (last.open || (last.end === start && !leased && !last.leased)) {
+      last.open = true;
+      return;
+    }
+  }
+  assert(rules.ranges.length < MAX_RANGES, 'hasRoom was asked');
+  rules.ranges.push({
+    start,
+    end: 0,
+    local: rules.ownNext,
+    stamp: rules.stamp,
+    owner: OWNER_SELF,
+    open: true,
+    leased,
+  });
+}
+
+/** `bytes` more were handed to the own socket. */
+export function advanceOwn(rules: FlowRules, bytes: number): void {
+  rules.ownNext = (rules.ownNext + bytes) >>> 0;
+}
+
+/** Ends the own open range where the own socket stands; an empty one goes. Returns its end in the client's space. */
+export function closeOwn(rules: FlowRules): number {
+  const last = lastRange(rules);
+  assert(last?.open && last.owner === OWNER_SELF, 'the own range is open');
+  last.end = (last.start + distance(last.local, rules.ownNext)) >>> 0;
+  last.open = false;
+  if (last.end === last.start) rules.ranges.pop();
+  return last.end;
+}
+
+/** A target sends from `start` on. */
+export function openTarget(rules: FlowRules, owner: number, start: number): void {
+  assert(rules.ranges.length < MAX_RANGES && owner !== OWNER_SELF, 'hasRoom was asked');
+  rules.ranges.push({ start, end: 0, local: 0, stamp: 0, owner, open: true, leased: false });
+}
+
+/** The target that sends now ends at `end`; when it sent nothing, its range goes. */
+export function endTarget(rules: FlowRules, end: number): void {
+  const last = lastRange(rules);
+  assert(last?.open && last.owner !== OWNER_SELF, 'a target range is open');
+  last.end = end;
+  last.open = false;
+  if (last.end === last.start) {
+    rules.ranges.pop();
+    if (rules.ranges.length === 0) openOwn(rules, end);
+  }
+}
+
+/** `owner` has every byte up to `end` acknowledged: its ranges up to there go. Returns true when one went. */
+export function collect(rules: FlowRules, owner: number, end: number): boolean {
+  const before = rules.ranges.length;
+  const next = rules.ranges.at(-1);
+  rules.ranges = rules.ranges.filter((g) => g.owner !== owner || g.open || distance(g.end, end) < 0);
+  if (rules.ranges.length === 0 && next !== undefined) openOwn(rules, next.end);
+  return rules.ranges.length < before;
+}
+
+/** Drops own ranges that the client has acknowledged, and moves far-behind starts up. Returns true on change. */
+export function trim(rules: FlowRules, acknowledged: number): boolean {
+  const before = rules.ranges.length;
+  const next = rules.ranges.at(-1);
+  rules.ranges = rules.ranges.filter(
+    (g) => g.owner !== OWNER_SELF || g.open || distance(g.end, acknowledged) < 0,
+  );
+  if (rules.ranges.length === 0 && next !== undefined) openOwn(rules, next.end);
+  let changed = rules.ranges.length < before;
+  for (const range of rules.ranges) {
+    const behind = distance(range.start, acknowledged);
+    if (behind < REBASE_BEHIND_BYTES) continue;
+    const shift = behind - REBASE_BEHIND_BYTES / 2;
+    range.start = (range.start + shift) >>> 0;
+    range.local = (range.local + shift) >>> 0;
+    changed = true;
+  }
+  return changed;
+}

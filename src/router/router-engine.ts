@@ -1,0 +1,73 @@
+/** The router as one engine uses it: its share of the flow table, its events, its sign of life. */
+import { createRingBuffer, KernelMap, mapMemory, RingBuffer, setInnerMap } from '../linux/bpf.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
+import * as libc from '../linux/libc.ts';
+import { Flows } from './flows.ts';
+import { CONTROL_BYTES, RING_BYTES } from './layout.ts';
+
+/** Descriptors of the loaded router's maps; valid in every thread of the process. */
+export interface RouterHandles {
+  readonly slots: number;
+  readonly flows: number;
+  readonly observed: number;
+  readonly control: number;
+  readonly peers: number;
+  readonly events: number;
+  /** Size of the whole flow table, and of an engine's share of it. */
+  readonly totalFlows: number;
+  readonly flowsPerEngine: number;
+}
+
+/**
+ * The rules hold for this long after the last sign of life: long enough for a thread that is held up, short enough
+ * that a crashed node's clients get an answer from its kernel.
+ */
+export const ALIVE_LEASE_MS = 5000;
+
+export class RouterEngine {
+  readonly flows: Flows;
+  /** Readable when the router wants attention. */
+  readonly eventsFd: number;
+  readonly #ring: RingBuffer;
+  readonly #alive: BigUint64Array;
+  readonly #unmapControl: () => void;
+  readonly #peers: KernelMap;
+
+  constructor(handles: RouterHandles, engine: number) {
+    const { flowsPerEngine, totalFlows } = handles;
+    this.flows = new Flows(handles, totalFlows, engine * flowsPerEngine, flowsPerEngine);
+    this.eventsFd = createRingBuffer(RING_BYTES);
+    setInnerMap(handles.events, engine, this.eventsFd);
+    this.#ring = new RingBuffer(this.eventsFd, RING_BYTES);
+    const control = mapMemory(handles.control, CONTROL_BYTES);
+    this.#alive = new BigUint64Array(control.view, 0, 1);
+    this.#unmapControl = control.unmap;
+    this.#peers = new KernelMap(handles.peers, 4, 8);
+    this.stayAlive();
+  }
+
+  /** The rules go on holding. */
+  stayAlive(): void {
+    this.#alive[0] = BigInt(monotonicMs() + ALIVE_LEASE_MS) * 1_000_000n;
+  }
+
+  /** Where segments for a peer are forwarded to. */
+  setPeer(owner: number, mac: Buffer): void {
+    this.#peers.key.bytes.writeUInt32LE(owner, 0);
+    this.#peers.value.bytes.fill(0);
+    mac.copy(this.#peers.value.bytes, 0);
+    this.#peers.update();
+  }
+
+  /** Takes the events away; what they say is in the observations. */
+  drainEvents(): void {
+    this.#ring.drain(() => {});
+  }
+
+  close(): void {
+    this.#ring.close();
+    libc.close(this.eventsFd);
+    this.flows.close();
+    this.#unmapControl();
+  }
+}

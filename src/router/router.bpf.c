@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The router: what a node does to segments on its interface. Every rule is named as in docs/protocol.md.
+ *
+ *   client --> ingress at the anchor: observe, forward to targets, translate for the own socket
+ *          --> ingress at a target:   trim, translate for the half-pipe's socket
+ *   own socket --> egress:            translate to the client's sequence space, guard foreign addresses
+ *
+ * Every node that sends on a flow has one socket with its own contiguous sequence space; ranges map between it and
+ * the client's. Fields of `flow_rules` are written by user space only, fields of `flow_observed` by programs only.
+ */
+#include "router.h"
+
+static __always_inline void count(__u32 which)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &which);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline int alive(__u64 now)
+{
+	__u32 zero = 0;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+	return c && now < c->alive_until_ns;
+}
+
+static __always_inline __u32 public_kind(const struct address *address)
+{
+	__u32 *kind = bpf_map_lookup_elem(&publics, address);
+
+	return kind ? *kind : PUBLIC_NONE;
+}
+
+/* Reads the headers of a TCP segment over plain IPv4 or IPv6. 0: read, -1: not one of those. */
+static __always_inline int parse(struct __sk_buff *skb, struct segment *s)
+{
+	__u16 total;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+			return -1;
+		s->source.word[3] = ip.saddr;
+		s->destination.word[3] = ip.daddr;
+		s->source.word[2] = s->destination.word[2] = bpf_htonl(0xffff);
+		if (ip.protocol != IPPROTO_TCP || ip.ihl != 5 || (ip.frag_off & bpf_htons(0x3fff)))
+			return -1;
+		s->offset = ETH_HLEN + sizeof(ip);
+		total = bpf_ntohs(ip.tot_len) - sizeof(ip);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+			return -1;
+		__builtin_memcpy(&s->source, &ip.saddr, 16);
+		__builtin_memcpy(&s->destination, &ip.daddr, 16);
+		if (ip.nexthdr != IPPROTO_TCP)
+			return -1;
+		s->offset = ETH_HLEN + sizeof(ip);
+		total = bpf_ntohs(ip.payload_len);
+		/* A jumbo GRO segment has no length in its header. */
+		if (total == 0)
+			total = skb->len - s->offset;
+	} else {
+		return -1;
+	}
+	if (bpf_skb_load_bytes(skb, s->offset, &s->tcp, TCP_BASE))
+		return -1;
+	s->options = (s->tcp.doff >> 4) * 4 - TCP_BASE;
+	if (s->options > TCP_OPTIONS)
+		return -1;
+	if (s->options && bpf_skb_load_bytes(skb, s->offset + TCP_BASE, s->tcp.option, s->options))
+		return -1;
+	s->payload = total - TCP_BASE - s->options;
+	return 0;
+}
+
+/* The slot of a flow, seen from a segment that the client sent. */
+static __always_inline __u32 *slot_from_client(const struct segment *s)
+{
+	struct flow_key key = {
+		.client = s->source,
+		.public = s->destination,
+		.client_port = s->tcp.source,
+		.public_port = s->tcp.dest,
+	};
+
+	return bpf_map_lookup_elem(&slots, &key);
+}
+
+static __always_inline __u32 *slot_to_client(const struct segment *s)
+{
+	struct flow_key key = {
+		.client = s->destination,
+		.public = s->source,
+		.client_port = s->tcp.dest,
+		.public_port = s->tcp.source,
+	};
+
+	return bpf_map_lookup_elem(&slots, &key);
+}
+
+/* The rules in force: user space writes the other copy, then switches (one word). */
+static __always_inline const struct flow_rules *rules_of(__u32 slot)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, &slot);
+
+	return flow ? &flow->copy[*(volatile __u32 *)&flow->active & 1] : NULL;
+}
+
+/* Functions that are not static are verified once, by themselves; hence their tests for NULL. */
+
+/* Rule to-local: the client's sequence number in the own socket's space, clamped into the own ranges. */
+__noinline __u32 to_local(const struct flow_rules *r, __u32 wire)
+{
+	__u32 local, last_end = wire;
+	int seen = 0, last_open = 1;
+
+	if (!r)
+		return 0;
+	local = r->own_next;
+
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+
+		if (i >= r->count)
+			break;
+		last_open = g->open;
+		last_end = g->end;
+		if (g->owner != OWNER_SELF)
+			continue;
+		if (after_eq(wire, g->start)) {
+			__u32 offset = wire - g->start;
+
+			if (!g->open && offset > g->end - g->start)
+				offset = g->end - g->start;
+			local = g->local + offset;
+		} else if (!seen) {
+			local = g->local;
+		}
+		seen = 1;
+	}
+	/* What the own socket sends next follows a last range whose end is known. */
+	if (!last_open && r->role == ROLE_ANCHOR && after_eq(wire, last_end))
+		local = r->own_next + (wire - last_end);
+	return local;
+}
+
+/* How far stamps of the own socket are ahead of its clock, for the range that holds `wire`. */
+__noinline __u32 stamp_of(const struct flow_rules *r, __u32 wire)
+{
+	__u32 stamp = 0;
+
+	if (!r)
+		return 0;
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		if (i >= r->count)
+			break;
+		if (r->range[i].owner == OWNER_SELF && (i == 0 || after_eq(wire, r->range[i].start)))
+			stamp = r->range[i].stamp;
+	}
+	return stamp;
+}
+
+/* A number in the options, at any index; the mask is for the verifier. */
+static __always_inline __u32 option32(const struct segment *s, __u32 at)
+{
+	const __u8 *p = &s->tcp.option[at & TCP_OPTIONS_MASK];
+
+	return ((__u32)p[0] << 24) | ((__u32)p[1] << 16) | ((__u32)p[2] << 8) | p[3];
+}
+
+static __always_inline void set_option32(struct segment *s, __u32 at, __u32 value)
+{
+	__u8 *p = &s->tcp.option[at & TCP_OPTIONS_MASK];
+
+	p[0] = value >> 24;
+	p[1] = value >> 16;
+	p[2] = value >> 8;
+	p[3] = value;
+}
+
+/* Where the timestamps (low byte) and SACK (next byte) options are, plus one; 0 when absent. */
+__noinline __u32 find_options(const struct segment *s)
+{
+	__u32 stamps = 0, sack = 0, i = 0;
+
+	if (!s)
+		return 0;
+
+	for (int steps = 0; steps < TCP_OPTIONS; steps++) {
+		__u32 kind, length;
+
+		if (i + 1 >= s->options)
+			break;
+		kind = s->tcp.option[i & TCP_OPTIONS_MASK];
+		if (kind == OPTION_END)
+			break;
+		if (kind == OPTION_NOP) {
+			i = (i + 1) & TCP_OPTIONS_MASK;
+			continue;
+		}
+		length = s->tcp.option[(i + 1) & TCP_OPTIONS_MASK];
+		if (length < 2 || i + length > s->options)
+			break;
+		if (kind == OPTION_TIMESTAMPS && length == 10)
+			stamps = i + 1;
+		if (kind == OPTION_SACK && length >= 10)
+			sack = i + 1;
+		i = (i + length) & TCP_OPTIONS_MASK;
+	}
+	return stamps | (sack << 8);
+}
+
+/* Rule sack-filter: blocks that make sense to the own socket, in its space, are moved to the front; what remains of
+ * the option becomes NOPs. */
+__noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u32 at, __u32 ack)
+{
+	__u32 blocks, kept = 0;
+
+	if (!r || !s)
+		return 0;
+	blocks = s->tcp.option[(at + 1) & TCP_OPTIONS_MASK];
+	blocks = blocks < 10 ? 0 : (blocks - 2) >> 3;
+	for (__u32 i = 0; i < MAX_SACK_BLOCKS; i++) {
+		__u32 left, right;
+
+		if (i >= blocks)
+			break;
+		left = to_local(r, option32(s, at + 2 + i * 8));
+		right = to_local(r, option32(s, at + 6 + i * 8));
+		/* Nothing of it is ours; or it would claim the very next byte is held (reneging, RFC 2018). */
+		if (!after(right, left) || left == ack || (before(left, ack) && after(right, ack)))
+			continue;
+		set_option32(s, at + 2 + kept * 8, left);
+		set_option32(s, at + 6 + kept * 8, right);
+		kept++;
+	}
+	if (kept == blocks)
+		return 0;
+	count(COUNT_SACK_REMOVED);
+	for (__u32 i = 0; i < MAX_SACK_BLOCKS; i++) {
+		if (i < kept || i >= blocks)
+			continue;
+		set_option32(s, at + 2 + i * 8, NOPS);
+		set_option32(s, at + 6 + i * 8, NOPS);
+	}
+	s->tcp.option[(at + 1) & TCP_OPTIONS_MASK] = kept ? 2 + kept * 8 : OPTION_NOP;
+	if (!kept)
+		s->tcp.option[at & TCP_OPTIONS_MASK] = OPTION_NOP;
+	return 0;
+}
+
+/* Rewrites what the client says about the out-half into what the own socket may hear of it. */
+static __always_inline void acknowledge_locally(const struct flow_rules *r, struct segment *s, struct flow_observed *o)
+{
+	__u32 ack = bpf_ntohl(s->tcp.ack);
+	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
+	__u32 local = to_local(r, ack);
+	__u32 options = s->options ? find_options(s) : 0;
+	__u32 stamps = options & 0xff, sack = options >> 8;
+	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+
+	s->tcp.ack = bpf_htonl(local);
+	/* Rule window: never let the socket send beyond the edge the client gave. While a target's end is unknown
+	 * nobody here sends, and the window is set anew before somebody does. */
+	if (r->role == ROLE_TARGET || last->owner == OWNER_SELF || !last->open) {
+		__u32 edge = to_local(r, ack + window);
+		__u32 mine = after(edge, local) ? edge - local : 0;
+
+		if (mine < window)
+			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
+	}
+	if (stamps && after(option32(s, stamps + 1), o->tsval))
+		o->tsval = option32(s, stamps + 1);
+	if (stamps && option32(s, stamps + 5))
+		set_option32(s, stamps + 5, option32(s, stamps + 5) - stamp_of(r, ack));
+	if (sack)
+		translate_sack(r, s, sack - 1, local);
+}
+
+/* The two tests stay apart (the barrier), or the verifier loses the lower bound. */
+static __always_inline int store_options(struct __sk_buff *skb, const struct segment *s, __u64 flags)
+{
+	__u32 length = s->options;
+
+	if (length == 0)
+		return 0;
+	asm volatile("" : "+r"(length));
+	if (length > TCP_OPTIONS)
+		return -1;
+	return bpf_skb_store_bytes(skb, s->offset + TCP_BASE, s->tcp.option, length, flags);
+}
+
+/* Writes the changed TCP header back, with the checksum brought along. */
+static __always_inline int write_header(struct __sk_buff *skb, const struct segment *s, const struct tcp_header *old)
+{
+	__s64 diff = bpf_csum_diff((__be32 *)old, TCP_HEADER, (__be32 *)&s->tcp, TCP_HEADER, 0);
+
+	if (diff < 0 || bpf_skb_store_bytes(skb, s->offset, &s->tcp, TCP_BASE, 0))
+		return -1;
+	if (store_options(skb, s, 0))
+		return -1;
+	return bpf_l4_csum_replace(skb, s->offset + TCP_CHECK, 0, diff, 0);
+}
+
+/* Rule trim: a target's kernel sees the acknowledgement, never the client's payload. The checksum is made anew;
+ * the copy was verified where it came in. */
+static __always_inline int write_trimmed(struct __sk_buff *skb, struct segment *s)
+{
+	__u32 length = TCP_BASE + s->options;
+	struct {
+		struct address source, destination;
+		__be32 length, protocol;
+	} pseudo = { s->source, s->destination, bpf_htonl(length), bpf_htonl(IPPROTO_TCP) };
+	__s64 sum;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__be16 total = bpf_htons(sizeof(struct iphdr) + length), was;
+		__u32 at = ETH_HLEN + __builtin_offsetof(struct iphdr, tot_len);
+
+		/* The mapped prefix of both addresses is no part of IPv4's pseudo-header. */
+		pseudo.source.word[2] = pseudo.destination.word[2] = 0;
+		if (bpf_skb_load_bytes(skb, at, &was, 2) ||
+		    bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), was, total, 2) ||
+		    bpf_skb_store_bytes(skb, at, &total, 2, 0))
+			return -1;
+	} else {
+		__be16 total = bpf_htons(length);
+
+		if (bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, payload_len), &total, 2, 0))
+			return -1;
+	}
+	if (bpf_skb_change_tail(skb, s->offset + length, 0))
+		return -1;
+	s->tcp.check = 0;
+	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
+	sum = bpf_csum_diff(0, 0, (__be32 *)&s->tcp, TCP_HEADER, sum);
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff);
+	sum = (sum & 0xffff) + (sum >> 16);
+	s->tcp.check = ~sum;
+	if (bpf_skb_store_bytes(skb, s->offset, &s->tcp, TCP_BASE, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	if (store_options(skb, s, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return 0;
+}
+
+static __always_inline void observe(struct flow_observed *o, const struct flow_rules *r, const struct segment *s)
+{
+	__u32 ack = bpf_ntohl(s->tcp.ack);
+	__u32 edge = ack + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
+
+	if (after(ack, o->ack))
+		o->ack = ack;
+	if (after(edge, o->edge))
+		o->edge = edge;
+	o->segments++;
+}
+
+/* Rule watch: tells user space once that the client has acknowledged the watched byte. */
+static __always_inline void watch(__u32 slot, const struct flow_rules *r, struct flow_observed *o)
+{
+	void *ring;
+	__u32 engine = r->engine;
+	struct event *event;
+
+	if (!(r->flags & FLAG_WATCH) || o->watched == r->epoch || !after_eq(o->ack, r->watch))
+		return;
+	ring = bpf_map_lookup_elem(&events, &engine);
+	if (!ring)
+		return;
+	event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
+	if (!event) {
+		count(COUNT_EVENT_LOST);
+		return;
+	}
+	event->slot = slot;
+	event->epoch = r->epoch;
+	event->ack = o->ack;
+	event->edge = o->edge;
+	o->watched = r->epoch;
+	bpf_ringbuf_submit(event, r->flags & FLAG_WAKE ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+/* Rule forward: each owner of unfinished bytes whose part of the window is open gets the segment. */
+static __always_inline int forward(struct __sk_buff *skb, const struct flow_rules *r, __u32 edge, int keep)
+{
+	__u64 done = 0;
+	__u32 pending = 0;
+	int redirect_pending = 0;
+	__u8 own[6];
+
+	bpf_skb_load_bytes(skb, 0, own, 6);
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+		struct peer *peer;
+		__u32 owner;
+
+		if (i >= r->count)
+			break;
+		owner = g->owner;
+		if (owner == OWNER_SELF || owner >= MAX_PEERS || (done & (1ULL << owner)) || !after(edge, g->start))
+			continue;
+		done |= 1ULL << owner;
+		peer = bpf_map_lookup_elem(&peers, &owner);
+		if (!peer)
+			continue;
+		if (redirect_pending && bpf_clone_redirect(skb, skb->ifindex, 0))
+			count(COUNT_FORWARD_FAILED);
+		bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0);
+		bpf_skb_store_bytes(skb, 6, own, 6, 0);
+		redirect_pending = 1;
+		pending++;
+		count(COUNT_FORWARDED);
+	}
+	if (!redirect_pending)
+		return keep ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	if (!keep)
+		return bpf_redirect(skb->ifindex, 0);
+	if (bpf_clone_redirect(skb, skb->ifindex, 0))
+		count(COUNT_FORWARD_FAILED);
+	return TC_ACT_UNSPEC;
+}
+
+/* Rule local-delivery: payload, control bits, and ACKs while the own socket has something unfinished. */
+static __always_inline int wants_delivery(const struct flow_rules *r, const struct segment *s, __u32 acked)
+{
+	if (s->payload || (s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)))
+		return 1;
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+
+		if (i >= r->count)
+			break;
+		if (g->owner == OWNER_SELF && (g->open || after(g->end, acked)))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, __u32 slot,
+					  const struct flow_rules *r, struct flow_observed *o)
+{
+	struct tcp_header old = s->tcp;
+	__u32 acked = o->ack, edge;
+	int keep, verdict;
+
+	if (s->tcp.flags & TCP_SYN) {
+		/* Rule syn-ends-flow: the client uses the port anew. */
+		if (r->flags & FLAG_CLOSING) {
+			struct flow_key key = { s->source, s->destination, s->tcp.source, s->tcp.dest };
+
+			bpf_map_delete_elem(&slots, &key);
+			count(COUNT_SYN_ENDED);
+		}
+		return TC_ACT_UNSPEC;
+	}
+	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
+		return TC_ACT_UNSPEC;
+	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
+	if (!(s->tcp.flags & TCP_RST))
+		observe(o, r, s);
+	keep = wants_delivery(r, s, acked);
+	watch(slot, r, o);
+	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. */
+	if (s->tcp.flags & TCP_RST)
+		verdict = TC_ACT_UNSPEC;
+	else
+		verdict = forward(skb, r, edge, keep);
+	if (!keep)
+		return verdict;
+	acknowledge_locally(r, s, o);
+	if (write_header(skb, s, &old))
+		return TC_ACT_SHOT;
+	count(COUNT_TRANSLATED_IN);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int ingress_target(struct __sk_buff *skb, struct segment *s, __u32 slot,
+					  const struct flow_rules *r, struct flow_observed *o)
+{
+	struct tcp_header old = s->tcp;
+
+	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0) {
+		count(COUNT_STRAY);
+		return TC_ACT_SHOT;
+	}
+	observe(o, r, s);
+	acknowledge_locally(r, s, o);
+	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
+	s->tcp.seq = bpf_htonl(r->in_local);
+	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
+	watch(slot, r, o);
+	count(COUNT_TRANSLATED_IN);
+	if (s->payload) {
+		count(COUNT_TRIMMED);
+		return write_trimmed(skb, s) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	}
+	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* Rules arp-filter and ndp-filter: only its owner answers for a public address, only with it asks. */
+static __always_inline int neighbour_filter(struct __sk_buff *skb, int egress)
+{
+	if (skb->protocol == bpf_htons(ETH_P_ARP)) {
+		struct arp_ipv4 arp;
+		struct address sender = { .word = { 0, 0, bpf_htonl(0xffff), 0 } };
+		struct address target = sender;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)) || arp.protocol != bpf_htons(ETH_P_IP))
+			return TC_ACT_UNSPEC;
+		__builtin_memcpy(&sender.word[3], arp.sender, 4);
+		__builtin_memcpy(&target.word[3], arp.target, 4);
+		if (!egress && arp.operation == bpf_htons(ARP_REQUEST) && public_kind(&target) == PUBLIC_FOREIGN) {
+			count(COUNT_ARP_FILTERED);
+			return TC_ACT_SHOT;
+		}
+		if (egress && public_kind(&sender) == PUBLIC_FOREIGN) {
+			__u32 zero = 0;
+			struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+			count(COUNT_ARP_FILTERED);
+			if (!c || !c->address4 || arp.operation != bpf_htons(ARP_REQUEST))
+				return TC_ACT_SHOT;
+			bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct arp_ipv4, sender), &c->address4, 4, 0);
+		}
+		return TC_ACT_UNSPEC;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+		struct address who;
+		__u8 type;
+		__u32 at = ETH_HLEN + sizeof(ip);
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_ICMPV6 ||
+		    bpf_skb_load_bytes(skb, at, &type, 1) || bpf_skb_load_bytes(skb, at + 8, &who, 16))
+			return TC_ACT_UNSPEC;
+		if ((!egress && type == ND_SOLICITATION && public_kind(&who) == PUBLIC_FOREIGN) ||
+		    (egress && type == ND_ADVERTISEMENT && public_kind(&who) == PUBLIC_FOREIGN)) {
+			count(COUNT_ARP_FILTERED);
+			return TC_ACT_SHOT;
+		}
+	}
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int baton_ingress(struct __sk_buff *skb)
+{
+	struct segment s = {};
+	__u32 kind, slot, *found;
+	const struct flow_rules *r;
+	struct flow_observed *o;
+
+	if (parse(skb, &s)) {
+		/* Rule stray: a foreign public address is spoken to only through flows. */
+		if ((s.destination.word[0] | s.destination.word[1] | s.destination.word[2] | s.destination.word[3]) &&
+		    public_kind(&s.destination) == PUBLIC_FOREIGN && s.offset) {
+			count(COUNT_STRAY);
+			return TC_ACT_SHOT;
+		}
+		return neighbour_filter(skb, 0);
+	}
+	kind = public_kind(&s.destination);
+	if (kind == PUBLIC_NONE)
+		return TC_ACT_UNSPEC;
+	found = slot_from_client(&s);
+	if (!found || !alive(bpf_ktime_get_ns())) {
+		if (kind == PUBLIC_OWN)
+			return TC_ACT_UNSPEC;
+		count(COUNT_STRAY);
+		return TC_ACT_SHOT;
+	}
+	slot = *found;
+	r = rules_of(slot);
+	o = bpf_map_lookup_elem(&observed, &slot);
+	if (!r || !o)
+		return TC_ACT_UNSPEC;
+	return r->role == ROLE_ANCHOR ? ingress_anchor(skb, &s, slot, r, o) : ingress_target(skb, &s, slot, r, o);
+}
+
+/* The own range that holds the own socket's sequence number; NULL when none does. */
+static __always_inline const struct range *range_of_local(const struct flow_rules *r, __u32 local)
+{
+	const struct range *found = NULL;
+
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+
+		if (i >= r->count)
+			break;
+		if (g->owner == OWNER_SELF &&
+		    (g->open ? after_eq(local, g->local) : local - g->local < g->end - g->start))
+			found = g;
+	}
+	return found;
+}
+
+/* Rule away-ack: what the anchor's socket sends while bytes of a target are on their way carries no data. Its
+ * sequence number is the last one inside the client's window: acceptable wherever the client is (RFC 9293 3.10.7.4),
+ * and beyond the point up to which timestamps are remembered (RFC 7323 4.3). */
+static __always_inline __u32 away_sequence(const struct flow_rules *r, const struct flow_observed *o, __u32 local)
+{
+	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+
+	/* A window probe: one acknowledged byte before, so that the client answers with what it holds. */
+	if (local == r->own_next - 1)
+		return o->ack - 1;
+	if (!last->open && after_eq(o->ack, last->end))
+		return o->ack;
+	return after(o->edge, o->ack) ? o->edge - 1 : o->ack;
+}
+
+static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
+					 struct flow_observed *o)
+{
+	struct tcp_header old = s->tcp;
+	__u32 local = bpf_ntohl(s->tcp.seq), stamps;
+	const struct range *g;
+	__u32 stamp = r->stamp;
+
+	if ((s->tcp.flags & TCP_SYN) || r->count == 0)
+		return TC_ACT_UNSPEC;
+	g = range_of_local(r, local);
+	if (g) {
+		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
+		stamp = g->stamp;
+	} else if (s->tcp.flags & TCP_RST) {
+		s->tcp.seq = bpf_htonl(o->ack);
+	} else if (s->payload || (s->tcp.flags & TCP_FIN)) {
+		/* Rule no-range: the socket may not send what has no place in the client's space. */
+		count(COUNT_NO_RANGE);
+		return TC_ACT_SHOT;
+	} else {
+		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
+		count(COUNT_AWAY_ACK);
+	}
+	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
+	if (stamps)
+		set_option32(s, stamps + 1, option32(s, stamps + 1) + stamp);
+	count(COUNT_TRANSLATED_OUT);
+	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+static __always_inline int egress_target(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
+					 struct flow_observed *o, __u64 now)
+{
+	struct tcp_header old = s->tcp;
+	__u32 local = bpf_ntohl(s->tcp.seq), stamps;
+	const struct range *g = range_of_local(r, local);
+
+	if (!s->payload) {
+		/* Rule quiet: the anchor acknowledges, a target does not. Only its probes (sequence number before
+		 * what it sent last) may ask the client for the window. */
+		if (!before(local, o->sent_next)) {
+			count(COUNT_QUIET);
+			return TC_ACT_SHOT;
+		}
+		if (!g)
+			g = range_of_local(r, local + 1);
+	}
+	if (!g) {
+		count(COUNT_NO_RANGE);
+		return TC_ACT_SHOT;
+	}
+	/* Rule lease: a target that the anchor may have given up must not begin. */
+	if (s->payload && g->leased && o->started != g->start) {
+		if (now > r->lease_ns) {
+			count(COUNT_LEASE_ENDED);
+			return TC_ACT_SHOT;
+		}
+		o->started = g->start;
+	}
+	if (s->payload && after(local + s->payload, o->sent_next))
+		o->sent_next = local + s->payload;
+	s->tcp.seq = bpf_htonl(g->start + (local - g->local));
+	/* Rule frozen-in-half, the other way: what the anchor has read, and its window. */
+	s->tcp.ack = bpf_htonl(r->in_wire);
+	s->tcp.window = bpf_htons(r->in_window);
+	stamps = s->options ? find_options(s) & 0xff : 0;
+	if (stamps) {
+		set_option32(s, stamps + 1, option32(s, stamps + 1) + g->stamp);
+		if (r->in_tsecr && before(option32(s, stamps + 5), r->in_tsecr))
+			set_option32(s, stamps + 5, r->in_tsecr);
+	}
+	count(COUNT_TRANSLATED_OUT);
+	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int baton_egress(struct __sk_buff *skb)
+{
+	struct segment s = {};
+	__u32 kind, slot, *found;
+	const struct flow_rules *r;
+	struct flow_observed *o;
+	__u64 now;
+	int foreign;
+
+	if (parse(skb, &s)) {
+		if (s.offset && public_kind(&s.source) == PUBLIC_FOREIGN) {
+			count(COUNT_GUARD_STRAY);
+			return TC_ACT_SHOT;
+		}
+		return neighbour_filter(skb, 1);
+	}
+	kind = public_kind(&s.source);
+	if (kind == PUBLIC_NONE)
+		return TC_ACT_UNSPEC;
+	foreign = kind == PUBLIC_FOREIGN;
+	/* Rule guard: with another node's address as source nothing ends a connection, whatever happens here. */
+	if (foreign && (s.tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
+		count(s.tcp.flags & TCP_RST ? COUNT_GUARD_RST : COUNT_GUARD_FIN);
+		return TC_ACT_SHOT;
+	}
+	found = slot_to_client(&s);
+	now = bpf_ktime_get_ns();
+	if (!found || !alive(now)) {
+		if (!foreign)
+			return TC_ACT_UNSPEC;
+		count(COUNT_GUARD_STRAY);
+		return TC_ACT_SHOT;
+	}
+	slot = *found;
+	r = rules_of(slot);
+	o = bpf_map_lookup_elem(&observed, &slot);
+	if (!r || !o)
+		return TC_ACT_SHOT;
+	if (foreign != (r->role == ROLE_TARGET)) {
+		count(COUNT_GUARD_STRAY);
+		return TC_ACT_SHOT;
+	}
+	return foreign ? egress_target(skb, &s, r, o, now) : egress_anchor(skb, &s, r, o);
+}
+
+/* Rule congestion: a half-pipe's first socket starts with the window that the flow's last sender had. */
+SEC("sockops")
+int baton_sockops(struct bpf_sock_ops *ops)
+{
+	struct flow_key key = {};
+	__u32 zero = 0, *found;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+	const struct flow_rules *r;
+	int window;
+
+	if (ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !c || bpf_get_netns_cookie(ops) != c->netns_cookie)
+		return 1;
+	if (ops->family == AF_INET) {
+		key.client.word[2] = key.public.word[2] = bpf_htonl(0xffff);
+		key.client.word[3] = ops->remote_ip4;
+		key.public.word[3] = ops->local_ip4;
+	} else {
+		for (int i = 0; i < 4; i++) {
+			key.client.word[i] = ops->remote_ip6[i];
+			key.public.word[i] = ops->local_ip6[i];
+		}
+	}
+	key.client_port = bpf_htons(bpf_ntohl(ops->remote_port));
+	key.public_port = bpf_htons(ops->local_port);
+	found = bpf_map_lookup_elem(&slots, &key);
+	if (!found)
+		return 1;
+	r = rules_of(*found);
+	if (!r || r->role != ROLE_TARGET || !r->congestion_window)
+		return 1;
+	window = r->congestion_window;
+	bpf_setsockopt(ops, IPPROTO_TCP, TCP_BPF_IW, &window, sizeof(window));
+	return 1;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { CLOCK_WINDOW_MS, ClockFilter } from '../../src/backplane/clock.ts';
+
+const u32 = (value: number) => value >>> 0;
+
+describe('ClockFilter', () => {
+  it('gives each frame the delay beyond that of the fastest so far', () => {
+    const filter = new ClockFilter();
+    const delays = [5, 5, 9, 3, 5, 103, 3];
+    const expected = [0, 0, 4, 0, 2, 100, 0];
+    const got = delays.map((delay, i) => filter.excessMs(1000 + i * 10, 500_000 + i * 10 + delay));
+    assert.deepEqual(got, expected);
+  });
+
+  it('is the same whatever the clocks read, wrapping ones among them', () => {
+    const frames = fc.array(fc.tuple(fc.nat(3000), fc.nat(500)), { minLength: 1, maxLength: 50 });
+    fc.assert(
+      fc.property(frames, fc.nat(), fc.integer({ min: 0, max: 0xffffffff }), (steps, local, skew) => {
+        const plain = new ClockFilter();
+        const wrapping = new ClockFilter();
+        const bothWrap = new ClockFilter();
+        let sent = 0;
+        let now = 0;
+        for (const [step, delay] of steps) {
+          sent += step;
+          now = Math.max(now, sent + delay);
+          const expected = plain.excessMs(sent, now);
+          assert.equal(wrapping.excessMs(u32(sent + skew), local + now), expected);
+          // Starts one second before both clocks wrap.
+          assert.equal(bothWrap.excessMs(u32(sent - 1000), u32(now - 1000)), expected);
+          assert.ok(expected >= 0);
+        }
+      }),
+    );
+  });
+
+  it('forgets a fast frame after one to two windows, not before', () => {
+    const filter = new ClockFilter();
+    assert.equal(filter.excessMs(0, 0), 0);
+    assert.equal(filter.excessMs(CLOCK_WINDOW_MS - 50, CLOCK_WINDOW_MS), 50);
+    assert.equal(filter.excessMs(2 * CLOCK_WINDOW_MS - 51, 2 * CLOCK_WINDOW_MS - 1), 50);
+    assert.equal(filter.excessMs(2 * CLOCK_WINDOW_MS - 50, 2 * CLOCK_WINDOW_MS), 0);
+  });
+
+  it('keeps its windows in step, however late the first frame of one is', () => {
+    const filter = new ClockFilter();
+    assert.equal(filter.excessMs(0, 0), 0);
+    assert.equal(filter.excessMs(2 * CLOCK_WINDOW_MS - 51, 2 * CLOCK_WINDOW_MS - 1), 50);
+    assert.equal(filter.excessMs(2 * CLOCK_WINDOW_MS - 49, 2 * CLOCK_WINDOW_MS + 1), 0);
+  });
+
+  it('starts over after a silence of two windows', () => {
+    const filter = new ClockFilter();
+    filter.excessMs(0, 0);
+    assert.equal(filter.excessMs(5 * CLOCK_WINDOW_MS, 5 * CLOCK_WINDOW_MS + 700), 0);
+  });
+});

@@ -1,0 +1,214 @@
+import assert from 'node:assert';
+import { release } from 'node:os';
+import { after, before, test } from 'node:test';
+import {
+  captureHalfPipe,
+  monotonicMs,
+  refreshSendWindow,
+  releaseTimeout,
+  restoreHalfPipe,
+} from '../../src/linux/half-pipe.ts';
+import * as libc from '../../src/linux/libc.ts';
+import { closeRawSockets } from '../../src/linux/raw.ts';
+import { lastInfo, readInfo, timestampClock } from '../../src/linux/repair-options.ts';
+import * as sockets from '../../src/linux/socket.ts';
+import { setDeaf, silentClose } from '../../src/linux/tcp-repair.ts';
+import { add, distance } from '../../src/tcp/sequence.ts';
+import { connected, facing, facingSeeds, ignoreResets, Stream, until } from './live.ts';
+import { privateNetwork, skipWithoutRoot } from './network.ts';
+
+const skip = skipWithoutRoot();
+
+const TCP_RTO_MAX_MS = 44;
+
+/** Linux has TCP_RTO_MAX_MS since 6.15. */
+function hasTimeoutLimit(): boolean {
+  const [major, minor] = release().split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 15);
+}
+
+before(() => {
+  if (skip === false) privateNetwork();
+});
+after(closeRawSockets);
+
+for (const address of ['127.0.0.1', '::1']) {
+  test(`${address}: a captured out-half goes on in another socket`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    live.toServer.write(live.client, 700);
+    live.toClient.write(live.server, 900);
+    await live.toServer.drain(live.server);
+    await live.toClient.drain(live.client);
+    await until(() => sockets.sendQueueBytes(live.server) === 0);
+    const first = captureHalfPipe(live.server);
+    const p = captureHalfPipe(live.server, first);
+    assert.equal(p.clockOffset, first.clockOffset);
+    assert.deepEqual([p.client, p.public, p.mss], [first.client, first.public, first.mss]);
+    assert.deepEqual(p.public, sockets.localEndpoint(live.server));
+    assert.deepEqual(p.client, sockets.remoteEndpoint(live.server));
+    silentClose(live.server);
+    const tsval = (monotonicMs() + p.clockOffset) >>> 0;
+    live.server = restoreHalfPipe({
+      ...p,
+      options: p,
+      sequence: p.writeSequence,
+      acknowledge: p.receiveSequence,
+      tsval,
+    });
+    live.toClient.write(live.server, 50_000);
+    live.toServer.write(live.client, 5000);
+    await live.toClient.drain(live.client);
+    await live.toServer.drain(live.server);
+    readInfo(live.client);
+    assert.equal(lastInfo.totalRetransmissions(), 0);
+    libc.close(live.server);
+    libc.close(live.client);
+  });
+
+  test(`${address}: sequence numbers across 2^32`, { skip }, async () => {
+    const live = facing(address, 21_000, 0xffff_fff0, 0xffff_ff00);
+    const at = captureHalfPipe(live.server);
+    assert.equal(at.writeSequence, 0xffff_fff0);
+    assert.equal(at.receiveSequence, 0xffff_ff00);
+    assert.ok(live.toClient.write(live.server, 100_000) > 16);
+    live.toServer.write(live.client, 10_000);
+    await live.toClient.drain(live.client);
+    await live.toServer.drain(live.server);
+    await until(() => sockets.sendQueueBytes(live.server) === 0);
+    const end = captureHalfPipe(live.server, at);
+    assert.equal(end.writeSequence, add(0xffff_fff0, live.toClient.written));
+    assert.equal(end.receiveSequence, add(0xffff_ff00, 10_000));
+    libc.close(live.server);
+    libc.close(live.client);
+  });
+
+  test(`${address}: the RTT and with it the first timeout are given`, { skip }, async () => {
+    for (const srttUs of [1000, 20_000, 150_000]) {
+      const seeds = facingSeeds(address, 21_100, 0, 1, { srttUs, sendWindow: 40_000 });
+      const server = restoreHalfPipe(seeds.server);
+      readInfo(server);
+      const srtt = lastInfo.srttUs();
+      assert.ok(srtt >= srttUs && srtt <= srttUs + 3000, `srtt ${srtt} for ${srttUs}`);
+      const timeout = lastInfo.retransmitTimeoutUs();
+      assert.ok(timeout <= 3 * srttUs + 230_000, `timeout ${timeout} us for an RTT of ${srttUs} us`);
+      assert.equal(lastInfo.sendWindow(), 40_000);
+      assert.equal(sockets.sendQueueBytes(server), 0);
+      assert.equal(captureHalfPipe(server).writeSequence, 0, 'the byte that stands for the RTT is behind us');
+      const client = restoreHalfPipe(seeds.client);
+      const stream = new Stream();
+      stream.write(server, 30_000);
+      await stream.drain(client);
+      silentClose(server);
+      silentClose(client);
+    }
+  });
+
+  test(`${address}: without timestamps, an RTT or a window there is no RTT, and data flows`, {
+    skip,
+  }, async () => {
+    const plain = { sack: true, timestamps: false, sendScale: 8, receiveScale: 8 };
+    for (const change of [
+      { srttUs: 0 },
+      { srttUs: 5000, options: plain },
+      { srttUs: 5000, sendWindow: 255 },
+    ]) {
+      const seeds = facingSeeds(address, 21_200, 77, 99, change);
+      const server = restoreHalfPipe(seeds.server);
+      readInfo(server);
+      assert.equal(lastInfo.srttUs(), 0);
+      const client = restoreHalfPipe(seeds.client);
+      const stream = new Stream();
+      stream.write(server, 200);
+      await stream.drain(client);
+      silentClose(server);
+      silentClose(client);
+    }
+  });
+
+  test(`${address}: a send window of nothing holds, a refreshed one lets go`, { skip }, async () => {
+    const seeds = facingSeeds(address, 21_300, 5, 6, { sendWindow: 0 });
+    const server = restoreHalfPipe(seeds.server);
+    const client = restoreHalfPipe(seeds.client);
+    const stream = new Stream();
+    stream.write(server, 3000);
+    assert.equal(sockets.unsentBytes(server), 3000);
+    setDeaf(client, true);
+    refreshSendWindow(server, 2000);
+    assert.equal(sockets.unsentBytes(server), 1000);
+    setDeaf(client, false);
+    assert.equal(captureHalfPipe(server).maxWindow, 65_536);
+    refreshSendWindow(server, 100_000);
+    await stream.drain(client);
+    silentClose(server);
+    silentClose(client);
+  });
+
+  test(`${address}: a target advertises what the anchor advertised`, { skip }, async () => {
+    for (const receiveWindow of [4096, 16_384, 65_536, 1 << 20]) {
+      const seeds = facingSeeds(address, 21_400, 5, 6);
+      const server = restoreHalfPipe({ ...seeds.server, receiveWindow });
+      const client = restoreHalfPipe({ ...seeds.client, sendWindow: 0, maxWindow: 1 << 20 });
+      const stream = new Stream();
+      stream.write(server, 100);
+      await stream.drain(client);
+      readInfo(client);
+      assert.equal(lastInfo.sendWindow(), receiveWindow);
+      silentClose(server);
+      silentClose(client);
+    }
+  });
+}
+
+test('without timestamps a known RTT limits the timeout until it is released', {
+  skip: skip || !hasTimeoutLimit(),
+}, () => {
+  const options = { sack: true, timestamps: false, sendScale: 8, receiveScale: 8 };
+  for (const [srttUs, limitMs] of [
+    [0, 120_000],
+    [50_000, 1000],
+    [700_000, 2100],
+  ]) {
+    const server = restoreHalfPipe(facingSeeds('127.0.0.1', 21_700, 5, 6, { options, srttUs }).server);
+    assert.equal(sockets.getOption(server, sockets.IPPROTO_TCP, TCP_RTO_MAX_MS), limitMs);
+    releaseTimeout(server);
+    assert.equal(sockets.getOption(server, sockets.IPPROTO_TCP, TCP_RTO_MAX_MS), 120_000);
+    silentClose(server);
+  }
+});
+
+test('the clock offset is exact, and later values need no system call', { skip }, async () => {
+  const live = connected('127.0.0.1');
+  const { clockOffset } = captureHalfPipe(live.server);
+  let compared = 0;
+  await until(() => {
+    const earliest = monotonicMs();
+    const kernel = timestampClock(live.server);
+    if (monotonicMs() !== earliest) return false;
+    const ours = (earliest + clockOffset) >>> 0;
+    assert.equal(kernel, ours - (ours % 2));
+    compared++;
+    return compared === 50;
+  });
+  libc.close(live.server);
+  libc.close(live.client);
+});
+
+test('a restored clock is never behind the seed, and never more than 1 ms ahead', { skip }, () => {
+  for (const tsval of [0, 1, 2, 999_999, 0xffff_fffe, 0xffff_ffff]) {
+    const seeds = facingSeeds('127.0.0.1', 21_500, 5, 6, { tsval });
+    const start = monotonicMs();
+    const server = restoreHalfPipe(seeds.server);
+    const ahead = distance(tsval, timestampClock(server));
+    const elapsed = monotonicMs() - start;
+    assert.ok(ahead >= 0 && ahead <= elapsed + 1, `${ahead} ms ahead after ${elapsed} ms`);
+    silentClose(server);
+  }
+});
+
+test('a connection this machine has already is refused', { skip }, () => {
+  const seeds = facingSeeds('127.0.0.1', 21_600, 5, 6, { srttUs: 5000 });
+  const server = restoreHalfPipe(seeds.server);
+  assert.throws(() => restoreHalfPipe(seeds.server), { name: 'SystemError', code: 'EADDRNOTAVAIL' });
+  silentClose(server);
+});

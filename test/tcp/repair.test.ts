@@ -1,0 +1,246 @@
+import assert from 'node:assert';
+import { after, before, test } from 'node:test';
+import { formatAddress } from '../../src/linux/address.ts';
+import { check } from '../../src/linux/errors.ts';
+import * as libc from '../../src/linux/libc.ts';
+import { closeRawSockets } from '../../src/linux/raw.ts';
+import { lastInfo, readInfo } from '../../src/linux/repair-options.ts';
+import * as sockets from '../../src/linux/socket.ts';
+import { capture, restore, setDeaf, silentClose, thaw } from '../../src/linux/tcp-repair.ts';
+import { decodeState, encodeState } from '../../src/tcp/codec.ts';
+import { add, distance } from '../../src/tcp/sequence.ts';
+import type { ConnectionState } from '../../src/tcp/state.ts';
+import { connected, facing, ignoreResets, type Live, until } from './live.ts';
+import { privateNetwork, skipWithoutRoot } from './network.ts';
+
+const skip = skipWithoutRoot();
+const MOVES = 1000;
+const TIMESTAMP_OPTION_BYTES = 12;
+
+before(() => {
+  if (skip === false) privateNetwork();
+});
+after(closeRawSockets);
+
+/** Moves the server's end through bytes, as a migration does; returns the state that travelled. */
+function move(live: Live): ConnectionState {
+  const state = capture(live.server, { freeze: true });
+  const bytes = encodeState(state);
+  silentClose(live.server);
+  live.server = restore(decodeState(bytes));
+  return state;
+}
+
+/** Both directions still work, to the end: data, then FIN from the server, then FIN from the client. */
+async function finish(live: Live): Promise<void> {
+  live.toServer.write(live.client, 3000);
+  live.toClient.write(live.server, 5000);
+  await live.toServer.drain(live.server);
+  await live.toClient.drain(live.client);
+  check('shutdown', libc.shutdown(live.server, sockets.SHUT_WR));
+  await until(() => live.toClient.read(live.client) === -1);
+  libc.close(live.client);
+  await until(() => live.toServer.read(live.server) === -1);
+  libc.close(live.server);
+}
+
+for (const address of ['127.0.0.1', '::1']) {
+  test(`${address}: an idle connection`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    const state = move(live);
+    assert.equal(formatAddress(state.public.address), address);
+    assert.deepEqual(sockets.localEndpoint(live.server), state.public);
+    assert.deepEqual(sockets.remoteEndpoint(live.server), state.client);
+    assert.deepEqual(
+      [state.sendQueue.length, state.unsentQueue.length, state.receiveQueue.length],
+      [0, 0, 0],
+    );
+    assert.ok(state.options.sack && state.options.timestamps && state.options.sendScale >= 0);
+    const again = capture(live.server);
+    assert.deepEqual(again.options, state.options);
+    assert.equal(again.sendSequence, state.sendSequence);
+    assert.equal(again.receiveSequence, state.receiveSequence);
+    assert.equal(again.mss, Math.min(state.mss, 32_767));
+    readInfo(live.server);
+    assert.equal(lastInfo.sendMss(), again.mss - TIMESTAMP_OPTION_BYTES, 'segments are as large as before');
+    assert.ok(distance(state.advertisedEdge, again.advertisedEdge) >= 0, 'the window never shrinks');
+    assert.ok(distance(state.timestamp, again.timestamp) >= 0, 'the clock never goes back');
+    await finish(live);
+  });
+
+  test(`${address}: capture without freeze leaves the connection in use`, { skip }, async () => {
+    const live = connected(address);
+    live.toServer.write(live.client, 1000);
+    await until(() => sockets.receiveQueueBytes(live.server) === 1000);
+    const state = capture(live.server);
+    live.toServer.verify(state.receiveQueue);
+    live.toServer.verified = 0;
+    await finish(live);
+  });
+
+  test(`${address}: thaw goes on where freeze stopped`, { skip }, async () => {
+    const live = connected(address);
+    capture(live.server, { freeze: true });
+    live.toServer.write(live.client, 1000);
+    assert.equal(sockets.receiveQueueBytes(live.server), 0, 'a frozen socket takes nothing');
+    assert.equal(sockets.sendQueueBytes(live.client), 1000, 'and acknowledges nothing');
+    thaw(live.server);
+    await finish(live);
+  });
+
+  test(`${address}: received and not read`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    live.toServer.write(live.client, 40_000);
+    await until(() => sockets.receiveQueueBytes(live.server) === 40_000);
+    assert.equal(live.toServer.read(live.server, 1234), 1234);
+    const state = move(live);
+    assert.equal(state.receiveQueue.length, 40_000 - 1234);
+    assert.equal(sockets.receiveQueueBytes(live.server), 40_000 - 1234);
+    await finish(live);
+  });
+
+  test(`${address}: sent and not acknowledged, and not sent`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    setDeaf(live.client, true);
+    assert.equal(live.toClient.write(live.server, 300_000), 300_000);
+    const start = sockets.unsentBytes(live.server);
+    assert.ok(start > 0 && start < 300_000, `${start} of 300000 bytes unsent`);
+    const state = capture(live.server, { freeze: true });
+    assert.equal(state.unsentQueue.length, start);
+    assert.equal(state.sendQueue.length, 300_000 - start);
+    silentClose(live.server);
+    setDeaf(live.client, false);
+    ignoreResets(live.client);
+    live.server = restore(state);
+    await finish(live);
+  });
+
+  test(`${address}: the client's FIN received, behind unread data`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    live.toServer.write(live.client, 5000);
+    check('shutdown', libc.shutdown(live.client, sockets.SHUT_WR));
+    await until(() => capture(live.server).finReceived);
+    const state = move(live);
+    assert.equal(state.finReceived, true);
+    assert.equal(state.receiveQueue.length, 5000);
+    const again = capture(live.server);
+    assert.equal(again.finReceived, true);
+    assert.equal(again.receiveSequence, state.receiveSequence);
+    assert.equal(again.sendSequence, state.sendSequence);
+    await live.toServer.drain(live.server);
+    assert.equal(live.toServer.read(live.server), -1, 'then the end');
+    live.toClient.write(live.server, 20_000);
+    await live.toClient.drain(live.client);
+    libc.close(live.server);
+    await until(() => live.toClient.read(live.client) === -1);
+    libc.close(live.client);
+  });
+
+  test(`${address}: our FIN sent, the client still talks`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    live.toClient.write(live.server, 5000);
+    check('shutdown', libc.shutdown(live.server, sockets.SHUT_WR));
+    await live.toClient.drain(live.client);
+    await until(() => live.toClient.read(live.client) === -1);
+    const state = move(live);
+    assert.equal(state.finSent, true);
+    live.toServer.write(live.client, 9000);
+    await live.toServer.drain(live.server);
+    libc.close(live.client);
+    await until(() => live.toServer.read(live.server) === -1);
+    libc.close(live.server);
+  });
+
+  test(`${address}: our FIN and the data before it lost on the way`, { skip }, async () => {
+    const live = connected(address);
+    setDeaf(live.client, true);
+    live.toClient.write(live.server, 5000);
+    check('shutdown', libc.shutdown(live.server, sockets.SHUT_WR));
+    const state = capture(live.server, { freeze: true });
+    assert.equal(state.sendQueue.length + state.unsentQueue.length, 5000);
+    assert.equal(state.finSent, true);
+    silentClose(live.server);
+    setDeaf(live.client, false);
+    ignoreResets(live.client);
+    live.server = restore(state);
+    await live.toClient.drain(live.client);
+    await until(() => live.toClient.read(live.client) === -1);
+    libc.close(live.client);
+    libc.close(live.server);
+  });
+
+  test(`${address}: every way across 2^32`, { skip }, async () => {
+    for (const before of [1, 100, 1460, 20_000]) {
+      const live = facing(address, 20_000 + 2 * (before % 1000), add(0, -before), add(0, -before));
+      ignoreResets(live.client);
+      live.toServer.write(live.client, 10_000);
+      await until(() => sockets.receiveQueueBytes(live.server) === 10_000);
+      setDeaf(live.client, true);
+      live.toClient.write(live.server, 10_000);
+      const state = capture(live.server, { freeze: true });
+      assert.equal(state.sendSequence, add(10_000, -before));
+      assert.equal(state.receiveSequence, add(10_000, -before));
+      silentClose(live.server);
+      setDeaf(live.client, false);
+      ignoreResets(live.client);
+      live.server = restore(decodeState(encodeState(state)));
+      await finish(live);
+    }
+  });
+
+  test(`${address}: ${MOVES} moves in a row while bytes flow`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    let random = 12_345;
+    const next = (limit: number) => {
+      random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0;
+      return (random >>> 8) % limit;
+    };
+    const seen = { receive: 0, send: 0 };
+    for (let i = 0; i < MOVES; i++) {
+      live.toClient.write(live.server, 1 + next(30_000));
+      live.toServer.write(live.client, 1 + next(5000));
+      live.toClient.read(live.client, 1 + next(40_000));
+      live.toServer.read(live.server, 1 + next(6000));
+      const state = move(live);
+      seen.receive += state.receiveQueue.length > 0 ? 1 : 0;
+      seen.send += state.sendQueue.length + state.unsentQueue.length > 0 ? 1 : 0;
+    }
+    assert.ok(seen.receive > MOVES / 10, `${seen.receive} moves with unread data`);
+    assert.ok(seen.send > 0, `${seen.send} moves with unacknowledged data`);
+    await live.toClient.drain(live.client);
+    await live.toServer.drain(live.server);
+    assert.ok(live.toClient.verified > 1_000_000);
+    await finish(live);
+  });
+}
+
+test('what cannot travel is refused and left alone', { skip }, async () => {
+  const live = connected('127.0.0.1');
+  const unconnected = sockets.tcpSocket(sockets.localEndpoint(live.server).address);
+  assert.throws(() => capture(unconnected), { name: 'StateError', code: 'STATE_NOT_CAPTURABLE' });
+  const state = capture(live.server);
+  assert.throws(() => restore(state), { name: 'SystemError', code: 'EADDRNOTAVAIL' });
+  assert.throws(() => restore({ ...state, mss: 0 }), { name: 'StateError', code: 'STATE_MSS' });
+  libc.close(unconnected);
+  await finish(live);
+});
+
+test('a larger edge, advertised earlier, is kept', { skip }, () => {
+  const live = connected('127.0.0.1');
+  ignoreResets(live.client);
+  const now = capture(live.server);
+  const edge = add(now.advertisedEdge, 4096);
+  const state = capture(live.server, { freeze: true, advertisedEdge: edge });
+  assert.equal(state.advertisedEdge, edge);
+  silentClose(live.server);
+  live.server = restore(state);
+  assert.equal(capture(live.server).advertisedEdge, edge);
+  libc.close(live.server);
+  libc.close(live.client);
+});
