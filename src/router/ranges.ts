@@ -9,7 +9,7 @@
  * The own socket's sequence space is contiguous: its n-th own range continues where the one before ended.
  */
 import assert from 'node:assert';
-import { MAX_RANGES, OWNER_SELF } from './layout.ts';
+import { MAX_RANGES, OWNER_SELF, ROLE_ANCHOR } from './layout.ts';
 
 /** Sequence numbers are u32 and compared by distance (RFC 9293 section 3.4). */
 export interface Range {
@@ -153,16 +153,26 @@ export function endTarget(rules: FlowRules, end: number): void {
   last.open = false;
   if (last.end === last.start) {
     rules.ranges.pop();
-    if (rules.ranges.length === 0) openOwn(rules, end);
+    if (lastRange(rules)?.end !== end) openOwn(rules, end);
   }
 }
 
-/** `owner` has every byte up to `end` acknowledged: its ranges up to there go. Returns true when one went. */
+/**
+ * At an anchor the end of the ranges says where the next byte belongs: where the last range has gone, an own one
+ * takes its place. A target is told where to start.
+ */
+function keepEnd(rules: FlowRules, last: Range | undefined): void {
+  if (rules.role === ROLE_ANCHOR && last !== undefined && lastRange(rules) !== last) openOwn(rules, last.end);
+}
+
+/**
+ * `owner` has every byte up to `end` acknowledged: its ranges up to there go. Returns true when one went.
+ */
 export function collect(rules: FlowRules, owner: number, end: number): boolean {
   const before = rules.ranges.length;
   const next = rules.ranges.at(-1);
   rules.ranges = rules.ranges.filter((g) => g.owner !== owner || g.open || distance(g.end, end) < 0);
-  if (rules.ranges.length === 0 && next !== undefined) openOwn(rules, next.end);
+  keepEnd(rules, next);
   return rules.ranges.length < before;
 }
 
@@ -173,7 +183,7 @@ export function trim(rules: FlowRules, acknowledged: number): boolean {
   rules.ranges = rules.ranges.filter(
     (g) => g.owner !== OWNER_SELF || g.open || distance(g.end, acknowledged) < 0,
   );
-  if (rules.ranges.length === 0 && next !== undefined) openOwn(rules, next.end);
+  keepEnd(rules, next);
   let changed = rules.ranges.length < before;
   for (const range of rules.ranges) {
     const behind = distance(range.start, acknowledged);
