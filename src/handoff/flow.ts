@@ -143,7 +143,10 @@ export class AnchorFlow implements Sink {
         onlyEpoch: true,
       });
     }
-    return ranges.hasRoom(this.rules) && unfinished() < limit;
+    // Without room the own socket goes on, by rules that the router must have.
+    const room = ranges.hasRoom(this.rules) && unfinished() < limit;
+    if (!room) this.#write();
+    return room;
   }
 
   /**

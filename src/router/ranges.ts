@@ -169,22 +169,25 @@ function keepEnd(rules: FlowRules, last: Range | undefined): void {
  * `owner` has every byte up to `end` acknowledged: its ranges up to there go. Returns true when one went.
  */
 export function collect(rules: FlowRules, owner: number, end: number): boolean {
-  const before = rules.ranges.length;
-  const next = rules.ranges.at(-1);
-  rules.ranges = rules.ranges.filter((g) => g.owner !== owner || g.open || distance(g.end, end) < 0);
-  keepEnd(rules, next);
-  return rules.ranges.length < before;
+  return drop(rules, (g) => g.owner === owner && !g.open && distance(g.end, end) >= 0);
+}
+
+/** Takes ranges away; says whether there were any. */
+function drop(rules: FlowRules, gone: (range: Range) => boolean): boolean {
+  const last = lastRange(rules);
+  const kept = rules.ranges.filter((range) => !gone(range));
+  if (kept.length === rules.ranges.length) return false;
+  rules.ranges = kept;
+  keepEnd(rules, last);
+  return true;
 }
 
 /** Drops own ranges that the client has acknowledged, and moves far-behind starts up. Returns true on change. */
 export function trim(rules: FlowRules, acknowledged: number): boolean {
-  const before = rules.ranges.length;
-  const next = rules.ranges.at(-1);
-  rules.ranges = rules.ranges.filter(
-    (g) => g.owner !== OWNER_SELF || g.open || distance(g.end, acknowledged) < 0,
+  let changed = drop(
+    rules,
+    (g) => g.owner === OWNER_SELF && !g.open && distance(g.end, acknowledged) >= 0,
   );
-  keepEnd(rules, next);
-  let changed = rules.ranges.length < before;
   for (const range of rules.ranges) {
     const behind = distance(range.start, acknowledged);
     if (behind < REBASE_BEHIND_BYTES) continue;
