@@ -28,6 +28,7 @@ import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
 import { formatAddress, parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import {
@@ -370,7 +371,7 @@ export class Engine implements LinkHost {
       engine: this.index,
       engines: this.config.nodes[this.self].engines,
       mac: this.#options.mac,
-      clockMs: Math.floor(this.loop.nowMs) >>> 0,
+      clockMs: monotonicMs() >>> 0,
       bootId: this.#bootId,
     };
   }

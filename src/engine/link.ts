@@ -15,6 +15,7 @@ import { Outbox } from '../backplane/outbox.ts';
 import { type Role, Session } from '../backplane/session.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import { EAGAIN, EINTR, lastErrno, SystemError } from '../linux/errors.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { addressOf } from '../linux/memory.ts';
 import { IPPROTO_TCP, MSG_NOSIGNAL, pendingError, setOption, TCP_NODELAY } from '../linux/socket.ts';
@@ -213,7 +214,7 @@ export class Link implements Source {
     if (frame.type === FrameType.HELLO) {
       if (this.peer !== null || frame.protocol !== PROTOCOL_VERSION)
         return this.close('unexpected HELLO', false);
-      this.clock.excessMs(frame.clockMs, Math.floor(this.#host.nowMs));
+      this.clock.excessMs(frame.clockMs, monotonicMs());
       this.#greet();
       if (
         !this.#host.linkUp(this, { ...frame, mac: Buffer.from(frame.mac), bootId: Buffer.from(frame.bootId) })
@@ -224,7 +225,7 @@ export class Link implements Source {
     }
     if (this.peer === null) return this.close('a frame before HELLO', false);
     if (frame.type === FrameType.KEEPALIVE) {
-      this.clock.excessMs(frame.sentAtMs, Math.floor(this.#host.nowMs));
+      this.clock.excessMs(frame.sentAtMs, monotonicMs());
       this.#lastPeerMs = frame.sentAtMs;
       this.#lastPeerAtMs = this.#host.nowMs;
       return;
@@ -244,7 +245,7 @@ export class Link implements Source {
     } else if (this.up && now - this.#lastSentMs >= KEEPALIVE_MS) {
       this.send({
         type: FrameType.KEEPALIVE,
-        sentAtMs: Math.floor(now) >>> 0,
+        sentAtMs: monotonicMs() >>> 0,
         echoMs: this.#lastPeerMs,
         heldMs: this.#lastPeerMs === 0 ? 0 : Math.floor(now - this.#lastPeerAtMs) >>> 0,
       });

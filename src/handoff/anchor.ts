@@ -70,7 +70,7 @@ export class AnchorHandling implements Handling, Handoff {
       http10: request.head.minor === 0,
       close: request.close,
       bodyFollows: false,
-      sentAtMs: Math.floor(engine.loop.nowMs) >>> 0,
+      sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
       head: request.headBytes,
       body: request.body,

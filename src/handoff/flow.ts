@@ -16,11 +16,6 @@ import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import type { Request } from './handling.ts';
 
-/**
- * Timestamps of a target start this much ahead of those before it: two clocks that are read to the millisecond may
- * differ by that, and the client must never see time go back (RFC 7323 section 5).
- */
-const STAMP_STEP_MS = 2;
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
 /** A target that has not let go by then has lost its link or its mind. */
@@ -42,6 +37,17 @@ export interface Promised {
   readonly node: number;
   readonly start: number;
   readonly end: number;
+  readonly sentAtMs: number;
+}
+
+/** What SETUP says of a handoff. */
+interface BegunTarget {
+  readonly id: number;
+  readonly epoch: number;
+  readonly halfPipe: HalfPipe;
+  /** Where the target starts, in the client's sequence space. */
+  readonly start: number;
+  /** The very moment that `halfPipe.tsval` is of. */
   readonly sentAtMs: number;
 }
 
@@ -153,25 +159,25 @@ export class AnchorFlow implements Sink {
    * Gives the out-half to `node` from here on: the router is told first, then the caller sends the frame made of
    * what is returned. The in-half stays.
    */
-  beginTarget(node: number, link: Link): { id: number; epoch: number; halfPipe: HalfPipe; start: number } {
+  beginTarget(node: number, link: Link): BegunTarget {
     const capture = captureHalfPipe(this.#fd, this.#capture);
     this.#capture = capture;
     this.rules.ownNext = capture.writeSequence;
     const last = ranges.lastRange(this.rules)!;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
     this.epoch = (this.epoch + 1) >>> 0 || 1;
-    this.rules.stamp = (this.rules.stamp + STAMP_STEP_MS) >>> 0;
     ranges.openTarget(this.rules, node + 1, start);
     this.#write();
     const target = this.#target(node, link);
-    return { id: target.id, epoch: this.epoch, halfPipe: this.#halfPipe(capture, start), start };
+    const now = monotonicMs();
+    const halfPipe = this.#halfPipe(capture, start, now);
+    return { id: target.id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
   }
 
-  #halfPipe(capture: HalfPipeCapture, start: number): HalfPipe {
+  #halfPipe(capture: HalfPipeCapture, start: number, now: number): HalfPipe {
     const flows = this.#engine.flows;
     const window = Math.max(0, distance(start, flows.edge(this.slot)));
     const sendWindow = Math.min(window, MAX_SEND_WINDOW_BYTES);
-    const now = monotonicMs();
     return {
       clientAddress: capture.client.address,
       clientPort: capture.client.port,

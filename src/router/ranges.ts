@@ -52,6 +52,12 @@ const REBASE_BEHIND_BYTES = 2 ** 28;
 /** An own range begins this far before the first byte it is needed for: everything unacknowledged is inside. */
 export const OWN_LEAD_BYTES = 2 ** 27;
 
+/**
+ * Whenever the sender changes, timestamps go on this much ahead: several clocks are read and set to the millisecond
+ * on the way, each a source of one millisecond, and the client must never see time go back (RFC 7323 section 5).
+ */
+export const STAMP_STEP_MS = 5;
+
 export function distance(from: number, to: number): number {
   return (to - from) | 0;
 }
@@ -102,6 +108,11 @@ export function beginOwn(rules: FlowRules, sequence: number): void {
   rules.ranges = [{ start, end: 0, local: start, stamp: 0, owner: OWNER_SELF, open: true, leased: false }];
 }
 
+/** The anchor keeps the flow's time; a target is told. */
+function advanceStamp(rules: FlowRules): void {
+  if (rules.role === ROLE_ANCHOR) rules.stamp = (rules.stamp + STAMP_STEP_MS) >>> 0;
+}
+
 /** The own socket sends next. `bytes` counts are added with `advanceOwn`. */
 export function openOwn(rules: FlowRules, start: number, leased = false): void {
   const last = lastRange(rules);
@@ -113,6 +124,7 @@ export function openOwn(rules: FlowRules, start: number, leased = false): void {
     }
   }
   assert(rules.ranges.length < MAX_RANGES, 'hasRoom was asked');
+  advanceStamp(rules);
   rules.ranges.push({
     start,
     end: 0,
@@ -142,6 +154,7 @@ export function closeOwn(rules: FlowRules): number {
 /** A target sends from `start` on. */
 export function openTarget(rules: FlowRules, owner: number, start: number): void {
   assert(rules.ranges.length < MAX_RANGES && owner !== OWNER_SELF, 'hasRoom was asked');
+  advanceStamp(rules);
   rules.ranges.push({ start, end: 0, local: 0, stamp: 0, owner, open: true, leased: false });
 }
 
