@@ -116,7 +116,13 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
     }
     const isCovered = (name: string) =>
       Object.hasOwn(site.roots, name) || Object.hasOwn(site.upstreams, name);
-    const bare = nodeNames.filter((name) => !isCovered(name));
+    for (const [at, name] of (site.serve ?? []).entries()) {
+      if (nodeNames.includes(name)) continue;
+      const hint = didYouMean(name, nodeNames) || `nodes are ${nodeNames.join(', ')}`;
+      problems.push(source.problem([...path, 'serve', at], 'value', `unknown node ${name}`, hint));
+    }
+    const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? true);
+    const bare = serving.filter((name) => !isCovered(name));
     if (site.root === undefined && site.upstream === undefined && bare.length > 0) {
       const message = `site ${site.name} has neither root nor upstream (node ${bare.join(', ')})`;
       problems.push(source.problem(path, 'key', message, 'add root: DIRECTORY or upstream: ADDRESS:PORT'));

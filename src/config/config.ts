@@ -41,7 +41,7 @@ export interface SiteConfig {
   readonly name: string;
   /** Lower case: exact names, `*.example.org`, or `*`. */
   readonly hosts: readonly string[];
-  /** By node name; every node of the cluster has an entry. */
+  /** By node name; nodes without an entry only take requests and hand them off. */
   readonly content: Readonly<Record<string, ContentSource>>;
   readonly policy: PolicyName;
   readonly mechanism: MechanismName;

@@ -142,7 +142,8 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     ([name, node]): NodeConfig => ({ ...node, name, address6: node.address6 ?? null }),
   );
   const sites = value.sites.map((site): SiteConfig => {
-    const content = Object.fromEntries(nodes.map(({ name }) => [name, contentOf(site, name, base)]));
+    const serving = nodes.filter(({ name }) => site.serve?.includes(name) ?? true);
+    const content = Object.fromEntries(serving.map(({ name }) => [name, contentOf(site, name, base)]));
     return { name: site.name, hosts: site.hosts, content, policy: site.policy, mechanism: site.mechanism };
   });
   const { accessLog } = value.observe;

@@ -109,6 +109,11 @@ export const siteSchema = z.strictObject({
   upstream: hostPort().optional(),
   roots: perNode(text('a directory')).default({}),
   upstreams: perNode(hostPort()).default({}),
+  /** The nodes that answer requests for it; all when absent. Any node still takes them from clients. */
+  serve: z
+    .array(text('a node name'), must('a list of node names'))
+    .min(1, { error: 'must name at least one node' })
+    .optional(),
   policy: choice(POLICIES).default('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
 });

@@ -197,10 +197,7 @@ function drop(rules: FlowRules, gone: (range: Range) => boolean): boolean {
 
 /** Drops own ranges that the client has acknowledged, and moves far-behind starts up. Returns true on change. */
 export function trim(rules: FlowRules, acknowledged: number): boolean {
-  let changed = drop(
-    rules,
-    (g) => g.owner === OWNER_SELF && !g.open && distance(g.end, acknowledged) >= 0,
-  );
+  let changed = drop(rules, (g) => g.owner === OWNER_SELF && !g.open && distance(g.end, acknowledged) >= 0);
   for (const range of rules.ranges) {
     const behind = distance(range.start, acknowledged);
     if (behind < REBASE_BEHIND_BYTES) continue;
