@@ -50,8 +50,6 @@ interface Turn {
   readonly epoch: number;
   readonly exchange: Exchange;
   readonly receivedUs: number;
-  /** The half-pipe's bytes before this turn, in the own sequence space. */
-  readonly start: number;
   promised: boolean;
   /** SETUP_OK asked for CONFIRM, or it has come. */
   waitsConfirm: boolean;
@@ -149,6 +147,8 @@ export class HalfPipe implements Sink, Source {
     rules.congestionWindow = block.congestionWindow;
     rules.leaseNs = (now + Math.max(1, SETUP_LEASE_MS - lateMs)) * NS_PER_MS;
     ranges.openOwn(rules, block.sequence, true);
+    if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES)
+      this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     this.#engine.flows.write(this.slot, rules);
     if (cold) {
       // Before connect(): the sock_ops program looks the flow up.
@@ -164,13 +164,24 @@ export class HalfPipe implements Sink, Source {
       epoch: setup.epoch,
       exchange,
       receivedUs: nowUs(),
-      start: rules.ownNext,
       promised: false,
       waitsConfirm: false,
       firstByteUs: -1,
     };
     this.#answerSetup(this.#turn);
     return null;
+  }
+
+  /**
+   * The range's end, as soon as it is known: the anchor may send right behind it (a FIN, the next response), and an
+   * acknowledgement of that must not reach our kernel as one of bytes that it never sent.
+   */
+  #setEnd(end: number): void {
+    const range = this.rules.ranges.at(-1)!;
+    range.end = end;
+    range.open = false;
+    this.rules.watch = end;
+    this.rules.flags = FLAG_WATCH;
   }
 
   #open(block: HalfPipeBlock, tsval: number): RejectReason | null {
@@ -228,15 +239,13 @@ export class HalfPipe implements Sink, Source {
 
   #done(turn: Turn, bytes: number): void {
     const { exchange } = turn;
-    const end = (turn.start + bytes) >>> 0;
-    const range = this.rules.ranges.at(-1)!;
-    const wireEnd = (range.start + distance(range.local, end)) >>> 0;
+    const end = this.rules.ranges.at(-1)!.end;
     const report = this.#report(bytes);
     const done: DataDone = {
       type: FrameType.DATA_DONE,
       request: this.#id,
       epoch: turn.epoch,
-      end: wireEnd,
+      end,
       status: exchange.status,
       close: exchange.close,
       bytes,
@@ -288,12 +297,13 @@ export class HalfPipe implements Sink, Source {
     this.#turn = null;
     this.#engine.counters.add('served_bytes', turn.exchange.pump.sentBytes);
     turn.exchange.end();
+    const range = this.rules.ranges.at(-1)!;
+    if (range.open) {
+      this.#setEnd((range.start + distance(range.local, this.rules.ownNext)) >>> 0);
+      this.#engine.flows.write(this.slot, this.rules);
+    }
     if (!turn.promised) this.#done(turn, turn.exchange.pump.sentBytes);
-    const end = ranges.closeOwn(this.rules);
-    this.#uncollected = end;
-    this.rules.watch = end;
-    this.rules.flags = FLAG_WATCH;
-    this.#engine.flows.write(this.slot, this.rules);
+    this.#uncollected = range.end;
     this.#engine.uncollected.add(this);
   }
 

@@ -93,7 +93,8 @@ export class Router {
   constructor(options: RouterOptions) {
     const flowsPerEngine = Math.max(1, Math.floor(options.flows / options.engines));
     const totalFlows = flowsPerEngine * options.engines;
-    const sizes = { slots: totalFlows, flows: totalFlows, observed: totalFlows };
+    // A flow's entry may be replaced by its successor's before it goes, so there is room for both.
+    const sizes = { slots: 2 * totalFlows, flows: totalFlows, observed: totalFlows };
     this.#object = new KernelObject(ROUTER_OBJECT, sizes);
     this.#interface = options.interface;
     const fd = (name: string) => this.#object.mapFd(name);
