@@ -255,6 +255,20 @@ __noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u
 	return 0;
 }
 
+/* Where the own last range starts; `wire` when there is none. */
+static __always_inline __u32 own_last_start(const struct flow_rules *r, __u32 wire)
+{
+	__u32 start = wire;
+
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		if (i >= r->count)
+			break;
+		if (r->range[i].owner == OWNER_SELF)
+			start = r->range[i].start;
+	}
+	return start;
+}
+
 /* Rewrites what the client says about the out-half into what the own socket may hear of it. */
 static __always_inline void acknowledge_locally(const struct flow_rules *r, struct segment *s, struct flow_observed *o)
 {
@@ -266,11 +280,14 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
 
 	s->tcp.ack = bpf_htonl(local);
-	/* Rule window: never let the socket send beyond the edge the client gave. While a target's end is unknown
-	 * nobody here sends, and the window is set anew before somebody does. */
-	if (r->role == ROLE_TARGET || last->owner == OWNER_SELF || !last->open) {
+	/* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for
+	 * the own socket, which must not send beyond the edge that the client gave. (Rounded up: a tail smaller than
+	 * the window's unit would never be let go.) While a target's end is unknown an anchor's socket has nothing to
+	 * send, and its window is set anew before it has. */
+	if (before(ack, own_last_start(r, ack)) && !(r->role == ROLE_ANCHOR && last->owner != OWNER_SELF && last->open)) {
+		__u32 unit = (1U << (r->client_scale & 15)) - 1;
 		__u32 edge = to_local(r, ack + window);
-		__u32 mine = after(edge, local) ? edge - local : 0;
+		__u32 mine = after(edge, local) ? edge - local + unit : 0;
 
 		if (mine < window)
 			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
