@@ -160,7 +160,8 @@ export class AnchorFlow implements Sink {
    * what is returned. The in-half stays.
    */
   beginTarget(node: number, link: Link): BegunTarget {
-    const capture = captureHalfPipe(this.#fd, this.#capture);
+    // The capture that made the flow is of this very moment.
+    const capture = this.epoch === 0 ? this.#capture : captureHalfPipe(this.#fd, this.#capture);
     this.#capture = capture;
     this.rules.ownNext = capture.writeSequence;
     const last = ranges.lastRange(this.rules)!;
@@ -322,8 +323,7 @@ export class AnchorFlow implements Sink {
     this.promise = null;
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
-      const capture = captureHalfPipe(this.#fd, this.#capture);
-      if (last.open) this.rules.ownNext = capture.writeSequence;
+      if (last.open) this.rules.ownNext = captureHalfPipe(this.#fd, this.#capture).writeSequence;
       else ranges.openOwn(this.rules, last.end);
     }
     this.#fd = -1;

@@ -3,7 +3,7 @@
  * `KernelObject` owns everything it opened; `close()` gives it back, except what is attached to an interface.
  */
 import koffi from 'koffi';
-import { check, EEXIST, ENOENT, SystemError } from './errors.ts';
+import { check, EAGAIN, EEXIST, ENOENT, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { addressOf, allocate, type Memory, viewOf } from './memory.ts';
 
@@ -25,6 +25,7 @@ export const PAGE_BYTES = 4096;
 const TC_PRIORITY = 47728;
 const TC_HANDLE = 1;
 const TC_REPLACE = 1;
+const LOAD_ATTEMPTS = 10;
 export const TC_INGRESS = 1;
 export const TC_EGRESS = 2;
 
@@ -77,22 +78,29 @@ function checked(call: string, result: number, detail: string): number {
   return result;
 }
 
+function openObject(path: string, maxEntries: Record<string, number>): Handle {
+  const lib = libbpf();
+  const handle = lib.open(path, null);
+  if (handle === 0) throw new SystemError('bpf_object__open_file', ENOENT, path);
+  for (const [name, entries] of Object.entries(maxEntries)) {
+    checked('bpf_map__set_max_entries', lib.setMaxEntries(lib.findMap(handle, name), entries), name);
+  }
+  return handle;
+}
+
 /** An eBPF object: programs and maps, loaded into the kernel. */
 export class KernelObject {
-  readonly #handle: Handle;
+  #handle: Handle;
 
   /** Opens and loads `path`; `maxEntries` replaces the sizes of the named maps. Needs CAP_BPF and CAP_NET_ADMIN. */
   constructor(path: string, maxEntries: Record<string, number> = {}) {
-    const lib = libbpf();
-    this.#handle = lib.open(path, null);
-    if (this.#handle === 0) throw new SystemError('bpf_object__open_file', ENOENT, path);
-    for (const [name, entries] of Object.entries(maxEntries)) {
-      checked('bpf_map__set_max_entries', lib.setMaxEntries(lib.findMap(this.#handle, name), entries), name);
-    }
-    const result = lib.load(this.#handle);
-    if (result < 0) {
-      lib.close(this.#handle);
-      checked('bpf_object__load', result, path);
+    for (let attempt = 1; ; attempt++) {
+      this.#handle = openObject(path, maxEntries);
+      const result = libbpf().load(this.#handle);
+      if (result >= 0) return;
+      libbpf().close(this.#handle);
+      // The verifier gives way to any signal that arrives while it works.
+      if (result !== -EAGAIN || attempt === LOAD_ATTEMPTS) checked('bpf_object__load', result, path);
     }
   }
 
