@@ -26,7 +26,7 @@ import { nowUs } from '../engine/time.ts';
 import { type Endpoint, formatAddress } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
 import { SystemError } from '../linux/errors.ts';
-import { monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
+import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
@@ -80,7 +80,8 @@ export class HalfPipe implements Sink, Source {
   /** Serves a SETUP, on the half-pipe there is or on a new one. Answers it in every case. */
   static setup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
     engine.counters.add('setups_received');
-    const lateMs = link.clock.excessMs(setup.sentAtMs, Math.floor(monotonicMs()));
+    const receivedMs = monotonicMs();
+    const lateMs = link.clock.excessMs(setup.sentAtMs, receivedMs);
     const refuse = (reason: RejectReason): void => {
       engine.counters.add('setups_rejected');
       link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
@@ -100,7 +101,7 @@ export class HalfPipe implements Sink, Source {
       if (known === null) pipe.#close();
       return refuse(RejectReason.NOT_SERVED);
     }
-    const refused = pipe.#begin(setup, block, exchange, lateMs);
+    const refused = pipe.#begin(setup, block, exchange, receivedMs - lateMs);
     if (refused === null) return;
     exchange.end();
     if (known === null) pipe.#close();
@@ -118,7 +119,7 @@ export class HalfPipe implements Sink, Source {
     link.attachSink(id, this);
   }
 
-  #begin(setup: Setup, block: HalfPipeBlock, exchange: Exchange, lateMs: number): RejectReason | null {
+  #begin(setup: Setup, block: HalfPipeBlock, exchange: Exchange, sentMs: number): RejectReason | null {
     const rules = this.rules;
     if (this.#turn !== null) return RejectReason.STATE_INVALID;
     const cold = this.#fd < 0;
@@ -134,7 +135,7 @@ export class HalfPipe implements Sink, Source {
     }
     const now = monotonicMs();
     // What the anchor's clock says now, as far as frames tell time; never behind what it said when it sent.
-    const stampNow = (block.tsval + lateMs) >>> 0;
+    const stampNow = (block.tsval + (now - sentMs)) >>> 0;
     rules.stamp = cold ? 0 : (stampNow - ((now + this.#clockOffset) >>> 0)) >>> 0;
     rules.clientScale = block.sendScale === NO_WINDOW_SCALE ? 0 : block.sendScale;
     const receiveScale = block.receiveScale === NO_WINDOW_SCALE ? 0 : block.receiveScale;
@@ -145,7 +146,7 @@ export class HalfPipe implements Sink, Source {
     rules.epoch = setup.epoch;
     rules.flags = 0;
     rules.congestionWindow = block.congestionWindow;
-    rules.leaseNs = (now + Math.max(1, SETUP_LEASE_MS - lateMs)) * NS_PER_MS;
+    rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
     ranges.openOwn(rules, block.sequence, true);
     if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES)
       this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
@@ -153,7 +154,7 @@ export class HalfPipe implements Sink, Source {
     if (cold) {
       // Before connect(): the sock_ops program looks the flow up.
       this.#engine.flows.install(this.#client, this.#public, this.slot);
-      const failure = this.#open(block, stampNow);
+      const failure = this.#open(block, stampNow, now);
       if (failure !== null) return failure;
     } else {
       this.#engine.counters.add('half_pipes_reused');
@@ -184,7 +185,7 @@ export class HalfPipe implements Sink, Source {
     this.rules.flags = FLAG_WATCH;
   }
 
-  #open(block: HalfPipeBlock, tsval: number): RejectReason | null {
+  #open(block: HalfPipeBlock, tsval: number, tsvalAtMs: number): RejectReason | null {
     try {
       this.#fd = restoreHalfPipe({
         client: this.#client,
@@ -202,6 +203,7 @@ export class HalfPipe implements Sink, Source {
         sendWindow: block.sendWindow,
         maxWindow: block.maxWindow,
         tsval,
+        tsvalAtMs,
         tsecr: block.tsecr,
         srttUs: block.srttUs >= REPORT_RTT_US ? block.srttUs : 0,
       });
@@ -210,8 +212,7 @@ export class HalfPipe implements Sink, Source {
       this.#engine.log('warn', 'half-pipe refused by the kernel', { error: error.message });
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
-    // restoreHalfPipe sets the clock to an even value of this very moment.
-    this.#clockOffset = (((tsval + (tsval & 1)) >>> 0) - monotonicMs()) | 0;
+    this.#clockOffset = lastRestored.clockOffset;
     this.#out = new SocketOut(this.#fd, true);
     setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#engine.config.limits.stallSeconds * 1000);
     this.#engine.counters.add('half_pipes_opened');

@@ -180,6 +180,8 @@ export class KernelMap {
   readonly key: Memory;
   readonly value: Memory;
   readonly #attributes = allocate(32);
+  /** Without a value: the kernel refuses BPF_MAP_DELETE_ELEM when anything follows the key. */
+  readonly #keyAttributes = allocate(32);
 
   constructor(fd: number, keyBytes: number, valueBytes: number) {
     this.fd = fd;
@@ -188,6 +190,7 @@ export class KernelMap {
     this.#attributes.bytes.writeUInt32LE(fd, 0);
     this.#attributes.bytes.writeBigUInt64LE(BigInt(this.key.address), 8);
     this.#attributes.bytes.writeBigUInt64LE(BigInt(this.value.address), 16);
+    this.#attributes.bytes.copy(this.#keyAttributes.bytes, 0, 0, 16);
   }
 
   /** Stores `value` under `key`. */
@@ -202,7 +205,7 @@ export class KernelMap {
 
   /** Removes the entry of `key`; false when there was none. */
   delete(): boolean {
-    return libc.bpf(BPF_MAP_DELETE_ELEM, this.#attributes.address, 32) >= 0;
+    return libc.bpf(BPF_MAP_DELETE_ELEM, this.#keyAttributes.address, 32) >= 0;
   }
 
   /** All keys, copied: for tests, status and clean-up. */

@@ -79,8 +79,10 @@ export interface HalfPipeSeed {
   /** What the client allows after `sequence`, in bytes. */
   readonly sendWindow: number;
   readonly maxWindow: number;
-  /** Our TSval clock now; an odd value is rounded up, so the clock never goes back for the client. */
+  /** Our TSval clock at `tsvalAtMs`; an odd value is rounded up, so the clock never goes back for the client. */
   readonly tsval: number;
+  /** The moment that `tsval` is of (`monotonicMs`), now when absent: the clock has gone on since. */
+  readonly tsvalAtMs?: number;
   /** The client's last TSval, to echo; 0 when unknown. */
   readonly tsecr?: number;
   /** The smoothed RTT to start from; 0 when unknown: the first timeout is then 3 s. */
@@ -220,6 +222,24 @@ function seedRtt(fd: number, seed: HalfPipeSeed, clock: number): void {
   if (sendQueueBytes(fd) !== 0) throw new SystemError('sendto', 0, 'the RTT segment did not arrive');
 }
 
+/** What is known of the socket that `restoreHalfPipe` made last: tsval is (monotonicMs() + clockOffset) >>> 0. */
+export const lastRestored = { clockOffset: 0 };
+
+/** Sets the clock to what it is at this very ms; a thread that is held up in between tries again. */
+function setClock(fd: number, seed: HalfPipeSeed): number {
+  const since = seed.tsvalAtMs ?? monotonicMs();
+  let clock = 0;
+  for (let attempt = 0; attempt < CLOCK_ATTEMPTS; attempt++) {
+    const before = monotonicMs();
+    const exact = add(seed.tsval, before - since);
+    clock = add(exact, exact % 2);
+    setTimestampClock(fd, clock);
+    lastRestored.clockOffset = (clock - before) | 0;
+    if (monotonicMs() === before) break;
+  }
+  return clock;
+}
+
 function setTimeoutLimit(fd: number, milliseconds: number): void {
   optionWord.view.setInt32(0, milliseconds, true);
   libc.setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, optionWord.address, 4);
@@ -245,8 +265,7 @@ function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   check('bind', libc.bind(fd, sockaddr.address, writeSockaddr(sockaddr.bytes, seed.public)));
   check('connect', libc.connect(fd, sockaddr.address, writeSockaddr(sockaddr.bytes, seed.client)));
   setOptions(fd, seed.mss, options);
-  const clock = add(seed.tsval, seed.tsval % 2);
-  if (options.timestamps) setTimestampClock(fd, clock);
+  const clock = options.timestamps ? setClock(fd, seed) : seed.tsval;
   if (withRtt) {
     check('send', libc.send(fd, dummyByte.address, 1, 0));
     seedRtt(fd, seed, clock);

@@ -292,7 +292,8 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 		if (mine < window)
 			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
 	}
-	if (stamps && after(option32(s, stamps + 1), o->tsval))
+	/* 0: none seen yet; a client's clock may begin anywhere. */
+	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
 		o->tsval = option32(s, stamps + 1);
 	if (stamps && option32(s, stamps + 5))
 		set_option32(s, stamps + 5, option32(s, stamps + 5) - stamp_of(r, ack));

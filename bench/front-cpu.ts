@@ -1,0 +1,60 @@
+/**
+ * What the front node spends on a gigabyte that others deliver: the processor time of node a's process, files of
+ * 1 MB. The router's work on clients' packets is done in the kernel, in nobody's process, as is the kernel's share of
+ * a proxy's receiving; the figures for the whole machine (servers and client included) have all of it.
+ */
+import { Baton } from './lib/baton.ts';
+import { Peers } from './lib/peers.ts';
+import type { Report } from './lib/result.ts';
+import { alternate, medianOf } from './lib/rounds.ts';
+import { Site } from './lib/site.ts';
+import { type Load, load } from './lib/wrk.ts';
+
+const SECONDS = 2;
+const CONNECTIONS = 32;
+const NODES = ['a', 'b', 'c'];
+
+/** ns of processor time a byte are seconds a gigabyte. */
+const front = ({ cpuNs, bytes }: Load): number => cpuNs.a / bytes;
+const whole = ({ machineCpuNs, bytes }: Load): number => machineCpuNs / bytes;
+
+export async function frontCpu(report: Report): Promise<void> {
+  const site = new Site(NODES);
+  const behind = NODES.slice(1);
+  const paths = behind.map((node) => site.path('1m', node));
+  const baton = await Baton.up({ name: 'b1', nodes: NODES.length, root: site.root });
+  const peers = await Peers.up({
+    name: 'b2',
+    nodes: NODES.length,
+    root: site.root,
+    servers: behind,
+    proxies: true,
+  });
+  const options = { paths, connections: CONNECTIONS, seconds: SECONDS };
+  const [ours, haproxy, nginx] = await alternate([
+    () => baton.handingOff(() => load(baton, options)),
+    () => load(peers.haproxy, options),
+    () => load(peers.nginxProxy, options),
+  ]);
+  for (const [name, rounds] of [
+    ['haproxy', haproxy],
+    ['nginx', nginx],
+  ] as const) {
+    report({
+      name: `front-cpu.${name}`,
+      value: medianOf(ours, front),
+      unit: 's/GB',
+      baseline: medianOf(rounds, front),
+      target: '<= 0.05',
+    });
+    report({
+      name: `front-cpu.${name}.machine`,
+      value: medianOf(ours, whole),
+      unit: 's/GB',
+      baseline: medianOf(rounds, whole),
+      target: null,
+    });
+  }
+  baton.down();
+  peers.down();
+}

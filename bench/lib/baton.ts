@@ -1,0 +1,47 @@
+/** Baton in a lab of its own, with what costs time and is not compared switched off. */
+import { Lab } from '../../src/lab/lab.ts';
+import type { LabOptions } from '../../src/lab/plan.ts';
+import { atExit } from './cleanup.ts';
+import { pinServer } from './processor.ts';
+import type { Server } from './server.ts';
+
+const QUIET = ['observe.accessLog=off', 'observe.servedBy=false', 'observe.serverTiming=false'];
+/** Handoffs may fall back now and then; a figure for handoffs needs nearly all requests to be some. */
+const MIN_HANDED_OFF = 0.999;
+
+export class Baton implements Server {
+  readonly name = 'baton';
+  readonly lab: Lab;
+  readonly endpoint: string;
+  readonly processes: ReadonlyMap<string, number>;
+  /** Takes the lab down. */
+  readonly down: () => void;
+
+  private constructor(lab: Lab) {
+    this.lab = lab;
+    this.down = atExit(() => lab.down());
+    // Every client connects to node a.
+    this.endpoint = lab.nodes[0].public[0];
+    this.processes = new Map(lab.nodes.map(({ name }) => [name, lab.processOf(name)!.pid]));
+    for (const pid of this.processes.values()) pinServer(pid);
+  }
+
+  static async up(options: LabOptions): Promise<Baton> {
+    return new Baton(await Lab.up({ policy: 'hash', ...options, set: [...QUIET, ...(options.set ?? [])] }));
+  }
+
+  async #counters(): Promise<Record<string, number>> {
+    return (await this.lab.admin('a', '/api/status')).counters;
+  }
+
+  /** Runs `measure` and makes sure that its requests were answered straight from targets. */
+  async handingOff<T>(measure: () => Promise<T>): Promise<T> {
+    const before = await this.#counters();
+    const result = await measure();
+    const after = await this.#counters();
+    const requests = after.requests - before.requests;
+    const anchored = after.requests_anchor - before.requests_anchor;
+    if (requests > 0 && anchored >= requests * MIN_HANDED_OFF) return result;
+    throw new Error(`baton: only ${anchored} of ${requests} requests were handed off`);
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Processor time, and who runs where: servers on the first core, clients on the last, so that the client's load is
+ * the same for every system.
+ *
+ * What the kernel does for a packet is charged to whoever caused it. Over veth that is mostly the sender: a node's
+ * time has the way of its packets to the client in it, but not what it costs to receive the client's.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { run } from '../../src/lab/system.ts';
+
+const SERVER_CORE = 0;
+const CLIENT_CORE = availableParallelism() - 1;
+/** Of /proc/stat; USER_HZ, the same on every architecture Linux has. */
+const TICK_NS = 10_000_000;
+/** user, nice, system, irq, softirq in the first line of /proc/stat. */
+const BUSY_FIELDS = [1, 2, 3, 6, 7];
+
+/** The process and its children (nginx's workers). */
+function withChildren(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return [pid, ...(children === '' ? [] : children.split(' ').map(Number))];
+}
+
+/**
+ * Nanoseconds that all threads of a process and of its children have run, user and system: the sum that utime and
+ * stime of /proc/PID/stat split up, without its rounding to ticks.
+ */
+export function cpuNs(pid: number): number {
+  let total = 0;
+  for (const one of withChildren(pid)) {
+    for (const thread of readdirSync(`/proc/${one}/task`)) {
+      total += Number(readFileSync(`/proc/${one}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+    }
+  }
+  return total;
+}
+
+/** Nanoseconds that all cores together have been busy, interrupts included; in steps of 10 ms. */
+export function machineCpuNs(): number {
+  const fields = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].split(/\s+/);
+  return BUSY_FIELDS.reduce((sum, field) => sum + Number(fields[field]), 0) * TICK_NS;
+}
+
+/** All threads of a process, and of its children, onto the servers' core. */
+export function pinServer(pid: number): void {
+  for (const one of withChildren(pid)) run(['taskset', '-a', '-p', '-c', String(SERVER_CORE), String(one)]);
+}
+
+/** A client's command, on the clients' core. */
+export const pinnedClient = (argv: readonly string[]): string[] => [
+  'taskset',
+  '-c',
+  String(CLIENT_CORE),
+  ...argv,
+];

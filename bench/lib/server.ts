@@ -1,0 +1,11 @@
+/** A system under test as the load sees it: an address in a lab, and the processes that do the work. */
+import type { Lab } from '../../src/lab/lab.ts';
+
+export interface Server {
+  readonly name: string;
+  readonly lab: Lab;
+  /** `HOST` or `HOST:PORT` that clients connect to. */
+  readonly endpoint: string;
+  /** The process of each node, by node; its children count with it. */
+  readonly processes: ReadonlyMap<string, number>;
+}

@@ -1,0 +1,115 @@
+/** Load from wrk in a lab's client, and what it and the servers spent on it. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { scratchDirectory } from './cleanup.ts';
+import { cpuNs, machineCpuNs, pinnedClient } from './processor.ts';
+import type { Server } from './server.ts';
+
+const REQUEST_TIMEOUT_SECONDS = 10;
+/** Beyond the duration: wrk waits for nothing after it. */
+const END_TIMEOUT_MS = 10_000;
+
+export interface LoadOptions {
+  /** Asked for in turn by every connection. */
+  readonly paths: readonly string[];
+  readonly connections: number;
+  /** Whole seconds. */
+  readonly seconds: number;
+  /** A new connection for each request. */
+  readonly close?: boolean;
+}
+
+export interface Load {
+  readonly requests: number;
+  /** Received, response heads included. */
+  readonly bytes: number;
+  readonly requestsPerSecond: number;
+  readonly bytesPerSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  /** Processor time by node. */
+  readonly cpuNs: Readonly<Record<string, number>>;
+  /** Of the whole machine, the client and whatever else ran included. */
+  readonly machineCpuNs: number;
+}
+
+/** What the script below prints. */
+interface Summary {
+  readonly durationUs: number;
+  readonly requests: number;
+  readonly bytes: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+const SUMMARY_MARK = 'SUMMARY ';
+const DONE = `
+function done(summary, latency)
+  local e = summary.errors
+  local errors = string.format('{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}',
+    e.connect, e.read, e.write, e.status, e.timeout)
+  print(string.format('${SUMMARY_MARK}{"durationUs":%d,"requests":%d,"bytes":%.0f,"p50":%d,"p99":%d,"errors":%s}',
+    summary.duration, summary.requests, summary.bytes, latency:percentile(50), latency:percentile(99), errors))
+end
+`;
+
+/** Lua that asks for several paths in turn. wrk does without when there is only one, at less cost to itself. */
+function inTurn(paths: readonly string[]): string {
+  if (paths.length === 1) return '';
+  return `
+local requests, turn = {}, 0
+function init()
+  for i, path in ipairs({ ${paths.map((path) => `"${path}"`).join(', ')} }) do
+    requests[i] = wrk.format(nil, path)
+  end
+end
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+`;
+}
+
+async function runWrk(server: Server, options: LoadOptions): Promise<Summary> {
+  const script = join(scratchDirectory(), 'wrk.lua');
+  writeFileSync(script, inTurn(options.paths) + DONE);
+  const { connections, seconds } = options;
+  const argv = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '-s', script];
+  argv.push('--timeout', `${REQUEST_TIMEOUT_SECONDS}s`);
+  if (options.close) argv.push('-H', 'Connection: close');
+  argv.push(`http://${server.endpoint}${options.paths[0]}`);
+  const timeoutMs = seconds * 1000 + END_TIMEOUT_MS;
+  const result = await server.lab.exec('client', pinnedClient(argv), { timeoutMs });
+  const line = result.stdout.split('\n').find((candidate) => candidate.startsWith(SUMMARY_MARK));
+  if (result.code === 0 && line !== undefined) return JSON.parse(line.slice(SUMMARY_MARK.length));
+  throw new Error(
+    `${server.name}: ${argv.join(' ')} ended with ${result.code}\n${result.stdout}${result.stderr}`,
+  );
+}
+
+/** One round. Throws when a single request failed: figures of a system that fails requests mean nothing. */
+export async function load(server: Server, options: LoadOptions): Promise<Load> {
+  const spent = () => new Map([...server.processes].map(([node, pid]) => [node, cpuNs(pid)]));
+  const [before, machineBefore] = [spent(), machineCpuNs()];
+  const { durationUs, requests, bytes, p50, p99, errors } = await runWrk(server, options);
+  const [after, machineAfter] = [spent(), machineCpuNs()];
+  const failed = Object.entries(errors).filter(([, count]) => count > 0);
+  if (failed.length > 0 || requests === 0) {
+    const list = failed.map(([kind, count]) => `${count} ${kind}`).join(', ') || 'no request done';
+    throw new Error(
+      `${server.name}: ${options.paths.join(' ')}: errors beside ${requests} requests: ${list}`,
+    );
+  }
+  const perSecond = 1e6 / durationUs;
+  return {
+    requests,
+    bytes,
+    requestsPerSecond: requests * perSecond,
+    bytesPerSecond: bytes * perSecond,
+    p50Us: p50,
+    p99Us: p99,
+    cpuNs: Object.fromEntries([...after].map(([node, ns]) => [node, ns - before.get(node)!])),
+    machineCpuNs: machineAfter - machineBefore,
+  };
+}

@@ -1,0 +1,63 @@
+/** `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. */
+import { parseArgs } from 'node:util';
+import { direct } from './direct.ts';
+import { efficiency } from './efficiency.ts';
+import { frontCpu } from './front-cpu.ts';
+import { latency } from './latency.ts';
+import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
+import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
+import { scaleOut } from './scale-out.ts';
+
+const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
+  ['direct', direct],
+  ['efficiency', efficiency],
+  ['latency', latency],
+  ['scale-out', scaleOut],
+  ['front-cpu', frontCpu],
+]);
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+function usage(problem: string): never {
+  console.error(
+    `bench: ${problem}\nnpm run bench -- [NAME...] [--json]; names: ${[...BENCHMARKS.keys()].join(', ')}`,
+  );
+  process.exit(EXIT_USAGE);
+}
+
+function readArguments(): { names: readonly string[]; json: boolean } {
+  try {
+    const { values, positionals } = parseArgs({
+      options: { json: { type: 'boolean', default: false } },
+      allowPositionals: true,
+    });
+    return { names: positionals.length > 0 ? positionals : [...BENCHMARKS.keys()], json: values.json };
+  } catch (error) {
+    return usage((error as Error).message);
+  }
+}
+
+const { names, json } = readArguments();
+const unknown = names.find((name) => !BENCHMARKS.has(name));
+if (unknown !== undefined) usage(`no benchmark ${JSON.stringify(unknown)}`);
+if (process.getuid?.() !== 0) usage('the lab needs root');
+cleanUpAtExit();
+const machineText = machine();
+if (!json) console.log(machineText);
+for (const name of names) {
+  const results: Result[] = [];
+  try {
+    await BENCHMARKS.get(name)!((figure) => {
+      const result = toResult(figure, machineText);
+      results.push(result);
+      if (json) console.log(JSON.stringify(result));
+    });
+  } catch (error) {
+    // The others still run; the exit code tells.
+    console.error(`bench: ${name}: ${(error as Error).message}`);
+    process.exitCode = EXIT_FAILED;
+    cleanUpNow();
+  }
+  if (!json) console.log(`\n${formatTable(results)}`);
+}

@@ -1,0 +1,130 @@
+/** Every byte of every response, on one connection, over three nodes and all mechanisms, on all sorts of paths. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { skipUnlessRoot } from '../lab/root.ts';
+import type { Item, Report } from './client.ts';
+import { item, KIB, MIB, Stand } from './support.ts';
+
+const HOSTS = ['anchor.test', 'relay.test', 'local.test'];
+/** Payload of a full segment on the lab's links: 1500 - 20 - 20 - 12 (timestamps). */
+const MSS = 1448;
+/** Head and body together fill one segment somewhere in here, whatever the head's exact size is. */
+const NEAR_ONE_SEGMENT = Array.from({ length: 24 }, (_, i) => 1160 + i);
+const SMALL = [0, 1, MSS - 1, MSS, MSS + 1, ...NEAR_ONE_SEGMENT, 2 * MSS, KIB];
+const MEDIUM = [64 * KIB - 1, 64 * KIB, 64 * KIB + 1];
+const LARGE = 10 * MIB;
+const SIZES = [...SMALL, ...MEDIUM, 16 * KIB, LARGE];
+
+/** `count` requests: sizes in turn, and the hosts in turn for each size. */
+function mix(count: number, sizes: readonly number[], hosts: readonly string[] = HOSTS): Item[] {
+  return Array.from({ length: count }, (_, i) =>
+    item(hosts[i % hosts.length], sizes[Math.floor(i / hosts.length) % sizes.length]),
+  );
+}
+
+/** Of three nodes in turn one is the anchor itself: two thirds of an anchor or relay site go to others. */
+function assertMechanisms(report: Report, perHost: number): void {
+  const handedOff = Math.floor((2 * perHost) / 3) - 2;
+  assert.ok((report.byMechanism.anchor ?? 0) >= handedOff, `anchor: ${JSON.stringify(report.byMechanism)}`);
+  assert.ok((report.byMechanism.relay ?? 0) >= handedOff, `relay: ${JSON.stringify(report.byMechanism)}`);
+  assert.ok((report.byMechanism.local ?? 0) >= perHost, `local: ${JSON.stringify(report.byMechanism)}`);
+  assert.deepEqual(Object.keys(report.byNode).sort(), ['a', 'b', 'c']);
+}
+
+describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({ name: 't1', sizes: SIZES, set: ['observe.accessLog=off'] });
+  });
+  after(() => stand?.down());
+
+  test('600 requests on one connection, 10 MiB among them, alternating over nodes and mechanisms', async () => {
+    const items = [...mix(594, [...SMALL, ...MEDIUM]), ...mix(9, [LARGE])];
+    const report = await stand.runRight({ address: 'a', items });
+    assertMechanisms(report, items.length / 3);
+    await stand.nothingLeft();
+    await stand.noResets();
+  });
+
+  test('over IPv6', async () => {
+    const items = [...mix(120, [...SMALL, ...MEDIUM]), ...mix(3, [LARGE])];
+    const report = await stand.runRight({ address: 'fd77::102', items });
+    assertMechanisms(report, items.length / 3);
+    await stand.nothingLeft();
+  });
+
+  test('16 pipelined requests at a time', async () => {
+    const items = mix(480, [...SMALL, ...MEDIUM]);
+    const report = await stand.runRight({ address: 'c', items, pipeline: 16 });
+    assertMechanisms(report, items.length / 3);
+    await stand.nothingLeft();
+  });
+
+  test('requests in segments of one byte', async () => {
+    const items = mix(60, [...SMALL, ...MEDIUM]);
+    const report = await stand.runRight({ address: 'b', items, segmentBytes: 1 });
+    assertMechanisms(report, items.length / 3);
+    await stand.nothingLeft();
+  });
+
+  test('eight connections to every node at the same time', async () => {
+    const items = mix(90, [0, 1, KIB, MSS, 16 * KIB, 64 * KIB + 1]);
+    const reports = await Promise.all(
+      ['a', 'b', 'c'].map((address) => stand.runRight({ address, items, connections: 8 })),
+    );
+    for (const report of reports) assertMechanisms(report, (8 * items.length) / 3);
+    await stand.nothingLeft();
+    await stand.noResets();
+  });
+
+  test('a client with a receive window of 4 KiB', async () => {
+    const sysctl = (value: string) =>
+      stand.lab.exec('client', ['sh', '-ec', `echo ${value} > /proc/sys/net/ipv4/tcp_rmem`]);
+    const { stdout } = await stand.lab.exec('client', ['cat', '/proc/sys/net/ipv4/tcp_rmem']);
+    assert.equal((await sysctl('"4096 8192 8192"')).code, 0);
+    try {
+      const items = mix(90, [...SMALL.slice(0, 6), ...MEDIUM]);
+      const report = await stand.runRight({ address: 'a', items });
+      assertMechanisms(report, items.length / 3);
+      await stand.nothingLeft();
+    } finally {
+      await sysctl(`"${stdout.trim()}"`);
+    }
+  });
+});
+
+describe('bytes on a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: 't2',
+      sizes: [KIB, 16 * KIB, 64 * KIB + 1, MIB],
+      delayMs: 50,
+      lossPercent: 4,
+      seed: 7,
+      set: ['observe.accessLog=off'],
+    });
+  });
+  after(() => stand?.down());
+
+  test('4 % loss and 50 ms delay: all mechanisms on one connection', async () => {
+    const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1]), ...mix(3, [MIB])];
+    const report = await stand.runRight({ address: 'a', items });
+    assertMechanisms(report, items.length / 3);
+    await stand.nothingLeft();
+  });
+
+  test('a handoff costs no more under loss than a timeout of the path', async () => {
+    const run = (host: string) =>
+      stand.runRight({ address: 'a', items: mix(40, [16 * KIB], [host]), connections: 4 });
+    const plain = await run('local.test');
+    const anchored = await run('anchor.test');
+    const at = (report: Report, share: number) => report.tookMs[Math.floor(share * (report.answered - 1))];
+    const figures = [0.5, 0.9, 0.99].map((share) => [at(plain, share), at(anchored, share)]);
+    const text = `local and anchor at p50, p90, p99 (ms): ${JSON.stringify(figures)}`;
+    // 200 ms is the least timeout of Linux, to which the round trip and its variance add.
+    const timeoutMs = 300;
+    for (const [local, anchor] of figures) assert.ok(anchor <= local + timeoutMs, text);
+    await stand.nothingLeft();
+  });
+});

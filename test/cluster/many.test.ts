@@ -1,0 +1,80 @@
+/** Many clients at once: not an error, not a reset, and nothing left. `BATON_LONG=1` runs for 20 s instead of 3. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { skipUnlessRoot } from '../lab/root.ts';
+import { KIB, Stand } from './support.ts';
+
+const SECONDS = process.env.BATON_LONG === '1' ? 20 : 3;
+/** 256 connections, shared among the nodes. */
+const CONNECTIONS: ReadonlyArray<readonly [string, number]> = [
+  ['a', 86],
+  ['b', 85],
+  ['c', 85],
+];
+
+describe('many clients', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({ name: 't3', sizes: [KIB, 64 * KIB], set: ['observe.accessLog=off'] });
+  });
+  after(() => stand?.down());
+
+  /** wrk on all nodes at a time; returns the number of requests answered. Fails on any error that wrk reports. */
+  async function wrk(host: string, size: number): Promise<number> {
+    const runs = CONNECTIONS.map(async ([node, connections]) => {
+      const { code, stdout, stderr } = await stand.lab.exec(
+        'client',
+        [
+          'wrk',
+          '-t2',
+          `-c${connections}`,
+          `-d${SECONDS}s`,
+          '-H',
+          `Host: ${host}`,
+          `http://${node}/${size}.bin`,
+        ],
+        { timeoutMs: (SECONDS + 20) * 1000 },
+      );
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, `${host} ${size} at ${node}: ${stdout}`);
+      const requests = Number(/(\d+) requests in/.exec(stdout)?.[1]);
+      assert.ok(requests > connections, stdout);
+      return requests;
+    });
+    const settled = await Promise.allSettled(runs);
+    return settled.reduce((sum, run) => {
+      if (run.status === 'rejected') throw run.reason;
+      return sum + run.value;
+    }, 0);
+  }
+
+  async function retransmitted(): Promise<number> {
+    let sum = 0;
+    for (const { name } of stand.lab.nodes) sum += (await stand.lab.counters(name)).TcpRetransSegs;
+    return sum;
+  }
+
+  /** Segments that the nodes sent twice, for each request. */
+  async function retransmissionRate(host: string, size: number): Promise<number> {
+    const before = await retransmitted();
+    const requests = await wrk(host, size);
+    await stand.nothingLeft();
+    return ((await retransmitted()) - before) / requests;
+  }
+
+  for (const size of [KIB, 64 * KIB]) {
+    test(`256 connections, ${size} bytes: no error, no reset, nothing left, no more retransmissions`, async () => {
+      const plain = await retransmissionRate('local.test', size);
+      await stand.noResets();
+      const anchored = await retransmissionRate('anchor.test', size);
+      await stand.noResets();
+      // One in 10,000 for what a busy machine does by itself.
+      assert.ok(anchored <= plain + 1e-4, `per request: local ${plain}, anchor ${anchored}`);
+      for (const { name } of stand.lab.nodes) {
+        const { counters } = await stand.lab.admin(name, '/api/status');
+        assert.ok(counters.requests_anchor > 0, `node ${name} handed requests off`);
+        assert.equal(counters.responses_5xx + counters.connections_aborted, 0);
+      }
+    });
+  }
+});

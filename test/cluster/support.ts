@@ -1,0 +1,211 @@
+/** What the cluster tests share: labs with a site for each mechanism, the client, and what must be left: nothing. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { FlowStatus } from '../../src/engine/messages.ts';
+import { Lab } from '../../src/lab/lab.ts';
+import type { LabOptions } from '../../src/lab/plan.ts';
+import { writeRamp } from '../../src/lab/sample-site.ts';
+import type { Item, Job, Report } from './client.ts';
+
+const CLIENT = fileURLToPath(new URL('./client.js', import.meta.url));
+const POLL_MS = 100;
+const CLIENT_TIMEOUT_MS = 90_000;
+const ADMIN_PORT = '9900';
+const BACKPLANE_PORT = '7946';
+/** Flows stay for 2 s after their connection; FIN and its retransmissions need their time. */
+const LEFT_TIMEOUT_MS = 10_000;
+
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+
+/** A directory with ramps of these sizes; `/N.bin` has N bytes. */
+export function rampSite(sizes: readonly number[]): string {
+  const root = mkdtempSync(join(tmpdir(), 'baton-cluster-'));
+  for (const size of sizes) writeRamp(root, `${size}.bin`, size);
+  return root;
+}
+
+export const item = (host: string, size: number): Item => ({ host, path: `/${size}.bin`, size });
+
+/** Sites `anchor.test`, `relay.test` and `local.test`, each by that mechanism, nodes in turn; and `extra` ones. */
+export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
+  const sites = ['anchor', 'relay', 'local'].map((mechanism) => ({
+    name: mechanism,
+    hosts: [`${mechanism}.test`],
+    root,
+    policy: 'round-robin',
+    mechanism,
+  }));
+  return `sites=${JSON.stringify([...sites, ...extra])}`;
+}
+
+/** A lab and its site directory, both gone after `down`. */
+export class Stand {
+  readonly lab: Lab;
+  readonly root: string;
+  readonly #fds = new Map<string, Record<string, number>>();
+  readonly #gone = new Set<string>();
+  readonly #rsts = new Map<string, number>();
+
+  private constructor(lab: Lab, root: string) {
+    this.lab = lab;
+    this.root = root;
+  }
+
+  static async up(
+    options: LabOptions & { sizes: readonly number[]; sites?: readonly object[] },
+  ): Promise<Stand> {
+    const root = rampSite(options.sizes);
+    const set = [sitesByMechanism(root, options.sites ?? []), ...(options.set ?? [])];
+    try {
+      const stand = new Stand(await Lab.up({ ...options, set }), root);
+      for (const { name } of stand.lab.nodes) stand.#fds.set(name, stand.#descriptors(name));
+      await stand.markResets();
+      return stand;
+    } catch (error) {
+      rmSync(root, { recursive: true });
+      throw error;
+    }
+  }
+
+  down(): void {
+    this.lab.down();
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  /** Runs the client to its end. */
+  async run(job: Job): Promise<Report> {
+    const argv = [process.execPath, CLIENT, JSON.stringify(job)];
+    const { code, stdout, stderr } = await this.lab.exec('client', argv, { timeoutMs: CLIENT_TIMEOUT_MS });
+    assert.equal(code, 0, `the client ended with ${code}: ${stderr}`);
+    return JSON.parse(stdout) as Report;
+  }
+
+  /** Runs the client; every request must be answered, every byte right. */
+  async runRight(job: Job): Promise<Report> {
+    const report = await this.run(job);
+    this.assertAlive();
+    assert.deepEqual(report.failures, []);
+    if (job.durationMs === undefined) {
+      assert.equal(report.answered, job.items.length * (job.connections ?? 1));
+    }
+    return report;
+  }
+
+  clientArgv(job: Job): string[] {
+    return [process.execPath, CLIENT, JSON.stringify(job)];
+  }
+
+  /** How much of each kind a node's process has open, without files of the site, which it keeps for later. */
+  #descriptors(node: string): Record<string, number> {
+    const pid = this.lab.processOf(node)?.pid;
+    assert.ok(pid, `node ${node} runs`);
+    const directory = `/proc/${pid}/fd`;
+    const kinds: Record<string, number> = {};
+    for (const fd of readdirSync(directory)) {
+      try {
+        const link = readlinkSync(join(directory, fd));
+        const kind = link.replace(/:?\[\d+\]$/, '');
+        if (!link.startsWith(this.root)) kinds[kind] = (kinds[kind] ?? 0) + 1;
+      } catch {
+        // Closed since.
+      }
+    }
+    return kinds;
+  }
+
+  /** Client-facing sockets of a node in any state but LISTEN and TIME-WAIT. */
+  async #sockets(node: string): Promise<string[]> {
+    const { stdout } = await this.lab.exec(node, ['ss', '-Htan', '-o']);
+    return stdout.split('\n').filter((line) => {
+      const [state, , , local, peer] = line.split(/\s+/);
+      if (line === '' || state === 'LISTEN' || state === 'TIME-WAIT') return false;
+      const ports = [local, peer].map((end) => end.slice(end.lastIndexOf(':') + 1));
+      return !ports.includes(ADMIN_PORT) && !ports.includes(BACKPLANE_PORT);
+    });
+  }
+
+  /** Fails with the log of a node whose process has ended. */
+  assertAlive(): void {
+    for (const { name } of this.lab.nodes) {
+      if (this.#gone.has(name)) continue;
+      assert.ok(this.lab.processOf(name), `node ${name} has died: ${this.lab.logTail(`${name}.log`)}`);
+    }
+  }
+
+  /** Kills a node's process. */
+  async kill(node: string): Promise<void> {
+    this.#gone.add(node);
+    await this.lab.kill(node);
+  }
+
+  /** Starts a killed node again; what it has open then is what it may have open later. */
+  async start(node: string): Promise<void> {
+    await this.lab.start(node);
+    this.#gone.delete(node);
+    this.#fds.set(node, this.#descriptors(node));
+  }
+
+  /** Everything of any connection that is still somewhere, in words. */
+  async left(): Promise<string[]> {
+    const found: string[] = [];
+    this.assertAlive();
+    for (const { name } of this.lab.nodes) {
+      const flows = (await this.lab.admin(name, '/api/flows')) as FlowStatus[] | { flows: FlowStatus[] };
+      for (const flow of Array.isArray(flows) ? flows : flows.flows) {
+        found.push(`${name}: flow ${flow.role} ${flow.client} ${flow.state}`);
+      }
+      const { engines } = await this.lab.admin(name, '/api/status');
+      for (const engine of engines) {
+        if (engine.connections > 0) found.push(`${name}: ${engine.connections} connections`);
+        if (engine.halfPipes > 0) found.push(`${name}: ${engine.halfPipes} half-pipes`);
+        if (engine.flows > 0) found.push(`${name}: ${engine.flows} flow entries`);
+      }
+      found.push(...(await this.#sockets(name)).map((line) => `${name}: socket ${line}`));
+      const before = this.#fds.get(name)!;
+      for (const [kind, count] of Object.entries(this.#descriptors(name))) {
+        if (count > (before[kind] ?? 0))
+          found.push(`${name}: ${count} of ${kind}, ${before[kind] ?? 0} at first`);
+      }
+    }
+    return found;
+  }
+
+  /** Fails when anything of a connection is left after a bounded time. */
+  async nothingLeft(timeoutMs = LEFT_TIMEOUT_MS): Promise<void> {
+    const endMs = performance.now() + timeoutMs;
+    let found = await this.left();
+    while (found.length > 0 && performance.now() < endMs) {
+      await delay(POLL_MS);
+      found = await this.left();
+    }
+    assert.deepEqual(found.slice(0, 12), [], `${found.length} things are left`);
+  }
+
+  async markResets(): Promise<void> {
+    for (const { name } of this.lab.nodes) this.#rsts.set(name, (await this.lab.counters(name)).TcpOutRsts);
+  }
+
+  /** Fails when a node's kernel has sent a reset since the lab came up, or since `markResets`. */
+  async noResets(): Promise<void> {
+    const grown: Record<string, number> = {};
+    for (const { name } of this.lab.nodes) {
+      const growth = (await this.lab.counters(name)).TcpOutRsts - this.#rsts.get(name)!;
+      if (growth !== 0) grown[name] = growth;
+    }
+    assert.deepEqual(grown, {}, 'resets sent by nodes');
+  }
+
+  /** Waits until a condition holds. */
+  async until(what: string, condition: () => Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+    const endMs = performance.now() + timeoutMs;
+    while (!(await condition())) {
+      assert.ok(performance.now() < endMs, `not within ${timeoutMs} ms: ${what}`);
+      await delay(POLL_MS);
+    }
+  }
+}
