@@ -5,7 +5,8 @@ import { formatAddress, parseAddress } from '../linux/address.ts';
 import { type HostPort, LOG_LEVELS, MECHANISMS, POLICIES } from './config.ts';
 
 export const MIN_KEY_CHARACTERS = 16;
-export const MAX_NODES = 64;
+/** The router numbers a flow's owners in 6 bits, 0 for the node itself. */
+export const MAX_NODES = 63;
 export const MAX_ENGINES = 64;
 const MAX_PUBLIC_ADDRESSES = 16;
 const MAX_SITES = 256;

@@ -25,7 +25,8 @@ export interface Finding {
 type Outcome = { readonly ok: boolean; readonly detail: string };
 
 const MIN_NODE_MAJOR = 20;
-const MIN_KERNEL = [5, 10];
+/** bpf_get_netns_cookie in sock_ops. */
+const MIN_KERNEL = [5, 15];
 const WANTED_FILES = 16_384;
 
 function finding(
@@ -60,7 +61,7 @@ export function inspectMachine(): Finding[] {
       'kernel',
       'missing',
       'eBPF ring buffers, TCP_REPAIR, openat2',
-      'Linux 5.10 or later',
+      'Linux 5.15 or later',
       kernelVersion,
     ),
     finding(

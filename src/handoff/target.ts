@@ -132,6 +132,8 @@ export class HalfPipe implements Sink, Source {
     } else {
       ranges.trim(rules, this.#engine.flows.ack(this.slot));
       if (!ranges.hasRoom(rules)) return RejectReason.FULL;
+      // The anchor goes on from what was sent before: nothing of it can be given up any more.
+      for (const range of rules.ranges) range.leased = false;
     }
     const now = monotonicMs();
     // What the anchor's clock says now, as far as frames tell time; never behind what it said when it sent.

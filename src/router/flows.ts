@@ -69,6 +69,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_WATCHED] = 0;
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
     this.#observed[at + layout.OBSERVED_TSVAL] = 0;
+    this.#observed[at + layout.OBSERVED_IN_NEXT] = 0;
   }
 
   ack(slot: number): number {

@@ -36,6 +36,7 @@ export const OBSERVED_SENT_NEXT = 3;
 export const OBSERVED_WATCHED = 4;
 export const OBSERVED_SEGMENTS = 5;
 export const OBSERVED_TSVAL = 6;
+export const OBSERVED_IN_NEXT = 7;
 /** struct control. */
 export const CONTROL_BYTES = 24;
 

@@ -445,10 +445,19 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow_rule
 	return TC_ACT_UNSPEC;
 }
 
-/* Rule local-delivery: payload, control bits, and ACKs while the own socket has something unfinished. */
-static __always_inline int wants_delivery(const struct flow_rules *r, const struct segment *s, __u32 acked)
+/* Rule local-delivery: payload, control bits, ACKs while the own socket has something unfinished, and the client's
+ * own probes (window, keepalive: a sequence number before what it sent last), which only the anchor can answer. */
+static __always_inline int wants_delivery(const struct flow_rules *r, const struct segment *s,
+					  struct flow_observed *o, __u32 acked)
 {
-	if (s->payload || (s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)))
+	__u32 seq = bpf_ntohl(s->tcp.seq);
+
+	if (s->payload || (s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
+		if (!o->in_next || after(seq + s->payload, o->in_next))
+			o->in_next = seq + s->payload;
+		return 1;
+	}
+	if (o->in_next && before(seq, o->in_next))
 		return 1;
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
 		const struct range *g = &r->range[i];
@@ -483,7 +492,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
 	if (!(s->tcp.flags & TCP_RST))
 		observe(o, r, s);
-	keep = wants_delivery(r, s, acked);
+	keep = wants_delivery(r, s, o, acked);
 	watch(slot, r, o);
 	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. */
 	if (s->tcp.flags & TCP_RST)
@@ -619,6 +628,12 @@ static __always_inline const struct range *range_of_local(const struct flow_rule
 	return found;
 }
 
+/* Whether a segment's tail has no place in its range: it would land on bytes of others. */
+static __always_inline int reaches_beyond(const struct range *g, __u32 local, __u32 payload)
+{
+	return !g->open && payload && payload > (g->end - g->start) - (local - g->local);
+}
+
 /* Rule away-ack: what the anchor's socket sends while bytes of a target are on their way carries no data. Its
  * sequence number is the last one inside the client's window: acceptable wherever the client is (RFC 9293 3.10.7.4),
  * and beyond the point up to which timestamps are remembered (RFC 7323 4.3). */
@@ -645,6 +660,10 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 	if ((s->tcp.flags & TCP_SYN) || r->count == 0)
 		return TC_ACT_UNSPEC;
 	g = range_of_local(r, local);
+	if (g && reaches_beyond(g, local, s->payload)) {
+		count(COUNT_NO_RANGE);
+		return TC_ACT_SHOT;
+	}
 	if (g) {
 		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
 		stamp = g->stamp;
@@ -682,7 +701,7 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 		if (!g)
 			g = range_of_local(r, local + 1);
 	}
-	if (!g) {
+	if (!g || reaches_beyond(g, local, s->payload)) {
 		count(COUNT_NO_RANGE);
 		return TC_ACT_SHOT;
 	}

@@ -92,7 +92,7 @@ struct flow_observed {
 	__u32 watched;   /* epoch whose watch has fired */
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
-	__u32 unused;
+	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
 };
 
 struct control {

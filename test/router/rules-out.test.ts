@@ -91,7 +91,7 @@ for (const family of FAMILIES) {
       install(anchorRules(base), 0, 5000);
       for (const [local, wire, stamp] of [
         [0, 0, 0],
-        [299, 299, 0],
+        [300 - WORD.length, 300 - WORD.length, 0],
         [300, 1000, STAMP],
         [400, 1100, STAMP],
       ]) {
@@ -111,6 +111,9 @@ for (const family of FAMILIES) {
         counts: { translated_out: 1 },
         parts: { seq: at(1100) },
       });
+      // A tail beyond the range would land on a target's bytes.
+      const beyond = egress(family, family.own, { seq: at(301 - WORD.length), payload: WORD });
+      assertResult(beyond.result, beyond.sent, { verdict: SHOT, counts: { no_range: 1 } });
     });
 
     test(`${name}: away-ack, probe and no-range`, { skip }, () => {
