@@ -7,7 +7,7 @@ import type { Server } from './server.ts';
 
 const QUIET = ['observe.accessLog=off', 'observe.servedBy=false', 'observe.serverTiming=false'];
 /** Handoffs may fall back now and then; a figure for handoffs needs nearly all requests to be some. */
-const MIN_HANDED_OFF = 0.999;
+const MIN_HANDED_OFF = 0.99;
 
 export class Baton implements Server {
   readonly name = 'baton';
@@ -28,6 +28,10 @@ export class Baton implements Server {
 
   static async up(options: LabOptions): Promise<Baton> {
     return new Baton(await Lab.up({ policy: 'hash', ...options, set: [...QUIET, ...(options.set ?? [])] }));
+  }
+
+  log(node: string): string {
+    return this.lab.logTail(`${node}.log`);
   }
 
   async #counters(): Promise<Record<string, number>> {

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lab } from '../../src/lab/lab.ts';
@@ -134,9 +134,7 @@ export class Peers {
   }
 
   #directory(name: string): string {
-    const directory = join(scratchDirectory(), `${this.#lab.name}-${name}`);
-    mkdirSync(directory);
-    return directory;
+    return mkdtempSync(join(scratchDirectory(), `${name}-`));
   }
 
   #nginx(node: string, role: string, server: string, port: number): Promise<Server> {
@@ -171,7 +169,13 @@ export class Peers {
       await delay(POLL_MS);
     }
     pinServer(child.pid!);
-    return { name, lab: this.#lab, endpoint: `${address}:${port}`, processes: new Map([[node, child.pid!]]) };
+    return {
+      name,
+      lab: this.#lab,
+      endpoint: `${address}:${port}`,
+      processes: new Map([[node, child.pid!]]),
+      log: () => readFileSync(log, 'utf8'),
+    };
   }
 
   /** Ends the peers and takes their lab down. */

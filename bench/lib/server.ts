@@ -8,4 +8,6 @@ export interface Server {
   readonly endpoint: string;
   /** The process of each node, by node; its children count with it. */
   readonly processes: ReadonlyMap<string, number>;
+  /** What a node's process has logged, or the end of it. */
+  log(node: string): string;
 }

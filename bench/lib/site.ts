@@ -1,5 +1,5 @@
 /** The files that benchmarks ask for. Names are chosen so that the policy `hash` sends each to a wanted node. */
-import { mkdirSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RequestHead } from '../../src/http/request.ts';
 import { writeRamp } from '../../src/lab/sample-site.ts';
@@ -39,8 +39,7 @@ export class Site {
   /** `nodes`: of the cluster that serves it with the policy `hash`. */
   constructor(nodes: readonly string[]) {
     this.#nodes = nodes;
-    this.root = join(scratchDirectory(), nodes.join(''));
-    mkdirSync(this.root);
+    this.root = mkdtempSync(join(scratchDirectory(), 'site-'));
   }
 
   /** The path of a file of that size that node `target` answers. Written at the first call. */

@@ -88,9 +88,18 @@ async function runWrk(server: Server, options: LoadOptions): Promise<Summary> {
   );
 }
 
+function spentBy(server: Server, node: string): number {
+  try {
+    return cpuNs(server.processes.get(node)!);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(`${server.name}: node ${node} has ended (${message}); its log:\n${server.log(node)}`);
+  }
+}
+
 /** One round. Throws when a single request failed: figures of a system that fails requests mean nothing. */
 export async function load(server: Server, options: LoadOptions): Promise<Load> {
-  const spent = () => new Map([...server.processes].map(([node, pid]) => [node, cpuNs(pid)]));
+  const spent = () => new Map([...server.processes.keys()].map((node) => [node, spentBy(server, node)]));
   const [before, machineBefore] = [spent(), machineCpuNs()];
   const { durationUs, requests, bytes, p50, p99, errors } = await runWrk(server, options);
   const [after, machineAfter] = [spent(), machineCpuNs()];

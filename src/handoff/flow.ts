@@ -68,6 +68,7 @@ export class AnchorFlow implements Sink {
   #capture: HalfPipeCapture;
   #congestion = { window: 0, srttUs: 0 };
   #installed = false;
+  #discarding = false;
   #released = false;
   /** The socket; -1 once it is closed. */
   #fd: number;
@@ -329,23 +330,25 @@ export class AnchorFlow implements Sink {
     this.#fd = -1;
     this.rules.flags |= FLAG_CLOSING;
     this.#write();
-    for (const target of this.#targets.values()) {
-      target.leaving = true;
-      target.link.send({
-        type: FrameType.RESET,
-        request: target.id,
-        epoch: this.epoch,
-        discard,
-        onlyEpoch: false,
-      });
-    }
+    this.#reset(discard);
     this.closedAtMs = this.#engine.loop.nowMs;
     this.#engine.closingFlows.add(this);
+  }
+
+  #reset(discard: boolean): void {
+    this.#discarding = discard;
+    for (const target of this.#targets.values()) {
+      target.leaving = true;
+      const { epoch } = this;
+      target.link.send({ type: FrameType.RESET, request: target.id, epoch, discard, onlyEpoch: false });
+    }
   }
 
   /** Gives the slot back when everybody has let go. Returns true when it has. */
   release(nowMs: number): boolean {
     const since = nowMs - this.closedAtMs;
+    // The client takes no more of it, and will say so to nobody again.
+    if (!this.#discarding && this.#engine.flows.wasReset(this.slot)) this.#reset(true);
     if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
     this.discard();
     return true;

@@ -84,6 +84,11 @@ export class Flows {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_SEGMENTS];
   }
 
+  /** At an anchor: whether the client has reset the connection since it is closing. */
+  wasReset(slot: number): boolean {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WATCHED] !== 0;
+  }
+
   /** The client's newest timestamp; 0 when none was seen. */
   tsval(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_TSVAL];

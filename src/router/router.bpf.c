@@ -494,11 +494,17 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 		observe(o, r, s);
 	keep = wants_delivery(r, s, o, acked);
 	watch(slot, r, o);
-	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. */
-	if (s->tcp.flags & TCP_RST)
+	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. Rule reset-while-closing: the
+	 * kernel has let go of a closing connection, so a reset near what the client sent last is noted here. */
+	if (s->tcp.flags & TCP_RST) {
+		__u32 beyond = bpf_ntohl(s->tcp.seq) - o->in_next + RESET_SLACK;
+
+		if ((r->flags & FLAG_CLOSING) && beyond <= 2 * RESET_SLACK)
+			o->watched = 1;
 		verdict = TC_ACT_UNSPEC;
-	else
+	} else {
 		verdict = forward(skb, r, edge, keep);
+	}
 	if (!keep)
 		return verdict;
 	acknowledge_locally(r, s, o);

@@ -31,6 +31,7 @@
 #define OPTION_SACK 5
 #define OPTION_TIMESTAMPS 8
 #define MAX_SACK_BLOCKS 4
+#define RESET_SLACK 65536 /* bytes */
 #define NOPS 0x01010101
 #define ARP_REQUEST 1
 #define ND_SOLICITATION 135
@@ -89,7 +90,7 @@ struct flow_observed {
 	__u32 edge;      /* highest right edge of its window */
 	__u32 started;   /* start of the newest leased range that has begun */
 	__u32 sent_next; /* the own socket's number after the last byte seen leaving */
-	__u32 watched;   /* epoch whose watch has fired */
+	__u32 watched;   /* epoch whose watch has fired; anchor: not 0 when the client reset a closing connection */
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
