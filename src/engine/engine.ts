@@ -28,6 +28,7 @@ import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
 import { formatAddress, parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
+import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
@@ -337,11 +338,9 @@ export class Engine implements LinkHost {
     this.counters.add('response_bytes', outcome.bytes);
     const all = this.config.observe.accessLog !== null;
     if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
-    const client = connection.flow === null ? remoteEndpoint(connection.fd) : null;
     this.#records.push({
       timeMs: this.loop.wallMs,
-      client:
-        client === null ? connection.flow!.clientText : `${formatAddress(client.address)}:${client.port}`,
+      client: connection.flow?.clientText ?? clientText(connection.fd),
       method: request.head.method,
       target: request.head.target,
       host: request.head.host,
@@ -538,5 +537,16 @@ export class Engine implements LinkHost {
   flowStatus(): FlowStatus[] {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
     return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
+  }
+}
+
+/** The client's address as text; `-` when it has just reset the connection. */
+function clientText(fd: number): string {
+  try {
+    const { address, port } = remoteEndpoint(fd);
+    return `${formatAddress(address)}:${port}`;
+  } catch (error) {
+    if (error instanceof SystemError) return '-';
+    throw error;
   }
 }

@@ -11,7 +11,7 @@ import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
-import type { AnchorFlow, Handoff } from './flow.ts';
+import { type AnchorFlow, type Handoff, unlessSocketDied } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
 import { TakeOver } from './take-over.ts';
 
@@ -38,9 +38,12 @@ export class AnchorHandling implements Handling, Handoff {
     node: number,
     link: Link,
   ): AnchorHandling | null {
-    const handling = new AnchorHandling(engine, connection, flow, request, node, link);
-    if (handling.#over) return null;
-    return handling;
+    try {
+      const handling = new AnchorHandling(engine, connection, flow, request, node, link);
+      return handling.#over ? null : handling;
+    } catch (error) {
+      return unlessSocketDied(error, null);
+    }
   }
 
   private constructor(

@@ -8,6 +8,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatAddress, isMapped } from '../linux/address.ts';
+import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { sendQueueBytes } from '../linux/socket.ts';
@@ -60,6 +61,15 @@ export interface Handoff {
   lost(): void;
 }
 
+/**
+ * A client may reset its connection between any two system calls; the socket then refuses what only a connected one
+ * can do. Its event is on the way and ends the connection; nothing else may suffer.
+ */
+export function unlessSocketDied<T>(error: unknown, otherwise: T): T {
+  if (error instanceof SystemError) return otherwise;
+  throw error;
+}
+
 export class AnchorFlow implements Sink {
   readonly slot: number;
   readonly rules = ranges.emptyRules(ROLE_ANCHOR);
@@ -80,10 +90,16 @@ export class AnchorFlow implements Sink {
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
   onLost: (promise: Promised | null) => void = () => {};
 
-  /** Null when the router's table is full. */
+  /** Null when the router's table is full, or the client has just reset the connection. */
   static create(engine: Engine, fd: number): AnchorFlow | null {
     const slot = engine.flows.allocate();
-    return slot < 0 ? null : new AnchorFlow(engine, fd, slot);
+    if (slot < 0) return null;
+    try {
+      return new AnchorFlow(engine, fd, slot);
+    } catch (error) {
+      engine.flows.release(slot);
+      return unlessSocketDied(error, null);
+    }
   }
 
   private constructor(engine: Engine, fd: number, slot: number) {
@@ -235,14 +251,22 @@ export class AnchorFlow implements Sink {
     this.#write();
     if (this.#fd < 0) return;
     const window = Math.max(0, distance(start, this.#engine.flows.edge(this.slot)));
-    const unacknowledged = sendQueueBytes(this.#fd);
-    refreshSendWindow(this.#fd, Math.min(window + unacknowledged, MAX_SEND_WINDOW_BYTES));
+    try {
+      const unacknowledged = sendQueueBytes(this.#fd);
+      refreshSendWindow(this.#fd, Math.min(window + unacknowledged, MAX_SEND_WINDOW_BYTES));
+    } catch (error) {
+      unlessSocketDied(error, undefined);
+    }
   }
 
   /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
   probe(): void {
-    setRepair(this.#fd, REPAIR_ON);
-    setRepair(this.#fd, REPAIR_OFF_PROBE);
+    try {
+      setRepair(this.#fd, REPAIR_ON);
+      setRepair(this.#fd, REPAIR_OFF_PROBE);
+    } catch (error) {
+      unlessSocketDied(error, undefined);
+    }
   }
 
   frame(frame: Frame, link: Link): void {
@@ -324,7 +348,7 @@ export class AnchorFlow implements Sink {
     this.promise = null;
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
-      if (last.open) this.rules.ownNext = captureHalfPipe(this.#fd, this.#capture).writeSequence;
+      if (last.open) this.rules.ownNext = this.#writeSequence();
       else ranges.openOwn(this.rules, last.end);
     }
     this.#fd = -1;
@@ -333,6 +357,14 @@ export class AnchorFlow implements Sink {
     this.#reset(discard);
     this.closedAtMs = this.#engine.loop.nowMs;
     this.#engine.closingFlows.add(this);
+  }
+
+  #writeSequence(): number {
+    try {
+      return captureHalfPipe(this.#fd, this.#capture).writeSequence;
+    } catch (error) {
+      return unlessSocketDied(error, this.rules.ownNext);
+    }
   }
 
   #reset(discard: boolean): void {

@@ -160,7 +160,13 @@ export class HalfPipe implements Sink, Source {
       if (failure !== null) return failure;
     } else {
       this.#engine.counters.add('half_pipes_reused');
-      refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
+      try {
+        refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        this.#fail(AbortReason.HALF_PIPE_FAILED);
+        return RejectReason.STATE_INVALID;
+      }
     }
     this.#srttUs = block.srttUs;
     this.#turn = {

@@ -487,13 +487,6 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 		}
 		return TC_ACT_UNSPEC;
 	}
-	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
-		return TC_ACT_UNSPEC;
-	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
-	if (!(s->tcp.flags & TCP_RST))
-		observe(o, r, s);
-	keep = wants_delivery(r, s, o, acked);
-	watch(slot, r, o);
 	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. Rule reset-while-closing: the
 	 * kernel has let go of a closing connection, so a reset near what the client sent last is noted here. */
 	if (s->tcp.flags & TCP_RST) {
@@ -501,10 +494,15 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 
 		if ((r->flags & FLAG_CLOSING) && beyond <= 2 * RESET_SLACK)
 			o->watched = 1;
-		verdict = TC_ACT_UNSPEC;
-	} else {
-		verdict = forward(skb, r, edge, keep);
+		return TC_ACT_UNSPEC;
 	}
+	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
+		return TC_ACT_UNSPEC;
+	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
+	observe(o, r, s);
+	keep = wants_delivery(r, s, o, acked);
+	watch(slot, r, o);
+	verdict = forward(skb, r, edge, keep);
 	if (!keep)
 		return verdict;
 	acknowledge_locally(r, s, o);
