@@ -32,6 +32,7 @@ import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
+import { closeRawSockets, openRawSockets } from '../linux/raw.ts';
 import {
   acceptFrom,
   IPPROTO_TCP,
@@ -113,7 +114,13 @@ export class Engine implements LinkHost {
   readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling>;
   stopping = false;
   readonly #options: EngineOptions;
+  /**
+   * One for connections, links and upstreams each: handling what came on one may read from another before the bytes
+   * of the first are used up.
+   */
   readonly #memory = allocate(RECEIVE_BYTES);
+  readonly #linkMemory = allocate(RECEIVE_BYTES);
+  readonly #upstreamMemory = allocate(RECEIVE_BYTES);
   readonly #router: RouterEngine;
   readonly #peers: Peers;
   readonly #sites = new Map<SiteConfig, Site>();
@@ -159,9 +166,18 @@ export class Engine implements LinkHost {
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
+    openRawSockets();
     this.#peers = new Peers(config, this.self, this.index, this);
     this.#linksChanged();
     for (const address of config.nodes[this.self].public) this.#listen(address);
+  }
+
+  get linkReceiveBuffer(): Buffer {
+    return this.#linkMemory.bytes;
+  }
+
+  get linkReceiveAddress(): number {
+    return this.#linkMemory.address;
   }
 
   get nowMs(): number {
@@ -180,8 +196,8 @@ export class Engine implements LinkHost {
         ? new Upstream({
             endpoint: { address: parseAddress(source.upstream.host), port: source.upstream.port },
             loop: this.loop,
-            receiveBuffer: this.receiveBuffer,
-            receiveAddress: this.receiveAddress,
+            receiveBuffer: this.#upstreamMemory.bytes,
+            receiveAddress: this.#upstreamMemory.address,
             connectMs: timeouts.upstreamConnectMs,
             silenceMs: timeouts.upstreamSeconds * 1000,
             count: (name) => this.counters.add(name),
@@ -515,6 +531,7 @@ export class Engine implements LinkHost {
       site.upstream?.close();
     }
     this.#router.close();
+    closeRawSockets();
     this.loop.stop();
     this.#options.post({ type: 'stopped' });
   }

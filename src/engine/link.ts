@@ -34,8 +34,9 @@ export interface Sink {
 /** What a link needs of its engine. */
 export interface LinkHost {
   readonly nowMs: number;
-  readonly receiveBuffer: Buffer;
-  readonly receiveAddress: number;
+  /** For links alone: what a frame sets off may read elsewhere before the next frame is taken. */
+  readonly linkReceiveBuffer: Buffer;
+  readonly linkReceiveAddress: number;
   readonly clusterKey: Buffer;
   hello(): Hello;
   /** HELLO came: false refuses the peer. */
@@ -175,9 +176,9 @@ export class Link implements Source {
   }
 
   #read(): void {
-    const buffer = this.#host.receiveBuffer;
+    const buffer = this.#host.linkReceiveBuffer;
     while (!this.#closed) {
-      const got = libc.recv(this.fd, this.#host.receiveAddress, buffer.length, 0);
+      const got = libc.recv(this.fd, this.#host.linkReceiveAddress, buffer.length, 0);
       if (got < 0) {
         const errno = lastErrno();
         if (errno !== EAGAIN && errno !== EINTR) this.close(new SystemError('recv', errno).message, false);

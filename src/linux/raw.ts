@@ -4,7 +4,7 @@
  * packet of the client's. It sets in a restored socket what no option can set. Needs CAP_NET_RAW.
  */
 import { AF_INET, AF_INET6, type Endpoint, isMapped, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
-import { check } from './errors.ts';
+import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW } from './socket.ts';
@@ -50,6 +50,19 @@ function rawSocket(v4: boolean): number {
   if (v4) rawSockets.v4 = fd;
   else rawSockets.v6 = fd;
   return fd;
+}
+
+/**
+ * Opens the raw sockets now, in this network namespace, so that no request has to. Where the kernel has no IPv6 there
+ * is nothing to open for it.
+ */
+export function openRawSockets(): void {
+  rawSocket(true);
+  try {
+    rawSocket(false);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+  }
 }
 
 /** Closes the raw sockets; the next segment opens them again (in the network namespace of that moment). */
