@@ -153,7 +153,11 @@ async function converse(job: Job, name: string): Promise<void> {
   socket.end();
   socket.resume();
   // The client closes first, then the server: both ends of the connection are part of the test.
-  if (ended === null) await Promise.race([new Promise((done) => socket.once('close', done)), delay(3000)]);
+  if (ended === null)
+    await Promise.race([
+      new Promise((done) => socket.once('close', done)),
+      delay(3000, undefined, { ref: false }),
+    ]);
   if (ended === null && job.leave === undefined) failures.push(`${name}: the server never closed`);
   socket.destroy();
 }
