@@ -158,6 +158,8 @@ export class AnchorFlow implements Sink {
       const target = this.#targets.get(range.owner - 1);
       if (target === undefined) continue;
       ranges.collect(this.rules, range.owner, range.end);
+      // With later bytes of its own still under way it goes on getting acknowledgements, which tell it as well.
+      if (this.rules.ranges.some((g) => g.owner === range.owner)) continue;
       target.link.send({
         type: FrameType.RESET,
         request: target.id,

