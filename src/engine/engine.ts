@@ -14,7 +14,7 @@ import {
 import type { ClusterConfig, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
-import type { AnchorFlow } from '../handoff/flow.ts';
+import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
 import { RelayHandling } from '../handoff/relay.ts';
@@ -26,9 +26,8 @@ import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
-import { formatAddress, parseAddress } from '../linux/address.ts';
+import { formatEndpoint, parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
-import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
@@ -560,10 +559,8 @@ export class Engine implements LinkHost {
 /** The client's address as text; `-` when it has just reset the connection. */
 function clientText(fd: number): string {
   try {
-    const { address, port } = remoteEndpoint(fd);
-    return `${formatAddress(address)}:${port}`;
+    return formatEndpoint(remoteEndpoint(fd));
   } catch (error) {
-    if (error instanceof SystemError) return '-';
-    throw error;
+    return unlessSocketDied(error, '-');
   }
 }

@@ -7,7 +7,7 @@ import { AbortReason, type Frame, FrameType, type HalfPipe, NO_WINDOW_SCALE } fr
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
-import { formatAddress, isMapped } from '../linux/address.ts';
+import { formatEndpoint, isMapped } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
@@ -118,7 +118,7 @@ export class AnchorFlow implements Sink {
   }
 
   get clientText(): string {
-    return `${formatAddress(this.#capture.client.address)}:${this.#capture.client.port}`;
+    return formatEndpoint(this.#capture.client);
   }
 
   /** What the client has acknowledged, in its sequence space. */
@@ -412,7 +412,7 @@ export class AnchorFlow implements Sink {
       slot: this.slot,
       role: 'anchor',
       client: this.clientText,
-      public: `${formatAddress(this.#capture.public.address)}:${this.#capture.public.port}`,
+      public: formatEndpoint(this.#capture.public),
       nodes: [...this.#targets.keys()].map((node) => nodes[node].name),
       state: this.closedAtMs >= 0 ? 'closing' : this.current === null ? 'idle' : 'away',
       acknowledged: this.acknowledged,

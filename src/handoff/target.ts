@@ -23,7 +23,7 @@ import type { Source } from '../engine/loop.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
-import { type Endpoint, formatAddress } from '../linux/address.ts';
+import { type Endpoint, formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
 import { SystemError } from '../linux/errors.ts';
 import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
@@ -445,13 +445,12 @@ export class HalfPipe implements Sink, Source {
 
   status(): FlowStatus {
     const nodes = this.#engine.config.nodes;
-    const text = (end: Endpoint) => `${formatAddress(end.address)}:${end.port}`;
     return {
       engine: this.#engine.index,
       slot: this.slot,
       role: 'target',
-      client: text(this.#client),
-      public: text(this.#public),
+      client: formatEndpoint(this.#client),
+      public: formatEndpoint(this.#public),
       nodes: [nodes[this.#link.node]?.name ?? '?'],
       state: this.#leaving
         ? 'closing'

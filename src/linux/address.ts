@@ -73,6 +73,11 @@ export function formatAddress(address: Buffer): string {
   return `${groups.slice(0, bestStart).join(':')}::${groups.slice(bestStart + bestLength).join(':')}`;
 }
 
+/** `ADDRESS:PORT`, for people. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  return `${formatAddress(endpoint.address)}:${endpoint.port}`;
+}
+
 /** Writes a socket address and returns its length in bytes. `family` decides the form. */
 export function writeSockaddr(out: Buffer, endpoint: Endpoint): number {
   out.fill(0, 0, SOCKADDR_BYTES);
