@@ -26,6 +26,8 @@ test('--set reaches any key, lists included, and wrong values are configuration 
   assert.equal(config.nodes[1].engines, 2);
   assert.throws(() => configOf({ set: ['limits.idelSeconds=5'] }), /did you mean idleSeconds/);
   assert.throws(() => configOf({ mechanism: 'teleport' }), /one of local, relay, anchor/);
+  const sites = 'sites=[{name: x, hosts: ["*"], root: /}]';
+  assert.equal(configOf({ set: [sites, 'sites.0.policy=hash'] }).sites[0].policy, 'hash');
   assert.throws(() => configOf({ set: ['nonsense'] }), LabError);
   assert.throws(() => configOf({ set: ['limits.idleSeconds=[1'] }), LabError);
   assert.throws(() => configOf({ set: ['cluster.key.deeper=1'] }), LabError);
