@@ -91,6 +91,7 @@ export class Connection implements Source, HandlingHost {
         return;
       }
       if (got === 0) return this.#ended();
+      this.flow?.consumed(got);
       // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
       if (got < receiveBuffer.length && !this.#peerClosed) this.#readable = false;
       if (this.#state === 'draining') continue;

@@ -300,6 +300,7 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 		if (mine < window)
 			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
 	}
+	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	/* 0: none seen yet; a client's clock may begin anywhere. */
 	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
 		o->tsval = option32(s, stamps + 1);
