@@ -227,7 +227,7 @@ export class Connection implements Source, HandlingHost {
     const close = !head.keepAlive || this.#engine.stopping;
     const startUs = nowUs();
     this.#site = this.#engine.siteFor(head.host);
-    this.#request = { head, headBytes, body, bodyFollows, startUs, close };
+    this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
     this.#dispatch();
   }
 

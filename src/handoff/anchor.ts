@@ -75,6 +75,7 @@ export class AnchorHandling implements Handling, Handoff {
       bodyFollows: false,
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
+      continuation: request.continuation,
       head: request.headBytes,
       body: request.body,
     };

@@ -1,4 +1,5 @@
 /** What a connection knows of the mechanism that handles its request. */
+import type { Continuation } from '../http/continuation.ts';
 import type { RequestHead } from '../http/request.ts';
 
 /** A request as read from the client: head bytes as sent, body as far as it is there. */
@@ -13,6 +14,8 @@ export interface Request {
   readonly startUs: number;
   /** The connection ends with this response, whatever the response says. */
   readonly close: boolean;
+  /** The response has begun and goes on from there; null: from its beginning. */
+  readonly continuation: Continuation | null;
 }
 
 /** How a request ended. */
