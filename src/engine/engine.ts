@@ -69,6 +69,7 @@ const REPORTED_FLOWS = 2500;
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
+const NOT_CONTINUED = { offset: 0, headBytes: 0 };
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -377,6 +378,12 @@ export class Engine implements LinkHost {
     return this.#exchange(site, request, mechanism, nowUs() - startUs);
   }
 
+  /** Whether a node other than `node` serves a site and can be reached; this one counts. */
+  servedWithout(node: number, config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site?.candidates.some(({ index }) => index !== node) ?? false;
+  }
+
   #countStatus(status: number): void {
     this.counters.add('requests');
     if (status < 300) this.counters.add('responses_2xx');
@@ -387,7 +394,8 @@ export class Engine implements LinkHost {
   logRequest(connection: Connection, request: Request, outcome: Outcome): void {
     this.#countStatus(outcome.status);
     this.counters.add(`requests_${outcome.mechanism}`);
-    this.counters.add('response_bytes', outcome.bytes);
+    const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
+    this.counters.add('response_bytes', outcome.bytes + offset);
     const all = this.config.observe.accessLog !== null;
     if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
     this.#records.push({
@@ -397,8 +405,8 @@ export class Engine implements LinkHost {
       target: request.head.target,
       host: request.head.host,
       status: outcome.status,
-      bytes: outcome.bytes,
-      bodyBytes: outcome.bodyBytes,
+      bytes: outcome.bytes + offset,
+      bodyBytes: outcome.bodyBytes + offset - headBytes,
       anchor: this.#name,
       node: this.config.nodes[outcome.node].name,
       mechanism: outcome.mechanism,
@@ -553,6 +561,7 @@ export class Engine implements LinkHost {
       libc.close(fd);
     }
     for (const connection of [...this.#connections]) connection.closeWhenIdle();
+    for (const pipe of [...this.halfPipes]) pipe.drain();
   }
 
   #stopStep(now: number): void {

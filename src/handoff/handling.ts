@@ -44,12 +44,14 @@ export interface Handling {
   cancel(): void;
 }
 
-/** What a mechanism tells the connection; exactly one of the three ends a handling. */
+/** What a mechanism tells the connection; exactly one of the four ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number): void;
+  /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
+  goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
 }

@@ -159,7 +159,8 @@ export class HalfPipe implements Sink, Source {
     rules.flags = 0;
     rules.congestionWindow = block.congestionWindow;
     rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
-    ranges.openOwn(rules, block.sequence, true);
+    // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
+    ranges.openOwn(rules, block.sequence, setup.continuation === null);
     if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES)
       this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     this.#engine.flows.write(this.slot, rules);
@@ -398,9 +399,19 @@ export class HalfPipe implements Sink, Source {
     });
     this.#uncollected = -1;
     this.#engine.uncollected.delete(this);
-    if (!this.#leaving) return;
-    this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    else if (!this.#engine.stopping) return;
     this.#close();
+  }
+
+  /**
+   * The node stops. What owes nothing goes at once. What does asks the anchor to have another node go on, and sends on
+   * until the anchor says so (ABORT, superseded) or it is out: an anchor that cannot loses nothing.
+   */
+  drain(): void {
+    if (this.#turn === null && this.#uncollected < 0) return this.#close();
+    const { epoch } = this.rules;
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch, reason: AbortReason.DRAINING });
   }
 
   /** Keeps sequence distances small while much is sent in one turn. */
