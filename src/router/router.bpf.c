@@ -859,6 +859,9 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
 		count(COUNT_AWAY_ACK);
 	}
+	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. */
+	if ((s->tcp.flags & TCP_RST) && before(bpf_ntohl(s->tcp.seq), o->ack))
+		s->tcp.seq = bpf_htonl(o->ack);
 	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
 	if (stamps)
 		set_option32(s, stamps + 1, option32(s, stamps + 1) + stamp);
