@@ -15,6 +15,7 @@ import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { isAttached, Router } from '../router/router.ts';
 import { installAddresses, macOf, removeAddresses } from './addresses.ts';
 import { Counters } from './counters.ts';
+import { Reloader, tryPolicies } from './reload.ts';
 import type { EngineWorkerData } from './worker.ts';
 
 export interface RunningNode {
@@ -33,19 +34,18 @@ interface RunningEngine {
 }
 
 function startEngine(
-  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index' | 'counters'>,
+  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>,
   index: number,
 ): RunningEngine {
-  const counters = new Counters();
   const { port1, port2 } = new MessageChannel();
   const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   const one = allocate(8);
   one.bytes.writeBigUInt64LE(1n, 0);
-  const workerData: EngineWorkerData = { ...base, index, counters: counters.buffer, port: port2, wakeFd };
+  const workerData: EngineWorkerData = { ...base, index, port: port2, wakeFd };
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, transferList: [port2] });
   const wake = () => libc.write(wakeFd, one.address, 8);
   const client = new EngineClient({ engine: index, port: port1, wake });
-  return { client, worker, counters, wakeFd };
+  return { client, worker, counters: new Counters(base.counters[index]), wakeFd };
 }
 
 function openRouter(config: ClusterConfig, self: NodeConfig): Router {
@@ -78,6 +78,7 @@ function endLeftHalfPipes(logger: Logger): void {
 /** Starts node `name`. Throws what failed; nothing is left behind then. */
 export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
   const self = config.nodes.find((node) => node.name === name)!;
+  await tryPolicies(config);
   const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
   const { logger } = processLog;
   const takesOver = isAttached(self.interface);
@@ -101,6 +102,7 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
       clusterKey: clusterKey(config.key),
       mac: macOf(self.interface),
       router: router.handles,
+      counters: Array.from({ length: self.engines }, () => new Counters().buffer),
     };
     engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
     const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
@@ -114,6 +116,12 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
         setImmediate(() => process.exit(1));
       });
     }
+    const reloader = new Reloader(
+      config,
+      engines.map((engine) => engine.client),
+    );
+    const onHangup = () => reload(reloader, logger);
+    process.on('SIGHUP', onHangup);
     const admin = await startAdmin({
       address: self.admin,
       node: name,
@@ -121,11 +129,13 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
       engines: engines.map((engine) => engine.client),
       counters: engines.map((engine) => engine.counters),
       routerCounters: () => router.counters(),
+      reload: () => reloader.status,
       droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
     });
     logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
     return {
       stop: async () => {
+        process.off('SIGHUP', onHangup);
         const deadlineMs = config.timeouts.stopSeconds * 1000;
         await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
         await admin.close();
@@ -139,6 +149,15 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
     clearUp();
     throw error;
   }
+}
+
+/** SIGHUP: the outcome is in the log, and in /api/status. */
+function reload(reloader: Reloader, logger: Logger): void {
+  reloader.reload().then(
+    (sites) => logger.info({ sites }, 'configuration reloaded'),
+    (error: Error) =>
+      logger.error({ error: error.message }, 'configuration not reloaded; the old one stays in force'),
+  );
 }
 
 async function stopEngine(engine: RunningEngine, deadlineMs: number): Promise<void> {
