@@ -72,13 +72,13 @@ function bodySize(frame: Frame): number {
     case FrameType.SETUP:
       return setup.setupSize(frame);
     case FrameType.SETUP_OK:
-      return setup.SETUP_OK_BYTES;
+      return setup.setupOkSize(frame);
     case FrameType.SETUP_REJECT:
       return setup.SETUP_REJECT_BYTES;
     case FrameType.CONFIRM:
       return setup.CONFIRM_BYTES;
     case FrameType.DATA_DONE:
-      return response.DATA_DONE_BYTES;
+      return response.dataDoneSize(frame);
     case FrameType.COLLECTED:
       return response.COLLECTED_BYTES;
     case FrameType.RESET:

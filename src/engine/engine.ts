@@ -26,7 +26,7 @@ import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
-import { HeadError, type RequestHead } from '../http/request.ts';
+import { HeadError } from '../http/request.ts';
 import { formatEndpoint, parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
@@ -72,6 +72,7 @@ const REPORTED_FLOWS = 2500;
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
+const NOT_CONTINUED = { offset: 0, headBytes: 0 };
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -290,13 +291,16 @@ export class Engine implements LinkHost {
     return lines;
   }
 
-  /** Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. */
+  /**
+   * Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. Null: the connection
+   * had to be broken.
+   */
   dispatch(
     connection: Connection,
     request: Request,
     siteConfig: SiteConfig | null,
     tried: readonly number[],
-  ): Handling {
+  ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
@@ -312,7 +316,7 @@ export class Engine implements LinkHost {
   }
 
   #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
-    const link = this.#peers.linkTo(node);
+    const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
     if (mechanism === 'anchor' && !request.bodyFollows) {
@@ -325,16 +329,37 @@ export class Engine implements LinkHost {
     return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
   }
 
-  #local(connection: Connection, request: Request, site: Site | null): Handling {
+  #local(connection: Connection, request: Request, site: Site | null): Handling | null {
     connection.flow?.beginOwn();
     const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
+    if (exchange === null) {
+      connection.broken('the response cannot go on here');
+      return null;
+    }
     const isShared = site !== null && site.config.mechanism !== 'local';
     return new LocalHandling(this, connection, request, exchange, isShared);
   }
 
+  /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
   #exchange(
     site: Site | null,
-    request: { head: RequestHead; body: Buffer; bodyFollows: boolean; close: boolean },
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+    durationUs: number,
+  ): Exchange | null {
+    const { continuation } = request;
+    if (continuation === null) return this.#answer(site, request, mechanism, durationUs);
+    // An upstream is not asked twice: what it answers now need not be what it answered then.
+    if (site === null || site.content === null) return null;
+    const exchange = this.#answer(site, request, mechanism, durationUs);
+    if (exchange.goOnFrom(continuation)) return exchange;
+    exchange.end();
+    return null;
+  }
+
+  #answer(
+    site: Site | null,
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close'>,
     mechanism: string,
     durationUs: number,
   ): Exchange {
@@ -348,16 +373,29 @@ export class Engine implements LinkHost {
     return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
   }
 
-  /** Serves a request for another node. Null: this node has nothing to serve it with. */
-  serve(setup: Setup, mechanism: string): Exchange | null {
+  /**
+   * Serves a request for another node, or goes on with its response: the exchange's pump then holds exactly the bytes
+   * that are left. Null: this node has nothing to serve it with, or has another body.
+   */
+  serve(
+    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+  ): Exchange | null {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
     if (head === null || head instanceof HeadError) return null;
     const config = this.siteFor(head.host);
     const site = config === null ? undefined : this.#sites.get(config);
     if (site === undefined || (site.content === null && site.upstream === null)) return null;
-    const { body, bodyFollows, close } = setup;
-    return this.#exchange(site, { head, body, bodyFollows, close }, mechanism, nowUs() - startUs);
+    const { body, bodyFollows, close, continuation } = setup;
+    const request = { head, body, bodyFollows, close, continuation };
+    return this.#exchange(site, request, mechanism, nowUs() - startUs);
+  }
+
+  /** Whether a node other than `node` serves a site and can be reached; this one counts. */
+  servedWithout(node: number, config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site?.candidates.some(({ index }) => index !== node) ?? false;
   }
 
   #countStatus(status: number): void {
@@ -370,7 +408,8 @@ export class Engine implements LinkHost {
   logRequest(connection: Connection, request: Request, outcome: Outcome): void {
     this.#countStatus(outcome.status);
     this.counters.add(`requests_${outcome.mechanism}`);
-    this.counters.add('response_bytes', outcome.bytes);
+    const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
+    this.counters.add('response_bytes', outcome.bytes + offset);
     const all = this.config.observe.accessLog !== null;
     if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
     this.#records.push({
@@ -380,8 +419,8 @@ export class Engine implements LinkHost {
       target: request.head.target,
       host: request.head.host,
       status: outcome.status,
-      bytes: outcome.bytes,
-      bodyBytes: outcome.bodyBytes,
+      bytes: outcome.bytes + offset,
+      bodyBytes: outcome.bodyBytes + offset - headBytes,
       anchor: this.#name,
       node: this.config.nodes[outcome.node].name,
       mechanism: outcome.mechanism,
@@ -550,6 +589,7 @@ export class Engine implements LinkHost {
       libc.close(fd);
     }
     for (const connection of [...this.#connections]) connection.closeWhenIdle();
+    for (const pipe of [...this.halfPipes]) pipe.drain();
   }
 
   #stopStep(now: number): void {

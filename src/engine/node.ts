@@ -7,10 +7,12 @@ import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { clusterKey } from '../backplane/key.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
-import { check } from '../linux/errors.ts';
+import { check, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
+import { destroyMarked } from '../linux/sock-diag.ts';
 import { tryPolicies } from '../policy/create.ts';
+import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { isAttached, Router } from '../router/router.ts';
 import { installAddresses, macOf, removeAddresses } from './addresses.ts';
 import { Counters } from './counters.ts';
@@ -60,6 +62,20 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
   });
 }
 
+/**
+ * What a killed process had not delivered, another node has. Until its sockets have gone this node could not serve
+ * the same clients again.
+ */
+function endLeftHalfPipes(logger: Logger): void {
+  try {
+    const sockets = destroyMarked(HALF_PIPE_MARK);
+    if (sockets > 0) logger.warn({ sockets }, 'ended half-pipes that a process left');
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    logger.warn({ error: error.message }, 'half-pipes that a process left stay for limits.stallSeconds');
+  }
+}
+
 /** Starts node `name`. Throws what failed; nothing is left behind then. */
 export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
   const self = config.nodes.find((node) => node.name === name)!;
@@ -73,6 +89,7 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
   router.attach();
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
+  endLeftHalfPipes(logger);
   const installed = installAddresses(config, self, takesOver);
   const clearUp = () => {
     removeAddresses(installed);
