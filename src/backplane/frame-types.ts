@@ -18,6 +18,8 @@ export const MAX_NODE_NAME_BYTES = 63;
 /** RELAY_DATA: header, request and flags come off the frame. */
 export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
 export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
+/** A response whose end is said before it is sent: sequence numbers within it must compare by distance. */
+export const MAX_PROMISE_BYTES = 2 ** 30;
 /** RFC 7323, 2.3: a scale of at most 14, so a window of at most 2^30. */
 export const MAX_WINDOW_BYTES = 2 ** 30;
 export const MAX_WINDOW_SCALE = 14;
@@ -42,7 +44,7 @@ export const FrameType = {
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 type T = typeof FrameType;
 
-export const SetupMechanism = { RELAY: 1, ANCHOR: 2 } as const;
+export const SetupMechanism = { RELAY: 1, ANCHOR: 2, CLONE: 3, SPLIT: 4 } as const;
 export type SetupMechanism = (typeof SetupMechanism)[keyof typeof SetupMechanism];
 
 export const RejectReason = {
@@ -114,7 +116,7 @@ export interface Setup {
   bodyFollows: boolean;
   /** The sender's monotonic clock in milliseconds, modulo 2^32. */
   sentAtMs: number;
-  /** With mechanism anchor; null with relay. */
+  /** Null with relay only. */
   halfPipe: HalfPipe | null;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
@@ -128,6 +130,19 @@ export interface SetupOk {
   epoch: number;
   /** The target sends nothing before CONFIRM. */
   confirmWanted: boolean;
+  /** With mechanism clone, when the whole response is known: where it ends, and nothing more will be said of it. */
+  promise: PromisedResponse | null;
+}
+
+/** What is known of a response before its first byte is sent. */
+export interface PromisedResponse {
+  /** The response's status code, 100 to 999. */
+  status: number;
+  /** Close the connection after this response. */
+  close: boolean;
+  /** Bytes of the response, head included; at most MAX_PROMISE_BYTES. */
+  bytes: number;
+  bodyBytes: number;
 }
 
 export interface SetupReject {

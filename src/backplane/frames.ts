@@ -72,7 +72,7 @@ function bodySize(frame: Frame): number {
     case FrameType.SETUP:
       return setup.setupSize(frame);
     case FrameType.SETUP_OK:
-      return setup.SETUP_OK_BYTES;
+      return setup.setupOkSize(frame);
     case FrameType.SETUP_REJECT:
       return setup.SETUP_REJECT_BYTES;
     case FrameType.CONFIRM:

@@ -3,7 +3,7 @@
 export const POLICIES = ['round-robin', 'hash', 'local'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
-export const MECHANISMS = ['local', 'relay', 'anchor'] as const;
+export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -45,6 +45,13 @@ export interface SiteConfig {
   readonly content: Readonly<Record<string, ContentSource>>;
   readonly policy: PolicyName;
   readonly mechanism: MechanismName;
+  readonly clone: CloneConfig;
+}
+
+/** Options of mechanism clone. */
+export interface CloneConfig {
+  /** Pipelined requests: a clone is set up as soon as the response before it has a known end. */
+  readonly pre: boolean;
 }
 
 export interface LimitsConfig {

@@ -11,14 +11,17 @@ import {
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
-import type { ClusterConfig, SiteConfig } from '../config/config.ts';
+import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
+import { cloneForm } from '../handoff/clone.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
+import { PromisedHandling } from '../handoff/promised.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
+import { SPLIT_FORM } from '../handoff/split.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
@@ -104,13 +107,15 @@ export class Engine implements LinkHost {
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly takeOvers = new Set<TakeOver>();
+  /** Handoffs that wait for the client's acknowledgement. */
+  readonly promised = new Set<PromisedHandling>();
   readonly receiveBuffer: Buffer;
   readonly receiveAddress: number;
   readonly headDeadlines: Deadlines<Connection>;
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling>;
+  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling>;
   stopping = false;
   readonly #options: EngineOptions;
   /**
@@ -296,20 +301,25 @@ export class Engine implements LinkHost {
     if (link === undefined) return null;
     const request = connection.retain();
     const { mechanism } = site.config;
-    if (mechanism === 'anchor' && !request.bodyFollows) {
+    if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = connection.ensureFlow();
-      if (flow?.makeRoom()) return AnchorHandling.start(this, connection, flow, request, node, link);
+      if (flow?.makeRoom()) {
+        if (mechanism === 'anchor') return AnchorHandling.start(this, connection, flow, request, node, link);
+        const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
+        return PromisedHandling.start(this, connection, flow, request, node, link, form);
+      }
       this.counters.add('handoffs_no_room');
       if (site.content !== null || site.upstream !== null) return null;
     }
     connection.flow?.beginOwn();
-    return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
+    return RelayHandling.start(this, connection, request, node, link, givesOutHalf(mechanism));
   }
 
   #local(connection: Connection, request: Request, site: Site | null): Handling {
     connection.flow?.beginOwn();
     const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
-    return new LocalHandling(this, connection, request, exchange, site?.config.mechanism === 'anchor');
+    const records = site !== null && givesOutHalf(site.config.mechanism);
+    return new LocalHandling(this, connection, request, exchange, records);
   }
 
   #exchange(
@@ -367,6 +377,8 @@ export class Engine implements LinkHost {
       mechanism: outcome.mechanism,
       firstByteUs: outcome.firstByteUs,
       handoffUs: outcome.handoffUs,
+      messages: outcome.messages?.count ?? -1,
+      messageBytes: outcome.messages?.bytes ?? -1,
       durationUs: nowUs() - request.startUs,
     });
   }
@@ -450,7 +462,7 @@ export class Engine implements LinkHost {
 
   /** Which half-pipes have everything acknowledged: the router says so, and every tick they are asked. */
   #collect(): void {
-    this.#router.drainEvents();
+    this.#router.drainEvents((slot) => this.flowsBySlot.get(slot)?.current?.acknowledged?.());
     for (const pipe of this.uncollected) pipe.collect();
   }
 
@@ -467,6 +479,7 @@ export class Engine implements LinkHost {
   #tick(): boolean {
     const now = this.loop.nowMs;
     if (this.uncollected.size > 0) this.#collect();
+    for (const handling of this.promised) handling.acknowledged();
     for (const takeOver of this.takeOvers) if (takeOver.tick(now)) this.takeOvers.delete(takeOver);
     for (const relay of this.blockedRelays) {
       this.blockedRelays.delete(relay);
@@ -474,7 +487,12 @@ export class Engine implements LinkHost {
     }
     this.setupDeadlines.run(now);
     let waiting =
-      this.uncollected.size + this.takeOvers.size + this.blockedRelays.size + this.setupDeadlines.size > 0;
+      this.uncollected.size +
+        this.promised.size +
+        this.takeOvers.size +
+        this.blockedRelays.size +
+        this.setupDeadlines.size >
+      0;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
     return waiting || this.stopping;
@@ -489,7 +507,7 @@ export class Engine implements LinkHost {
     this.drainDeadlines.run(now);
     this.#peers.tick(this.config.timeouts.peerMs);
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
-    for (const flow of this.flowsBySlot.values()) flow.tick();
+    for (const flow of this.flowsBySlot.values()) flow.tick(now);
     for (const pipe of this.halfPipes) pipe.tick();
     this.counters.set('connections_now', this.#connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
@@ -554,6 +572,11 @@ export class Engine implements LinkHost {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
     return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
   }
+}
+
+/** Mechanisms by which another node sends the out-half. */
+function givesOutHalf(mechanism: MechanismName): boolean {
+  return mechanism === 'anchor' || mechanism === 'clone' || mechanism === 'split';
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */

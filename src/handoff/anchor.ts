@@ -78,7 +78,7 @@ export class AnchorHandling implements Handling, Handoff {
       head: request.headBytes,
       body: request.body,
     };
-    if (!link.send(setup)) {
+    if (!flow.send(link, setup)) {
       this.#over = true;
       flow.cancelTarget(begun.start);
       return;
@@ -93,7 +93,7 @@ export class AnchorHandling implements Handling, Handoff {
       case FrameType.SETUP_OK:
         this.#accepted();
         if (frame.confirmWanted) {
-          this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
+          this.#flow.send(this.#link, { type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
         }
         return;
       case FrameType.SETUP_REJECT:

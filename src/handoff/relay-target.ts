@@ -32,7 +32,8 @@ export class RelayTarget implements Sink, Out {
       link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
       return;
     }
-    link.send({ type: FrameType.SETUP_OK, request: setup.request, epoch: setup.epoch, confirmWanted: false });
+    const { request, epoch } = setup;
+    link.send({ type: FrameType.SETUP_OK, request, epoch, confirmWanted: false, promise: null });
     const target = new RelayTarget(engine, link, setup.request, exchange);
     link.attachSink(setup.request, target);
     target.drive();

@@ -86,7 +86,7 @@ export class Flows {
 
   /** At an anchor: whether the client has reset the connection since it is closing. */
   wasReset(slot: number): boolean {
-    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WATCHED] !== 0;
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_STARTED] !== 0;
   }
 
   /** The client's newest timestamp; 0 when none was seen. */
@@ -118,7 +118,8 @@ export class Flows {
       words[to + 1] = range.end;
       words[to + 2] = range.local;
       words[to + 3] = range.stamp;
-      words[to + 4] = range.owner | (range.open ? 0x100 : 0) | (range.leased ? 0x10000 : 0);
+      words[to + 4] =
+        range.owner | (range.open ? 0x100 : 0) | (range.leased ? 0x10000 : 0) | (range.late ? 0x1000000 : 0);
       to += layout.RANGE_WORDS;
     }
     Atomics.store(this.#signed, flow, copy);

@@ -59,10 +59,11 @@ struct flow_key {
 };
 
 /* A piece [start, end) of the client's sequence space and who sends it. `local` is the own socket's number for
- * `start`; `stamp` is added to the own clock's timestamps. `open`: the end is not known yet. */
+ * `start`; `stamp` is added to the own clock's timestamps. `open`: the end is not known yet. `late`: all of it is
+ * acknowledged, and its owner lets go by itself. */
 struct range {
 	__u32 start, end, local, stamp;
-	__u8 owner, open, leased, unused;
+	__u8 owner, open, leased, late;
 };
 
 struct flow_rules {
@@ -88,9 +89,10 @@ struct flow {
 struct flow_observed {
 	__u32 ack;       /* highest acknowledgement of the client */
 	__u32 edge;      /* highest right edge of its window */
-	__u32 started;   /* start of the newest leased range that has begun */
+	__u32 started;   /* target: start of the newest leased range that has begun; anchor: not 0 when the client has
+			  * reset the closing connection */
 	__u32 sent_next; /* the own socket's number after the last byte seen leaving */
-	__u32 watched;   /* epoch whose watch has fired; anchor: not 0 when the client reset a closing connection */
+	__u32 watched;   /* epoch whose watch has fired */
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */

@@ -94,7 +94,16 @@ const LAYOUTS: [Frame, string][] = [
     },
     `0000001f 01 01 0000 ${IDS} 01 04 ffffffff 0003 474554 00000000`,
   ],
-  [{ type: FrameType.SETUP_OK, ...ids, confirmWanted: true }, `00000011 02 01 0000 ${IDS} 01`],
+  [{ type: FrameType.SETUP_OK, ...ids, confirmWanted: true, promise: null }, `00000011 02 01 0000 ${IDS} 01`],
+  [
+    {
+      type: FrameType.SETUP_OK,
+      ...ids,
+      confirmWanted: false,
+      promise: { status: 206, close: true, bytes: 0x1234567, bodyBytes: 0x1234500 },
+    },
+    `00000023 02 01 0000 ${IDS} 06 00ce 0000000001234567 0000000001234500`,
+  ],
   [
     { type: FrameType.SETUP_REJECT, ...ids, reason: RejectReason.BUSY_TUPLE },
     `00000011 03 01 0000 ${IDS} 03`,
@@ -286,7 +295,7 @@ describe('frames', () => {
       { ...SETUP, epoch: 1.5 },
       { ...SETUP, sentAtMs: 2 ** 32 },
       { ...SETUP, request: Number.NaN },
-      { ...SETUP, mechanism: 3 as SetupMechanism },
+      { ...SETUP, mechanism: 5 as SetupMechanism },
       { ...SETUP, mechanism: SetupMechanism.RELAY },
       { ...SETUP, halfPipe: null },
       { ...SETUP, bodyFollows: true },
@@ -335,6 +344,8 @@ describe('frames', () => {
       bytes.set(Buffer.from(hex, 'hex'), at);
       return () => decodeFrame(bytes);
     };
+    const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
+    const promised = LAYOUTS.find(([value]) => value.type === FrameType.SETUP_OK && value.promise !== null)![0];
     const pipeAt = 22;
     throwsCode('RESERVED', patched(SETUP, 17, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
@@ -346,11 +357,18 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 41, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 50, '40000001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
+    throwsCode('RESERVED', patched(promised, 16, '0a'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '03'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '04'));
+    throwsCode('LENGTH', patched(promised, 16, '00'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 19, '0000000040000001'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 27, '0000000001234568'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, '0a'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));
-    throwsCode('OUT_OF_RANGE', patched(LAYOUTS[5][0], 23, '00200000'));
-    throwsCode('OUT_OF_RANGE', patched(LAYOUTS[5][0], 20, '0063'));
+    throwsCode('OUT_OF_RANGE', patched(done, 23, '00200000'));
+    throwsCode('OUT_OF_RANGE', patched(done, 20, '0063'));
   });
 
   it('does not write beyond the room given', () => {

@@ -65,6 +65,7 @@ const ids = { request: u32, epoch: u32 };
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
+    mechanism: fc.constantFrom(...Object.values(frames.SetupMechanism).filter((m) => m !== 1)),
     http10: fc.boolean(),
     close: fc.boolean(),
     bodyFollows: fc.boolean(),
@@ -76,9 +77,22 @@ const setup: fc.Arbitrary<frames.Setup> = fc
   .map((fields) => ({
     ...fields,
     type: FrameType.SETUP,
-    mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : frames.SetupMechanism.ANCHOR,
+    mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
     body: fields.bodyFollows ? Buffer.alloc(0) : fields.body,
   }));
+
+/** What SETUP_OK says of a clone's response. */
+const promise: fc.Arbitrary<frames.PromisedResponse> = fc
+  .record({
+    status: fc.integer({ min: 100, max: 999 }),
+    close: fc.boolean(),
+    bytes: fc.oneof(
+      fc.integer({ min: 1, max: frames.MAX_PROMISE_BYTES }),
+      fc.constant(frames.MAX_PROMISE_BYTES),
+    ),
+    share: fc.double({ min: 0, max: 1, noNaN: true }),
+  })
+  .map(({ share, ...fields }) => ({ ...fields, bodyBytes: Math.floor(fields.bytes * share) }));
 
 const name = fc
   .string({ unit: 'binary', minLength: 1, maxLength: 40 })
@@ -87,7 +101,14 @@ const name = fc
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   SETUP: setup,
-  SETUP_OK: fc.record({ type: fc.constant(FrameType.SETUP_OK), ...ids, confirmWanted: fc.boolean() }),
+  SETUP_OK: fc
+    .record({
+      type: fc.constant(FrameType.SETUP_OK),
+      ...ids,
+      confirmWanted: fc.boolean(),
+      promise: fc.option(promise),
+    })
+    .map((frame) => ({ ...frame, confirmWanted: frame.confirmWanted && frame.promise === null })),
   SETUP_REJECT: fc.record({
     type: fc.constant(FrameType.SETUP_REJECT),
     ...ids,
