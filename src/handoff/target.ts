@@ -404,8 +404,13 @@ export class HalfPipe implements Sink, Source {
       if (this.#engine.loop.nowMs - this.#checkedAtMs >= ERROR_CHECK_MS) this.#check();
       return;
     }
-    // The anchor has seen the same acknowledgement.
-    if (this.#implicit) return this.#close();
+    if (this.#implicit) {
+      // The anchor has seen the same acknowledgement, and may have sent the next request already.
+      if (this.#turn === null) return this.#letGo();
+      this.#uncollected = -1;
+      this.#engine.uncollected.delete(this);
+      return;
+    }
     const report = this.#report(0);
     this.#link.send({
       type: FrameType.COLLECTED,
@@ -417,8 +422,11 @@ export class HalfPipe implements Sink, Source {
     });
     this.#uncollected = -1;
     this.#engine.uncollected.delete(this);
-    if (!this.#leaving) return;
-    this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    if (this.#leaving) this.#letGo();
+  }
+
+  #letGo(): void {
+    if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
     this.#close();
   }
 

@@ -345,7 +345,9 @@ describe('frames', () => {
       return () => decodeFrame(bytes);
     };
     const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
-    const promised = LAYOUTS.find(([value]) => value.type === FrameType.SETUP_OK && value.promise !== null)![0];
+    const promised = LAYOUTS.find(
+      ([value]) => value.type === FrameType.SETUP_OK && value.promise !== null,
+    )![0];
     const pipeAt = 22;
     throwsCode('RESERVED', patched(SETUP, 17, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
