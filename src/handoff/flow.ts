@@ -19,7 +19,14 @@ import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { sendQueueBytes } from '../linux/socket.ts';
-import { FLAG_CLOSING, FLAG_WAKE, FLAG_WATCH, OWNER_SELF, ROLE_ANCHOR } from '../router/layout.ts';
+import {
+  FLAG_CLOSING,
+  FLAG_WAKE,
+  FLAG_WATCH,
+  OWNER_SELF,
+  ROLE_ANCHOR,
+  WATCHED_RESET,
+} from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import type { Request } from './handling.ts';
@@ -217,7 +224,7 @@ export class AnchorFlow implements Sink {
     this.rules.ownNext = capture.writeSequence;
     const last = ranges.lastRange(this.rules)!;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
-    this.epoch = (this.epoch + 1) >>> 0 || 1;
+    this.epoch = (this.epoch + 1) % WATCHED_RESET || 1;
     ranges.openTarget(this.rules, node + 1, start);
     this.rules.flags = 0;
     this.#write();
@@ -431,7 +438,7 @@ export class AnchorFlow implements Sink {
       else ranges.openOwn(this.rules, last.end);
     }
     this.#fd = -1;
-    this.rules.flags |= FLAG_CLOSING;
+    this.rules.flags = FLAG_CLOSING;
     this.#write();
     this.#reset(discard);
     this.closedAtMs = this.#engine.loop.nowMs;
