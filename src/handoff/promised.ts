@@ -183,19 +183,19 @@ export class PromisedHandling implements Handling, Handoff {
     this.#flow.promiseTarget(this.node, this.#end, this.#watch);
     this.#engine.promised.add(this);
     this.acknowledged();
-    this.more();
   }
 
   /** The router's event, and every tick: has the client acknowledged what is waited for? */
   acknowledged(): void {
     if (this.#over || this.#promise === null) return;
     if (distance(this.#watch, this.#flow.acknowledged) >= 0) this.#finish();
+    else this.more();
   }
 
-  /** Pre-cloning: where the next response starts is known, so its clone can be set up now. */
+  /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
   more(): void {
-    if (this.#over || this.#promise === null || !this.#form.ahead) return;
-    if (this.#connection.hasMore && !this.#promise.close && !this.#request.close) this.#finish();
+    if (this.#over || this.#promise === null || !this.#form.ahead || !this.#connection.hasMore) return;
+    if (!this.#promise.close && !this.#request.close && this.#flow.makeRoom()) this.#finish();
   }
 
   #finish(): void {
