@@ -15,6 +15,7 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_HEAD_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;
 export const MAX_NODE_NAME_BYTES = 63;
+export const MAX_DOCUMENT_PATH_BYTES = 4096;
 /** RELAY_DATA: header, request and flags come off the frame. */
 export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
 export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
@@ -40,6 +41,7 @@ export const FrameType = {
   RELAY_DATA: 12,
   RELAY_CREDIT: 13,
   HELLO: 14,
+  CATALOGUE: 24,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 type T = typeof FrameType;
@@ -263,6 +265,28 @@ export interface Hello {
   bootId: Buffer;
 }
 
+/** A file as its node describes it. */
+export interface Document {
+  readonly sizeBytes: number;
+  /** Milliseconds since the epoch. */
+  readonly modifiedMs: number;
+}
+
+/** In both directions: what documents the sender has of a site. */
+export interface Catalogue {
+  type: T['CATALOGUE'];
+  /** Its name, 1 to 63 bytes of UTF-8. */
+  site: string;
+  /** What was said of the site before holds no longer. */
+  restart: boolean;
+  /** With this piece all has been said; changes may follow. */
+  complete: boolean;
+  /** There are documents that are not listed. */
+  partial: boolean;
+  /** By path relative to the root, 1 to MAX_DOCUMENT_PATH_BYTES bytes; null: the sender has it no more. */
+  entries: Array<{ readonly path: string; readonly document: Document | null }>;
+}
+
 export type Frame =
   | Setup
   | SetupOk
@@ -277,4 +301,5 @@ export type Frame =
   | Load
   | RelayData
   | RelayCredit
-  | Hello;
+  | Hello
+  | Catalogue;

@@ -46,6 +46,8 @@ export interface SiteConfig {
   readonly policy: PolicyName;
   readonly mechanism: MechanismName;
   readonly clone: CloneConfig;
+  /** Nodes tell each other which documents they have; requests go only to nodes that may have theirs. */
+  readonly catalogue: boolean;
 }
 
 /** Options of mechanism clone. */

@@ -144,8 +144,8 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   const sites = value.sites.map((site): SiteConfig => {
     const serving = nodes.filter(({ name }) => site.serve?.includes(name) ?? true);
     const content = Object.fromEntries(serving.map(({ name }) => [name, contentOf(site, name, base)]));
-    const { name, hosts, policy, mechanism, clone } = site;
-    return { name, hosts, content, policy, mechanism, clone };
+    const { name, hosts, policy, mechanism, clone, catalogue } = site;
+    return { name, hosts, content, policy, mechanism, clone, catalogue };
   });
   const { accessLog } = value.observe;
   const observe = {

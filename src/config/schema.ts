@@ -117,6 +117,7 @@ export const siteSchema = z.strictObject({
     .optional(),
   policy: choice(POLICIES).default('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
+  catalogue: flag().default(false),
   clone: z.strictObject({ pre: flag().default(false) }, must('a map of options')).prefault({}),
 });
 

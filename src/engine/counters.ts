@@ -31,6 +31,7 @@ export const ENGINE_COUNTERS = [
   ['handoffs_no_room', 'Requests served without the wanted handoff because a table was full'],
   ['flow_messages', 'Backplane frames about handed-off requests, sent and received by their anchor'],
   ['flow_message_bytes', 'Bytes of those frames'],
+  ['catalogue_documents_now', 'Documents known of this node and the others'],
   ['flows_now', 'Flows in the router'],
   ['half_pipes_now', 'Half-pipes held for other nodes'],
   ['half_pipes_opened', 'Half-pipe sockets made'],

@@ -11,6 +11,8 @@ import {
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
+import { documentNames } from '../cluster/catalogue.ts';
+import { Catalogues } from '../cluster/exchange-catalogues.ts';
 import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
@@ -133,6 +135,7 @@ export class Engine implements LinkHost {
   readonly #peers: Peers;
   readonly #sites = new Map<SiteConfig, Site>();
   readonly #siteTable: SiteTable;
+  readonly #catalogues: Catalogues;
   readonly #connections = new Set<Connection>();
   readonly #publics: Set<string>;
   readonly #listeners: number[] = [];
@@ -175,6 +178,7 @@ export class Engine implements LinkHost {
     this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
+    this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.#peers = new Peers(config, this.self, this.index, this);
@@ -293,13 +297,31 @@ export class Engine implements LinkHost {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
-    const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
+    const listed = site.config.catalogue ? this.#holders(site, request.head) : candidates;
+    if (listed.length === 0 && site.content === null && site.upstream === null)
+      return this.#local(connection, request, null);
+    const open = tried.length === 0 ? listed : listed.filter((c) => !tried.includes(c.index));
     if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
       const node = site.policy.choose(request.head, open, this.self);
       const handling = node === this.self ? null : this.#remote(connection, site, node);
       if (handling !== null) return handling;
     }
     return this.#local(connection, request, site);
+  }
+
+  /** The candidates that have what is asked for, or may have it. */
+  #holders(site: Site, head: RequestHead): Candidate[] {
+    const names = documentNames(head.path);
+    if (names === null || (head.method !== 'GET' && head.method !== 'HEAD')) return site.candidates;
+    const { name } = site.config;
+    const judged = site.candidates.map((c) => ({
+      c,
+      holding: this.#catalogues.holding(name, c.index, names),
+    }));
+    const sure = judged.some(({ holding }) => holding === 'yes');
+    return judged
+      .filter(({ holding }) => holding === 'yes' || (!sure && holding === 'unknown'))
+      .map(({ c }) => c);
   }
 
   #remote(connection: Connection, site: Site, node: number): Handling | null {
@@ -411,6 +433,7 @@ export class Engine implements LinkHost {
   linkUp(link: Link, hello: Hello): boolean {
     if (!this.#peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
+    this.#catalogues.linkUp(link);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
     this.#linksChanged();
     return true;
@@ -418,6 +441,7 @@ export class Engine implements LinkHost {
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
+    this.#catalogues.linkDown(link, link.node < 0 || !this.#peers.isUp(link.node));
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
@@ -442,6 +466,7 @@ export class Engine implements LinkHost {
   }
 
   open(link: Link, frame: Frame): void {
+    if (frame.type === FrameType.CATALOGUE) return this.#catalogues.take(link.node, frame);
     if (frame.type === FrameType.SETUP) {
       if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
       else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
@@ -515,6 +540,8 @@ export class Engine implements LinkHost {
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
     for (const flow of this.flowsBySlot.values()) flow.tick(now);
     for (const pipe of this.halfPipes) pipe.tick();
+    this.#catalogues.tick(now);
+    this.counters.set('catalogue_documents_now', this.#catalogues.size);
     this.counters.set('connections_now', this.#connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
@@ -549,6 +576,7 @@ export class Engine implements LinkHost {
     for (const flow of [...this.flowsBySlot.values()]) flow.discard();
     for (const pipe of [...this.halfPipes]) pipe.discard();
     this.#peers.close();
+    this.#catalogues.close();
     for (const site of this.#sites.values()) {
       site.content?.close();
       site.upstream?.close();
@@ -578,6 +606,16 @@ export class Engine implements LinkHost {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
     return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
   }
+}
+
+/** The sites with a catalogue, and the directory that a node has of each. */
+function rootsOf(config: ClusterConfig, node: string): Map<string, string | null> {
+  const roots = new Map<string, string | null>();
+  for (const site of config.sites) {
+    const source = site.content[node];
+    if (site.catalogue) roots.set(site.name, source?.kind === 'root' ? source.root : null);
+  }
+  return roots;
 }
 
 /** Mechanisms by which another node sends the out-half. */

@@ -157,6 +157,20 @@ const LAYOUTS: [Frame, string][] = [
     '00000010 0d 01 0000 deadbeef 00010000',
   ],
   [HELLO, '00000022 0e 01 0000 0001 01 61 0000 0002 020000000001 00000005 0102030405060708'],
+  [
+    {
+      type: FrameType.CATALOGUE,
+      site: 'www',
+      restart: true,
+      complete: false,
+      partial: true,
+      entries: [
+        { path: 'a/é', document: { sizeBytes: 0x102030405, modifiedMs: 0x18f00000000 } },
+        { path: 'b', document: null },
+      ],
+    },
+    '0000002a 18 01 0000 03 777777 05 0002 0004 612fc3a9 01 0000000102030405 0000018f00000000 0001 62 00',
+  ],
 ];
 
 describe('frames', () => {
@@ -366,6 +380,19 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));
     throwsCode('OUT_OF_RANGE', patched(promised, 19, '0000000040000001'));
     throwsCode('OUT_OF_RANGE', patched(promised, 27, '0000000001234568'));
+    const listed = LAYOUTS.find(([value]) => value.type === FrameType.CATALOGUE)![0];
+    for (const [at, hex] of [
+      [8, '00'],
+      [9, 'ff'],
+      [15, '0000'],
+      [17, 'ff'],
+      [21, '02'],
+      [22, '00200000'],
+    ] as const)
+      throwsCode('OUT_OF_RANGE', patched(listed, at, hex));
+    throwsCode('RESERVED', patched(listed, 12, '08'));
+    throwsCode('LENGTH', patched(listed, 13, '0001'));
+    throwsCode('LENGTH', patched(listed, 13, '0003'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, '0a'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));

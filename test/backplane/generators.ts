@@ -182,6 +182,23 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       bootId: bytes(8),
     })
     .map(({ more, ...fields }) => ({ type: FrameType.HELLO, ...fields, engines: fields.engine + more })),
+  CATALOGUE: fc.record({
+    type: fc.constant(FrameType.CATALOGUE),
+    site: name,
+    restart: fc.boolean(),
+    complete: fc.boolean(),
+    partial: fc.boolean(),
+    entries: fc.array(
+      fc.record(
+        {
+          path: fc.string({ unit: 'binary', minLength: 1, maxLength: 60 }),
+          document: fc.option(fc.record({ sizeBytes: count, modifiedMs: count }, { noNullPrototype: true })),
+        },
+        { noNullPrototype: true },
+      ),
+      { maxLength: 20 },
+    ),
+  }),
 };
 
 export const frame: fc.Arbitrary<frames.Frame> = fc.oneof(...Object.values(byType));
