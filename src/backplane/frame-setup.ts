@@ -1,5 +1,14 @@
 /** SETUP and its answers: SETUP_OK, SETUP_REJECT, CONFIRM. `at` is always the first byte after the header. */
+import type { Continuation } from '../http/continuation.ts';
 import { FrameError } from './errors.ts';
+import {
+  CONTINUATION_BYTES,
+  IDENTITY_BYTES,
+  readContinuation,
+  readIdentity,
+  writeContinuation,
+  writeIdentity,
+} from './frame-continuation.ts';
 import {
   type Confirm,
   FrameType,
@@ -37,10 +46,11 @@ import {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
- * | 22/100 | 2     | head length H    | at most 32768 |
+ * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
+ * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
  * |        | 4     | body length B    | at most 65536; 0 when the body follows |
  * |        | B     | body             | |
@@ -50,12 +60,14 @@ const HALF_PIPE_BYTES = 78;
 const HTTP10 = 1;
 const CLOSE = 2;
 const BODY_FOLLOWS = 4;
+const CONTINUES = 8;
 
 /** Bytes after the header. */
 export function setupSize(frame: Setup): number {
   return (
     SETUP_FIXED_BYTES +
     (frame.halfPipe === null ? 0 : HALF_PIPE_BYTES) +
+    (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     6 +
     frame.head.length +
     frame.body.length
@@ -70,10 +82,14 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
   at = putU8(
     into,
     at,
-    (frame.http10 ? HTTP10 : 0) | (frame.close ? CLOSE : 0) | (frame.bodyFollows ? BODY_FOLLOWS : 0),
+    (frame.http10 ? HTTP10 : 0) |
+      (frame.close ? CLOSE : 0) |
+      (frame.bodyFollows ? BODY_FOLLOWS : 0) |
+      (frame.continuation === null ? 0 : CONTINUES),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
+  if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
   at = putU32(into, at, frame.body.length);
@@ -83,13 +99,19 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
 export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS);
+  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   if (mechanism !== SetupMechanism.RELAY) {
     requireAtLeast(at, end, HALF_PIPE_BYTES);
     halfPipe = readHalfPipe(bytes, at);
     at += HALF_PIPE_BYTES;
+  }
+  let continuation: Continuation | null = null;
+  if ((flags & CONTINUES) !== 0) {
+    requireAtLeast(at, end, CONTINUATION_BYTES);
+    continuation = readContinuation(bytes, at);
+    at += CONTINUATION_BYTES;
   }
   requireAtLeast(at, end, 2);
   const headEnd = at + 2 + bytes.readUInt16BE(at);
@@ -106,6 +128,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     bodyFollows: (flags & BODY_FOLLOWS) !== 0,
     sentAtMs: bytes.readUInt32BE(start + 10),
     halfPipe,
+    continuation,
     head: bytes.subarray(at + 2, headEnd),
     body: bytes.subarray(headEnd + 4, end),
   };
@@ -225,8 +248,9 @@ function isMapped(address: Buffer): boolean {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 promise, bit 2 close the connection after it (with a promise) |
- * | 17     | 18    | promise | with bit 1 only; see below |
+ * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity, bit 2 promise, bit 3 close the connection after it (with a promise) |
+ * |        | 20    | identity | with bit 1 only; see frame-continuation.ts |
+ * |        | 18    | promise | with bit 2 only; see below |
  *
  * The promise block of SETUP_OK, mechanism clone
  *
@@ -236,23 +260,26 @@ function isMapped(address: Buffer): boolean {
  * | 2      | 8     | bytes     | of the response with its head, 1 to 2^30 |
  * | 10     | 8     | bodyBytes | at most bytes |
  */
-const SETUP_OK_FIXED_BYTES = 9;
+const SETUP_OK_BYTES = 9;
 const PROMISE_BYTES = 18;
 const CONFIRM_WANTED = 1;
-const PROMISED = 2;
-const PROMISED_CLOSE = 4;
+const OK_IDENTITY = 2;
+const PROMISED = 4;
+const PROMISED_CLOSE = 8;
 
-export function setupOkSize(frame: SetupOk): number {
-  return SETUP_OK_FIXED_BYTES + (frame.promise === null ? 0 : PROMISE_BYTES);
+export function setupOkSize({ identity, promise }: SetupOk): number {
+  return SETUP_OK_BYTES + (identity === null ? 0 : IDENTITY_BYTES) + (promise === null ? 0 : PROMISE_BYTES);
 }
 
 export function writeSetupOk(frame: SetupOk, into: Buffer, start: number): number {
-  const { promise } = frame;
+  const { identity, promise } = frame;
   checkPromise(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
   const promised = promise === null ? 0 : PROMISED | (promise.close ? PROMISED_CLOSE : 0);
-  at = putU8(into, at, (frame.confirmWanted ? CONFIRM_WANTED : 0) | promised);
+  const flags = (frame.confirmWanted ? CONFIRM_WANTED : 0) | (identity === null ? 0 : OK_IDENTITY);
+  at = putU8(into, at, flags | promised);
+  if (identity !== null) at = writeIdentity(identity, into, at);
   if (promise === null) return at;
   at = putU16(into, at, promise.status);
   at = putU64(into, at, promise.bytes);
@@ -260,22 +287,25 @@ export function writeSetupOk(frame: SetupOk, into: Buffer, start: number): numbe
 }
 
 export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
-  requireAtLeast(at, end, SETUP_OK_FIXED_BYTES);
-  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | PROMISED | PROMISED_CLOSE);
+  requireAtLeast(at, end, SETUP_OK_BYTES);
+  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY | PROMISED | PROMISED_CLOSE);
+  const identified = (flags & OK_IDENTITY) !== 0;
   const promised = (flags & PROMISED) !== 0;
   must(promised || (flags & PROMISED_CLOSE) === 0, 'close without a promise');
-  requireLength(at, end, SETUP_OK_FIXED_BYTES + (promised ? PROMISE_BYTES : 0));
+  const promiseAt = at + SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0);
+  requireLength(promiseAt, end, promised ? PROMISE_BYTES : 0);
   const frame: SetupOk = {
     type: FrameType.SETUP_OK,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
     confirmWanted: (flags & CONFIRM_WANTED) !== 0,
+    identity: identified ? readIdentity(bytes, at + SETUP_OK_BYTES) : null,
     promise: promised
       ? {
-          status: bytes.readUInt16BE(at + 9),
+          status: bytes.readUInt16BE(promiseAt),
           close: (flags & PROMISED_CLOSE) !== 0,
-          bytes: getU64(bytes, at + 11),
-          bodyBytes: getU64(bytes, at + 19),
+          bytes: getU64(bytes, promiseAt + 2),
+          bodyBytes: getU64(bytes, promiseAt + 10),
         }
       : null,
   };
@@ -298,7 +328,7 @@ function checkPromise({ promise, confirmWanted }: SetupOk): void {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal |
+ * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response |
  */
 export const SETUP_REJECT_BYTES = 9;
 
@@ -322,7 +352,7 @@ export function readSetupReject(bytes: Buffer, at: number, end: number): SetupRe
 }
 
 function checkReason(reason: number): void {
-  must(reason >= RejectReason.FULL && reason <= RejectReason.INTERNAL, 'reject reason');
+  must(reason >= RejectReason.FULL && reason <= RejectReason.DIFFERENT, 'reject reason');
 }
 
 /*

@@ -3,6 +3,7 @@
  * a sequence number is the client's view, modulo 2^32. Byte strings of a decoded frame are views into the record
  * it came in: copy what outlives the handler.
  */
+import type { Continuation, Identity } from '../http/continuation.ts';
 
 /** The whole frame, header included. The largest SETUP (32 KiB head, 64 KiB body) fits. */
 export const MAX_FRAME_BYTES = 128 * 1024;
@@ -57,6 +58,7 @@ export const RejectReason = {
   NOT_SERVED: 5,
   SHUTTING_DOWN: 6,
   INTERNAL: 7,
+  DIFFERENT: 8,
 } as const;
 export type RejectReason = (typeof RejectReason)[keyof typeof RejectReason];
 
@@ -67,6 +69,7 @@ export const AbortReason = {
   SUPERSEDED: 4,
   HALF_PIPE_FAILED: 5,
   INTERNAL: 6,
+  DRAINING: 7,
 } as const;
 export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason];
 
@@ -120,6 +123,8 @@ export interface Setup {
   sentAtMs: number;
   /** Null with relay only. */
   halfPipe: HalfPipe | null;
+  /** The response is to go on where another node left it; null: from its beginning. */
+  continuation: Continuation | null;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
   /** At most MAX_BODY_BYTES. */
@@ -134,6 +139,8 @@ export interface SetupOk {
   confirmWanted: boolean;
   /** With mechanism clone, when the whole response is known: where it ends, and nothing more will be said of it. */
   promise: PromisedResponse | null;
+  /** What the response is; null when no other node could go on with it. */
+  identity: Identity | null;
 }
 
 /** What is known of a response before its first byte is sent. */
@@ -178,6 +185,8 @@ export interface DataDone {
   srttUs: number;
   /** From the receipt of SETUP to the first byte, microseconds. */
   firstByteUs: number;
+  /** As in SETUP_OK; of a response that was promised without one. */
+  identity: Identity | null;
 }
 
 /** Target to anchor: every byte up to `end` is acknowledged. */
@@ -225,11 +234,15 @@ export interface Keepalive {
 
 export interface Load {
   type: T['LOAD'];
+  /** Client connections of the sending engine. */
   connections: number;
   /** Of the sending engine, 0 to 1000. */
   cpuPermille: number;
   requestsPerSecond: number;
+  /** Takes new connections and handoffs. */
   accepting: boolean;
+  /** Connections that wait to be accepted. */
+  acceptQueue: number;
 }
 
 export interface RelayData {

@@ -80,7 +80,7 @@ function bodySize(frame: Frame): number {
     case FrameType.CONFIRM:
       return setup.CONFIRM_BYTES;
     case FrameType.DATA_DONE:
-      return response.DATA_DONE_BYTES;
+      return response.dataDoneSize(frame);
     case FrameType.COLLECTED:
       return response.COLLECTED_BYTES;
     case FrameType.RESET:

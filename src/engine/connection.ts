@@ -2,14 +2,15 @@
  * A client's connection at its anchor: reads requests, has each handled by a mechanism, in order.
  *
  *   head --request--> [body -->] busy --finished--> head ...
- *     |                            |--again--> busy (another node, or here)
+ *     |                            |--again, goOn--> busy (another node, or here)
  *     `--FIN, deadline--> closed   `--broken--> closed (reset)     head refused --> draining --> closed
  */
 import type { SiteConfig } from '../config/config.ts';
 import { AnchorFlow, type Promised } from '../handoff/flow.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
-import { TakeOver } from '../handoff/take-over.ts';
+import { mayGoOn, TakeOver } from '../handoff/take-over.ts';
 import { BodyReader } from '../http/body.ts';
+import type { Continuation } from '../http/continuation.ts';
 import { CONTINUE, type ErrorStatus } from '../http/error-response.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
@@ -99,6 +100,7 @@ export class Connection implements Source, HandlingHost {
         return;
       }
       if (got === 0) return this.#ended();
+      this.flow?.consumed(got);
       // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
       if (got < receiveBuffer.length && !this.#peerClosed) this.#readable = false;
       if (this.#state === 'draining') continue;
@@ -235,7 +237,7 @@ export class Connection implements Source, HandlingHost {
     const close = !head.keepAlive || this.#engine.stopping;
     const startUs = nowUs();
     this.#site = this.#engine.siteFor(head.host);
-    this.#request = { head, headBytes, body, bodyFollows, startUs, close };
+    this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
     this.#dispatch();
   }
 
@@ -310,6 +312,22 @@ export class Connection implements Source, HandlingHost {
     this.#dispatch();
   }
 
+  goOn(node: number, continuation: Continuation): void {
+    if (this.#state !== 'busy') return;
+    this.#handling = null;
+    const request = this.#request!;
+    // A node that failed at an earlier byte may have come back since.
+    const further = continuation.offset > (request.continuation?.offset ?? 0);
+    this.#tried = further ? [node] : [...this.#tried, node];
+    this.#request = { ...request, continuation };
+    this.#dispatch();
+  }
+
+  /** Whether there is a node other than `node` to ask for what is being requested. */
+  servedWithout(node: number): boolean {
+    return this.#engine.servedWithout(node, this.#site);
+  }
+
   takeOver(takeOver: TakeOver): void {
     if (this.#state === 'busy') this.#handling = takeOver;
     else takeOver.cancel();
@@ -319,21 +337,35 @@ export class Connection implements Source, HandlingHost {
   ensureFlow(): AnchorFlow | null {
     if (this.flow !== null) return this.flow;
     this.flow = AnchorFlow.create(this.#engine, this.fd);
-    if (this.flow !== null) this.flow.onLost = (promise) => this.#targetLost(promise);
+    if (this.flow === null) return null;
+    this.flow.onLost = (promise) => this.#targetLost(promise);
+    this.flow.onDraining = (promise) => this.#targetDraining(promise);
     return this.flow;
   }
 
-  /** A target died that owes bytes. Only the newest response can still be served again, and only by itself. */
+  /** A target died that owes bytes. Only the newest response can still be taken over. */
   #targetLost(promise: Promised | null): void {
     this.#engine.counters.add('handoffs_lost');
     if (promise === null || this.#state !== 'head' || this.flow === null) return this.broken('a target died');
+    this.#takePromise(promise, this.flow);
+  }
+
+  /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
+  #targetDraining(promise: Promised): void {
+    const { flow } = this;
+    if (this.#state !== 'head' || flow === null || !mayGoOn(flow, promise)) return;
+    if (!this.servedWithout(promise.node)) return;
+    flow.dropTarget(promise.node);
+    this.#takePromise(promise, flow);
+  }
+
+  #takePromise(promise: Promised, flow: AnchorFlow): void {
     this.#engine.idleDeadlines.clear(this);
     this.#engine.headDeadlines.clear(this);
     this.#state = 'busy';
     this.#tried = [];
     this.#request = promise.request;
-    const { start, end, node, sentAtMs } = promise;
-    this.#handling = new TakeOver(this.#engine, this.flow, this, start, end, node, sentAtMs);
+    this.#handling = new TakeOver(this.#engine, flow, this, promise);
   }
 
   /** A promised response has arrived after all. */

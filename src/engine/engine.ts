@@ -7,12 +7,15 @@ import {
   type Frame,
   FrameType,
   type Hello,
+  type Load,
   PROTOCOL_VERSION,
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
 import { documentNames } from '../cluster/catalogue.ts';
 import { Catalogues } from '../cluster/exchange-catalogues.ts';
+import { LISTEN_BACKLOG, LoadTable } from '../cluster/load.ts';
+import { Spreading } from '../cluster/spreading.ts';
 import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
@@ -28,6 +31,7 @@ import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
+import { FileSizes } from '../http/file-sizes.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
@@ -45,11 +49,12 @@ import {
   setOption,
   TCP_NODELAY,
 } from '../linux/socket.ts';
-import { type Candidate, createPolicy, type Policy } from '../policy/policy.ts';
+import { createPolicy, type PolicyFactories } from '../policy/create.ts';
+import type { Candidate, Policy } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
-import type { Spread } from '../router/spread.ts';
+import { SPREAD_SIZE, type Spread } from '../router/spread.ts';
 import { Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
@@ -57,12 +62,12 @@ import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
 import { Loop, type Source } from './loop.ts';
 import type { AccessRecord, EngineStatus, FlowStatus, FromEngine } from './messages.ts';
+import { OwnLoad } from './own-load.ts';
 import { Peers } from './peers.ts';
 import { nowUs } from './time.ts';
 import { Upstream } from './upstream.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
-const LISTEN_BACKLOG = 4096;
 /** One listener gives way to other events after this many connections. */
 const ACCEPTS_PER_TURN = 64;
 const DRAIN_MS = 2000;
@@ -74,6 +79,9 @@ const REPORTED_FLOWS = 2500;
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
+const NOT_CONTINUED = { offset: 0, headBytes: 0 };
+/** Different failures of policies that are logged. */
+const MAX_POLICY_FAULTS = 20;
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -81,15 +89,20 @@ export interface EngineOptions {
   readonly index: number;
   readonly clusterKey: Buffer;
   readonly mac: Buffer;
-  readonly counters: SharedArrayBuffer;
+  /** Of every engine of the node, by index; this engine writes its own only. */
+  readonly counters: readonly SharedArrayBuffer[];
   readonly router: RouterHandles;
+  /** What the sites' policy modules make policies with. */
+  readonly policies: PolicyFactories;
   readonly post: (message: FromEngine) => void;
 }
 
 /** A site as this engine serves it. */
 interface Site {
   readonly config: SiteConfig;
-  readonly policy: Policy;
+  policy: Policy;
+  /** As in `config`, until a reload. */
+  policyConfig: SiteConfig['policy'];
   readonly content: Content | null;
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
@@ -139,6 +152,13 @@ export class Engine implements LinkHost {
   readonly #connections = new Set<Connection>();
   readonly #publics: Set<string>;
   readonly #listeners: number[] = [];
+  readonly #loads: LoadTable;
+  readonly #ownLoad: OwnLoad;
+  /** Of the first engine only: the table is the node's. */
+  readonly #spreading: Spreading | null;
+  /** By root directory, once a policy has asked. */
+  readonly #fileSizes = new Map<string, FileSizes>();
+  readonly #policyFaults = new Set<string>();
   readonly #bootId = randomBytes(8);
   #records: AccessRecord[] = [];
   #sampled = 0;
@@ -154,7 +174,7 @@ export class Engine implements LinkHost {
     this.index = options.index;
     this.self = config.nodes.findIndex((node) => node.name === options.node);
     this.clusterKey = options.clusterKey;
-    this.counters = new Counters(options.counters);
+    this.counters = new Counters(options.counters[options.index]);
     this.receiveBuffer = this.#memory.bytes;
     this.receiveAddress = this.#memory.address;
     this.#startedMs = this.loop.nowMs;
@@ -179,11 +199,28 @@ export class Engine implements LinkHost {
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
     this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
+    this.#loads = new LoadTable(config.nodes.length, limits.connections);
+    this.#ownLoad = new OwnLoad(this.#loads, this.self, this.index, options.counters);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.#peers = new Peers(config, this.self, this.index, this);
+    this.#spreading = this.index === 0 ? this.#startSpreading() : null;
     this.#linksChanged();
-    for (const address of config.nodes[this.self].public) this.#listen(address);
+    // Connections to other nodes' addresses come here when their router sends them on.
+    const isServer = config.nodes[this.self].role === 'server';
+    for (const address of config.nodes.flatMap((node) => node.public)) if (isServer) this.#listen(address);
+    options.post({ type: 'listening' });
+  }
+
+  #startSpreading(): Spreading {
+    return new Spreading({
+      config: this.config,
+      self: this.self,
+      loads: this.#loads,
+      isUp: (node) => this.#peers.isUp(node),
+      map: this.spread,
+      size: SPREAD_SIZE,
+    });
   }
 
   get linkReceiveBuffer(): Buffer {
@@ -221,7 +258,43 @@ export class Engine implements LinkHost {
       source?.kind === 'root'
         ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
         : null;
-    return { config, policy: createPolicy(config.policy), content, upstream, candidates: [] };
+    const policy = this.#policyOf(config, this.#options.policies);
+    return { config, policy, policyConfig: config.policy, content, upstream, candidates: [] };
+  }
+
+  #policyOf(config: SiteConfig, factories: PolicyFactories): Policy {
+    const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
+    return createPolicy(config, factories, context, (reason) => this.#policyFailed(config.name, reason));
+  }
+
+  /** Bytes of the file that a request is for; null when this node does not have it. */
+  #sizeOf(config: SiteConfig, head: RequestHead): number | null {
+    const source = config.content[this.#name];
+    if (source?.kind !== 'root') return null;
+    let sizes = this.#fileSizes.get(source.root);
+    if (sizes === undefined) {
+      sizes = new FileSizes(source.root);
+      this.#fileSizes.set(source.root, sizes);
+    }
+    return sizes.sizeOf(head.path, this.loop.nowMs);
+  }
+
+  /** Counted every time, logged the first time. */
+  #policyFailed(site: string, reason: string): void {
+    this.counters.add('policy_failures');
+    if (this.#policyFaults.has(reason) || this.#policyFaults.size >= MAX_POLICY_FAULTS) return;
+    this.#policyFaults.add(reason);
+    this.log('error', 'policy failed; such requests are served by policy local', { site, reason });
+  }
+
+  /** Takes over the policies of `sites`, which are the configured ones but for them. Throws PolicyError: then none. */
+  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+    const made = sites.map((site) => this.#policyOf(site, factories));
+    this.#policyFaults.clear();
+    [...this.#sites.values()].forEach((site, index) => {
+      site.policy = made[index];
+      site.policyConfig = sites[index].policy;
+    });
   }
 
   #listen(address: string): void {
@@ -287,13 +360,16 @@ export class Engine implements LinkHost {
     return lines;
   }
 
-  /** Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. */
+  /**
+   * Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. Null: the connection
+   * had to be broken.
+   */
   dispatch(
     connection: Connection,
     request: Request,
     siteConfig: SiteConfig | null,
     tried: readonly number[],
-  ): Handling {
+  ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
@@ -302,8 +378,10 @@ export class Engine implements LinkHost {
       return this.#local(connection, request, null);
     const open = tried.length === 0 ? listed : listed.filter((c) => !tried.includes(c.index));
     if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
-      const node = site.policy.choose(request.head, open, this.self);
-      const handling = node === this.self ? null : this.#remote(connection, site, node);
+      const choice = site.policy.choose(request.head, open, this.self);
+      const node = typeof choice === 'number' ? choice : choice.node;
+      const mechanism = typeof choice === 'number' ? site.config.mechanism : choice.mechanism;
+      const handling = node === this.self ? null : this.#remote(connection, site, node, mechanism);
       if (handling !== null) return handling;
     }
     return this.#local(connection, request, site);
@@ -324,11 +402,10 @@ export class Engine implements LinkHost {
       .map(({ c }) => c);
   }
 
-  #remote(connection: Connection, site: Site, node: number): Handling | null {
+  #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
     const link = this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
-    const { mechanism } = site.config;
     if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = connection.ensureFlow();
       if (flow?.makeRoom()) {
@@ -343,16 +420,37 @@ export class Engine implements LinkHost {
     return RelayHandling.start(this, connection, request, node, link, givesOutHalf(mechanism));
   }
 
-  #local(connection: Connection, request: Request, site: Site | null): Handling {
+  #local(connection: Connection, request: Request, site: Site | null): Handling | null {
     connection.flow?.beginOwn();
     const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
-    const records = site !== null && givesOutHalf(site.config.mechanism);
-    return new LocalHandling(this, connection, request, exchange, records);
+    if (exchange === null) {
+      connection.broken('the response cannot go on here');
+      return null;
+    }
+    const isShared = site !== null && site.config.mechanism !== 'local';
+    return new LocalHandling(this, connection, request, exchange, isShared);
   }
 
+  /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
   #exchange(
     site: Site | null,
-    request: { head: RequestHead; body: Buffer; bodyFollows: boolean; close: boolean },
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+    durationUs: number,
+  ): Exchange | null {
+    const { continuation } = request;
+    if (continuation === null) return this.#answer(site, request, mechanism, durationUs);
+    // An upstream is not asked twice: what it answers now need not be what it answered then.
+    if (site === null || site.content === null) return null;
+    const exchange = this.#answer(site, request, mechanism, durationUs);
+    if (exchange.goOnFrom(continuation)) return exchange;
+    exchange.end();
+    return null;
+  }
+
+  #answer(
+    site: Site | null,
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close'>,
     mechanism: string,
     durationUs: number,
   ): Exchange {
@@ -366,16 +464,29 @@ export class Engine implements LinkHost {
     return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
   }
 
-  /** Serves a request for another node. Null: this node has nothing to serve it with. */
-  serve(setup: Setup, mechanism: string): Exchange | null {
+  /**
+   * Serves a request for another node, or goes on with its response: the exchange's pump then holds exactly the bytes
+   * that are left. Null: this node has nothing to serve it with, or has another body.
+   */
+  serve(
+    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+  ): Exchange | null {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
     if (head === null || head instanceof HeadError) return null;
     const config = this.siteFor(head.host);
     const site = config === null ? undefined : this.#sites.get(config);
     if (site === undefined || (site.content === null && site.upstream === null)) return null;
-    const { body, bodyFollows, close } = setup;
-    return this.#exchange(site, { head, body, bodyFollows, close }, mechanism, nowUs() - startUs);
+    const { body, bodyFollows, close, continuation } = setup;
+    const request = { head, body, bodyFollows, close, continuation };
+    return this.#exchange(site, request, mechanism, nowUs() - startUs);
+  }
+
+  /** Whether a node other than `node` serves a site and can be reached; this one counts. */
+  servedWithout(node: number, config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site?.candidates.some(({ index }) => index !== node) ?? false;
   }
 
   #countStatus(status: number): void {
@@ -388,7 +499,8 @@ export class Engine implements LinkHost {
   logRequest(connection: Connection, request: Request, outcome: Outcome): void {
     this.#countStatus(outcome.status);
     this.counters.add(`requests_${outcome.mechanism}`);
-    this.counters.add('response_bytes', outcome.bytes);
+    const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
+    this.counters.add('response_bytes', outcome.bytes + offset);
     const all = this.config.observe.accessLog !== null;
     if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
     this.#records.push({
@@ -398,8 +510,8 @@ export class Engine implements LinkHost {
       target: request.head.target,
       host: request.head.host,
       status: outcome.status,
-      bytes: outcome.bytes,
-      bodyBytes: outcome.bodyBytes,
+      bytes: outcome.bytes + offset,
+      bodyBytes: outcome.bodyBytes + offset - headBytes,
       anchor: this.#name,
       node: this.config.nodes[outcome.node].name,
       mechanism: outcome.mechanism,
@@ -435,6 +547,7 @@ export class Engine implements LinkHost {
     this.#router.setPeer(link.node + 1, hello.mac);
     this.#catalogues.linkUp(link);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
+    link.send(this.#load);
     this.#linksChanged();
     return true;
   }
@@ -445,6 +558,7 @@ export class Engine implements LinkHost {
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
+      if (link.node >= 0) this.#loads.forget(link.node, link.peer.engine);
     } else if (link.role === 'accept') {
       this.counters.add('links_refused');
       this.log('warn', 'backplane peer refused', { reason });
@@ -456,13 +570,34 @@ export class Engine implements LinkHost {
     const { nodes } = this.config;
     for (const site of this.#sites.values()) {
       site.candidates = nodes
-        .map(({ name }, index) => ({ name, index }))
-        .filter(
-          ({ name, index }) =>
-            site.config.content[name] !== undefined && (index === this.self || this.#peers.isUp(index)),
-        );
+        .map(({ name }, index) => ({ name, index, load: this.#loads.of(index) }))
+        .filter(({ name }) => site.config.content[name] !== undefined)
+        .filter(({ index, load }) => index === this.self || (this.#peers.isUp(index) && load.accepting));
     }
     this.counters.set('links_up_now', this.#peers.up);
+    this.#spreadConnections();
+  }
+
+  get #load(): Load {
+    return { type: FrameType.LOAD, ...this.#ownLoad.current(this.#connections.size, this.#accepts) };
+  }
+
+  /** Whether other nodes may send connections and requests here. */
+  get #accepts(): boolean {
+    return !this.stopping && this.config.nodes[this.self].role === 'server';
+  }
+
+  /** Tells every peer how loaded this engine is. */
+  reportLoad(): void {
+    const load = this.#load;
+    for (const link of this.#peers.all) if (link.up) link.send(load);
+  }
+
+  #spreadConnections(): void {
+    if (this.#spreading === null) return;
+    this.#spreading.look(this.loop.nowMs, this.#ready, this.stopping);
+    this.counters.set('redirected_permille_now', this.#spreading.redirectedPermille);
+    this.counters.set('spread_changes', this.#spreading.changes);
   }
 
   open(link: Link, frame: Frame): void {
@@ -470,6 +605,8 @@ export class Engine implements LinkHost {
     if (frame.type === FrameType.SETUP) {
       if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
       else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
+    } else if (frame.type === FrameType.LOAD) {
+      if (this.#loads.report(link.node, link.peer!.engine, frame, this.loop.nowMs)) this.#linksChanged();
     } else if (frame.type === FrameType.RESET && !frame.onlyEpoch) {
       // We have let go of it already; the anchor waits for the word.
       link.send({ type: FrameType.RESET_OK, request: frame.request });
@@ -497,11 +634,10 @@ export class Engine implements LinkHost {
     for (const pipe of this.uncollected) pipe.collect();
   }
 
-  /** Runs until `stop`; the thread does nothing else. `turn` is called once a turn, for messages. */
-  run(turn: () => void): void {
-    this.#options.post({ type: 'listening' });
+  /** Runs until `stop`, then it returns true, or until the loop is paused. `turn` is called once a turn, for messages. */
+  run(turn: () => void): boolean {
     const settle = () => this.#peers.flush();
-    this.loop.run(settle, () => {
+    return this.loop.run(settle, () => {
       turn();
       return this.#tick();
     });
@@ -545,6 +681,11 @@ export class Engine implements LinkHost {
     this.counters.set('connections_now', this.#connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
+    if (this.#ownLoad.isDue(now)) {
+      this.#ownLoad.measure(now, this.#listeners, this.#connections.size, this.#accepts);
+      this.reportLoad();
+      this.#spreadConnections();
+    }
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -553,6 +694,7 @@ export class Engine implements LinkHost {
     if (ready && !this.#ready) {
       this.#ready = true;
       this.#options.post({ type: 'ready', ready: true });
+      this.#spreadConnections();
     }
     if (this.stopping) this.#stopStep(now);
   }
@@ -562,11 +704,14 @@ export class Engine implements LinkHost {
     if (this.stopping) return;
     this.stopping = true;
     this.#stopAtMs = this.loop.nowMs + deadlineMs;
-    for (const fd of this.#listeners) {
+    this.reportLoad();
+    this.#spreadConnections();
+    for (const fd of this.#listeners.splice(0)) {
       this.loop.forget(fd);
       libc.close(fd);
     }
     for (const connection of [...this.#connections]) connection.closeWhenIdle();
+    for (const pipe of [...this.halfPipes]) pipe.drain();
   }
 
   #stopStep(now: number): void {
@@ -581,6 +726,7 @@ export class Engine implements LinkHost {
       site.content?.close();
       site.upstream?.close();
     }
+    for (const sizes of this.#fileSizes.values()) sizes.close();
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
@@ -599,6 +745,17 @@ export class Engine implements LinkHost {
         up: link.up,
         queuedBytes: link.queuedBytes,
       })),
+      loads: this.config.nodes.map(({ name }, index) => {
+        const { reportedAtMs, ...load } = this.#loads.of(index);
+        return { node: name, ...load, ageMs: reportedAtMs < 0 ? null : this.loop.nowMs - reportedAtMs };
+      }),
+      spread: this.#spreading?.shares() ?? null,
+      policies: Object.fromEntries(
+        [...this.#sites.values()].map(({ config, policyConfig: policy }) => [
+          config.name,
+          typeof policy === 'string' ? policy : policy.kind === 'class' ? 'class' : policy.file,
+        ]),
+      ),
     };
   }
 

@@ -14,11 +14,12 @@ import {
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
+import type { Identity } from '../http/continuation.ts';
 import { formatEndpoint, isMapped } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
-import { sendQueueBytes } from '../linux/socket.ts';
+import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
 import {
   FLAG_CLOSING,
   FLAG_WAKE,
@@ -50,13 +51,23 @@ interface Target {
   implicit: boolean;
 }
 
-/** A response that a target has promised: the request, and where its bytes lie in the client's sequence space. */
-export interface Promised {
-  readonly request: Request;
+/** A response that a target was given to send, and what is known of it. */
+export interface Attempt {
   readonly node: number;
+  /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
   readonly start: number;
-  readonly end: number;
+  /** Not 0 when the response goes on from another node's, or has become long. */
+  readonly offset: number;
+  /** Where the response ends in the client's sequence space; null while the target has not said so. */
+  readonly end: number | null;
+  readonly identity: Identity | null;
   readonly sentAtMs: number;
+}
+
+/** A response that a target has promised. */
+export interface Promised extends Attempt {
+  readonly request: Request;
+  readonly end: number;
 }
 
 /** What SETUP says of a handoff. */
@@ -77,6 +88,7 @@ export interface Handoff {
   answer(frame: Frame): void;
   /** The target's link died, or the target gave up. */
   lost(): void;
+  tick(): void;
   /** The client has acknowledged the byte that the router watches. */
   acknowledged?(): void;
 }
@@ -96,6 +108,8 @@ export class AnchorFlow implements Sink {
   readonly #engine: Engine;
   readonly #targets = new Map<number, Target>();
   #capture: HalfPipeCapture;
+  /** The client's number after the last byte that was read from the socket. */
+  #readSequence: number;
   #congestion = { window: 0, srttUs: 0 };
   #installed = false;
   #discarding = false;
@@ -111,6 +125,8 @@ export class AnchorFlow implements Sink {
   promise: Promised | null = null;
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
   onLost: (promise: Promised | null) => void = () => {};
+  /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
+  onDraining: (promise: Promised) => void = () => {};
 
   /** Null when the router's table is full, or the client has just reset the connection. */
   static create(engine: Engine, fd: number): AnchorFlow | null {
@@ -130,6 +146,7 @@ export class AnchorFlow implements Sink {
     this.slot = slot;
     const capture = captureHalfPipe(fd);
     this.#capture = capture;
+    this.#readSequence = (capture.receiveSequence - receiveQueueBytes(fd)) >>> 0;
     const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
     const edge = (acknowledged + capture.sendWindow) >>> 0;
     engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence });
@@ -141,6 +158,11 @@ export class AnchorFlow implements Sink {
 
   get clientText(): string {
     return formatEndpoint(this.#capture.client);
+  }
+
+  /** `bytes` were read from the socket. */
+  consumed(bytes: number): void {
+    this.#readSequence = (this.#readSequence + bytes) >>> 0;
   }
 
   /** What the client has acknowledged, in its sequence space. */
@@ -218,11 +240,12 @@ export class AnchorFlow implements Sink {
    * what is returned. The in-half stays.
    */
   beginTarget(node: number, link: Link): BegunTarget {
-    // The capture that made the flow is of this very moment.
-    const capture = this.epoch === 0 ? this.#capture : captureHalfPipe(this.#fd, this.#capture);
-    this.#capture = capture;
-    this.rules.ownNext = capture.writeSequence;
     const last = ranges.lastRange(this.rules)!;
+    // The capture that made the flow is of this very moment; and while the own socket sends nothing, what an old one
+    // says of it stays true: its window holds from what has been read, a number that no later one contradicts.
+    if (this.epoch > 0 && last.open) this.#capture = captureHalfPipe(this.#fd, this.#capture);
+    const capture = this.#capture;
+    this.rules.ownNext = capture.writeSequence;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
     this.epoch = (this.epoch + 1) % WATCHED_RESET || 1;
     ranges.openTarget(this.rules, node + 1, start);
@@ -252,7 +275,7 @@ export class AnchorFlow implements Sink {
       sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
       receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
       sequence: start,
-      acknowledge: capture.receiveSequence,
+      acknowledge: this.#readSequence,
       receiveWindow: Math.min(capture.receiveWindow, MAX_SEND_WINDOW_BYTES),
       sendWindow,
       maxWindow: Math.max(Math.min(capture.maxWindow, MAX_SEND_WINDOW_BYTES), sendWindow),
@@ -304,13 +327,6 @@ export class AnchorFlow implements Sink {
     return dropped;
   }
 
-  #owes(target: Target): boolean {
-    const { acknowledged } = this;
-    return this.rules.ranges.some(
-      (g) => g.owner === target.node + 1 && (g.open || distance(g.end, acknowledged) < 0),
-    );
-  }
-
   /** The newest target range goes as if it had never been: nothing of it has reached the client. */
   cancelTarget(start: number): void {
     const last = ranges.lastRange(this.rules)!;
@@ -319,11 +335,23 @@ export class AnchorFlow implements Sink {
     this.promise = null;
   }
 
-  /** What the lost target had promised has arrived. */
-  settle(): void {
+  /**
+   * Takes the newest response from its target: the client has everything before `at`. What the target sends beyond
+   * it is the same as what another node sends there.
+   */
+  cutTarget(node: number, at: number): void {
+    this.dropTarget(node);
     const last = ranges.lastRange(this.rules)!;
+    last.open = true;
+    ranges.endTarget(this.rules, at);
+    ranges.collect(this.rules, node + 1, at);
     this.promise = null;
-    if (ranges.collect(this.rules, last.owner, last.end)) this.#write();
+    this.#write();
+  }
+
+  /** How many bytes of the response the client has acknowledged; below `offset`, not even all that was before. */
+  acknowledgedOf({ start, offset }: Attempt): number {
+    return offset + distance(start, this.acknowledged);
   }
 
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
@@ -378,8 +406,9 @@ export class AnchorFlow implements Sink {
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
-      // It gave up bytes that it had promised.
-      this.#lost(target);
+      // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
+      if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
+      else if (this.#owesNewest(target)) this.onDraining(this.promise!);
     }
   }
 
@@ -398,16 +427,21 @@ export class AnchorFlow implements Sink {
 
   #lost(target: Target): void {
     if (this.current?.node === target.node) return this.current.lost();
-    const owner = target.node + 1;
+    if (this.#owed(target).length > 0) this.onLost(this.#owesNewest(target) ? this.promise : null);
+    else if (ranges.collect(this.rules, target.node + 1, this.acknowledged)) this.#write();
+  }
+
+  #owed(target: Target): ranges.Range[] {
     const acknowledged = this.acknowledged;
-    const owed = this.rules.ranges.filter(
-      (g) => g.owner === owner && (g.open || distance(g.end, acknowledged) < 0),
+    return this.rules.ranges.filter(
+      (g) => g.owner === target.node + 1 && (g.open || distance(g.end, acknowledged) < 0),
     );
-    if (owed.length > 0) {
-      const newest =
-        this.promise?.node === target.node && owed.length === 1 && owed[0] === this.rules.ranges.at(-1);
-      this.onLost(newest ? this.promise : null);
-    } else if (ranges.collect(this.rules, owner, acknowledged)) this.#write();
+  }
+
+  /** Whether the newest response is all that a target owes. */
+  #owesNewest(target: Target): boolean {
+    const owed = this.#owed(target);
+    return this.promise?.node === target.node && owed.length === 1 && owed[0] === this.rules.ranges.at(-1);
   }
 
   /** Tells a target to stop, and forgets its half-pipe. */
@@ -431,6 +465,7 @@ export class AnchorFlow implements Sink {
   end(discard: boolean): void {
     this.current = null;
     this.onLost = () => {};
+    this.onDraining = () => {};
     this.promise = null;
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
@@ -467,7 +502,7 @@ export class AnchorFlow implements Sink {
   /** Targets that let go by themselves are gone once all of theirs is acknowledged. */
   #forgetImplicit(): void {
     for (const target of [...this.#targets.values()]) {
-      if (!target.implicit || target.leaving || this.#owes(target)) continue;
+      if (!target.implicit || target.leaving || this.#owed(target).length > 0) continue;
       target.link.closeSink(target.id);
       this.#targets.delete(target.node);
     }
@@ -498,6 +533,7 @@ export class AnchorFlow implements Sink {
 
   /** Keeps sequence distances small on connections that carry much. */
   tick(nowMs: number): void {
+    this.current?.tick();
     const trimmed = ranges.trim(this.rules, this.acknowledged);
     if (this.#dropLate(nowMs) || trimmed) this.#write();
   }

@@ -1,5 +1,6 @@
 /** What a connection knows of the mechanism that handles its request. */
 import type { MechanismName } from '../config/config.ts';
+import type { Continuation } from '../http/continuation.ts';
 import type { RequestHead } from '../http/request.ts';
 
 /** A request as read from the client: head bytes as sent, body as far as it is there. */
@@ -14,6 +15,8 @@ export interface Request {
   readonly startUs: number;
   /** The connection ends with this response, whatever the response says. */
   readonly close: boolean;
+  /** The response has begun and goes on from there; null: from its beginning. */
+  readonly continuation: Continuation | null;
 }
 
 /** How a request ended. */
@@ -46,12 +49,14 @@ export interface Handling {
   cancel(): void;
 }
 
-/** What a mechanism tells the connection; exactly one of the three ends a handling. */
+/** What a mechanism tells the connection; exactly one of the four ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number): void;
+  /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
+  goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
 }

@@ -9,6 +9,7 @@
  *     `--time-out, lost--> take-over
  */
 import {
+  AbortReason,
   type Frame,
   FrameType,
   frameSize,
@@ -20,10 +21,11 @@ import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
+import type { Identity } from '../http/continuation.ts';
 import { distance } from '../router/ranges.ts';
-import { type AnchorFlow, type Handoff, unlessSocketDied } from './flow.ts';
+import { type AnchorFlow, type Attempt, type Handoff, unlessSocketDied } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
-import { TakeOver } from './take-over.ts';
+import { mayGoOn, TakeOver } from './take-over.ts';
 
 /**
  * A connection that ends with the response may end while this much is still unacknowledged: the target's kernel has
@@ -54,6 +56,9 @@ export class PromisedHandling implements Handling, Handoff {
   readonly #id: number;
   readonly #start: number;
   #promise: PromisedResponse | null = null;
+  #identity: Identity | null;
+  /** The target stops, and waits for another node to go on. */
+  #draining = false;
   #end = 0;
   #watch = 0;
   /** The target does not know the length: it will say DATA_DONE. */
@@ -102,6 +107,7 @@ export class PromisedHandling implements Handling, Handoff {
     this.#id = begun.id;
     this.epoch = begun.epoch;
     this.#start = begun.start;
+    this.#identity = request.continuation;
     const setup: Setup = {
       type: FrameType.SETUP,
       request: begun.id,
@@ -112,6 +118,7 @@ export class PromisedHandling implements Handling, Handoff {
       bodyFollows: false,
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
+      continuation: request.continuation,
       head: request.headBytes,
       body: request.body,
     };
@@ -136,6 +143,7 @@ export class PromisedHandling implements Handling, Handoff {
     switch (frame.type) {
       case FrameType.SETUP_OK: {
         this.#accepted();
+        this.#identity ??= frame.identity;
         if (frame.promise !== null) return this.#promised(frame.promise);
         this.#explicit = true;
         if (!frame.confirmWanted) return;
@@ -152,6 +160,7 @@ export class PromisedHandling implements Handling, Handoff {
       case FrameType.DATA_DONE: {
         this.#accepted();
         this.#firstByteUs = this.#handoffUs + frame.firstByteUs;
+        this.#identity ??= frame.identity;
         const { status, close, bytes, bodyBytes } = frame;
         if (!this.#explicit) return this.#promised({ status, close, bytes, bodyBytes });
         this.#promise = { status, close, bytes, bodyBytes };
@@ -160,6 +169,12 @@ export class PromisedHandling implements Handling, Handoff {
         return this.#finish();
       }
       case FrameType.ABORT:
+        if (frame.reason === AbortReason.DRAINING) {
+          this.#draining = true;
+          return this.tick();
+        }
+        // The client takes nothing: another node would fare no better.
+        if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
         return this.lost();
       default:
         return;
@@ -201,13 +216,7 @@ export class PromisedHandling implements Handling, Handoff {
   #finish(): void {
     const { status, close, bytes, bodyBytes } = this.#promise!;
     this.#leave();
-    this.#flow.promise = {
-      request: this.#request,
-      node: this.node,
-      start: this.#start,
-      end: this.#end,
-      sentAtMs: this.sentAtMs,
-    };
+    this.#flow.promise = { ...this.#attempt, end: this.#end, request: this.#request };
     this.#connection.finished({
       node: this.node,
       mechanism: this.#form.name,
@@ -244,10 +253,24 @@ export class PromisedHandling implements Handling, Handoff {
   #giveUp(): void {
     this.#leave();
     this.#flow.dropTarget(this.node);
-    const end = this.#promise === null ? null : this.#end;
-    this.#connection.takeOver(
-      new TakeOver(this.#engine, this.#flow, this.#connection, this.#start, end, this.node, this.sentAtMs),
-    );
+    this.#connection.takeOver(new TakeOver(this.#engine, this.#flow, this.#connection, this.#attempt));
+  }
+
+  get #attempt(): Attempt {
+    return {
+      node: this.node,
+      start: this.#start,
+      offset: this.#request.continuation?.offset ?? 0,
+      end: this.#promise === null ? null : this.#end,
+      identity: this.#identity,
+      sentAtMs: this.sentAtMs,
+    };
+  }
+
+  /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
+  tick(): void {
+    if (!this.#draining || !mayGoOn(this.#flow, this.#attempt)) return;
+    if (this.#connection.servedWithout(this.node)) this.#giveUp();
   }
 
   body(): void {

@@ -48,6 +48,11 @@ import { NO_SCALING } from '../tcp/state.ts';
 export const SETUP_LEASE_MS = 250;
 /** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
 const PROMISE_BYTES = 64 * 1024;
+/**
+ * A promise says what the response is when it is larger than this. What is smaller leaves in one burst (RFC 6928), and
+ * a hash of it would be a cost that counts.
+ */
+const IDENTIFIED_BYTES = 16 * 1024;
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
 const REPORT_BYTES = 64 * 1024;
@@ -68,6 +73,11 @@ function promiseOf(
 ): { promised: boolean; implicit: boolean } {
   const implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_PROMISE_BYTES;
   return { promised: implicit || (complete && lengthBytes <= PROMISE_BYTES), implicit };
+}
+
+/** Why a request is not served here. */
+export function unserved(setup: Setup): RejectReason {
+  return setup.continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
 }
 
 /** One request on a half-pipe. */
@@ -103,6 +113,8 @@ export class HalfPipe implements Sink, Source {
   /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
   #uncollected = -1;
   #checkedAtMs = 0;
+  /** Segments of the client seen when the socket's window was last set from here. */
+  #refreshedAt = 0;
 
   /** Serves a SETUP, on the half-pipe there is or on a new one. Answers it in every case. */
   static setup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
@@ -126,7 +138,7 @@ export class HalfPipe implements Sink, Source {
     const exchange = engine.serve(setup, MECHANISM_NAMES[setup.mechanism]);
     if (exchange === null) {
       if (known === null) pipe.#close();
-      return refuse(RejectReason.NOT_SERVED);
+      return refuse(unserved(setup));
     }
     const refused = pipe.#begin(setup, block, exchange, receivedMs - lateMs);
     if (refused === null) return;
@@ -176,7 +188,8 @@ export class HalfPipe implements Sink, Source {
     rules.flags = 0;
     rules.congestionWindow = block.congestionWindow;
     rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
-    ranges.openOwn(rules, block.sequence, true);
+    // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
+    ranges.openOwn(rules, block.sequence, setup.continuation === null);
     const { promised, implicit } = promiseOf(setup.mechanism, exchange);
     if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     this.#engine.flows.write(this.slot, rules);
@@ -187,12 +200,15 @@ export class HalfPipe implements Sink, Source {
       if (failure !== null) return failure;
     } else {
       this.#engine.counters.add('half_pipes_reused');
-      try {
-        refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
-      } catch (error) {
-        if (!(error instanceof SystemError)) throw error;
-        this.#fail(AbortReason.HALF_PIPE_FAILED);
-        return RejectReason.STATE_INVALID;
+      if (!this.#windowSuffices(exchange, block)) {
+        try {
+          refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
+          this.#refreshedAt = this.#engine.flows.segments(this.slot);
+        } catch (error) {
+          if (!(error instanceof SystemError)) throw error;
+          this.#fail(AbortReason.HALF_PIPE_FAILED);
+          return RejectReason.STATE_INVALID;
+        }
       }
     }
     this.#srttUs = block.srttUs;
@@ -207,6 +223,21 @@ export class HalfPipe implements Sink, Source {
     this.#implicit = implicit;
     this.#answerSetup(this.#turn, setup.mechanism);
     return null;
+  }
+
+  /**
+   * Whether the whole response fits into the client's window as it is, and as the socket last heard of it. Then the
+   * socket needs to hear nothing: with an empty queue, what it was told last is what it goes by, unless it was told
+   * otherwise from here since.
+   */
+  #windowSuffices(exchange: Exchange, block: HalfPipeBlock): boolean {
+    const { flows } = this.#engine;
+    return (
+      exchange.complete &&
+      this.#uncollected < 0 &&
+      this.#refreshedAt !== flows.segments(this.slot) &&
+      exchange.lengthBytes <= Math.min(flows.window(this.slot), block.sendWindow)
+    );
   }
 
   /**
@@ -269,6 +300,7 @@ export class HalfPipe implements Sink, Source {
         request: this.#id,
         epoch: turn.epoch,
         confirmWanted: turn.waitsConfirm,
+        identity: turn.promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
         promise: turn.promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
       });
     }
@@ -291,6 +323,7 @@ export class HalfPipe implements Sink, Source {
       congestionWindow: report.window,
       srttUs: report.srttUs,
       firstByteUs: turn.firstByteUs < 0 ? nowUs() - turn.receivedUs : turn.firstByteUs,
+      identity: turn.promised && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
     };
     this.#link.send(done);
   }
@@ -422,12 +455,22 @@ export class HalfPipe implements Sink, Source {
     });
     this.#uncollected = -1;
     this.#engine.uncollected.delete(this);
-    if (this.#leaving) this.#letGo();
+    if (this.#leaving || this.#engine.stopping) this.#letGo();
   }
 
   #letGo(): void {
     if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
     this.#close();
+  }
+
+  /**
+   * The node stops. What owes nothing goes at once. What does asks the anchor to have another node go on, and sends on
+   * until the anchor says so (ABORT, superseded) or it is out: an anchor that cannot loses nothing.
+   */
+  drain(): void {
+    if (this.#turn === null && this.#uncollected < 0) return this.#close();
+    const { epoch } = this.rules;
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch, reason: AbortReason.DRAINING });
   }
 
   /** Keeps sequence distances small while much is sent in one turn. */

@@ -57,6 +57,7 @@ const SETUP: Setup = {
   bodyFollows: false,
   sentAtMs: 0xffffffff,
   halfPipe: PIPE,
+  continuation: null,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
 };
@@ -70,6 +71,7 @@ const HELLO: Hello = {
   clockMs: 5,
   bootId: Buffer.from('0102030405060708', 'hex'),
 };
+const IDENTITY = { headBytes: 0x120, lengthBytes: 2 ** 32 + 0x120, validator: 0xfedcba9876543210n };
 const ids = { request: 0xdeadbeef, epoch: 2 };
 const IDS = 'deadbeef 00000002';
 
@@ -94,15 +96,31 @@ const LAYOUTS: [Frame, string][] = [
     },
     `0000001f 01 01 0000 ${IDS} 01 04 ffffffff 0003 474554 00000000`,
   ],
-  [{ type: FrameType.SETUP_OK, ...ids, confirmWanted: true, promise: null }, `00000011 02 01 0000 ${IDS} 01`],
+  [
+    { ...SETUP, continuation: { ...IDENTITY, offset: 2 ** 32 } },
+    `0000008b 01 01 0000 ${IDS} 02 0b ffffffff
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
+     fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
+     00000120 0000000100000120 fedcba9876543210 0000000100000000
+     0003 474554 00000002 7879`,
+  ],
+  [
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null, promise: null },
+    `00000011 02 01 0000 ${IDS} 01`,
+  ],
+  [
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY, promise: null },
+    `00000025 02 01 0000 ${IDS} 02 00000120 0000000100000120 fedcba9876543210`,
+  ],
   [
     {
       type: FrameType.SETUP_OK,
       ...ids,
       confirmWanted: false,
+      identity: null,
       promise: { status: 206, close: true, bytes: 0x1234567, bodyBytes: 0x1234500 },
     },
-    `00000023 02 01 0000 ${IDS} 06 00ce 0000000001234567 0000000001234500`,
+    `00000023 02 01 0000 ${IDS} 0c 00ce 0000000001234567 0000000001234500`,
   ],
   [
     { type: FrameType.SETUP_REJECT, ...ids, reason: RejectReason.BUSY_TUPLE },
@@ -121,6 +139,7 @@ const LAYOUTS: [Frame, string][] = [
       congestionWindow: 40,
       srttUs: 1000,
       firstByteUs: 50,
+      identity: null,
     },
     `00000033 05 01 0000 ${IDS} 80000001 00c8 01 0000000100000005 00000000ffffffff 00000028 000003e8 00000032`,
   ],
@@ -139,8 +158,15 @@ const LAYOUTS: [Frame, string][] = [
     '00000014 0a 01 0000 00000001 00000002 00000003',
   ],
   [
-    { type: FrameType.LOAD, connections: 256, cpuPermille: 1000, requestsPerSecond: 65536, accepting: true },
-    '00000013 0b 01 0000 00000100 03e8 00010000 01',
+    {
+      type: FrameType.LOAD,
+      connections: 256,
+      cpuPermille: 1000,
+      requestsPerSecond: 65536,
+      accepting: true,
+      acceptQueue: 3,
+    },
+    '00000017 0b 01 0000 00000100 03e8 00010000 01 00000003',
   ],
   [
     {
@@ -304,7 +330,19 @@ describe('frames', () => {
     const pipe = (change: Partial<HalfPipe>): Frame => ({ ...SETUP, halfPipe: { ...PIPE, ...change } });
     const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
     const load = LAYOUTS.find(([value]) => value.type === FrameType.LOAD)![0];
+    const goesOn = (change: object): Frame => ({
+      ...SETUP,
+      continuation: { ...IDENTITY, offset: IDENTITY.headBytes, ...change },
+    });
     const bad: Frame[] = [
+      goesOn({ headBytes: 0 }),
+      goesOn({ offset: IDENTITY.headBytes - 1 }),
+      goesOn({ offset: IDENTITY.lengthBytes + 1 }),
+      goesOn({ lengthBytes: IDENTITY.headBytes - 1 }),
+      goesOn({ lengthBytes: 2 ** 53 }),
+      goesOn({ validator: -1n }),
+      goesOn({ validator: 2n ** 64n }),
+      { ...done, identity: { ...IDENTITY, headBytes: 0 } } as Frame,
       { ...SETUP, request: -1 },
       { ...SETUP, epoch: 1.5 },
       { ...SETUP, sentAtMs: 2 ** 32 },
@@ -329,9 +367,9 @@ describe('frames', () => {
       pipe({ maxWindow: 2 ** 30 + 1 }),
       pipe({ sendWindow: PIPE.maxWindow + 1 }),
       { type: FrameType.SETUP_REJECT, ...ids, reason: 0 as RejectReason },
-      { type: FrameType.SETUP_REJECT, ...ids, reason: 8 as RejectReason },
+      { type: FrameType.SETUP_REJECT, ...ids, reason: 9 as RejectReason },
       { type: FrameType.ABORT, ...ids, reason: 0 as AbortReason },
-      { type: FrameType.ABORT, ...ids, reason: 7 as AbortReason },
+      { type: FrameType.ABORT, ...ids, reason: 8 as AbortReason },
       { ...done, status: 99 } as Frame,
       { ...done, status: 1000 } as Frame,
       { ...done, bytes: 2 ** 53 } as Frame,
@@ -363,7 +401,7 @@ describe('frames', () => {
       ([value]) => value.type === FrameType.SETUP_OK && value.promise !== null,
     )![0];
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '08'));
+    throwsCode('RESERVED', patched(SETUP, 17, '10'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
     throwsCode('RESERVED', patched(SETUP, pipeAt + 37, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 36, '06'));
@@ -373,9 +411,9 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 41, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 50, '40000001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
-    throwsCode('RESERVED', patched(promised, 16, '0a'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 16, '03'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 16, '04'));
+    throwsCode('RESERVED', patched(promised, 16, '1c'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '05'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '08'));
     throwsCode('LENGTH', patched(promised, 16, '00'));
     throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));
     throwsCode('OUT_OF_RANGE', patched(promised, 19, '0000000040000001'));
@@ -398,6 +436,17 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));
     throwsCode('OUT_OF_RANGE', patched(done, 23, '00200000'));
     throwsCode('OUT_OF_RANGE', patched(done, 20, '0063'));
+    const identified: Frame = {
+      type: FrameType.SETUP_OK,
+      ...ids,
+      confirmWanted: false,
+      identity: IDENTITY,
+      promise: null,
+    };
+    throwsCode('LENGTH', patched(identified, 16, '00'));
+    throwsCode('RESERVED', patched(identified, 16, '10'));
+    throwsCode('OUT_OF_RANGE', patched(identified, 17, '00000000'));
+    throwsCode('OUT_OF_RANGE', patched(identified, 21, '00200000'));
   });
 
   it('does not write beyond the room given', () => {

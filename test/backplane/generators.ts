@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import * as frames from '../../src/backplane/frames.ts';
 import { type Role, Session } from '../../src/backplane/session.ts';
+import type { Identity } from '../../src/http/continuation.ts';
 
 const { FrameType } = frames;
 
@@ -62,6 +63,18 @@ export const halfPipe: fc.Arbitrary<frames.HalfPipe> = fc
 
 const ids = { request: u32, epoch: u32 };
 
+const wholeIdentity: fc.Arbitrary<Identity> = fc
+  .tuple(u32, count, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
+  .map(([head, more, validator]) => {
+    const headBytes = Math.max(head, 1);
+    return { headBytes, lengthBytes: Math.max(headBytes, more), validator };
+  });
+const identity: fc.Arbitrary<Identity | null> = fc.option(wholeIdentity);
+const continuation = fc.tuple(wholeIdentity, count).map(([whole, out]) => ({
+  ...whole,
+  offset: Math.min(Math.max(whole.headBytes, out), whole.lengthBytes),
+}));
+
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
@@ -71,6 +84,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     bodyFollows: fc.boolean(),
     sentAtMs: u32,
     halfPipe: fc.option(halfPipe),
+    continuation: fc.option(continuation),
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
   })
@@ -106,6 +120,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       type: fc.constant(FrameType.SETUP_OK),
       ...ids,
       confirmWanted: fc.boolean(),
+      identity,
       promise: fc.option(promise),
     })
     .map((frame) => ({ ...frame, confirmWanted: frame.confirmWanted && frame.promise === null })),
@@ -125,6 +140,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       congestionWindow: u32,
       srttUs: u32,
       firstByteUs: u32,
+      identity,
     })
     .map(({ counts: [a, b], ...fields }) => ({
       type: FrameType.DATA_DONE,
@@ -158,6 +174,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     cpuPermille: fc.integer({ min: 0, max: 1000 }),
     requestsPerSecond: u32,
     accepting: fc.boolean(),
+    acceptQueue: u32,
   }),
   RELAY_DATA: fc.record({
     type: fc.constant(FrameType.RELAY_DATA),

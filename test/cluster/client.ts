@@ -35,6 +35,8 @@ export interface Job {
   readonly http10?: boolean;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
+  /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
+  readonly marks?: readonly number[];
   /** Leave after this many bytes: half-close and read on, reset, or stop reading and stay. */
   readonly leave?: { readonly afterBytes: number; readonly how: 'fin' | 'rst' | 'stall' };
 }
@@ -73,7 +75,9 @@ async function write(socket: Socket, bytes: Buffer, segmentBytes: number | undef
 }
 
 /** Resolves when the connection has ended or every item is answered. */
-async function converse(job: Job, name: string): Promise<void> {
+async function converse(job: Job, index: number): Promise<void> {
+  const name = `connection ${index}`;
+  const marks = index === 0 ? [...(job.marks ?? [])] : [];
   const socket = connect({ host: job.address, port: 80, noDelay: true });
   const waiting: { item: Item; startedMs: number }[] = [];
   const startedMs = performance.now();
@@ -108,6 +112,7 @@ async function converse(job: Job, name: string): Promise<void> {
   });
   socket.on('data', (bytes) => {
     received += bytes.length;
+    while (marks.length > 0 && received >= marks[0]) process.stderr.write(`at ${marks.shift()}\n`);
     try {
       reader.push(bytes);
     } catch (error) {
@@ -169,13 +174,13 @@ async function converse(job: Job, name: string): Promise<void> {
 }
 
 /** Each item on a connection of its own, one after the other; again and again when the job has a duration. */
-async function oneByOne(job: Job, name: string): Promise<void> {
+async function oneByOne(job: Job, index: number): Promise<void> {
   const { durationMs, ...rest } = job;
   const untilMs = performance.now() + (durationMs ?? 0);
   do {
-    for (const [i, only] of job.items.entries()) {
+    for (const only of job.items) {
       if (failures.length >= MAX_FAILURES) return;
-      await converse({ ...rest, items: [only] }, `${name} item ${i}`);
+      await converse({ ...rest, items: [only] }, index);
     }
   } while (performance.now() < untilMs);
 }
@@ -189,7 +194,7 @@ function count(key: 'mechanism' | 'node'): Record<string, number> {
 async function main(): Promise<void> {
   const job = JSON.parse(process.argv[2]) as Job;
   const runs = Array.from({ length: job.connections ?? 1 }, (_, i) =>
-    job.each ? oneByOne(job, `connection ${i}`) : converse(job, `connection ${i}`),
+    job.each ? oneByOne(job, i) : converse(job, i),
   );
   await Promise.all(runs);
   const report: Report = {
