@@ -4,13 +4,14 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 14 |
+ * | 4      | 1     | type     | 1 to 14, 24 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *
  * Every layout is strict: one frame has one encoding, and bytes either are a frame or throw FrameError.
  */
 import { FrameError } from './errors.ts';
+import * as catalogue from './frame-catalogue.ts';
 import * as link from './frame-link.ts';
 import * as response from './frame-response.ts';
 import * as setup from './frame-setup.ts';
@@ -64,7 +65,8 @@ export function decodeFrame(bytes: Buffer, at = 0, end = bytes.length): Frame {
 
 /** Whether a frame is of those that carry requests or responses; the others are few, small and must get through. */
 export function isBulk(frame: Frame): boolean {
-  return frame.type === FrameType.SETUP || frame.type === FrameType.RELAY_DATA;
+  const { type } = frame;
+  return type === FrameType.SETUP || type === FrameType.RELAY_DATA || type === FrameType.CATALOGUE;
 }
 
 function bodySize(frame: Frame): number {
@@ -97,6 +99,8 @@ function bodySize(frame: Frame): number {
       return link.RELAY_CREDIT_BYTES;
     case FrameType.HELLO:
       return link.helloSize(frame);
+    case FrameType.CATALOGUE:
+      return catalogue.catalogueSize(frame);
   }
 }
 
@@ -130,6 +134,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return link.writeRelayCredit(frame, into, at);
     case FrameType.HELLO:
       return link.writeHello(frame, into, at);
+    case FrameType.CATALOGUE:
+      return catalogue.writeCatalogue(frame, into, at);
   }
 }
 
@@ -163,6 +169,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return link.readRelayCredit(bytes, at, end);
     case FrameType.HELLO:
       return link.readHello(bytes, at, end);
+    case FrameType.CATALOGUE:
+      return catalogue.readCatalogue(bytes, at, end);
     default:
       throw new FrameError('UNKNOWN_TYPE', `frame type ${type}`);
   }

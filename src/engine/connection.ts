@@ -62,6 +62,11 @@ export class Connection implements Source, HandlingHost {
     engine.headDeadlines.set(this, engine.loop.nowMs);
   }
 
+  /** The client has sent more than the request in progress. */
+  get hasMore(): boolean {
+    return this.#held.length > 0 || this.#readable;
+  }
+
   get busy(): boolean {
     return this.#state === 'busy' || this.#state === 'body';
   }
@@ -71,7 +76,10 @@ export class Connection implements Source, HandlingHost {
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.#gone();
     if ((events & EPOLLERR) !== 0) return this.#gone();
     if ((events & EPOLLRDHUP) !== 0) this.#peerClosed = true;
-    if ((events & EPOLLIN) !== 0) this.#readable = true;
+    if ((events & EPOLLIN) !== 0) {
+      this.#readable = true;
+      this.#handling?.more?.();
+    }
     if ((events & EPOLLOUT) !== 0 && this.#handling !== null) this.#handling.writable();
     this.#read();
   }

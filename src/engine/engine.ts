@@ -11,22 +11,27 @@ import {
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
+import { documentNames } from '../cluster/catalogue.ts';
+import { Catalogues } from '../cluster/exchange-catalogues.ts';
 import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
+import { cloneForm } from '../handoff/clone.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
+import { PromisedHandling } from '../handoff/promised.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
+import { SPLIT_FORM } from '../handoff/split.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
-import { HeadError } from '../http/request.ts';
+import { HeadError, type RequestHead } from '../http/request.ts';
 import { formatEndpoint, parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
@@ -114,13 +119,15 @@ export class Engine implements LinkHost {
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly takeOvers = new Set<TakeOver>();
+  /** Handoffs that wait for the client's acknowledgement. */
+  readonly promised = new Set<PromisedHandling>();
   readonly receiveBuffer: Buffer;
   readonly receiveAddress: number;
   readonly headDeadlines: Deadlines<Connection>;
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling>;
+  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling>;
   stopping = false;
   readonly #options: EngineOptions;
   /**
@@ -134,6 +141,7 @@ export class Engine implements LinkHost {
   readonly #peers: Peers;
   readonly #sites = new Map<SiteConfig, Site>();
   readonly #siteTable: SiteTable;
+  readonly #catalogues: Catalogues;
   readonly #connections = new Set<Connection>();
   readonly #publics: Set<string>;
   readonly listeners: number[] = [];
@@ -178,6 +186,7 @@ export class Engine implements LinkHost {
     this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
+    this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.#peers = new Peers(config, this.self, this.index, this);
@@ -304,7 +313,10 @@ export class Engine implements LinkHost {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
-    const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
+    const listed = site.config.catalogue ? this.#holders(site, request.head) : candidates;
+    if (listed.length === 0 && site.content === null && site.upstream === null)
+      return this.#local(connection, request, null);
+    const open = tried.length === 0 ? listed : listed.filter((c) => !tried.includes(c.index));
     if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
       const choice = this.#policies.of(site.config).choose(request.head, open, this.self);
       const node = typeof choice === 'number' ? choice : choice.node;
@@ -315,18 +327,37 @@ export class Engine implements LinkHost {
     return this.#local(connection, request, site);
   }
 
+  /** The candidates that have what is asked for, or may have it. */
+  #holders(site: Site, head: RequestHead): Candidate[] {
+    const names = documentNames(head.path);
+    if (names === null || (head.method !== 'GET' && head.method !== 'HEAD')) return site.candidates;
+    const { name } = site.config;
+    const judged = site.candidates.map((c) => ({
+      c,
+      holding: this.#catalogues.holding(name, c.index, names),
+    }));
+    const sure = judged.some(({ holding }) => holding === 'yes');
+    return judged
+      .filter(({ holding }) => holding === 'yes' || (!sure && holding === 'unknown'))
+      .map(({ c }) => c);
+  }
+
   #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
     const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
-    if (mechanism === 'anchor' && !request.bodyFollows) {
+    if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = connection.ensureFlow();
-      if (flow?.makeRoom()) return AnchorHandling.start(this, connection, flow, request, node, link);
+      if (flow?.makeRoom()) {
+        if (mechanism === 'anchor') return AnchorHandling.start(this, connection, flow, request, node, link);
+        const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
+        return PromisedHandling.start(this, connection, flow, request, node, link, form);
+      }
       this.counters.add('handoffs_no_room');
       if (site.content !== null || site.upstream !== null) return null;
     }
     connection.flow?.beginOwn();
-    return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
+    return RelayHandling.start(this, connection, request, node, link, givesOutHalf(mechanism));
   }
 
   #local(connection: Connection, request: Request, site: Site | null): Handling | null {
@@ -426,6 +457,8 @@ export class Engine implements LinkHost {
       mechanism: outcome.mechanism,
       firstByteUs: outcome.firstByteUs,
       handoffUs: outcome.handoffUs,
+      messages: outcome.messages?.count ?? -1,
+      messageBytes: outcome.messages?.bytes ?? -1,
       durationUs: nowUs() - request.startUs,
     });
   }
@@ -452,6 +485,7 @@ export class Engine implements LinkHost {
   linkUp(link: Link, hello: Hello): boolean {
     if (!this.#peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
+    this.#catalogues.linkUp(link);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
     link.send(this.#loads.frame);
     this.#linksChanged();
@@ -461,6 +495,7 @@ export class Engine implements LinkHost {
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
     this.#loads.linkClosed(link);
+    this.#catalogues.linkDown(link, link.node < 0 || !this.#peers.isUp(link.node));
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
@@ -493,6 +528,7 @@ export class Engine implements LinkHost {
   }
 
   open(link: Link, frame: Frame): void {
+    if (frame.type === FrameType.CATALOGUE) return this.#catalogues.take(link.node, frame);
     if (frame.type === FrameType.SETUP) {
       if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
       else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
@@ -521,7 +557,7 @@ export class Engine implements LinkHost {
 
   /** Which half-pipes have everything acknowledged: the router says so, and every tick they are asked. */
   #collect(): void {
-    this.#router.drainEvents();
+    this.#router.drainEvents((slot) => this.flowsBySlot.get(slot)?.current?.acknowledged?.());
     for (const pipe of this.uncollected) pipe.collect();
   }
 
@@ -537,6 +573,7 @@ export class Engine implements LinkHost {
   #tick(): boolean {
     const now = this.loop.nowMs;
     if (this.uncollected.size > 0) this.#collect();
+    for (const handling of this.promised) handling.acknowledged();
     for (const takeOver of this.takeOvers) if (takeOver.tick(now)) this.takeOvers.delete(takeOver);
     for (const relay of this.blockedRelays) {
       this.blockedRelays.delete(relay);
@@ -544,7 +581,12 @@ export class Engine implements LinkHost {
     }
     this.setupDeadlines.run(now);
     let waiting =
-      this.uncollected.size + this.takeOvers.size + this.blockedRelays.size + this.setupDeadlines.size > 0;
+      this.uncollected.size +
+        this.promised.size +
+        this.takeOvers.size +
+        this.blockedRelays.size +
+        this.setupDeadlines.size >
+      0;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
     return waiting || this.stopping;
@@ -559,8 +601,10 @@ export class Engine implements LinkHost {
     this.drainDeadlines.run(now);
     this.#peers.tick(this.config.timeouts.peerMs);
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
-    for (const flow of this.flowsBySlot.values()) flow.tick();
+    for (const flow of this.flowsBySlot.values()) flow.tick(now);
     for (const pipe of this.halfPipes) pipe.tick();
+    this.#catalogues.tick(now);
+    this.counters.set('catalogue_documents_now', this.#catalogues.size);
     this.counters.set('connections_now', this.#connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
@@ -599,6 +643,7 @@ export class Engine implements LinkHost {
     for (const flow of [...this.flowsBySlot.values()]) flow.discard();
     for (const pipe of [...this.halfPipes]) pipe.discard();
     this.#peers.close();
+    this.#catalogues.close();
     for (const site of this.#sites.values()) {
       site.content?.close();
       site.upstream?.close();
@@ -632,6 +677,21 @@ export class Engine implements LinkHost {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
     return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
   }
+}
+
+/** The sites with a catalogue, and the directory that a node has of each. */
+function rootsOf(config: ClusterConfig, node: string): Map<string, string | null> {
+  const roots = new Map<string, string | null>();
+  for (const site of config.sites) {
+    const source = site.content[node];
+    if (site.catalogue) roots.set(site.name, source?.kind === 'root' ? source.root : null);
+  }
+  return roots;
+}
+
+/** Mechanisms by which another node sends the out-half. */
+function givesOutHalf(mechanism: MechanismName): boolean {
+  return mechanism === 'anchor' || mechanism === 'clone' || mechanism === 'split';
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */
