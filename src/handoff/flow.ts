@@ -319,6 +319,9 @@ export class AnchorFlow implements Sink {
     const current = this.current;
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
+    } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
+      // Its promise was taken, and it begins late. One that was given up is no target any more.
+      target.link.send({ type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);

@@ -29,6 +29,8 @@ export interface Job {
   readonly segmentBytes?: number;
   /** Start over with the items until this has passed; what is under way ends. */
   readonly durationMs?: number;
+  /** Nothing is read for this long at first. */
+  readonly pauseMs?: number;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
   /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
@@ -127,6 +129,10 @@ async function converse(job: Job, index: number): Promise<void> {
       process.stderr.write('stalled\n');
     }
   });
+  if (job.pauseMs !== undefined) {
+    socket.pause();
+    setTimeout(() => socket.resume(), job.pauseMs);
+  }
   const pause = () =>
     new Promise<void>((done) => {
       wake = done;
