@@ -135,7 +135,7 @@ export class AnchorFlow implements Sink {
     return formatEndpoint(this.#capture.client);
   }
 
-  /** What the client has acknowledged, in its sequence space. */
+  /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
   get acknowledged(): number {
     return this.#engine.flows.ack(this.slot);
   }
@@ -262,11 +262,6 @@ export class AnchorFlow implements Sink {
     ranges.collect(this.rules, node + 1, at);
     this.promise = null;
     this.#write();
-  }
-
-  /** How many bytes of the response the client has acknowledged; below `offset`, not even all that was before. */
-  acknowledgedOf({ start, offset }: Attempt): number {
-    return offset + distance(start, this.acknowledged);
   }
 
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
