@@ -753,7 +753,7 @@ export class Engine implements LinkHost {
       policies: Object.fromEntries(
         [...this.#sites.values()].map(({ config, policyConfig: policy }) => [
           config.name,
-          typeof policy === 'string' ? policy : policy.kind === 'class' ? 'class' : policy.file,
+          typeof policy === 'string' ? policy : policy.kind === 'module' ? policy.file : policy.kind,
         ]),
       ),
     };
