@@ -7,15 +7,13 @@ import {
   type Frame,
   FrameType,
   type Hello,
-  type Load,
   PROTOCOL_VERSION,
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
 import { documentNames } from '../cluster/catalogue.ts';
 import { Catalogues } from '../cluster/exchange-catalogues.ts';
-import { LISTEN_BACKLOG, LoadTable } from '../cluster/load.ts';
-import { Spreading } from '../cluster/spreading.ts';
+import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
@@ -31,7 +29,6 @@ import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
-import { FileSizes } from '../http/file-sizes.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
@@ -49,21 +46,22 @@ import {
   setOption,
   TCP_NODELAY,
 } from '../linux/socket.ts';
-import { createPolicy, type PolicyFactories } from '../policy/create.ts';
-import type { Candidate, Policy } from '../policy/policy.ts';
+import type { PolicyFactories } from '../policy/create.ts';
+import type { Candidate } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
-import { SPREAD_SIZE, type Spread } from '../router/spread.ts';
+import type { Spread } from '../router/spread.ts';
 import { Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
+import { Loads } from './loads.ts';
 import { Loop, type Source } from './loop.ts';
 import type { AccessRecord, EngineStatus, FlowStatus, FromEngine } from './messages.ts';
-import { OwnLoad } from './own-load.ts';
 import { Peers } from './peers.ts';
+import { SitePolicies } from './site-policies.ts';
 import { nowUs } from './time.ts';
 import { Upstream } from './upstream.ts';
 
@@ -80,8 +78,6 @@ const REPORTED_FLOWS = 2500;
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
-/** Different failures of policies that are logged. */
-const MAX_POLICY_FAULTS = 20;
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -100,9 +96,6 @@ export interface EngineOptions {
 /** A site as this engine serves it. */
 interface Site {
   readonly config: SiteConfig;
-  policy: Policy;
-  /** As in `config`, until a reload. */
-  policyConfig: SiteConfig['policy'];
   readonly content: Content | null;
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
@@ -151,14 +144,9 @@ export class Engine implements LinkHost {
   readonly #catalogues: Catalogues;
   readonly #connections = new Set<Connection>();
   readonly #publics: Set<string>;
-  readonly #listeners: number[] = [];
-  readonly #loads: LoadTable;
-  readonly #ownLoad: OwnLoad;
-  /** Of the first engine only: the table is the node's. */
-  readonly #spreading: Spreading | null;
-  /** By root directory, once a policy has asked. */
-  readonly #fileSizes = new Map<string, FileSizes>();
-  readonly #policyFaults = new Set<string>();
+  readonly listeners: number[] = [];
+  readonly #loads: Loads;
+  readonly #policies: SitePolicies;
   readonly #bootId = randomBytes(8);
   #records: AccessRecord[] = [];
   #sampled = 0;
@@ -199,28 +187,16 @@ export class Engine implements LinkHost {
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
     this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
-    this.#loads = new LoadTable(config.nodes.length, limits.connections);
-    this.#ownLoad = new OwnLoad(this.#loads, this.self, this.index, options.counters);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.#peers = new Peers(config, this.self, this.index, this);
-    this.#spreading = this.index === 0 ? this.#startSpreading() : null;
+    this.#loads = new Loads(this, this.#peers, this.spread, options.counters);
+    this.#policies = new SitePolicies(this, options.policies);
     this.#linksChanged();
     // Connections to other nodes' addresses come here when their router sends them on.
     const isServer = config.nodes[this.self].role === 'server';
     for (const address of config.nodes.flatMap((node) => node.public)) if (isServer) this.#listen(address);
     options.post({ type: 'listening' });
-  }
-
-  #startSpreading(): Spreading {
-    return new Spreading({
-      config: this.config,
-      self: this.self,
-      loads: this.#loads,
-      isUp: (node) => this.#peers.isUp(node),
-      map: this.spread,
-      size: SPREAD_SIZE,
-    });
   }
 
   get linkReceiveBuffer(): Buffer {
@@ -258,50 +234,14 @@ export class Engine implements LinkHost {
       source?.kind === 'root'
         ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
         : null;
-    const policy = this.#policyOf(config, this.#options.policies);
-    return { config, policy, policyConfig: config.policy, content, upstream, candidates: [] };
-  }
-
-  #policyOf(config: SiteConfig, factories: PolicyFactories): Policy {
-    const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
-    return createPolicy(config, factories, context, (reason) => this.#policyFailed(config.name, reason));
-  }
-
-  /** Bytes of the file that a request is for; null when this node does not have it. */
-  #sizeOf(config: SiteConfig, head: RequestHead): number | null {
-    const source = config.content[this.#name];
-    if (source?.kind !== 'root') return null;
-    let sizes = this.#fileSizes.get(source.root);
-    if (sizes === undefined) {
-      sizes = new FileSizes(source.root);
-      this.#fileSizes.set(source.root, sizes);
-    }
-    return sizes.sizeOf(head.path, this.loop.nowMs);
-  }
-
-  /** Counted every time, logged the first time. */
-  #policyFailed(site: string, reason: string): void {
-    this.counters.add('policy_failures');
-    if (this.#policyFaults.has(reason) || this.#policyFaults.size >= MAX_POLICY_FAULTS) return;
-    this.#policyFaults.add(reason);
-    this.log('error', 'policy failed; such requests are served by policy local', { site, reason });
-  }
-
-  /** Takes over the policies of `sites`, which are the configured ones but for them. Throws PolicyError: then none. */
-  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
-    const made = sites.map((site) => this.#policyOf(site, factories));
-    this.#policyFaults.clear();
-    [...this.#sites.values()].forEach((site, index) => {
-      site.policy = made[index];
-      site.policyConfig = sites[index].policy;
-    });
+    return { config, content, upstream, candidates: [] };
   }
 
   #listen(address: string): void {
     const fd = listenOn({ address: parseAddress(address), port: this.config.listen.port }, LISTEN_BACKLOG);
     // Accepted sockets inherit it.
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    this.#listeners.push(fd);
+    this.listeners.push(fd);
     this.loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
   }
 
@@ -378,7 +318,7 @@ export class Engine implements LinkHost {
       return this.#local(connection, request, null);
     const open = tried.length === 0 ? listed : listed.filter((c) => !tried.includes(c.index));
     if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
-      const choice = site.policy.choose(request.head, open, this.self);
+      const choice = this.#policies.of(site.config).choose(request.head, open, this.self);
       const node = typeof choice === 'number' ? choice : choice.node;
       const mechanism = typeof choice === 'number' ? site.config.mechanism : choice.mechanism;
       const handling = node === this.self ? null : this.#remote(connection, site, node, mechanism);
@@ -403,7 +343,7 @@ export class Engine implements LinkHost {
   }
 
   #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
-    const link = this.#peers.linkTo(node);
+    const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
     if (givesOutHalf(mechanism) && !request.bodyFollows) {
@@ -547,18 +487,18 @@ export class Engine implements LinkHost {
     this.#router.setPeer(link.node + 1, hello.mac);
     this.#catalogues.linkUp(link);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
-    link.send(this.#load);
+    link.send(this.#loads.frame);
     this.#linksChanged();
     return true;
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
+    this.#loads.linkClosed(link);
     this.#catalogues.linkDown(link, link.node < 0 || !this.#peers.isUp(link.node));
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
-      if (link.node >= 0) this.#loads.forget(link.node, link.peer.engine);
     } else if (link.role === 'accept') {
       this.counters.add('links_refused');
       this.log('warn', 'backplane peer refused', { reason });
@@ -575,29 +515,16 @@ export class Engine implements LinkHost {
         .filter(({ index, load }) => index === this.self || (this.#peers.isUp(index) && load.accepting));
     }
     this.counters.set('links_up_now', this.#peers.up);
-    this.#spreadConnections();
+    this.#loads.spread();
   }
 
-  get #load(): Load {
-    return { type: FrameType.LOAD, ...this.#ownLoad.current(this.#connections.size, this.#accepts) };
+  get connectionCount(): number {
+    return this.#connections.size;
   }
 
-  /** Whether other nodes may send connections and requests here. */
-  get #accepts(): boolean {
-    return !this.stopping && this.config.nodes[this.self].role === 'server';
-  }
-
-  /** Tells every peer how loaded this engine is. */
-  reportLoad(): void {
-    const load = this.#load;
-    for (const link of this.#peers.all) if (link.up) link.send(load);
-  }
-
-  #spreadConnections(): void {
-    if (this.#spreading === null) return;
-    this.#spreading.look(this.loop.nowMs, this.#ready, this.stopping);
-    this.counters.set('redirected_permille_now', this.#spreading.redirectedPermille);
-    this.counters.set('spread_changes', this.#spreading.changes);
+  /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
+  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+    this.#policies.use(sites, factories);
   }
 
   open(link: Link, frame: Frame): void {
@@ -606,7 +533,7 @@ export class Engine implements LinkHost {
       if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
       else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
     } else if (frame.type === FrameType.LOAD) {
-      if (this.#loads.report(link.node, link.peer!.engine, frame, this.loop.nowMs)) this.#linksChanged();
+      if (this.#loads.heard(link, frame)) this.#linksChanged();
     } else if (frame.type === FrameType.RESET && !frame.onlyEpoch) {
       // We have let go of it already; the anchor waits for the word.
       link.send({ type: FrameType.RESET_OK, request: frame.request });
@@ -681,11 +608,6 @@ export class Engine implements LinkHost {
     this.counters.set('connections_now', this.#connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
-    if (this.#ownLoad.isDue(now)) {
-      this.#ownLoad.measure(now, this.#listeners, this.#connections.size, this.#accepts);
-      this.reportLoad();
-      this.#spreadConnections();
-    }
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -694,8 +616,8 @@ export class Engine implements LinkHost {
     if (ready && !this.#ready) {
       this.#ready = true;
       this.#options.post({ type: 'ready', ready: true });
-      this.#spreadConnections();
     }
+    this.#loads.tick(this.#ready);
     if (this.stopping) this.#stopStep(now);
   }
 
@@ -704,9 +626,9 @@ export class Engine implements LinkHost {
     if (this.stopping) return;
     this.stopping = true;
     this.#stopAtMs = this.loop.nowMs + deadlineMs;
-    this.reportLoad();
-    this.#spreadConnections();
-    for (const fd of this.#listeners.splice(0)) {
+    this.#loads.report();
+    this.#loads.spread();
+    for (const fd of this.listeners.splice(0)) {
       this.loop.forget(fd);
       libc.close(fd);
     }
@@ -726,7 +648,7 @@ export class Engine implements LinkHost {
       site.content?.close();
       site.upstream?.close();
     }
-    for (const sizes of this.#fileSizes.values()) sizes.close();
+    this.#policies.close();
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
@@ -745,17 +667,9 @@ export class Engine implements LinkHost {
         up: link.up,
         queuedBytes: link.queuedBytes,
       })),
-      loads: this.config.nodes.map(({ name }, index) => {
-        const { reportedAtMs, ...load } = this.#loads.of(index);
-        return { node: name, ...load, ageMs: reportedAtMs < 0 ? null : this.loop.nowMs - reportedAtMs };
-      }),
-      spread: this.#spreading?.shares() ?? null,
-      policies: Object.fromEntries(
-        [...this.#sites.values()].map(({ config, policyConfig: policy }) => [
-          config.name,
-          typeof policy === 'string' ? policy : policy.kind === 'module' ? policy.file : policy.kind,
-        ]),
-      ),
+      loads: this.#loads.status(),
+      spread: this.#loads.spreadStatus(),
+      policies: this.#policies.status(),
     };
   }
 

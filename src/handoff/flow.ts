@@ -198,6 +198,12 @@ export class AnchorFlow implements Sink {
     this.#engine.flows.install(this.#capture.client, this.#capture.public, this.slot);
   }
 
+  /** The link over which a node has a half-pipe of this flow: another engine of it cannot make a second one. */
+  linkTo(node: number): Link | undefined {
+    const link = this.#targets.get(node)?.link;
+    return link?.up === true ? link : undefined;
+  }
+
   #target(node: number, link: Link): Target {
     const known = this.#targets.get(node);
     if (known !== undefined && known.link === link && !known.leaving) return known;
