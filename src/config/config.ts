@@ -63,8 +63,18 @@ export interface ClassRule {
 export type PolicyConfig =
   | PolicyName
   | { readonly kind: 'class'; readonly rules: readonly ClassRule[]; readonly fallback: PolicyName }
+  | DelegateConfig
   /** `file` is absolute; `options` is plain data, undefined when none are given. */
   | { readonly kind: 'module'; readonly file: string; readonly options: unknown };
+
+/** How much a node gives away of its own clients' requests. */
+export interface DelegateConfig {
+  readonly kind: 'delegate';
+  readonly percent: number;
+  /** Of its own; null: as many as come. */
+  readonly requestsPerSecond: number | null;
+  readonly cpuPermille: number | null;
+}
 
 export interface SiteConfig {
   readonly name: string;

@@ -79,7 +79,7 @@ export class SitePolicies {
   status(): Record<string, string> {
     const nameOf = ({ policy }: SiteConfig) => {
       if (typeof policy === 'string') return policy;
-      return policy.kind === 'class' ? 'class' : policy.file;
+      return policy.kind === 'module' ? policy.file : policy.kind;
     };
     return Object.fromEntries(
       [...this.#policies.values()].map(({ config }) => [config.name, nameOf(config)]),
