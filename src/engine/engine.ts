@@ -43,6 +43,8 @@ import {
 import { type Candidate, createPolicy, type Policy } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
+import type { Routes } from '../router/routes.ts';
+import type { Spread } from '../router/spread.ts';
 import { Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
@@ -98,6 +100,8 @@ export class Engine implements LinkHost {
   readonly counters: Counters;
   readonly heads: HeadCache;
   readonly flows: Flows;
+  readonly routes: Routes;
+  readonly spread: Spread;
   readonly flowsBySlot = new Map<number, AnchorFlow>();
   readonly closingFlows = new Set<AnchorFlow>();
   readonly halfPipes = new Set<HalfPipe>();
@@ -162,6 +166,8 @@ export class Engine implements LinkHost {
     );
     this.#router = new RouterEngine(options.router, options.index);
     this.flows = this.#router.flows;
+    this.routes = this.#router.routes;
+    this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));

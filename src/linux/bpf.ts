@@ -12,6 +12,9 @@ const BPF_MAP_LOOKUP_ELEM = 1;
 const BPF_MAP_UPDATE_ELEM = 2;
 const BPF_MAP_DELETE_ELEM = 3;
 const BPF_MAP_GET_NEXT_KEY = 4;
+const BPF_PROG_GET_FD_BY_ID = 13;
+const BPF_MAP_GET_FD_BY_ID = 14;
+const BPF_OBJ_GET_INFO_BY_FD = 15;
 const BPF_LINK_CREATE = 28;
 const BPF_CGROUP_SOCK_OPS = 3;
 const BPF_MAP_TYPE_RINGBUF = 27;
@@ -39,6 +42,7 @@ interface Libbpf {
   findMap: (object: Handle, name: string) => Handle;
   mapFd: (map: Handle) => number;
   setMaxEntries: (map: Handle, entries: number) => number;
+  reuseFd: (map: Handle, fd: number) => number;
   findProgram: (object: Handle, name: string) => Handle;
   programFd: (program: Handle) => number;
   hookCreate: (hook: number) => number;
@@ -61,6 +65,7 @@ function libbpf(): Libbpf {
     findMap: lib.func('intptr_t bpf_object__find_map_by_name(intptr_t, const char*)'),
     mapFd: lib.func('int bpf_map__fd(intptr_t)'),
     setMaxEntries: lib.func('int bpf_map__set_max_entries(intptr_t, uint32_t)'),
+    reuseFd: lib.func('int bpf_map__reuse_fd(intptr_t, int)'),
     findProgram: lib.func('intptr_t bpf_object__find_program_by_name(intptr_t, const char*)'),
     programFd: lib.func('int bpf_program__fd(intptr_t)'),
     hookCreate: lib.func('int bpf_tc_hook_create(intptr_t)'),
@@ -78,13 +83,22 @@ function checked(call: string, result: number, detail: string): number {
   return result;
 }
 
-function openObject(path: string, maxEntries: Record<string, number>): Handle {
+export interface ObjectOptions {
+  /** Replaces the sizes of the named maps. */
+  readonly maxEntries?: Readonly<Record<string, number>>;
+  /** Maps that exist already, by name, to be used in the place of new ones (descriptors). */
+  readonly maps?: Readonly<Record<string, number>>;
+}
+
+function openObject(path: string, { maxEntries = {}, maps = {} }: ObjectOptions): Handle {
   const lib = libbpf();
   const handle = lib.open(path, null);
   if (handle === 0) throw new SystemError('bpf_object__open_file', ENOENT, path);
   for (const [name, entries] of Object.entries(maxEntries)) {
     checked('bpf_map__set_max_entries', lib.setMaxEntries(lib.findMap(handle, name), entries), name);
   }
+  for (const [name, fd] of Object.entries(maps))
+    checked('bpf_map__reuse_fd', lib.reuseFd(lib.findMap(handle, name), fd), name);
   return handle;
 }
 
@@ -92,10 +106,10 @@ function openObject(path: string, maxEntries: Record<string, number>): Handle {
 export class KernelObject {
   #handle: Handle;
 
-  /** Opens and loads `path`; `maxEntries` replaces the sizes of the named maps. Needs CAP_BPF and CAP_NET_ADMIN. */
-  constructor(path: string, maxEntries: Record<string, number> = {}) {
+  /** Opens and loads `path`. Needs CAP_BPF and CAP_NET_ADMIN. */
+  constructor(path: string, options: ObjectOptions = {}) {
     for (let attempt = 1; ; attempt++) {
-      this.#handle = openObject(path, maxEntries);
+      this.#handle = openObject(path, options);
       const result = libbpf().load(this.#handle);
       if (result >= 0) return;
       libbpf().close(this.#handle);
@@ -163,6 +177,47 @@ export function attachedProgram(ifindex: number, direction: number): number {
   const options = tcOptions(0, 0);
   if (libbpf().query(hook.address, options.address) < 0) return 0;
   return options.bytes.readUInt32LE(16);
+}
+
+const PROGRAM_INFO_BYTES = 128;
+const MAP_INFO_BYTES = 80;
+const MAX_MAPS = 64;
+
+function objectInfo(fd: number, info: Memory): void {
+  const attributes = allocate(16);
+  attributes.bytes.writeUInt32LE(fd, 0);
+  attributes.bytes.writeUInt32LE(info.bytes.length, 4);
+  attributes.bytes.writeBigUInt64LE(BigInt(info.address), 8);
+  check('bpf(OBJ_GET_INFO)', libc.bpf(BPF_OBJ_GET_INFO_BY_FD, attributes.address, 16));
+}
+
+function descriptorOf(command: number, id: number): number {
+  const attributes = allocate(16);
+  attributes.bytes.writeUInt32LE(id, 0);
+  return check('bpf(GET_FD_BY_ID)', libc.bpf(command, attributes.address, 12), `id ${id}`);
+}
+
+/** The maps of a program in the kernel, by name: descriptors that the caller closes. */
+export function mapsOfProgram(id: number): Map<string, number> {
+  const program = descriptorOf(BPF_PROG_GET_FD_BY_ID, id);
+  const ids = allocate(MAX_MAPS * 4);
+  const info = allocate(PROGRAM_INFO_BYTES);
+  info.bytes.writeUInt32LE(MAX_MAPS, 52);
+  info.bytes.writeBigUInt64LE(BigInt(ids.address), 56);
+  const out = new Map<string, number>();
+  try {
+    objectInfo(program, info);
+    const count = Math.min(info.bytes.readUInt32LE(52), MAX_MAPS);
+    for (let i = 0; i < count; i++) {
+      const map = descriptorOf(BPF_MAP_GET_FD_BY_ID, ids.bytes.readUInt32LE(i * 4));
+      const mapInfo = allocate(MAP_INFO_BYTES);
+      objectInfo(map, mapInfo);
+      out.set(mapInfo.bytes.toString('latin1', 24, 40).replace(/\0.*$/s, ''), map);
+    }
+  } finally {
+    libc.close(program);
+  }
+  return out;
 }
 
 /** Attaches a sock_ops program to a cgroup; closing the returned descriptor detaches it. */

@@ -3,6 +3,7 @@
  * established socket with empty queues. This is on the path of every handed-off request, so there is one system
  * call a fact and nothing is allocated but the result. Needs CAP_NET_ADMIN and CAP_NET_RAW.
  */
+import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { add, distance } from '../tcp/sequence.ts';
 import { type ConnectionOptions, StateError } from '../tcp/state.ts';
 import { type Endpoint, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
@@ -34,6 +35,7 @@ import {
   IPPROTO_TCP,
   localEndpoint,
   remoteEndpoint,
+  SOL_SOCKET,
   sendQueueBytes,
   setOption,
   TCP_NODELAY,
@@ -174,6 +176,7 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
   }
 }
 
+const SO_MARK = 36;
 const TCP_WINDOW_CLAMP = 10;
 /** Since Linux 6.15. */
 const TCP_RTO_MAX_MS = 44;
@@ -255,6 +258,7 @@ export function releaseTimeout(fd: number): void {
 
 function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   const { options } = seed;
+  setOption(fd, SOL_SOCKET, SO_MARK, HALF_PIPE_MARK);
   setRepair(fd, REPAIR_ON);
   selectQueue(fd, RECEIVE_QUEUE);
   setQueueSequence(fd, seed.acknowledge);

@@ -4,6 +4,7 @@
  */
 import type { Endpoint } from '../linux/address.ts';
 import { KernelMap, mapMemory } from '../linux/bpf.ts';
+import { writeFlowKey } from './flow-key.ts';
 import * as layout from './layout.ts';
 import type { FlowRules } from './ranges.ts';
 
@@ -64,7 +65,8 @@ export class Flows {
     const at = slot * layout.OBSERVED_WORDS;
     this.#observed[at + layout.OBSERVED_ACK] = observed.ack;
     this.#observed[at + layout.OBSERVED_EDGE] = observed.edge;
-    this.#observed[at + layout.OBSERVED_STARTED] = 0;
+    // No range begins there.
+    this.#observed[at + layout.OBSERVED_STARTED] = (observed.ack - 1) >>> 0;
     this.#observed[at + layout.OBSERVED_SENT_NEXT] = observed.sentNext;
     this.#observed[at + layout.OBSERVED_WATCHED] = 0;
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
@@ -125,11 +127,7 @@ export class Flows {
   }
 
   #key(client: Endpoint, pub: Endpoint): void {
-    const key = this.#slots.key.bytes;
-    client.address.copy(key, 0);
-    pub.address.copy(key, 16);
-    key.writeUInt16BE(client.port, 32);
-    key.writeUInt16BE(pub.port, 34);
+    writeFlowKey(this.#slots.key.bytes, client, pub);
   }
 
   /** Lets segments of the connection reach the slot. Its rules and observations are set before. */

@@ -9,6 +9,8 @@ export const OWNER_SELF = 0;
 export const ROLE_NONE = 0;
 export const ROLE_ANCHOR = 1;
 export const ROLE_TARGET = 2;
+/** A connection that has migrated here and is not confirmed yet. */
+export const ROLE_OWNER = 3;
 
 export const FLAG_CLOSING = 1;
 export const FLAG_WATCH = 2;
@@ -39,6 +41,16 @@ export const OBSERVED_TSVAL = 6;
 export const OBSERVED_IN_NEXT = 7;
 /** struct control. */
 export const CONTROL_BYTES = 24;
+/** Where `flags` is in it, in words. */
+export const CONTROL_FLAGS = 5;
+export const CONTROL_FRONT = 1;
+export const CONTROL_SPREAD = 2;
+export const CONTROL_ROUTES = 4;
+/** Owners in struct spread_table: prime, as Maglev hashing wants it. */
+export const SPREAD_SIZE = 16381;
+export const SPREAD_BYTES = 16384;
+/** SO_MARK of half-pipes' sockets: without a flow in the router they are silent ("bato"). */
+export const HALF_PIPE_MARK = 0x6261746f;
 
 /** The per-CPU counters, in the order of router.h. */
 export const COUNTERS = [
@@ -59,5 +71,8 @@ export const COUNTERS = [
   'sack_removed',
   'syn_ended',
   'event_lost',
+  'diverted',
+  'spread',
+  'divert_failed',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

@@ -1,9 +1,11 @@
 /** The router as one engine uses it: its share of the flow table, its events, its sign of life. */
-import { createRingBuffer, KernelMap, mapMemory, RingBuffer, setInnerMap } from '../linux/bpf.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { createRingBuffer, KernelMap, RingBuffer, setInnerMap } from '../linux/bpf.ts';
 import * as libc from '../linux/libc.ts';
+import { Control } from './control.ts';
 import { Flows } from './flows.ts';
-import { CONTROL_BYTES, RING_BYTES } from './layout.ts';
+import { RING_BYTES } from './layout.ts';
+import { Routes } from './routes.ts';
+import { Spread } from './spread.ts';
 
 /** Descriptors of the loaded router's maps; valid in every thread of the process. */
 export interface RouterHandles {
@@ -13,24 +15,21 @@ export interface RouterHandles {
   readonly control: number;
   readonly peers: number;
   readonly events: number;
+  readonly routes: number;
+  readonly spreadTable: number;
   /** Size of the whole flow table, and of an engine's share of it. */
   readonly totalFlows: number;
   readonly flowsPerEngine: number;
 }
-
-/**
- * The rules hold for this long after the last sign of life: long enough for a thread that is held up, short enough
- * that a crashed node's clients get an answer from its kernel.
- */
-export const ALIVE_LEASE_MS = 5000;
 
 export class RouterEngine {
   readonly flows: Flows;
   /** Readable when the router wants attention. */
   readonly eventsFd: number;
   readonly #ring: RingBuffer;
-  readonly #alive: BigUint64Array;
-  readonly #unmapControl: () => void;
+  readonly #control: Control;
+  readonly routes: Routes;
+  readonly spread: Spread;
   readonly #peers: KernelMap;
 
   constructor(handles: RouterHandles, engine: number) {
@@ -39,16 +38,16 @@ export class RouterEngine {
     this.eventsFd = createRingBuffer(RING_BYTES);
     setInnerMap(handles.events, engine, this.eventsFd);
     this.#ring = new RingBuffer(this.eventsFd, RING_BYTES);
-    const control = mapMemory(handles.control, CONTROL_BYTES);
-    this.#alive = new BigUint64Array(control.view, 0, 1);
-    this.#unmapControl = control.unmap;
+    this.#control = new Control(handles.control);
+    this.routes = new Routes(handles.routes, this.#control);
+    this.spread = new Spread(handles.spreadTable, this.#control);
     this.#peers = new KernelMap(handles.peers, 4, 8);
     this.stayAlive();
   }
 
   /** The rules go on holding. */
   stayAlive(): void {
-    this.#alive[0] = BigInt(monotonicMs() + ALIVE_LEASE_MS) * 1_000_000n;
+    this.#control.stayAlive();
   }
 
   /** Where segments for a peer are forwarded to. */
@@ -68,6 +67,7 @@ export class RouterEngine {
     this.#ring.close();
     libc.close(this.eventsFd);
     this.flows.close();
-    this.#unmapControl();
+    this.spread.close();
+    this.#control.close();
   }
 }

@@ -34,74 +34,82 @@ static __always_inline __u32 public_kind(const struct address *address)
 	return kind ? *kind : PUBLIC_NONE;
 }
 
-/* Reads the headers of a TCP segment over plain IPv4 or IPv6. 0: read, -1: not one of those. */
+/* Reads the headers of a TCP segment. NOT_PLAIN: IP of another protocol, a fragment, or IPv6 with extension headers;
+ * its addresses are read. NOT_TCP: nothing is. */
 static __always_inline int parse(struct __sk_buff *skb, struct segment *s)
 {
-	__u16 total;
+	__u32 total;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
+		__u32 length;
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
-			return -1;
+			return NOT_TCP;
 		s->source.word[3] = ip.saddr;
 		s->destination.word[3] = ip.daddr;
 		s->source.word[2] = s->destination.word[2] = bpf_htonl(0xffff);
-		if (ip.protocol != IPPROTO_TCP || ip.ihl != 5 || (ip.frag_off & bpf_htons(0x3fff)))
-			return -1;
-		s->offset = ETH_HLEN + sizeof(ip);
-		total = bpf_ntohs(ip.tot_len) - sizeof(ip);
+		length = ip.ihl * 4;
+		if (ip.protocol != IPPROTO_TCP || length < sizeof(ip) || (ip.frag_off & bpf_htons(0x3fff)))
+			return NOT_PLAIN;
+		s->offset = ETH_HLEN + length;
+		total = bpf_ntohs(ip.tot_len) - length;
+		/* A BIG TCP segment has no length in its header. */
+		if (ip.tot_len == 0)
+			total = skb->len - s->offset;
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
-			return -1;
+			return NOT_TCP;
 		__builtin_memcpy(&s->source, &ip.saddr, 16);
 		__builtin_memcpy(&s->destination, &ip.daddr, 16);
 		if (ip.nexthdr != IPPROTO_TCP)
-			return -1;
+			return NOT_PLAIN;
 		s->offset = ETH_HLEN + sizeof(ip);
 		total = bpf_ntohs(ip.payload_len);
-		/* A jumbo GRO segment has no length in its header. */
 		if (total == 0)
 			total = skb->len - s->offset;
 	} else {
-		return -1;
+		return NOT_TCP;
 	}
 	if (bpf_skb_load_bytes(skb, s->offset, &s->tcp, TCP_BASE))
-		return -1;
+		return NOT_PLAIN;
 	s->options = (s->tcp.doff >> 4) * 4 - TCP_BASE;
 	if (s->options > TCP_OPTIONS)
-		return -1;
+		return NOT_PLAIN;
 	if (s->options && bpf_skb_load_bytes(skb, s->offset + TCP_BASE, s->tcp.option, s->options))
-		return -1;
+		return NOT_PLAIN;
 	s->payload = total - TCP_BASE - s->options;
-	return 0;
+	return PARSED;
 }
 
-/* The slot of a flow, seen from a segment that the client sent. */
-static __always_inline __u32 *slot_from_client(const struct segment *s)
+/* Whether a frame that is NOT_PLAIN may pass by what it is: other protocols do, TCP in pieces does not. */
+static __always_inline int hides_tcp(struct __sk_buff *skb)
 {
-	struct flow_key key = {
-		.client = s->source,
-		.public = s->destination,
-		.client_port = s->tcp.source,
-		.public_port = s->tcp.dest,
-	};
+	__u8 protocol = 0;
 
-	return bpf_map_lookup_elem(&slots, &key);
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		bpf_skb_load_bytes(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, protocol), &protocol, 1);
+		return protocol == IPPROTO_TCP;
+	}
+	bpf_skb_load_bytes(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, nexthdr), &protocol, 1);
+	return protocol != IPPROTO_ICMPV6 && protocol != IPPROTO_UDP;
 }
 
-static __always_inline __u32 *slot_to_client(const struct segment *s)
+/* A flow's key, from a segment that the client sent; the other way `key_to_client`. */
+static __always_inline struct flow_key key_from_client(const struct segment *s)
 {
-	struct flow_key key = {
-		.client = s->destination,
-		.public = s->source,
-		.client_port = s->tcp.dest,
-		.public_port = s->tcp.source,
-	};
+	struct flow_key key = { s->source, s->destination, s->tcp.source, s->tcp.dest };
 
-	return bpf_map_lookup_elem(&slots, &key);
+	return key;
+}
+
+static __always_inline struct flow_key key_to_client(const struct segment *s)
+{
+	struct flow_key key = { s->destination, s->source, s->tcp.dest, s->tcp.source };
+
+	return key;
 }
 
 /* The rules in force: user space writes the other copy, then switches (one word). */
@@ -328,7 +336,7 @@ static __always_inline int write_header(struct __sk_buff *skb, const struct segm
 
 /* Rule trim: a target's kernel sees the acknowledgement, never the client's payload. The checksum is made anew;
  * the copy was verified where it came in. */
-static __always_inline int write_trimmed(struct __sk_buff *skb, struct segment *s)
+static __noinline int write_trimmed(struct __sk_buff *skb, struct segment *s)
 {
 	__u32 length = TCP_BASE + s->options;
 	struct {
@@ -338,7 +346,7 @@ static __always_inline int write_trimmed(struct __sk_buff *skb, struct segment *
 	__s64 sum;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		__be16 total = bpf_htons(sizeof(struct iphdr) + length), was;
+		__be16 total = bpf_htons(s->offset - ETH_HLEN + length), was;
 		__u32 at = ETH_HLEN + __builtin_offsetof(struct iphdr, tot_len);
 
 		/* The mapped prefix of both addresses is no part of IPv4's pseudo-header. */
@@ -477,16 +485,8 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	__u32 acked = o->ack, edge;
 	int keep, verdict;
 
-	if (s->tcp.flags & TCP_SYN) {
-		/* Rule syn-ends-flow: the client uses the port anew. */
-		if (r->flags & FLAG_CLOSING) {
-			struct flow_key key = { s->source, s->destination, s->tcp.source, s->tcp.dest };
-
-			bpf_map_delete_elem(&slots, &key);
-			count(COUNT_SYN_ENDED);
-		}
+	if (s->tcp.flags & TCP_SYN)
 		return TC_ACT_UNSPEC;
-	}
 	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. Rule reset-while-closing: the
 	 * kernel has let go of a closing connection, so a reset near what the client sent last is noted here. */
 	if (s->tcp.flags & TCP_RST) {
@@ -580,39 +580,200 @@ static __always_inline int neighbour_filter(struct __sk_buff *skb, int egress)
 	return TC_ACT_UNSPEC;
 }
 
+/* A number from a connection's endpoints, the same on every node. */
+static __always_inline __u32 hash_of(const struct flow_key *key)
+{
+	const __u32 *word = (const __u32 *)key;
+	__u32 h = 0x811c9dc5;
+
+	for (int i = 0; i < 9; i++) {
+		h = (h ^ word[i]) * 0x9e3779b1;
+		h ^= h >> 15;
+	}
+	h *= 0x85ebca6b;
+	return h ^ (h >> 13);
+}
+
+/* Rule divert: the segment goes on to the node that has the connection, as it is but for the MAC addresses and one
+ * hop: two nodes that each take the other for the owner must not send it to and fro for ever. */
+static __noinline int divert(struct __sk_buff *skb, __u32 owner)
+{
+	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
+	__u8 own[6];
+
+	if (!peer || owner == OWNER_SELF)
+		goto failed;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__u32 at = ETH_HLEN + __builtin_offsetof(struct iphdr, ttl);
+		__be16 was, now;
+
+		if (bpf_skb_load_bytes(skb, at, &was, 2) || (was & bpf_htons(0xff00)) <= bpf_htons(0x0100))
+			goto failed;
+		now = bpf_htons(bpf_ntohs(was) - 0x0100);
+		if (bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), was, now, 2) ||
+		    bpf_skb_store_bytes(skb, at, &now, 2, 0))
+			goto failed;
+	} else {
+		__u32 at = ETH_HLEN + __builtin_offsetof(struct ipv6hdr, hop_limit);
+		__u8 hops;
+
+		if (bpf_skb_load_bytes(skb, at, &hops, 1) || hops <= 1)
+			goto failed;
+		hops--;
+		if (bpf_skb_store_bytes(skb, at, &hops, 1, BPF_F_RECOMPUTE_CSUM))
+			goto failed;
+	}
+	if (bpf_skb_load_bytes(skb, 0, own, 6) || bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0) ||
+	    bpf_skb_store_bytes(skb, 6, own, 6, 0))
+		goto failed;
+	count(COUNT_DIVERTED);
+	return bpf_redirect(skb->ifindex, 0);
+failed:
+	count(COUNT_DIVERT_FAILED);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline __u32 control_flags(void)
+{
+	__u32 zero = 0;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+	return c ? c->flags : 0;
+}
+
+/* Rule spread: who gets a connection to an own public address. Where its SYN went is remembered, so that a change of
+ * the table moves new connections only. A front has none of its own: what it does not remember goes by the table. */
+static __noinline __u32 spread_owner(const struct flow_key *key, __u32 syn, __u32 flags)
+{
+	struct spread *known, entry = {};
+	struct spread_table *table;
+	__u32 zero = 0, at;
+
+	if (!key)
+		return OWNER_SELF;
+	entry.second = bpf_ktime_get_ns() / 1000000000;
+	known = bpf_map_lookup_elem(&spread, key);
+	if (known && (!syn || entry.second - known->second <= SYN_MEMORY_S))
+		return known->owner;
+	if (!syn && !(flags & CONTROL_FRONT))
+		return OWNER_SELF;
+	table = bpf_map_lookup_elem(&spread_table, &zero);
+	if (!table)
+		return OWNER_SELF;
+	at = hash_of(key) % SPREAD_SIZE;
+	/* The compiler knows that the mask changes nothing, the verifier does not. */
+	asm volatile("" : "+r"(at));
+	entry.owner = table->owner[at & (SPREAD_BYTES - 1)];
+	if (syn) {
+		if (entry.owner != OWNER_SELF)
+			count(COUNT_SPREAD);
+		bpf_map_update_elem(&spread, key, &entry, BPF_ANY);
+	}
+	return entry.owner;
+}
+
+/* Whether the kernel has a socket for these endpoints, or a listener for the local ones. */
+static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *socket;
+
+	if (!key)
+		return 0;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		tuple.ipv4.saddr = key->client.word[3];
+		tuple.ipv4.daddr = key->public.word[3];
+		tuple.ipv4.sport = key->client_port;
+		tuple.ipv4.dport = key->public_port;
+		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &key->client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &key->public, 16);
+		tuple.ipv6.sport = key->client_port;
+		tuple.ipv6.dport = key->public_port;
+		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!socket)
+		return 0;
+	bpf_sk_release(socket);
+	return 1;
+}
+
+/* A copy that the connection's owner forwards to a target here, not the client's own segment. */
+static __always_inline int is_forwarded_by(struct __sk_buff *skb, __u32 owner)
+{
+	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
+	__u8 source[6], other = 0;
+
+	if (!peer || bpf_skb_load_bytes(skb, 6, source, 6))
+		return 0;
+	for (int i = 0; i < 6; i++)
+		other |= source[i] ^ peer->mac[i];
+	return !other;
+}
+
 SEC("tc")
 int baton_ingress(struct __sk_buff *skb)
 {
 	struct segment s = {};
-	__u32 kind, slot, *found;
-	const struct flow_rules *r;
-	struct flow_observed *o;
+	struct flow_key key;
+	__u32 kind, slot = 0, flags, owner = OWNER_SELF, role = ROLE_NONE, *found;
+	const struct flow_rules *r = NULL;
+	struct flow_observed *o = NULL;
+	struct route *route;
+	int what = parse(skb, &s);
 
-	if (parse(skb, &s)) {
-		/* Rule stray: a foreign public address is spoken to only through flows. */
-		if ((s.destination.word[0] | s.destination.word[1] | s.destination.word[2] | s.destination.word[3]) &&
-		    public_kind(&s.destination) == PUBLIC_FOREIGN && s.offset) {
+	if (what == NOT_TCP)
+		return neighbour_filter(skb, 0);
+	kind = public_kind(&s.destination);
+	if (what == NOT_PLAIN) {
+		/* Rule stray: a foreign public address is spoken to only in whole, plain segments. */
+		if (kind == PUBLIC_FOREIGN && hides_tcp(skb)) {
 			count(COUNT_STRAY);
 			return TC_ACT_SHOT;
 		}
 		return neighbour_filter(skb, 0);
 	}
-	kind = public_kind(&s.destination);
 	if (kind == PUBLIC_NONE)
 		return TC_ACT_UNSPEC;
-	found = slot_from_client(&s);
-	if (!found || !alive(bpf_ktime_get_ns())) {
-		if (kind == PUBLIC_OWN)
-			return TC_ACT_UNSPEC;
+	key = key_from_client(&s);
+	flags = control_flags();
+	if (flags & CONTROL_ROUTES) {
+		route = bpf_map_lookup_elem(&routes, &key);
+		if (route)
+			owner = route->owner;
+	}
+	found = bpf_map_lookup_elem(&slots, &key);
+	if (found) {
+		slot = *found;
+		r = rules_of(slot);
+		o = bpf_map_lookup_elem(&observed, &slot);
+		if (r && o)
+			role = r->role;
+	}
+	if (r && o && role != ROLE_OWNER && alive(bpf_ktime_get_ns())) {
+		if (role == ROLE_TARGET && (owner == OWNER_SELF || is_forwarded_by(skb, owner)))
+			return ingress_target(skb, &s, slot, r, o);
+		if (role == ROLE_ANCHOR && owner == OWNER_SELF) {
+			if (!(s.tcp.flags & TCP_SYN) || !(r->flags & FLAG_CLOSING))
+				return ingress_anchor(skb, &s, slot, r, o);
+			/* Rule syn-ends-flow: the client uses the port anew. */
+			bpf_map_delete_elem(&slots, &key);
+			count(COUNT_SYN_ENDED);
+		}
+	}
+	if (owner == OWNER_SELF && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
+		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
+	if (owner != OWNER_SELF)
+		return divert(skb, owner);
+	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. */
+	if (kind == PUBLIC_FOREIGN && (role == ROLE_TARGET || !has_socket(skb, &key))) {
 		count(COUNT_STRAY);
 		return TC_ACT_SHOT;
 	}
-	slot = *found;
-	r = rules_of(slot);
-	o = bpf_map_lookup_elem(&observed, &slot);
-	if (!r || !o)
-		return TC_ACT_UNSPEC;
-	return r->role == ROLE_ANCHOR ? ingress_anchor(skb, &s, slot, r, o) : ingress_target(skb, &s, slot, r, o);
+	if (role == ROLE_OWNER && o)
+		o->segments++;
+	return TC_ACT_UNSPEC;
 }
 
 /* The own range that holds the own socket's sequence number; NULL when none does. */
@@ -733,50 +894,76 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
+/* Rule guard, for a connection that another node's address owns: it lives here when a whole socket of ours sends,
+ * or, in the handshake and after the end, one that the kernel knows. */
+static __always_inline int is_owner(struct __sk_buff *skb, const struct segment *s, const struct flow_key *key)
+{
+	struct bpf_sock *socket = skb->sk;
+
+	if (skb->mark == HALF_PIPE_MARK)
+		return 0;
+	if (socket)
+		socket = bpf_sk_fullsock(socket);
+	if (socket && socket->dst_port == s->tcp.dest && socket->src_port == bpf_ntohs(s->tcp.source))
+		return 1;
+	return !(s->tcp.flags & TCP_RST) && has_socket(skb, key);
+}
+
 SEC("tc")
 int baton_egress(struct __sk_buff *skb)
 {
 	struct segment s = {};
-	__u32 kind, slot, *found;
-	const struct flow_rules *r;
-	struct flow_observed *o;
+	struct flow_key key;
+	__u32 kind, slot, *found, role = ROLE_NONE;
+	const struct flow_rules *r = NULL;
+	struct flow_observed *o = NULL;
 	__u64 now;
-	int foreign;
+	int what = parse(skb, &s);
 
-	if (parse(skb, &s)) {
-		if (s.offset && public_kind(&s.source) == PUBLIC_FOREIGN) {
+	if (what == NOT_TCP)
+		return neighbour_filter(skb, 1);
+	kind = public_kind(&s.source);
+	if (what == NOT_PLAIN) {
+		if (kind == PUBLIC_FOREIGN && hides_tcp(skb)) {
 			count(COUNT_GUARD_STRAY);
 			return TC_ACT_SHOT;
 		}
 		return neighbour_filter(skb, 1);
 	}
-	kind = public_kind(&s.source);
 	if (kind == PUBLIC_NONE)
 		return TC_ACT_UNSPEC;
-	foreign = kind == PUBLIC_FOREIGN;
-	/* Rule guard: with another node's address as source nothing ends a connection, whatever happens here. */
-	if (foreign && (s.tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
-		count(s.tcp.flags & TCP_RST ? COUNT_GUARD_RST : COUNT_GUARD_FIN);
-		return TC_ACT_SHOT;
-	}
-	found = slot_to_client(&s);
+	key = key_to_client(&s);
+	found = bpf_map_lookup_elem(&slots, &key);
 	now = bpf_ktime_get_ns();
-	if (!found || !alive(now)) {
-		if (!foreign)
+	if (found) {
+		slot = *found;
+		r = rules_of(slot);
+		o = bpf_map_lookup_elem(&observed, &slot);
+		if (r && o)
+			role = r->role;
+	}
+	/* Rule guard: a half-pipe's socket ends no connection, whatever happens to it. */
+	if (role == ROLE_TARGET || skb->mark == HALF_PIPE_MARK || (kind == PUBLIC_FOREIGN && role == ROLE_NONE)) {
+		if (role != ROLE_TARGET && is_owner(skb, &s, &key))
 			return TC_ACT_UNSPEC;
-		count(COUNT_GUARD_STRAY);
+		if (s.tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)) {
+			count(s.tcp.flags & TCP_RST ? COUNT_GUARD_RST : COUNT_GUARD_FIN);
+			return TC_ACT_SHOT;
+		}
+		if (role != ROLE_TARGET || !r || !o || !alive(now)) {
+			count(COUNT_GUARD_STRAY);
+			return TC_ACT_SHOT;
+		}
+		return egress_target(skb, &s, r, o, now);
+	}
+	/* Rule arrived: until the move is confirmed, by the anchor or by a segment of the client, it may be undone. */
+	if (role == ROLE_OWNER && r && o && !o->segments && now > r->lease_ns) {
+		count(COUNT_LEASE_ENDED);
 		return TC_ACT_SHOT;
 	}
-	slot = *found;
-	r = rules_of(slot);
-	o = bpf_map_lookup_elem(&observed, &slot);
-	if (!r || !o)
-		return TC_ACT_SHOT;
-	if (foreign != (r->role == ROLE_TARGET)) {
-		count(COUNT_GUARD_STRAY);
-		return TC_ACT_SHOT;
-	}
-	return foreign ? egress_target(skb, &s, r, o, now) : egress_anchor(skb, &s, r, o);
+	if (role == ROLE_ANCHOR && r && o && alive(now))
+		return egress_anchor(skb, &s, r, o);
+	return TC_ACT_UNSPEC;
 }
 
 /* Rule congestion: a half-pipe's first socket starts with the window that the flow's last sender had. */

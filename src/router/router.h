@@ -13,6 +13,11 @@
 #define MAX_PEERS 64
 #define MAX_ENGINES 64
 #define DEFAULT_FLOWS 65536 /* replaced at load by limits.flows */
+#define SPREAD_SIZE 16381 /* prime, as Maglev hashing wants it */
+#define SPREAD_BYTES 16384
+#define SPREAD_CONNECTIONS 262144 /* the oldest give way */
+#define SYN_MEMORY_S 3 /* a SYN goes where the one before it went */
+#define HALF_PIPE_MARK 0x6261746f /* SO_MARK of half-pipes' sockets */
 
 #define AF_INET 2
 #define TCP_FIN 0x01
@@ -38,14 +43,16 @@
 #define ND_ADVERTISEMENT 136
 
 enum { PUBLIC_NONE, PUBLIC_OWN, PUBLIC_FOREIGN };
-enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET };
+enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
 enum { OWNER_SELF = 0 }; /* other owners are indices into `peers` */
+enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4 };
 enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4 };
 
 enum {
 	COUNT_TRANSLATED_IN, COUNT_TRANSLATED_OUT, COUNT_FORWARDED, COUNT_FORWARD_FAILED, COUNT_TRIMMED,
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
-	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST, COUNTERS,
+	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
+	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -100,7 +107,22 @@ struct control {
 	__u64 alive_until_ns; /* rules hold until then (CLOCK_MONOTONIC); a crashed node's rules end by themselves */
 	__u64 netns_cookie;
 	__be32 address4;      /* the node's own address, to ask ARP with */
-	__u32 unused;
+	__u32 flags;
+};
+
+/* A connection that lives on another node. */
+struct route {
+	__u32 owner;
+};
+
+/* Where a connection's SYN was sent; 0: it stayed here. */
+struct spread {
+	__u32 owner, second;
+};
+
+/* By the hash of a connection's endpoints: who gets it. 0: this node. */
+struct spread_table {
+	__u8 owner[SPREAD_BYTES];
 };
 
 struct peer {
@@ -134,6 +156,8 @@ struct segment {
 	struct tcp_header tcp;
 	__u32 offset, options, payload;
 };
+
+enum { PARSED, NOT_TCP, NOT_PLAIN };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -172,6 +196,28 @@ struct {
 	__type(key, struct address);
 	__type(value, __u32);
 } publics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DEFAULT_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, struct route);
+} routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SPREAD_CONNECTIONS);
+	__type(key, struct flow_key);
+	__type(value, struct spread);
+} spread SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct spread_table);
+} spread_table SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

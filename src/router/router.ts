@@ -15,6 +15,7 @@ import {
   KernelMap,
   KernelObject,
   mapMemory,
+  mapsOfProgram,
   TC_EGRESS,
   TC_INGRESS,
 } from '../linux/bpf.ts';
@@ -22,7 +23,16 @@ import { ENOENT, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { SOL_SOCKET, tcpSocket } from '../linux/socket.ts';
-import { CONTROL_BYTES, COUNTERS, PUBLIC_FOREIGN, PUBLIC_OWN, type RouterCounter } from './layout.ts';
+import {
+  CONTROL_BYTES,
+  CONTROL_FLAGS,
+  CONTROL_ROUTES,
+  CONTROL_SPREAD,
+  COUNTERS,
+  PUBLIC_FOREIGN,
+  PUBLIC_OWN,
+  type RouterCounter,
+} from './layout.ts';
 import type { RouterHandles } from './router-engine.ts';
 
 /** The object is committed beside its source, and copied by nobody: this finds it from dist/ as well as from src/. */
@@ -32,6 +42,24 @@ export const ROUTER_OBJECT =
     .find((path) => existsSync(path)) ?? 'router.bpf.o';
 
 const SO_NETNS_COOKIE = 71;
+
+/**
+ * What outlives a process, so that connections diverted to other nodes go on through its end and its successor's
+ * start. Taken over from the router that is attached, if there is one.
+ */
+const INHERITED_MAPS = ['routes', 'spread', 'spread_table', 'peers'];
+
+/** The maps to take over; closed by the caller once the new object holds them. */
+function inheritedMaps(interfaceName: string): Record<string, number> {
+  const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
+  if (program === 0) return {};
+  const maps: Record<string, number> = {};
+  for (const [name, fd] of mapsOfProgram(program)) {
+    if (INHERITED_MAPS.includes(name)) maps[name] = fd;
+    else libc.close(fd);
+  }
+  return maps;
+}
 
 export interface RouterOptions {
   readonly interface: string;
@@ -84,6 +112,8 @@ export function detach(interfaceName: string): boolean {
 
 export class Router {
   readonly handles: RouterHandles;
+  /** Routes and spread come from a router that was attached before: of a node that left, or crashed. */
+  readonly inherited: boolean;
   readonly #object: KernelObject;
   readonly #interface: string;
   readonly #counters: KernelMap;
@@ -94,8 +124,16 @@ export class Router {
     const flowsPerEngine = Math.max(1, Math.floor(options.flows / options.engines));
     const totalFlows = flowsPerEngine * options.engines;
     // A flow's entry may be replaced by its successor's before it goes, so there is room for both.
-    const sizes = { slots: 2 * totalFlows, flows: totalFlows, observed: totalFlows };
-    this.#object = new KernelObject(ROUTER_OBJECT, sizes);
+    const maxEntries = {
+      slots: 2 * totalFlows,
+      flows: totalFlows,
+      observed: totalFlows,
+      routes: totalFlows,
+    };
+    const maps = inheritedMaps(options.interface);
+    this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
+    this.inherited = Object.keys(maps).length > 0;
+    for (const fd of Object.values(maps)) libc.close(fd);
     this.#interface = options.interface;
     const fd = (name: string) => this.#object.mapFd(name);
     this.handles = {
@@ -105,6 +143,8 @@ export class Router {
       control: fd('control'),
       peers: fd('peers'),
       events: fd('events'),
+      routes: fd('routes'),
+      spreadTable: fd('spread_table'),
       totalFlows,
       flowsPerEngine,
     };
@@ -120,6 +160,7 @@ export class Router {
     view.writeBigUInt64LE(netnsCookie(), 8);
     const bytes = parseAddress(address);
     if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
+    if (this.inherited) view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES, CONTROL_FLAGS * 4);
     control.unmap();
   }
 
@@ -174,9 +215,9 @@ export class Router {
     return out;
   }
 
-  /** Leaves the interface. */
-  close(): void {
-    detach(this.#interface);
+  /** Leaves the interface; with `stay` the programs remain and go on diverting what lives elsewhere. */
+  close(stay = false): void {
+    if (!stay) detach(this.#interface);
     if (this.#sockOps >= 0) libc.close(this.#sockOps);
     this.#object.close();
   }

@@ -117,6 +117,9 @@ test('layout.ts states the sizes and offsets that the object has', () => {
     assert.deepEqual(object.map('control'), [4, layout.CONTROL_BYTES, 1]);
     assert.deepEqual(object.map('publics').slice(0, 2), [16, 4]);
     assert.deepEqual(object.map('peers'), [4, 8, layout.MAX_PEERS]);
+    assert.deepEqual(object.map('routes').slice(0, 2), [layout.KEY_BYTES, 4]);
+    assert.deepEqual(object.map('spread').slice(0, 2), [layout.KEY_BYTES, 8]);
+    assert.deepEqual(object.map('spread_table'), [4, layout.SPREAD_BYTES, 1]);
     assert.deepEqual(object.map('counters'), [4, 8, layout.COUNTERS.length]);
     assert.equal(object.map('events')[2], layout.MAX_ENGINES);
 
@@ -160,15 +163,17 @@ test('layout.ts states the sizes and offsets that the object has', () => {
       assert.equal(observed[name], word * WORD_BITS, name);
     const control = object.struct('control').offsets;
     assert.deepEqual([control.alive_until_ns, control.netns_cookie, control.address4], [0, 64, 128]);
+    assert.equal(control.flags, layout.CONTROL_FLAGS * WORD_BITS);
   } finally {
     object.close();
   }
 });
 
 test('layout.ts states the constants of router.h', () => {
-  const { MAX_RANGES, MAX_PEERS, MAX_ENGINES } = layout;
-  for (const [name, value] of Object.entries({ MAX_RANGES, MAX_PEERS, MAX_ENGINES })) {
-    const found = new RegExp(`#define ${name} (\\d+)`).exec(HEADER);
+  const { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES, HALF_PIPE_MARK } = layout;
+  const sizes = { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES, HALF_PIPE_MARK };
+  for (const [name, value] of Object.entries(sizes)) {
+    const found = new RegExp(`#define ${name} (\\w+)`).exec(HEADER);
     assert.equal(Number(found?.[1]), value, name);
   }
   const counters = [...HEADER.matchAll(/COUNT_([A-Z_]+)/g)].map(([, name]) => name.toLowerCase());
@@ -178,8 +183,13 @@ test('layout.ts states the constants of router.h', () => {
   assert.deepEqual(names(publics), ['PUBLIC_NONE', 'PUBLIC_OWN', 'PUBLIC_FOREIGN']);
   assert.deepEqual([layout.PUBLIC_OWN, layout.PUBLIC_FOREIGN], [1, 2]);
   const [, roles] = /enum \{ (ROLE_[^}]+) \}/.exec(HEADER)!;
-  assert.deepEqual(names(roles), ['ROLE_NONE', 'ROLE_ANCHOR', 'ROLE_TARGET']);
-  assert.deepEqual([layout.ROLE_NONE, layout.ROLE_ANCHOR, layout.ROLE_TARGET], [0, 1, 2]);
+  assert.deepEqual(names(roles), ['ROLE_NONE', 'ROLE_ANCHOR', 'ROLE_TARGET', 'ROLE_OWNER']);
+  const { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER } = layout;
+  assert.deepEqual([ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER], [0, 1, 2, 3]);
+  const [, control] = /enum \{ (CONTROL_[^}]+) \}/.exec(HEADER)!;
+  assert.deepEqual(names(control), ['CONTROL_FRONT = 1', 'CONTROL_SPREAD = 2', 'CONTROL_ROUTES = 4']);
+  const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES } = layout;
+  assert.deepEqual([CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES], [1, 2, 4]);
   const [, flags] = /enum \{ (FLAG_[^}]+) \}/.exec(HEADER)!;
   assert.deepEqual(names(flags), ['FLAG_CLOSING = 1', 'FLAG_WATCH = 2', 'FLAG_WAKE = 4']);
   assert.deepEqual([layout.FLAG_CLOSING, layout.FLAG_WATCH, layout.FLAG_WAKE], [1, 2, 4]);

@@ -233,15 +233,15 @@ for (const family of FAMILIES) {
     });
   }
 
-  test(`${family.name}: a flow whose role does not fit the address says nothing`, { skip }, () => {
+  test(`${family.name}: the role decides, whoever owns the address`, { skip }, () => {
     const observed = { ack: 0, edge: 0, sentNext: 0 };
-    stand.install(family.client, family.own, targetRules(0), observed);
+    stand.install(family.client, family.own, targetRules(0), { ...observed, sentNext: 5000 });
+    const reset = egress(family, family.own, { flags: RST, seq: 5000 });
+    assertResult(reset.result, reset.sent, { verdict: SHOT, counts: { guard_rst: 1 } });
     stand.install(family.client, family.foreign, anchorRules(0), observed);
-    for (const pub of [family.own, family.foreign]) {
-      const { sent, result } = egress(family, pub, { seq: 10, payload: WORD });
-      assertResult(result, sent, { verdict: SHOT, counts: { guard_stray: 1 } });
-      stand.uninstall(family.client, pub);
-    }
+    const anchors = egress(family, family.foreign, { flags: FIN | ACK, seq: 1100 });
+    assert.deepEqual([anchors.result.verdict, anchors.result.counts], [UNSPEC, { translated_out: 1 }]);
+    for (const pub of [family.own, family.foreign]) stand.uninstall(family.client, pub);
   });
 
   test(`${family.name}: own connections without rules, and other addresses, are left alone`, { skip }, () => {

@@ -1,0 +1,64 @@
+/**
+ * Connections that live on another node: their segments are diverted to it (rule divert), for as long as the entry is
+ * there, whether or not this process is. One table for all engines of the node.
+ */
+import type { Endpoint } from '../linux/address.ts';
+import { KernelMap } from '../linux/bpf.ts';
+import { SystemError } from '../linux/errors.ts';
+import type { Control } from './control.ts';
+import { readFlowKey, writeFlowKey } from './flow-key.ts';
+import { CONTROL_ROUTES, KEY_BYTES } from './layout.ts';
+
+const ROUTE_BYTES = 4;
+
+export interface Route {
+  readonly client: Endpoint;
+  readonly public: Endpoint;
+  /** Node index + 1. */
+  readonly owner: number;
+}
+
+export class Routes {
+  readonly #map: KernelMap;
+  readonly #control: Control;
+
+  constructor(fd: number, control: Control) {
+    this.#map = new KernelMap(fd, KEY_BYTES, ROUTE_BYTES);
+    this.#control = control;
+  }
+
+  /** Diverts a connection to a node (index + 1). False when the table is full: the connection has to stay. */
+  set(client: Endpoint, pub: Endpoint, owner: number): boolean {
+    this.#control.raise(CONTROL_ROUTES);
+    writeFlowKey(this.#map.key.bytes, client, pub);
+    this.#map.value.bytes.writeUInt32LE(owner, 0);
+    try {
+      this.#map.update();
+      return true;
+    } catch (error) {
+      if (error instanceof SystemError && error.code === 'E2BIG') return false;
+      throw error;
+    }
+  }
+
+  /** The node (index + 1) that a connection is diverted to; 0: none. */
+  owner(client: Endpoint, pub: Endpoint): number {
+    writeFlowKey(this.#map.key.bytes, client, pub);
+    return this.#map.lookup() ? this.#map.value.bytes.readUInt32LE(0) : 0;
+  }
+
+  delete(client: Endpoint, pub: Endpoint): void {
+    writeFlowKey(this.#map.key.bytes, client, pub);
+    this.#map.delete();
+  }
+
+  /** All of them, one system call for each and more: for status and for a start after a crash. */
+  entries(): Route[] {
+    const out: Route[] = [];
+    for (const key of this.#map.keys()) {
+      key.copy(this.#map.key.bytes);
+      if (this.#map.lookup()) out.push({ ...readFlowKey(key), owner: this.#map.value.bytes.readUInt32LE(0) });
+    }
+    return out;
+  }
+}
