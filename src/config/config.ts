@@ -3,7 +3,7 @@
 export const POLICIES = ['round-robin', 'hash', 'local'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
-export const MECHANISMS = ['local', 'relay', 'anchor'] as const;
+export const MECHANISMS = ['local', 'relay', 'anchor', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;

@@ -39,16 +39,24 @@ function prefixed(address: string): string {
 /** The addresses that `installAddresses` added: they go when the node stops. */
 export type InstalledAddresses = ReadonlyArray<{ readonly device: string; readonly address: string }>;
 
-/** Adds what is missing. An address that is there already was somebody else's doing, and stays afterwards. */
-export function installAddresses(config: ClusterConfig, self: NodeConfig): InstalledAddresses {
+/**
+ * Adds what is missing. An address that is there already was somebody else's doing, and stays afterwards; unless a
+ * router was there, too: then our predecessor left both.
+ */
+export function installAddresses(
+  config: ClusterConfig,
+  self: NodeConfig,
+  inherited: boolean,
+): InstalledAddresses {
   const installed: Array<{ device: string; address: string }> = [];
   ip(['link', 'set', 'lo', 'up']);
   for (const node of config.nodes) {
     const device = node === self ? self.interface : 'lo';
     for (const address of node.public) {
-      if (holds(device, address)) continue;
+      const isThere = holds(device, address);
+      if (isThere && !inherited) continue;
       const options = address.includes(':') ? ['nodad', 'noprefixroute'] : [];
-      ip(['addr', 'add', prefixed(address), 'dev', device, ...options]);
+      if (!isThere) ip(['addr', 'add', prefixed(address), 'dev', device, ...options]);
       installed.push({ device, address });
     }
   }

@@ -4,9 +4,12 @@
  *   head --request--> [body -->] busy --finished--> head ...
  *     |                            |--again--> busy (another node, or here)
  *     `--FIN, deadline--> closed   `--broken--> closed (reset)     head refused --> draining --> closed
+ *
+ * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
 import type { SiteConfig } from '../config/config.ts';
 import { AnchorFlow, type Promised } from '../handoff/flow.ts';
+import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
 import { TakeOver } from '../handoff/take-over.ts';
 import { BodyReader } from '../http/body.ts';
@@ -16,7 +19,7 @@ import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epol
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
-import type { Engine } from './engine.ts';
+import type { Destination, Engine } from './engine.ts';
 import type { Source } from './loop.ts';
 import { nowUs } from './time.ts';
 
@@ -25,15 +28,30 @@ export const COLLECTED_BODY_BYTES = 64 * 1024;
 /** How many other nodes are tried before the anchor serves a request itself. */
 const MAX_ATTEMPTS = 2;
 
-type State = 'head' | 'body' | 'busy' | 'draining' | 'closed';
+type State = 'head' | 'body' | 'busy' | 'moving' | 'draining' | 'closed';
 
 const NOTHING = Buffer.alloc(0);
+
+/** How a connection that has come from another node begins. */
+export interface Arrived {
+  readonly guest: Guest;
+  /** Its first request is answered here, whatever the policy says. */
+  readonly serveFirst: boolean;
+  /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
+  readonly advertisedEdge?: number;
+}
 
 export class Connection implements Source, HandlingHost {
   readonly fd: number;
   readonly #engine: Engine;
   #state: State = 'head';
   flow: AnchorFlow | null = null;
+  /** Not null: the connection has come from another node. */
+  guest: Guest | null;
+  /** What the client was shown before this socket existed. */
+  readonly shown: { readonly advertisedEdge?: number };
+  /** The next request is answered here: it was the reason to move, or others refused it. */
+  #stays: boolean;
   /** Bytes read and not yet used. */
   #held: Buffer = NOTHING;
   /** How much of them the head parser has seen. */
@@ -55,9 +73,12 @@ export class Connection implements Source, HandlingHost {
   #following: BodyReader | null = null;
   #tried: number[] = [];
 
-  constructor(engine: Engine, fd: number) {
+  constructor(engine: Engine, fd: number, arrived: Arrived | null = null) {
     this.#engine = engine;
     this.fd = fd;
+    this.guest = arrived?.guest ?? null;
+    this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
+    this.#stays = arrived?.serveFirst ?? false;
     engine.headDeadlines.set(this, engine.loop.nowMs);
   }
 
@@ -70,6 +91,8 @@ export class Connection implements Source, HandlingHost {
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.#gone();
     if ((events & EPOLLERR) !== 0) return this.#gone();
     if ((events & EPOLLRDHUP) !== 0) this.#peerClosed = true;
+    // It reads again when it goes on here.
+    if (this.#state === 'moving') return;
     if ((events & EPOLLIN) !== 0) this.#readable = true;
     if ((events & EPOLLOUT) !== 0 && this.#handling !== null) this.#handling.writable();
     this.#read();
@@ -136,12 +159,61 @@ export class Connection implements Source, HandlingHost {
           this.#refuse(head.status as ErrorStatus);
           break;
         }
+        const to = this.#stays ? null : this.#engine.destination(head);
+        if (to !== null && this.#move(to, bytes.subarray(at, end))) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
       }
     }
-    this.#keep(bytes, at, end);
+    if (this.#state !== 'moving') this.#keep(bytes, at, end);
     this.#processing = false;
+  }
+
+  /** Gives the connection to another node. `unread`: read from the socket, not answered. False: it stays. */
+  #move(to: Destination, unread: Buffer): boolean {
+    const held = this.#held;
+    this.#held = Buffer.from(unread);
+    this.#handling = this.#engine.migrate(this, to);
+    if (this.#handling === null) {
+      this.#held = held;
+      return false;
+    }
+    this.#state = 'moving';
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.headDeadlines.clear(this);
+    return true;
+  }
+
+  /** What has been read and not answered. */
+  get unread(): Buffer {
+    return this.#held;
+  }
+
+  /** The node goes away: the connection moves when it is between two requests. */
+  leaveFor(to: Destination): void {
+    if (this.#state === 'head' && !this.#processing) this.#move(to, this.#held);
+  }
+
+  /** The connection lives at another node; the socket is closed by the caller, silently. */
+  moved(): void {
+    if (this.#state !== 'moving') return;
+    this.#state = 'closed';
+    this.#held = NOTHING;
+    this.#handling = null;
+    this.flow?.moved();
+    this.flow = null;
+    this.#engine.connectionClosed(this);
+  }
+
+  /** Moving has failed: goes on here. */
+  resumed(): void {
+    if (this.#state !== 'moving') return;
+    this.#state = 'head';
+    this.#handling = null;
+    this.#stays = true;
+    this.#readable = true;
+    if (this.#held.length === 0) this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#goOn();
   }
 
   #keep(bytes: Buffer, at: number, end: number): void {
@@ -154,6 +226,7 @@ export class Connection implements Source, HandlingHost {
   }
 
   #begin(head: RequestHead, headBytes: Buffer): void {
+    this.#stays = false;
     this.#engine.idleDeadlines.clear(this);
     this.#engine.headDeadlines.clear(this);
     const hasBody = head.chunked || head.contentLength > 0;
@@ -224,7 +297,7 @@ export class Connection implements Source, HandlingHost {
   #accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#state = 'busy';
     this.#tried = [];
-    const close = !head.keepAlive || this.#engine.stopping;
+    const close = !head.keepAlive || this.#engine.closing;
     const startUs = nowUs();
     this.#site = this.#engine.siteFor(head.host);
     this.#request = { head, headBytes, body, bodyFollows, startUs, close };
@@ -346,12 +419,14 @@ export class Connection implements Source, HandlingHost {
     this.#engine.log('warn', 'connection aborted', { reason });
     this.#leave(true);
     abortClose(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
   }
 
   /** The client reset the connection, or its socket failed. */
   #gone(): void {
     this.#leave(true);
     libc.close(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
   }
 
   /** An answer of the engine's own, after which the connection ends. */
@@ -401,7 +476,8 @@ export class Connection implements Source, HandlingHost {
   #close(): void {
     if (this.#state === 'closed') return;
     this.#leave(false);
-    libc.close(this.fd);
+    if (this.guest === null) libc.close(this.fd);
+    else this.#engine.guests.close(this.guest, this.fd);
   }
 
   #leave(discard: boolean): void {

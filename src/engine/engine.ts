@@ -14,9 +14,14 @@ import {
 import type { ClusterConfig, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
+import { DivertedConnections } from '../handoff/diverted.ts';
+import type { Ends } from '../handoff/ends.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
+import { Guests } from '../handoff/guests.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
+import { Migration } from '../handoff/migrate.ts';
+import { Arrival } from '../handoff/migrate-target.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
@@ -36,6 +41,7 @@ import {
   acceptFrom,
   IPPROTO_TCP,
   listenOn,
+  localEndpoint,
   remoteEndpoint,
   setOption,
   TCP_NODELAY,
@@ -44,10 +50,11 @@ import { type Candidate, createPolicy, type Policy } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
-import type { Spread } from '../router/spread.ts';
-import { Connection } from './connection.ts';
+import { SPREAD_SIZE, type Spread } from '../router/spread.ts';
+import { type Arrived, Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
+import { Drain } from './drain.ts';
 import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
 import { Loop, type Source } from './loop.ts';
@@ -81,6 +88,13 @@ export interface EngineOptions {
   readonly post: (message: FromEngine) => void;
 }
 
+/** Where a connection is to move. */
+export interface Destination {
+  readonly node: number;
+  /** Not before everything sent is acknowledged (mechanism drain). */
+  readonly whenAcknowledged: boolean;
+}
+
 /** A site as this engine serves it. */
 interface Site {
   readonly config: SiteConfig;
@@ -108,14 +122,20 @@ export class Engine implements LinkHost {
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly takeOvers = new Set<TakeOver>();
+  readonly connections = new Set<Connection>();
+  readonly guests: Guests;
+  readonly diverted: DivertedConnections;
+  readonly arrivals = new Set<Arrival>();
+  /** Connections that are to move, and wait for their last acknowledgements. */
+  readonly migrations = new Set<Migration>();
   readonly receiveBuffer: Buffer;
   readonly receiveAddress: number;
   readonly headDeadlines: Deadlines<Connection>;
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling>;
-  stopping = false;
+  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling | Migration>;
+  #drain: Drain | null = null;
   readonly #options: EngineOptions;
   /**
    * One for connections, links and upstreams each: handling what came on one may read from another before the bytes
@@ -128,8 +148,12 @@ export class Engine implements LinkHost {
   readonly #peers: Peers;
   readonly #sites = new Map<SiteConfig, Site>();
   readonly #siteTable: SiteTable;
-  readonly #connections = new Set<Connection>();
-  readonly #publics: Set<string>;
+  /** Public addresses, and the index of the node that owns each. */
+  readonly #homes: Map<string, number>;
+  /** Nodes that have said that they take nothing. */
+  readonly #refusing = new Set<number>();
+  /** Some site's connections migrate. */
+  readonly #migrates: boolean;
   readonly #listeners: number[] = [];
   readonly #bootId = randomBytes(8);
   #records: AccessRecord[] = [];
@@ -137,7 +161,6 @@ export class Engine implements LinkHost {
   #housekeepingAtMs = 0;
   #ready = false;
   readonly #startedMs: number;
-  #stopAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: EngineOptions) {
     const { config } = options;
@@ -161,9 +184,10 @@ export class Engine implements LinkHost {
     this.stallDeadlines = new Deadlines(limits.stallSeconds * 1000, (c) => c.expired('stall'));
     this.drainDeadlines = new Deadlines(DRAIN_MS, (c) => c.expired('drain'));
     this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
-    this.#publics = new Set(
-      config.nodes.flatMap((n) => n.public.map((p) => parseAddress(p).toString('hex'))),
+    this.#homes = new Map(
+      config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
     );
+    this.#migrates = config.sites.some((site) => moves(site));
     this.#router = new RouterEngine(options.router, options.index);
     this.flows = this.#router.flows;
     this.routes = this.#router.routes;
@@ -172,9 +196,14 @@ export class Engine implements LinkHost {
     this.#siteTable = new SiteTable(config.sites);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
+    this.guests = new Guests(this);
+    this.diverted = new DivertedConnections(this);
+    this.diverted.inherit();
     this.#peers = new Peers(config, this.self, this.index, this);
     this.#linksChanged();
-    for (const address of config.nodes[this.self].public) this.#listen(address);
+    // Of all nodes: connections to their addresses may be sent here.
+    for (const node of config.nodes) for (const address of node.public) this.#listen(address);
+    this.spread.write(new Uint8Array(SPREAD_SIZE));
   }
 
   get linkReceiveBuffer(): Buffer {
@@ -227,23 +256,54 @@ export class Engine implements LinkHost {
     for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
       const fd = acceptFrom(listener);
       if (fd < 0) return;
-      if (this.#connections.size >= this.config.limits.connections) {
+      if (this.connections.size >= this.config.limits.connections) {
         this.counters.add('connections_refused');
         this.refuse(fd, 503);
         libc.close(fd);
         continue;
       }
       this.counters.add('connections_accepted');
-      const connection = new Connection(this, fd);
-      this.#connections.add(connection);
-      this.loop.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
       // Most clients have sent their request by the time they are accepted.
-      connection.ready(EPOLLIN);
+      this.#take(new Connection(this, fd, this.#revived(fd)));
     }
   }
 
+  #take(connection: Connection): void {
+    this.connections.add(connection);
+    this.loop.add(connection.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
+    connection.ready(EPOLLIN);
+  }
+
+  /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
+  #revived(fd: number): Arrived | null {
+    if (this.guests.lingering === 0) return null;
+    try {
+      const guest = this.guests.revive({ client: remoteEndpoint(fd), public: localEndpoint(fd) });
+      return guest === null ? null : { guest, serveFirst: false };
+    } catch (error) {
+      return unlessSocketDied(error, null);
+    }
+  }
+
+  /** Goes on with a connection that has come from another node. */
+  adopt(fd: number, arrived: Arrived): void {
+    this.#take(new Connection(this, fd, arrived));
+  }
+
+  /** Another connection fits. */
+  get hasRoom(): boolean {
+    return this.connections.size < this.config.limits.connections;
+  }
+
+  /** A half-pipe of a connection that comes as a whole: it has nothing to send any more. */
+  dropHalfPipeOf(ends: Ends): void {
+    const slot = this.flows.installed(ends.client, ends.public);
+    if (slot < 0) return;
+    for (const pipe of this.halfPipes) if (pipe.slot === slot) pipe.discard();
+  }
+
   connectionClosed(connection: Connection): void {
-    this.#connections.delete(connection);
+    this.connections.delete(connection);
     this.headDeadlines.clear(connection);
     this.idleDeadlines.clear(connection);
     this.stallDeadlines.clear(connection);
@@ -265,8 +325,44 @@ export class Engine implements LinkHost {
     return this.#siteTable.find(host) ?? null;
   }
 
+  /** The node that owns a public address, by index; -1: it is none. */
+  homeOf(address: Buffer): number {
+    return this.#homes.get(address.toString('hex')) ?? -1;
+  }
+
   isPublic(address: Buffer): boolean {
-    return this.#publics.has(address.toString('hex'));
+    return this.homeOf(address) >= 0;
+  }
+
+  linkToEngine(node: number, engine: number): Link | undefined {
+    return this.#peers.linkToEngine(node, engine);
+  }
+
+  get links(): Iterable<Link> {
+    return this.#peers.all;
+  }
+
+  /** Where a connection is to move before this request is answered; null: it stays. */
+  destination(head: RequestHead): Destination | null {
+    if (this.#drain !== null) return this.#drain.next();
+    if (!this.#migrates) return null;
+    const config = this.siteFor(head.host);
+    const site = config === null ? undefined : this.#sites.get(config);
+    if (site === undefined || !moves(site.config) || site.candidates.length === 0) return null;
+    const node = site.policy.choose(head, site.candidates, this.self);
+    return node === this.self ? null : { node, whenAcknowledged: site.config.mechanism === 'drain' };
+  }
+
+  /** Begins to move a connection. Null: it stays. */
+  migrate(connection: Connection, { node, whenAcknowledged }: Destination): Migration | null {
+    const link = this.#peers.linkTo(node);
+    if (link === undefined) return null;
+    const draining = this.#drain !== null;
+    return Migration.start(this, connection, node, link, {
+      serveFirst: !draining,
+      draining,
+      whenAcknowledged,
+    });
   }
 
   /** Field lines that every response carries when the configuration says so. */
@@ -289,7 +385,10 @@ export class Engine implements LinkHost {
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
     const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
-    if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
+    // A connection that did not move is answered here, if that is possible.
+    const stays = moves(site.config) && (site.content !== null || site.upstream !== null);
+    const isLocal = stays || site.config.mechanism === 'local';
+    if (!isLocal && open.length > 0 && !connection.fullyTried) {
       const node = site.policy.choose(request.head, open, this.self);
       const handling = node === this.self ? null : this.#remote(connection, site, node);
       if (handling !== null) return handling;
@@ -314,8 +413,10 @@ export class Engine implements LinkHost {
 
   #local(connection: Connection, request: Request, site: Site | null): Handling {
     connection.flow?.beginOwn();
-    const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
-    return new LocalHandling(this, connection, request, exchange, site?.config.mechanism === 'anchor');
+    const mechanism = connection.guest !== null && site !== null && moves(site.config) ? 'migrate' : 'local';
+    const exchange = this.#exchange(site, request, mechanism, nowUs() - request.startUs);
+    const records = site?.config.mechanism === 'anchor';
+    return new LocalHandling(this, connection, request, exchange, records, mechanism);
   }
 
   #exchange(
@@ -400,12 +501,16 @@ export class Engine implements LinkHost {
     if (!this.#peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
+    this.#refusing.delete(link.node);
     this.#linksChanged();
+    this.guests.linkUp(link);
+    this.#drain?.tell(link);
     return true;
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
+    if (link.node >= 0 && !this.#peers.isUp(link.node)) this.diverted.nodeDown(link.node);
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
@@ -423,19 +528,49 @@ export class Engine implements LinkHost {
         .map(({ name }, index) => ({ name, index }))
         .filter(
           ({ name, index }) =>
-            site.config.content[name] !== undefined && (index === this.self || this.#peers.isUp(index)),
+            site.config.content[name] !== undefined && (index === this.self || this.#takes(index)),
         );
     }
     this.counters.set('links_up_now', this.#peers.up);
   }
 
+  /** A node can be reached and has not said that it takes nothing. */
+  #takes(node: number): boolean {
+    return this.#peers.isUp(node) && !this.#refusing.has(node);
+  }
+
+  /** The nodes that can go on with this one's connections. */
+  takers(): number[] {
+    const { nodes, sites } = this.config;
+    return nodes.flatMap(({ name }, index) =>
+      index !== this.self && this.#takes(index) && sites.some((site) => site.content[name] !== undefined)
+        ? [index]
+        : [],
+    );
+  }
+
   open(link: Link, frame: Frame): void {
-    if (frame.type === FrameType.SETUP) {
-      if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
-      else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
-    } else if (frame.type === FrameType.RESET && !frame.onlyEpoch) {
-      // We have let go of it already; the anchor waits for the word.
-      link.send({ type: FrameType.RESET_OK, request: frame.request });
+    switch (frame.type) {
+      case FrameType.SETUP:
+        if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
+        else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
+        return;
+      case FrameType.RESET:
+        // We have let go of it already; the anchor waits for the word.
+        if (!frame.onlyEpoch) link.send({ type: FrameType.RESET_OK, request: frame.request });
+        return;
+      case FrameType.MIGRATE:
+        return Arrival.open(this, link, frame);
+      case FrameType.ROUTE:
+        return this.diverted.route(link, frame);
+      case FrameType.CLEANUP:
+        return this.diverted.cleanup(link, frame);
+      case FrameType.LOAD:
+        if (frame.accepting) this.#refusing.delete(link.node);
+        else this.#refusing.add(link.node);
+        return this.#linksChanged();
+      default:
+        return;
     }
   }
 
@@ -478,12 +613,16 @@ export class Engine implements LinkHost {
       this.blockedRelays.delete(relay);
       relay.drive();
     }
+    for (const migration of this.migrations) if (migration.tick(now)) this.migrations.delete(migration);
+    for (const arrival of this.arrivals) arrival.tick(now);
     this.setupDeadlines.run(now);
+    const { uncollected, takeOvers, blockedRelays, setupDeadlines, migrations, arrivals } = this;
     let waiting =
-      this.uncollected.size + this.takeOvers.size + this.blockedRelays.size + this.setupDeadlines.size > 0;
+      uncollected.size + takeOvers.size + blockedRelays.size + setupDeadlines.size > 0 ||
+      migrations.size + arrivals.size > 0;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
-    return waiting || this.stopping;
+    return waiting || this.#drain !== null;
   }
 
   #keepHouse(now: number): void {
@@ -497,9 +636,13 @@ export class Engine implements LinkHost {
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
     for (const flow of this.flowsBySlot.values()) flow.tick();
     for (const pipe of this.halfPipes) pipe.tick();
-    this.counters.set('connections_now', this.#connections.size);
+    this.guests.tick(now);
+    this.diverted.tick(now);
+    this.counters.set('connections_now', this.connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
+    this.counters.set('guests_now', this.guests.size);
+    this.counters.set('diverted_now', this.diverted.size);
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -509,27 +652,39 @@ export class Engine implements LinkHost {
       this.#ready = true;
       this.#options.post({ type: 'ready', ready: true });
     }
-    if (this.stopping) this.#stopStep(now);
+    if (this.#drain?.step(now)) this.#end(this.#drain);
   }
 
-  /** Accepts nothing more; responses in progress may go on until the deadline. */
+  /** SETUP and MIGRATE are refused. */
+  get stopping(): boolean {
+    return this.#drain !== null;
+  }
+
+  /** Connections end with their next response: no other node takes them. */
+  get closing(): boolean {
+    return this.#drain !== null && !this.#drain.leftRoutes;
+  }
+
+  /** Gives everything to the other nodes, or, alone, lets responses in progress end; until the deadline. */
   stop(deadlineMs: number): void {
-    if (this.stopping) return;
-    this.stopping = true;
-    this.#stopAtMs = this.loop.nowMs + deadlineMs;
+    this.#drain ??= new Drain(this, deadlineMs);
+  }
+
+  stopListening(): void {
     for (const fd of this.#listeners) {
       this.loop.forget(fd);
       libc.close(fd);
     }
-    for (const connection of [...this.#connections]) connection.closeWhenIdle();
+    this.#listeners.length = 0;
   }
 
-  #stopStep(now: number): void {
-    const busy = this.#connections.size + this.flowsBySlot.size + this.halfPipes.size;
-    if (busy > 0 && now < this.#stopAtMs) return;
-    for (const connection of [...this.#connections]) connection.discard();
+  #end({ leftRoutes }: Drain): void {
+    this.stopListening();
+    for (const arrival of [...this.arrivals]) arrival.discard();
+    for (const connection of [...this.connections]) connection.discard();
     for (const flow of [...this.flowsBySlot.values()]) flow.discard();
     for (const pipe of [...this.halfPipes]) pipe.discard();
+    this.guests.discard();
     this.#peers.close();
     for (const site of this.#sites.values()) {
       site.content?.close();
@@ -538,13 +693,13 @@ export class Engine implements LinkHost {
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
-    this.#options.post({ type: 'stopped' });
+    this.#options.post({ type: 'stopped', leftRoutes });
   }
 
   status(): EngineStatus {
     return {
       engine: this.index,
-      connections: this.#connections.size,
+      connections: this.connections.size,
       flows: this.flowsBySlot.size,
       halfPipes: this.halfPipes.size,
       links: [...this.#peers.all].map((link) => ({
@@ -558,8 +713,22 @@ export class Engine implements LinkHost {
 
   flowStatus(): FlowStatus[] {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
-    return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
+    const pipes = [...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
+    const arrivals = [...this.arrivals]
+      .map((arrival) => arrival.status())
+      .filter((status) => status !== null);
+    return flows.concat(
+      pipes,
+      arrivals,
+      this.guests.status(REPORTED_FLOWS),
+      this.diverted.status(REPORTED_FLOWS),
+    );
   }
+}
+
+/** Whether a site's connections go to other nodes as a whole. */
+function moves(site: SiteConfig): boolean {
+  return site.mechanism === 'migrate' || site.mechanism === 'drain';
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */

@@ -15,7 +15,10 @@ import { Counters } from './counters.ts';
 import type { EngineWorkerData } from './worker.ts';
 
 export interface RunningNode {
-  /** Accepts nothing more, lets responses finish (`timeouts.stopSeconds`), and leaves the machine as it was. */
+  /**
+   * Gives connections to the other nodes and lets the others finish (`timeouts.stopSeconds`). Leaves the machine as it
+   * was, unless connections have gone elsewhere: then the router and the addresses stay, for the next start.
+   */
   stop(): Promise<void>;
 }
 
@@ -70,7 +73,7 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
   router.attach();
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
-  const installed = installAddresses(config, self);
+  const installed = installAddresses(config, self, router.inherited);
   const clearUp = () => {
     removeAddresses(installed);
     router.close();
@@ -111,8 +114,11 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
         const deadlineMs = config.timeouts.stopSeconds * 1000;
         await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
         await admin.close();
-        clearUp();
-        logger.info('node stopped');
+        // Connections that live on elsewhere come through this machine: its router and its addresses stay.
+        const stays = engines.some((engine) => engine.client.leftRoutes);
+        if (stays) router.close(true);
+        else clearUp();
+        logger.info({ routerStays: stays }, 'node stopped');
         await accessLog.close();
       },
     };

@@ -16,6 +16,7 @@ import { FLAG_CLOSING, OWNER_SELF, ROLE_ANCHOR } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import type { Request } from './handling.ts';
+import type { OwnSpace } from './migrate-state.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
@@ -68,6 +69,11 @@ export interface Handoff {
 export function unlessSocketDied<T>(error: unknown, otherwise: T): T {
   if (error instanceof SystemError) return otherwise;
   throw error;
+}
+
+/** A range of another node that is not all acknowledged. */
+function owes(range: ranges.Range, acknowledged: number): boolean {
+  return range.owner !== OWNER_SELF && (range.open || distance(range.end, acknowledged) < 0);
 }
 
 export class AnchorFlow implements Sink {
@@ -386,6 +392,30 @@ export class AnchorFlow implements Sink {
     if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
     this.discard();
     return true;
+  }
+
+  /**
+   * How the socket's sequence space lies in the client's, for a connection that is to move; the own socket is the
+   * one that sends from here on. Null while others owe bytes.
+   */
+  ownSpace(): OwnSpace | null {
+    if (this.current !== null) return null;
+    const { acknowledged } = this;
+    if (this.rules.ranges.some((g) => owes(g, acknowledged))) return null;
+    this.beginOwn();
+    const last = ranges.lastRange(this.rules)!;
+    const shift = distance(last.local, last.start) >>> 0;
+    return { from: last.local, shift, stamp: last.stamp, edge: this.#engine.flows.edge(this.slot) };
+  }
+
+  /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */
+  moved(): void {
+    this.current = null;
+    this.onLost = () => {};
+    this.promise = null;
+    this.#fd = -1;
+    this.#reset(true);
+    this.discard();
   }
 
   /** Gives everything back at once. */

@@ -18,7 +18,7 @@ export interface Request {
 /** How a request ended. */
 export interface Outcome {
   readonly node: number;
-  readonly mechanism: 'local' | 'relay' | 'anchor';
+  readonly mechanism: 'local' | 'relay' | 'anchor' | 'migrate';
   readonly status: number;
   readonly bytes: number;
   readonly bodyBytes: number;

@@ -1,4 +1,4 @@
-/** Mechanism local: the anchor answers on its own socket. */
+/** Mechanism local: the node that has the connection answers on its own socket. */
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
@@ -12,6 +12,7 @@ export class LocalHandling implements Handling {
   readonly #request: Request;
   readonly #out: SocketOut;
   readonly #exchange: Exchange;
+  readonly #mechanism: 'local' | 'migrate';
   #firstByteUs = -1;
   #over = false;
 
@@ -21,12 +22,14 @@ export class LocalHandling implements Handling {
     request: Request,
     exchange: Exchange,
     records: boolean,
+    mechanism: 'local' | 'migrate',
   ) {
     this.#engine = engine;
     this.#connection = connection;
     this.#request = request;
     this.#out = new SocketOut(connection.fd, records);
     this.#exchange = exchange;
+    this.#mechanism = mechanism;
   }
 
   /** Begins; may finish before it returns. */
@@ -63,7 +66,7 @@ export class LocalHandling implements Handling {
     this.#engine.counters.add('served_bytes', pump.sentBytes);
     this.#connection.finished({
       node: this.#engine.self,
-      mechanism: 'local',
+      mechanism: this.#mechanism,
       status,
       bytes: pump.sentBytes,
       bodyBytes,

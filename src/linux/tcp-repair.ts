@@ -288,11 +288,23 @@ function fill(fd: number, state: ConnectionState): void {
 
 /**
  * A socket that continues the connection: non-blocking, TCP_NODELAY. Bytes that were never sent go out at once, and
- * a FIN that was sent is sent again (the client takes it as a duplicate if it had it). Throws StateError for an
- * invalid state, SystemError otherwise (EADDRNOTAVAIL: this node already has a socket with these endpoints, or not
- * the public address); nothing is sent to the client then.
+ * a FIN that was sent is sent again (the client takes it as a duplicate if it had it); with `restoreSilently` they
+ * wait for `release`. Throws StateError for an invalid state, SystemError otherwise (EADDRNOTAVAIL: this node already
+ * has a socket with these endpoints, or not the public address); nothing is sent to the client then.
  */
 export function restore(state: ConnectionState): number {
+  const fd = restoreSilently(state);
+  try {
+    release(fd, state);
+  } catch (error) {
+    silentClose(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** As `restore`, but what was never sent waits for `release`. */
+export function restoreSilently(state: ConnectionState): number {
   validateState(state);
   const fd = sockets.tcpSocket(state.public.address);
   try {
@@ -303,12 +315,11 @@ export function restore(state: ConnectionState): number {
     libc.close(fd);
     throw error;
   }
-  try {
-    refill(fd, state.unsentQueue);
-    if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
-  } catch (error) {
-    silentClose(fd);
-    throw error;
-  }
   return fd;
+}
+
+/** Sends what `restoreSilently` kept back. Throws SystemError when the client has reset the connection meanwhile. */
+export function release(fd: number, state: ConnectionState): void {
+  refill(fd, state.unsentQueue);
+  if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
 }

@@ -720,7 +720,7 @@ int baton_ingress(struct __sk_buff *skb)
 	__u32 kind, slot = 0, flags, owner = OWNER_SELF, role = ROLE_NONE, *found;
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
-	struct route *route;
+	struct route *route = NULL;
 	int what = parse(skb, &s);
 
 	if (what == NOT_TCP)
@@ -762,7 +762,8 @@ int baton_ingress(struct __sk_buff *skb)
 			count(COUNT_SYN_ENDED);
 		}
 	}
-	if (owner == OWNER_SELF && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
+	/* A route to this node: what was sent elsewhere by its SYN has come back. */
+	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
 		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
 	if (owner != OWNER_SELF)
 		return divert(skb, owner);

@@ -1,0 +1,96 @@
+/**
+ * How an engine stops. With other nodes there, nothing is ended: new connections go to them, and every connection
+ * moves to one of them, as soon as it is between two requests.
+ *
+ *   draining: LOAD says that we take nothing; the router spreads new SYNs; connections leave --empty, deadline--> over
+ *   closing (alone): nothing is accepted; idle connections are closed, responses may end --empty, deadline--> over
+ *
+ * Listeners stay open for a while after the SYNs go elsewhere: handshakes under way end here.
+ */
+import { FrameType } from '../backplane/frames.ts';
+import { SPREAD_SIZE } from '../router/layout.ts';
+import type { Destination, Engine } from './engine.ts';
+import type { Link } from './link.ts';
+
+/** A handshake that began here takes less. */
+const HANDSHAKES_MS = 1000;
+
+export class Drain {
+  readonly #engine: Engine;
+  readonly #startedMs: number;
+  readonly #deadlineMs: number;
+  /** Nodes that take connections, by index. Fewer as links go down. */
+  #takers: number[];
+  #turn = 0;
+  #listening = true;
+  /** Connections go on elsewhere: the router has to stay. */
+  readonly leftRoutes: boolean;
+
+  constructor(engine: Engine, deadlineMs: number) {
+    this.#engine = engine;
+    this.#startedMs = engine.loop.nowMs;
+    this.#deadlineMs = deadlineMs;
+    this.#takers = engine.takers();
+    this.leftRoutes = this.#takers.length > 0;
+    for (const link of engine.links) this.tell(link);
+    if (!this.leftRoutes) {
+      this.#stopListening();
+      for (const connection of [...engine.connections]) connection.closeWhenIdle();
+      return;
+    }
+    this.#spread();
+    this.#give();
+  }
+
+  /** A node that we have a link to must not choose us. */
+  tell(link: Link): void {
+    const connections = this.#engine.connections.size;
+    link.send({ type: FrameType.LOAD, connections, cpuPermille: 0, requestsPerSecond: 0, accepting: false });
+  }
+
+  /** New connections go to the others from now on. */
+  #spread(): void {
+    const table = new Uint8Array(SPREAD_SIZE);
+    for (let i = 0; i < table.length; i++) table[i] = this.#takers[i % this.#takers.length] + 1;
+    this.#engine.spread.write(table);
+  }
+
+  /** Where a connection is to go; null: no node can be reached. */
+  next(): Destination | null {
+    if (this.#takers.length === 0) return null;
+    this.#turn = (this.#turn + 1) % this.#takers.length;
+    return { node: this.#takers[this.#turn], whenAcknowledged: false };
+  }
+
+  #give(): void {
+    for (const connection of [...this.#engine.connections]) {
+      const destination = this.next();
+      if (destination === null) return;
+      connection.leaveFor(destination);
+    }
+  }
+
+  /** Called now and then. True: nothing is left, or time is up. */
+  step(nowMs: number): boolean {
+    const engine = this.#engine;
+    const since = nowMs - this.#startedMs;
+    if (this.leftRoutes) {
+      const takers = engine.takers();
+      if (takers.join() !== this.#takers.join()) {
+        this.#takers = takers;
+        if (takers.length > 0) this.#spread();
+      }
+      this.#give();
+      if (since >= HANDSHAKES_MS) this.#stopListening();
+    }
+    if (since >= this.#deadlineMs) return true;
+    const busy = engine.connections.size + engine.flowsBySlot.size + engine.halfPipes.size;
+    return busy + engine.arrivals.size + engine.guests.lingering === 0 && !this.#listening;
+  }
+
+  #stopListening(): void {
+    if (!this.#listening) return;
+    this.#listening = false;
+    this.#engine.stopListening();
+  }
+}
