@@ -11,8 +11,14 @@ const MAX_NAMES_TRIED = 1000;
 
 export const SIZES = {
   '1k': KIB,
+  '4k': 4 * KIB,
+  '6k': 6 * KIB,
+  '10k': 10 * KIB,
   '16k': 16 * KIB,
+  '30k': 30 * KIB,
+  '32k': 32 * KIB,
   '64k': 64 * KIB,
+  '100k': 100 * KIB,
   '256k': 256 * KIB,
   '1m': KIB * KIB,
   '10m': 10 * KIB * KIB,

@@ -11,13 +11,13 @@
  *
  * nonce (12 bytes): 4 bytes 0, then the record's number in its direction as u64.
  */
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { hkdfSync } from 'node:crypto';
+import { AesGcm, GCM_KEY_BYTES, GCM_NONCE_BYTES, GCM_TAG_BYTES } from '../linux/aes-gcm.ts';
 import { SessionError } from './errors.ts';
 
 export const MAX_RECORD_BYTES = 256 * 1024;
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_TAG_BYTES = 16;
-export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + RECORD_TAG_BYTES;
+export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + GCM_TAG_BYTES;
 /** Plaintext of one record. */
 export const MAX_BATCH_BYTES = MAX_RECORD_BYTES - RECORD_OVERHEAD_BYTES;
 /**
@@ -28,16 +28,14 @@ export const REKEY_RECORDS = 2 ** 20;
 /** Records of a direction in one session; far below where the number would leave 53 bits. */
 export const MAX_SESSION_RECORDS = 2 ** 48;
 
-const CIPHER = 'aes-128-gcm';
-const CIPHER_OPTIONS = { authTagLength: RECORD_TAG_BYTES };
-const NONCE_BYTES = 12;
-export const RECORD_KEY_BYTES = 16;
+export const RECORD_KEY_BYTES = GCM_KEY_BYTES;
 
 /** The key and the count of one direction, the same at both ends. */
 export class RecordKeys {
-  readonly nonce = Buffer.alloc(NONCE_BYTES);
+  readonly nonce = Buffer.alloc(GCM_NONCE_BYTES);
   key: Buffer;
   #count: number;
+  #cipher: AesGcm | null = null;
 
   /** `count`: the number of the next record; 0 for a new session. */
   constructor(key: Buffer, count = 0) {
@@ -51,6 +49,18 @@ export class RecordKeys {
     return this.#count;
   }
 
+  /** The key at work; an end uses it in one direction only. */
+  cipher(direction: 'seal' | 'open'): AesGcm {
+    this.#cipher ??= new AesGcm(direction, this.key);
+    return this.#cipher;
+  }
+
+  /** Gives back what the cipher holds. */
+  forget(): void {
+    this.#cipher?.free();
+    this.#cipher = null;
+  }
+
   /** Throws before a nonce could be used twice. */
   check(): void {
     if (this.#count >= MAX_SESSION_RECORDS) throw new SessionError('EXHAUSTED', `${this.#count} records`);
@@ -62,6 +72,7 @@ export class RecordKeys {
     if (this.#count % REKEY_RECORDS === 0) {
       const info = 'baton backplane 1 next key';
       this.key = Buffer.from(hkdfSync('sha256', this.key, Buffer.alloc(0), info, RECORD_KEY_BYTES));
+      this.forget();
     }
     this.#setNonce();
   }
@@ -80,11 +91,7 @@ export function sealRecord(keys: RecordKeys, plaintext: Buffer, into: Buffer, at
   keys.check();
   const end = at + RECORD_OVERHEAD_BYTES + plaintext.length;
   into.writeUInt32BE(end - at, at);
-  const cipher = createCipheriv(CIPHER, keys.key, keys.nonce, CIPHER_OPTIONS);
-  cipher.setAAD(into.subarray(at, at + RECORD_HEADER_BYTES));
-  into.set(cipher.update(plaintext), at + RECORD_HEADER_BYTES);
-  cipher.final();
-  into.set(cipher.getAuthTag(), end - RECORD_TAG_BYTES);
+  keys.cipher('seal').seal(keys.nonce, plaintext, into, at + RECORD_HEADER_BYTES, RECORD_HEADER_BYTES);
   keys.advance();
   return end;
 }
@@ -100,15 +107,9 @@ export function recordLength(bytes: Buffer, at: number): number {
 /** Opens the record that fills `bytes` from `at` to `end`; returns its plaintext in memory of its own. */
 export function openRecord(keys: RecordKeys, bytes: Buffer, at: number, end: number): Buffer {
   keys.check();
-  const decipher = createDecipheriv(CIPHER, keys.key, keys.nonce, CIPHER_OPTIONS);
-  decipher.setAAD(bytes.subarray(at, at + RECORD_HEADER_BYTES));
-  decipher.setAuthTag(bytes.subarray(end - RECORD_TAG_BYTES, end));
-  const plaintext = decipher.update(bytes.subarray(at + RECORD_HEADER_BYTES, end - RECORD_TAG_BYTES));
-  try {
-    decipher.final();
-  } catch {
-    throw new SessionError('BAD_RECORD', `record ${keys.count} fails authentication`);
-  }
+  const cipher = keys.cipher('open');
+  const plaintext = cipher.open(keys.nonce, bytes, at + RECORD_HEADER_BYTES, end, RECORD_HEADER_BYTES);
+  if (plaintext === null) throw new SessionError('BAD_RECORD', `record ${keys.count} fails authentication`);
   keys.advance();
   return plaintext;
 }

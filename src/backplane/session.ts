@@ -139,6 +139,8 @@ export class Session {
     this.#toSend = [];
     this.#ephemeral = null;
     this.#schedule = null;
+    this.#sealing?.forget();
+    this.#opening?.forget();
     this.#sealing = null;
     this.#opening = null;
   }

@@ -1,5 +1,6 @@
 /** `baton doctor`: what this machine lacks, what for, and how to get it. */
 import { Command } from 'commander';
+import { leftRouters, removeRouter } from '../doctor/left-routers.ts';
 import { checkLeftovers } from '../doctor/leftovers.ts';
 import { type Finding, inspectMachine } from '../doctor/machine.ts';
 
@@ -9,8 +10,11 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('say what this machine lacks to run Baton, and how to get it; exit 0 when it can serve')
     .option('--json', 'as JSON: {"canServe": ..., "findings": [...]}')
-    .action(async ({ json }: { json?: true }) => {
-      const findings: Finding[] = [...inspectMachine(), ...(await checkLeftovers())];
+    .option('--clean', 'first remove the routers and public addresses that ended nodes left on this machine')
+    .action(({ json, clean }: { json?: true; clean?: true }) => {
+      // Standard output is for the findings alone.
+      if (clean) for (const left of leftRouters()) console.error(removeRouter(left));
+      const findings: Finding[] = [...inspectMachine(), ...checkLeftovers()];
       const canServe = findings.every((finding) => finding.state !== 'missing');
       if (json) console.log(JSON.stringify({ canServe, findings }, null, 2));
       else {

@@ -93,6 +93,10 @@ function checkSites(source: Source, { sites }: Entries): ConfigProblem[] {
 
 function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
+  const unknownNode = (path: Path, at: 'key' | 'value', name: string): ConfigProblem => {
+    const hint = didYouMean(name, nodeNames) || `nodes are ${nodeNames.join(', ')}`;
+    return source.problem(path, at, `unknown node ${name}`, hint);
+  };
   for (const [index, site] of sites) {
     const path = ['sites', index];
     if (site.root !== undefined && site.upstream !== undefined) {
@@ -103,10 +107,7 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
     }
     for (const key of ['roots', 'upstreams'] as const) {
       for (const name of Object.keys(site[key])) {
-        const message = `unknown node ${name}`;
-        const hint = didYouMean(name, nodeNames) || `nodes are ${nodeNames.join(', ')}`;
-        if (!nodeNames.includes(name))
-          problems.push(source.problem([...path, key, name], 'key', message, hint));
+        if (!nodeNames.includes(name)) problems.push(unknownNode([...path, key, name], 'key', name));
         else if (key === 'upstreams' && Object.hasOwn(site.roots, name)) {
           problems.push(
             source.problem([...path, key, name], 'key', `node ${name} has a root in this site already`),
@@ -117,9 +118,7 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
     const isCovered = (name: string) =>
       Object.hasOwn(site.roots, name) || Object.hasOwn(site.upstreams, name);
     for (const [at, name] of (site.serve ?? []).entries()) {
-      if (nodeNames.includes(name)) continue;
-      const hint = didYouMean(name, nodeNames) || `nodes are ${nodeNames.join(', ')}`;
-      problems.push(source.problem([...path, 'serve', at], 'value', `unknown node ${name}`, hint));
+      if (!nodeNames.includes(name)) problems.push(unknownNode([...path, 'serve', at], 'value', name));
     }
     const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? true);
     const bare = serving.filter((name) => !isCovered(name));

@@ -48,13 +48,12 @@ export interface SiteConfig {
 }
 
 export interface LimitsConfig {
-  /** Client connections of a node. */
+  /** Client connections of an engine. */
   readonly connections: number;
   readonly headBytes: number;
   readonly headFields: number;
   /** Largest request body accepted. */
   readonly bodyBytes: number;
-  readonly connectionMemoryBytes: number;
   /** Half-pipes of one flow that are not yet fully acknowledged. */
   readonly halfPipes: number;
   /** Flows that have half-pipes elsewhere, for each node. */

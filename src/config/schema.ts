@@ -129,7 +129,6 @@ const limits = z.strictObject(
     headBytes: integer(KIB, 64 * KIB, 'bytes').default(16 * KIB),
     headFields: integer(8, 1000).default(100),
     bodyBytes: integer(0, GIB, 'bytes').default(16 * MIB),
-    connectionMemoryBytes: integer(64 * KIB, 64 * MIB, 'bytes').default(256 * KIB),
     halfPipes: integer(1, 8).default(4),
     flows: integer(1, MIB).default(64 * KIB),
     cacheBytes: integer(0, 64 * GIB, 'bytes').default(64 * MIB),

@@ -2,6 +2,7 @@
 import { leftNamespaces } from '../lab/network.ts';
 import { bootId, labNames, readState } from '../lab/state.ts';
 import { isAlive } from '../lab/system.ts';
+import { leftRouters } from './left-routers.ts';
 import type { Finding } from './machine.ts';
 
 /** Labs that left namespaces or files, with no process of theirs running any more. */
@@ -16,7 +17,32 @@ function staleLabs(): string[] {
   });
 }
 
-export async function checkLeftovers(): Promise<Finding[]> {
+function routerFinding(): Finding {
+  const finding = {
+    name: 'left-routers',
+    purpose: 'routers (tc filters) and public addresses of nodes that ended without removing them',
+    remedy:
+      'start the node again, it takes their place; on a machine that is no node any more: baton doctor --clean',
+  };
+  try {
+    const left = leftRouters();
+    if (left.length === 0) return { ...finding, state: 'ok', detail: 'none' };
+    const detail = left.map((router) => {
+      const addresses = router.addresses.map(({ address }) => address).join(', ');
+      return `${router.interface} (${addresses || 'no address'})`;
+    });
+    return { ...finding, state: 'warn', detail: detail.join('; ') };
+  } catch (error) {
+    return {
+      ...finding,
+      state: 'warn',
+      detail: `cannot look: ${(error as Error).message}`,
+      remedy: 'run as root',
+    };
+  }
+}
+
+export function checkLeftovers(): Finding[] {
   const stale = staleLabs();
   return [
     {
@@ -26,5 +52,6 @@ export async function checkLeftovers(): Promise<Finding[]> {
       purpose: 'labs that ended without being taken down',
       remedy: stale.map((name) => `baton lab down --name ${name}`).join('; '),
     },
+    routerFinding(),
   ];
 }

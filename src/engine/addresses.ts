@@ -11,7 +11,7 @@ function ip(args: string[]): string {
 
 interface LinkInfo {
   readonly address?: string;
-  readonly addr_info?: ReadonlyArray<{ readonly local?: string }>;
+  readonly addr_info?: ReadonlyArray<{ readonly local?: string; readonly prefixlen?: number }>;
 }
 
 function describe(args: string[]): LinkInfo {
@@ -27,36 +27,40 @@ export function macOf(interfaceName: string): Buffer {
   return mac;
 }
 
-function holds(interfaceName: string, address: string): boolean {
-  const { addr_info: infos } = describe(['addr', 'show', 'dev', interfaceName]);
-  return (infos ?? []).some((info) => info.local === address);
-}
+const prefixBits = (address: string): number => (address.includes(':') ? 128 : 32);
+const prefixed = (address: string): string => `${address}/${prefixBits(address)}`;
 
-function prefixed(address: string): string {
-  return `${address}/${address.includes(':') ? 128 : 32}`;
+/** The prefix lengths with which an interface has an address. */
+function prefixesOf(interfaceName: string, address: string): Array<number | undefined> {
+  const { addr_info: infos } = describe(['addr', 'show', 'dev', interfaceName]);
+  return (infos ?? []).filter((info) => info.local === address).map((info) => info.prefixlen);
 }
 
 /** The addresses that `installAddresses` added: they go when the node stops. */
 export type InstalledAddresses = ReadonlyArray<{ readonly device: string; readonly address: string }>;
 
 /**
- * Adds what is missing. An address that is there already was somebody else's doing, and stays afterwards; unless a
- * router was there, too: then our predecessor left both.
+ * Adds what is missing. An address that is there already was somebody else's doing, and stays afterwards; unless this
+ * node takes the place of one that was killed (`takesOver`): then it is that one's, and goes. Left behind without
+ * a router, the other nodes' addresses on lo would be answered for by this machine's ARP.
  */
 export function installAddresses(
   config: ClusterConfig,
   self: NodeConfig,
-  inherited: boolean,
+  takesOver: boolean,
 ): InstalledAddresses {
   const installed: Array<{ device: string; address: string }> = [];
   ip(['link', 'set', 'lo', 'up']);
   for (const node of config.nodes) {
     const device = node === self ? self.interface : 'lo';
     for (const address of node.public) {
-      const isThere = holds(device, address);
-      if (isThere && !inherited) continue;
+      const prefixes = prefixesOf(device, address);
+      if (prefixes.length > 0) {
+        if (takesOver && prefixes.includes(prefixBits(address))) installed.push({ device, address });
+        continue;
+      }
       const options = address.includes(':') ? ['nodad', 'noprefixroute'] : [];
-      if (!isThere) ip(['addr', 'add', prefixed(address), 'dev', device, ...options]);
+      ip(['addr', 'add', prefixed(address), 'dev', device, ...options]);
       installed.push({ device, address });
     }
   }
@@ -65,6 +69,7 @@ export function installAddresses(
 
 export function removeAddresses(installed: InstalledAddresses): void {
   for (const { device, address } of installed) {
-    if (holds(device, address)) ip(['addr', 'del', prefixed(address), 'dev', device]);
+    const isThere = prefixesOf(device, address).includes(prefixBits(address));
+    if (isThere) ip(['addr', 'del', prefixed(address), 'dev', device]);
   }
 }

@@ -66,14 +66,14 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
   const self = config.nodes.find((node) => node.name === name)!;
   const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
   const { logger } = processLog;
-  if (isAttached(self.interface))
-    logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
+  const takesOver = isAttached(self.interface);
+  if (takesOver) logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
   const router = openRouter(config, self);
   // The guard stands before the addresses that it guards are there.
   router.attach();
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
-  const installed = installAddresses(config, self, router.inherited);
+  const installed = installAddresses(config, self, takesOver);
   const clearUp = () => {
     removeAddresses(installed);
     router.close();

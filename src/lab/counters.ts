@@ -1,4 +1,4 @@
-/** The kernel's own counters of a namespace: /proc/net/netstat, snmp and snmp6. */
+/** The kernel's own counters of a namespace: /proc/net/snmp and netstat. */
 
 /**
  * Parses /proc/net/snmp and /proc/net/netstat: pairs of lines, names and then values, both after a prefix such as
@@ -14,17 +14,4 @@ export function parseCounters(text: string): Record<string, number> {
     for (const [index, name] of names.entries()) counters[prefix.slice(0, -1) + name] = Number(values[index]);
   }
   return counters;
-}
-
-/** What grew from one reading to a later one; counters that did not are left out. */
-export function counterGrowth(
-  before: Record<string, number>,
-  after: Record<string, number>,
-): Record<string, number> {
-  const growth: Record<string, number> = {};
-  for (const [name, value] of Object.entries(after)) {
-    const grown = value - (before[name] ?? 0);
-    if (grown !== 0) growth[name] = grown;
-  }
-  return growth;
 }

@@ -148,7 +148,8 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
     if (equals < 1)
       throw new LabError('LAB_OPTION', `--set ${setting}: write KEY=VALUE, for example limits.idleSeconds=5`);
     try {
-      document.setIn(setting.slice(0, equals).split('.'), parse(setting.slice(equals + 1)));
+      const value = document.createNode(parse(setting.slice(equals + 1)));
+      document.setIn(setting.slice(0, equals).split('.'), value);
     } catch (error) {
       throw new LabError('LAB_OPTION', `--set ${setting}: ${(error as Error).message}`);
     }

@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert';
 import { isIPv4, isIPv6 } from 'node:net';
-import { allocate, type Memory } from './memory.ts';
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -107,10 +106,4 @@ export function readSockaddr(from: Buffer): Endpoint {
     throw new TypeError(`socket address of family ${family}`);
   }
   return { address, port };
-}
-
-/** A socket address in memory that the kernel can read. */
-export function sockaddrMemory(endpoint: Endpoint): { memory: Memory; lengthBytes: number } {
-  const memory = allocate(SOCKADDR_BYTES);
-  return { memory, lengthBytes: writeSockaddr(memory.bytes, endpoint) };
 }

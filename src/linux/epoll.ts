@@ -12,7 +12,6 @@ export const EPOLLET = 2 ** 31;
 
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
-const EPOLL_CTL_MOD = 3;
 const EPOLL_CLOEXEC = 0o2000000;
 const MAX_EVENTS = 512;
 /** struct epoll_event is packed on x86-64 only. */
@@ -37,10 +36,6 @@ export class Epoll {
 
   add(fd: number, events: number): void {
     this.#control(EPOLL_CTL_ADD, fd, events);
-  }
-
-  modify(fd: number, events: number): void {
-    this.#control(EPOLL_CTL_MOD, fd, events);
   }
 
   remove(fd: number): void {

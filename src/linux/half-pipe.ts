@@ -180,7 +180,6 @@ const SO_MARK = 36;
 const TCP_WINDOW_CLAMP = 10;
 /** Since Linux 6.15. */
 const TCP_RTO_MAX_MS = 44;
-const KERNEL_RTO_MAX_MS = 120_000;
 /** The least that the kernel accepts for TCP_RTO_MAX_MS. */
 const FIRST_TIMEOUT_MS = 1000;
 /** A first timeout of this many RTTs is not premature. */
@@ -243,17 +242,9 @@ function setClock(fd: number, seed: HalfPipeSeed): number {
   return clock;
 }
 
-function setTimeoutLimit(fd: number, milliseconds: number): void {
+function limitTimeout(fd: number, milliseconds: number): void {
   optionWord.view.setInt32(0, milliseconds, true);
   libc.setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, optionWord.address, 4);
-}
-
-/**
- * Lets the retransmission timeout grow as usual again: for a half-pipe without timestamps, once its first bytes are
- * acknowledged. Without it the timeout stays at 1 s or 3 RTTs at most.
- */
-export function releaseTimeout(fd: number): void {
-  setTimeoutLimit(fd, KERNEL_RTO_MAX_MS);
 }
 
 function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
@@ -277,9 +268,10 @@ function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   // Its own buffer would let it advertise more than the anchor did, for bytes that the anchor then drops.
   setOption(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, Math.max(seed.receiveWindow, 1));
   writeWindow(fd, seed.acknowledge, seed.sendWindow, seed.maxWindow, seed.receiveWindow, seed.acknowledge);
-  // No timestamps, no RTT: a limit on the timeout is what is left (older kernels have none, and start at 3 s).
+  // No timestamps, no RTT: a limit on the timeout is what is left (older kernels have none, and start at 3 s). It
+  // stays for the life of the half-pipe.
   if (!withRtt && seed.srttUs > 0) {
-    setTimeoutLimit(fd, Math.max(FIRST_TIMEOUT_MS, Math.ceil((seed.srttUs * FIRST_TIMEOUT_RTTS) / 1000)));
+    limitTimeout(fd, Math.max(FIRST_TIMEOUT_MS, Math.ceil((seed.srttUs * FIRST_TIMEOUT_RTTS) / 1000)));
   }
   setRepair(fd, REPAIR_OFF_SILENT);
 }

@@ -174,7 +174,6 @@ export const lastInfo = {
     (info.view.getUint8(5) & TCPI_SCALING) === 0 ? NO_SCALING : info.view.getUint8(6) >> 4,
   retransmitTimeoutUs: () => info.view.getUint32(8, true),
   sendMss: () => info.view.getUint32(16, true),
-  unacknowledgedSegments: () => info.view.getUint32(24, true),
   srttUs: () => info.view.getUint32(68, true),
   congestionWindow: () => info.view.getUint32(80, true),
   totalRetransmissions: () => info.view.getUint32(100, true),

@@ -21,7 +21,6 @@ export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 
 export const SOL_SOCKET = 1;
-export const IPPROTO_IP = 0;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_IPV6 = 41;
 export const SO_REUSEADDR = 2;
@@ -32,10 +31,8 @@ export const IPV6_V6ONLY = 26;
 
 export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;
-export const TCP_DEFER_ACCEPT = 9;
 export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
-export const TCP_NOTSENT_LOWAT = 25;
 
 export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { MECHANISMS } from '../../src/config/config.ts';
 import type { FlowStatus } from '../../src/engine/messages.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
@@ -31,9 +32,9 @@ export function rampSite(sizes: readonly number[]): string {
 
 export const item = (host: string, size: number): Item => ({ host, path: `/${size}.bin`, size });
 
-/** Sites `anchor.test`, `relay.test` and `local.test`, each by that mechanism, nodes in turn; and `extra` ones. */
+/** Sites `anchor.test`, `migrate.test` ..., each by that mechanism, nodes in turn; and `extra` ones. */
 export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
-  const sites = ['anchor', 'relay', 'local'].map((mechanism) => ({
+  const sites = MECHANISMS.map((mechanism) => ({
     name: mechanism,
     hosts: [`${mechanism}.test`],
     root,

@@ -191,6 +191,13 @@ const WRONG: ReadonlyArray<{
   },
   {
     from: 'root: www',
+    to: 'root: www\n    serve: [a, z]',
+    at: [9, 16],
+    message: /unknown node z/,
+    hint: /nodes are a, b/,
+  },
+  {
+    from: 'root: www',
     to: 'policy: local',
     at: [7, 5],
     message: /neither root nor upstream \(node a\)/,

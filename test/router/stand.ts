@@ -24,6 +24,9 @@ const BPF_PROG_TEST_RUN = 10;
 /** The frame has CHECKSUM_COMPLETE, and the kernel fails the run with EBADMSG when that is wrong afterwards. */
 const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 const EINVAL = 22;
+/** struct __sk_buff up to and with `mark`; other fields are 0. */
+const CONTEXT_BYTES = 192;
+const CONTEXT_MARK = 8;
 
 /** Addresses of one family: a client, a public address of this node, one of another node, the node itself. */
 export interface Family {
@@ -70,6 +73,8 @@ export class Stand {
   readonly #ring: RingBuffer;
   readonly #alive: BigUint64Array;
   readonly #observed: Uint32Array;
+  /** SO_MARK of the socket that a frame run on egress comes from. */
+  mark = 0;
   readonly #unmap: Array<() => void>;
   /** Whether this kernel checks CHECKSUM_COMPLETE in test runs (Linux 6.17). */
   #complete = true;
@@ -124,6 +129,16 @@ export class Stand {
     this.engine.flows.release(slot);
   }
 
+  /** Has the connection's segments diverted; 0: no longer. */
+  route(client: string, pub: string, owner: number): void {
+    const from = endpoint(client, CLIENT_PORT);
+    const to = endpoint(pub, PUBLIC_PORT);
+    const { routes } = this.engine;
+    if (owner === 0) routes.delete(from, to);
+    else assert.ok(routes.set(from, to, owner));
+    assert.equal(routes.owner(from, to), owner);
+  }
+
   installed(client: string, pub: string): number {
     return this.engine.flows.installed(endpoint(client, CLIENT_PORT), endpoint(pub, PUBLIC_PORT));
   }
@@ -152,6 +167,10 @@ export class Stand {
     attributes.bytes.writeBigUInt64LE(BigInt(input.address), 16);
     attributes.bytes.writeBigUInt64LE(BigInt(output.address), 24);
     attributes.bytes.writeUInt32LE(flags, 64);
+    const context = allocate(CONTEXT_BYTES);
+    context.bytes.writeUInt32LE(this.mark, CONTEXT_MARK);
+    attributes.bytes.writeUInt32LE(CONTEXT_BYTES, 40);
+    attributes.bytes.writeBigUInt64LE(BigInt(context.address), 48);
     if (libc.bpf(BPF_PROG_TEST_RUN, attributes.address, 80) < 0) return lastErrno();
     return {
       verdict: attributes.bytes.readInt32LE(4),
