@@ -150,6 +150,7 @@ export class Arrival implements Sink {
     const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
     const edge = add(acknowledged, window.sendWindow);
     flows.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
+    this.#rules.congestionWindow = this.#state!.congestion.window;
     flows.write(this.#slot, this.#rules);
     flows.install(client, pub, this.#slot);
   }

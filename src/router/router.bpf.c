@@ -967,7 +967,7 @@ int baton_egress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Rule congestion: a half-pipe's first socket starts with the window that the flow's last sender had. */
+/* Rule congestion: the socket of a half-pipe, or of a connection that arrives, starts with the window that the flow's last sender had. */
 SEC("sockops")
 int baton_sockops(struct bpf_sock_ops *ops)
 {
@@ -995,7 +995,7 @@ int baton_sockops(struct bpf_sock_ops *ops)
 	if (!found)
 		return 1;
 	r = rules_of(*found);
-	if (!r || r->role != ROLE_TARGET || !r->congestion_window)
+	if (!r || r->role == ROLE_ANCHOR || !r->congestion_window)
 		return 1;
 	window = r->congestion_window;
 	bpf_setsockopt(ops, IPPROTO_TCP, TCP_BPF_IW, &window, sizeof(window));
