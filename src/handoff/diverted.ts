@@ -69,7 +69,11 @@ export class DivertedConnections {
       engine.counters.add('routes_refused');
       return;
     }
-    const known = this.#byKey.get(endsKey(ends));
+    const key = endsKey(ends);
+    const known = this.#byKey.get(key);
+    // It may have come back here meanwhile.
+    const here = engine.guests.epochOf(key);
+    if (here !== null && distance(here, frame.epoch) <= 0) return;
     if (known !== undefined && known.epoch !== 0) {
       const newer = distance(known.epoch, frame.epoch);
       if (newer < 0 || (newer === 0 && known.node !== link.node)) return;

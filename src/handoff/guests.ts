@@ -61,6 +61,11 @@ export class Guests {
     return this.#byKey.size;
   }
 
+  /** How often a guest had moved when it came; null: there is no such guest. */
+  epochOf(key: string): number | null {
+    return this.#byKey.get(key)?.epoch ?? null;
+  }
+
   /** A connection has come, its move is sure: from now on its segments come here. */
   arrive(ends: Ends, epoch: number): Guest {
     const engine = this.#engine;

@@ -672,14 +672,17 @@ static __noinline __u32 spread_owner(const struct flow_key *key, __u32 syn, __u3
 	return entry.owner;
 }
 
+enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS };
+
 /* Whether the kernel has a socket for these endpoints, or a listener for the local ones. */
 static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
+	int what;
 
 	if (!key)
-		return 0;
+		return SOCKET_NONE;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		tuple.ipv4.saddr = key->client.word[3];
 		tuple.ipv4.daddr = key->public.word[3];
@@ -694,9 +697,10 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
 	if (!socket)
-		return 0;
+		return SOCKET_NONE;
+	what = socket->state == BPF_TCP_LISTEN ? SOCKET_LISTENS : SOCKET_WHOLE;
 	bpf_sk_release(socket);
-	return 1;
+	return what;
 }
 
 /* A copy that the connection's owner forwards to a target here, not the client's own segment. */
@@ -767,10 +771,15 @@ int baton_ingress(struct __sk_buff *skb)
 		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
 	if (owner != OWNER_SELF)
 		return divert(skb, owner);
-	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. */
-	if (kind == PUBLIC_FOREIGN && (role == ROLE_TARGET || !has_socket(skb, &key))) {
-		count(COUNT_STRAY);
-		return TC_ACT_SHOT;
+	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
+	 * that arrives is for its socket: a listener would take it for a stranger's. */
+	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER) {
+		int socket = has_socket(skb, &key);
+
+		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
+			count(COUNT_STRAY);
+			return TC_ACT_SHOT;
+		}
 	}
 	if (role == ROLE_OWNER && o)
 		o->segments++;
@@ -957,8 +966,9 @@ int baton_egress(struct __sk_buff *skb)
 		}
 		return egress_target(skb, &s, r, o, now);
 	}
-	/* Rule arrived: until the move is confirmed, by the anchor or by a segment of the client, it may be undone. */
-	if (role == ROLE_OWNER && r && o && !o->segments && now > r->lease_ns) {
+	/* Rule arrived: until the move is confirmed, by the initiator or by a segment of the client, it may be undone.
+	 * Before it is known to be ours nothing here ends it. */
+	if (role == ROLE_OWNER && r && o && ((!o->segments && now > r->lease_ns) || (s.tcp.flags & (TCP_FIN | TCP_RST)))) {
 		count(COUNT_LEASE_ENDED);
 		return TC_ACT_SHOT;
 	}
