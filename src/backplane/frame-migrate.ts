@@ -3,16 +3,19 @@
  * the node that owns its public address where it is. `at` is always the first byte after the header.
  */
 import { FrameError } from './errors.ts';
+import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
   type Cleanup,
   type FlowEndpoints,
   FRAME_HEADER_BYTES,
   FrameType,
   MAX_FRAME_BYTES,
+  MAX_HEAD_BYTES,
   MAX_MIGRATED_STATE_BYTES,
   type Migrate,
   type MigrateData,
   type MigrateOk,
+  type MovedResponse,
   type Route,
 } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
@@ -24,34 +27,66 @@ import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requir
  * |--------|-------|------------|-------|
  * | 8      | 4     | request    | chosen by the initiator, unique on the link |
  * | 12     | 4     | epoch      | moves of this connection, this one included; not 0 |
- * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains |
+ * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains, bit 2 in the middle of a response, bit 3 which ends the connection |
  * | 17     | 4     | stateBytes | of the whole connection state, 1 to 1572864 |
- * | 21     | rest  | bytes      | the state's first bytes, at most stateBytes |
+ * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
+ * |        | 2     | head length H | with bit 2 only, at most 32768 |
+ * |        | H     | head       | with bit 2 only: of the request, as received |
+ * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
  */
-export const MIGRATE_FIXED_BYTES = 13;
+const MIGRATE_FIXED_BYTES = 13;
 const SERVE_FIRST = 1;
 const DRAINING = 2;
+const RESPONDING = 4;
+const CLOSE = 8;
+
+/** Bytes after the header. */
+export function migrateSize(frame: Migrate): number {
+  const { response } = frame;
+  const extra = response === null ? 0 : CONTINUATION_BYTES + 2 + response.head.length;
+  return MIGRATE_FIXED_BYTES + extra + frame.bytes.length;
+}
 
 export function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
   checkMigrate(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
-  at = putU8(into, at, (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0));
+  const { response } = frame;
+  const first = (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0);
+  at = putU8(into, at, first | (response === null ? 0 : RESPONDING) | (response?.close ? CLOSE : 0));
   at = putU32(into, at, frame.stateBytes);
+  if (response !== null) {
+    at = writeContinuation(response.continuation, into, at);
+    at = putU16(into, at, response.head.length);
+    at = putBytes(into, at, response.head, response.head.length);
+  }
   return putBytes(into, at, frame.bytes, frame.bytes.length);
 }
 
 export function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
   requireAtLeast(at, end, MIGRATE_FIXED_BYTES);
-  const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING);
+  const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING | RESPONDING | CLOSE);
+  const close = (flags & CLOSE) !== 0;
+  let next = at + MIGRATE_FIXED_BYTES;
+  let response: MovedResponse | null = null;
+  if ((flags & RESPONDING) !== 0) {
+    requireAtLeast(next, end, CONTINUATION_BYTES + 2);
+    const head = next + CONTINUATION_BYTES + 2;
+    const length = bytes.readUInt16BE(head - 2);
+    requireAtLeast(head, end, length);
+    const continuation = readContinuation(bytes, next);
+    next = head + length;
+    response = { continuation, close, head: bytes.subarray(head, next) };
+  } else must(!close, 'the end of a connection without a response');
   const frame: Migrate = {
     type: FrameType.MIGRATE,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
     serveFirst: (flags & SERVE_FIRST) !== 0,
     draining: (flags & DRAINING) !== 0,
+    response,
     stateBytes: bytes.readUInt32BE(at + 9),
-    bytes: bytes.subarray(at + MIGRATE_FIXED_BYTES, end),
+    bytes: bytes.subarray(next, end),
   };
   checkMigrate(frame);
   return frame;
@@ -63,6 +98,8 @@ function checkMigrate(frame: Migrate): void {
   if (frame.stateBytes > MAX_MIGRATED_STATE_BYTES)
     throw new FrameError('TOO_LARGE', `connection state of ${frame.stateBytes} bytes`);
   must(frame.bytes.length <= frame.stateBytes, 'more bytes than the state has');
+  const headBytes = frame.response?.head.length ?? 0;
+  if (headBytes > MAX_HEAD_BYTES) throw new FrameError('TOO_LARGE', `head of ${headBytes} bytes`);
 }
 
 /*
@@ -75,7 +112,8 @@ function checkMigrate(frame: Migrate): void {
  */
 export const MIGRATE_DATA_FIXED_BYTES = 4;
 /** What one MIGRATE or MIGRATE_DATA frame carries of a state. */
-export const MAX_STATE_PIECE_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - MIGRATE_FIXED_BYTES;
+export const MAX_STATE_PIECE_BYTES =
+  MAX_FRAME_BYTES - FRAME_HEADER_BYTES - MIGRATE_FIXED_BYTES - CONTINUATION_BYTES - 2 - MAX_HEAD_BYTES;
 
 export function writeMigrateData(frame: MigrateData, into: Buffer, at: number): number {
   must(frame.bytes.length > 0, 'a piece of no bytes');

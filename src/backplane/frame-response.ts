@@ -1,4 +1,5 @@
 /** The end of a response and of a half-pipe: DATA_DONE, COLLECTED, RESET, RESET_OK, ABORT. */
+import { IDENTITY_BYTES, readIdentity, writeIdentity } from './frame-continuation.ts';
 import {
   type Abort,
   AbortReason,
@@ -8,7 +9,17 @@ import {
   type Reset,
   type ResetOk,
 } from './frame-types.ts';
-import { getFlags, getU64, must, putU8, putU16, putU32, putU64, requireLength } from './wire.ts';
+import {
+  getFlags,
+  getU64,
+  must,
+  putU8,
+  putU16,
+  putU32,
+  putU64,
+  requireAtLeast,
+  requireLength,
+} from './wire.ts';
 
 /*
  * DATA_DONE (5), target to anchor
@@ -19,14 +30,21 @@ import { getFlags, getU64, must, putU8, putU16, putU32, putU64, requireLength } 
  * | 12     | 4     | epoch            | |
  * | 16     | 4     | end              | E: sequence number after the last byte; 0 with relay |
  * | 20     | 2     | status           | 100 to 999 |
- * | 22     | 1     | flags            | bit 0 close the connection after it |
+ * | 22     | 1     | flags            | bit 0 close the connection after it, bit 1 identity |
  * | 23     | 8     | bytes            | of the response with its head, at most 2^53 - 1 |
  * | 31     | 8     | bodyBytes        | at most bytes |
  * | 39     | 4     | congestionWindow | segments, 0 unknown |
  * | 43     | 4     | srttUs           | microseconds, 0 unknown |
  * | 47     | 4     | firstByteUs      | from receipt of SETUP to the first byte |
+ * | 51     | 20    | identity         | with bit 1 only; see frame-continuation.ts |
  */
-export const DATA_DONE_BYTES = 43;
+const DATA_DONE_BYTES = 43;
+const CLOSE = 1;
+const DONE_IDENTITY = 2;
+
+export function dataDoneSize(frame: DataDone): number {
+  return DATA_DONE_BYTES + (frame.identity === null ? 0 : IDENTITY_BYTES);
+}
 
 export function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
   checkDataDone(frame);
@@ -34,28 +52,34 @@ export function writeDataDone(frame: DataDone, into: Buffer, start: number): num
   at = putU32(into, at, frame.epoch);
   at = putU32(into, at, frame.end);
   at = putU16(into, at, frame.status);
-  at = putU8(into, at, frame.close ? 1 : 0);
+  const { identity } = frame;
+  at = putU8(into, at, (frame.close ? CLOSE : 0) | (identity === null ? 0 : DONE_IDENTITY));
   at = putU64(into, at, frame.bytes);
   at = putU64(into, at, frame.bodyBytes);
   at = putU32(into, at, frame.congestionWindow);
   at = putU32(into, at, frame.srttUs);
-  return putU32(into, at, frame.firstByteUs);
+  at = putU32(into, at, frame.firstByteUs);
+  return identity === null ? at : writeIdentity(identity, into, at);
 }
 
 export function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
-  requireLength(at, end, DATA_DONE_BYTES);
+  requireAtLeast(at, end, DATA_DONE_BYTES);
+  const flags = getFlags(bytes, at + 14, CLOSE | DONE_IDENTITY);
+  const identified = (flags & DONE_IDENTITY) !== 0;
+  requireLength(at, end, DATA_DONE_BYTES + (identified ? IDENTITY_BYTES : 0));
   const frame: DataDone = {
     type: FrameType.DATA_DONE,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
     end: bytes.readUInt32BE(at + 8),
     status: bytes.readUInt16BE(at + 12),
-    close: getFlags(bytes, at + 14, 1) !== 0,
+    close: (flags & CLOSE) !== 0,
     bytes: getU64(bytes, at + 15),
     bodyBytes: getU64(bytes, at + 23),
     congestionWindow: bytes.readUInt32BE(at + 31),
     srttUs: bytes.readUInt32BE(at + 35),
     firstByteUs: bytes.readUInt32BE(at + 39),
+    identity: identified ? readIdentity(bytes, at + DATA_DONE_BYTES) : null,
   };
   checkDataDone(frame);
   return frame;
@@ -155,7 +179,7 @@ export function readResetOk(bytes: Buffer, at: number, end: number): ResetOk {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal |
+ * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal, 7 draining: another node may take over |
  */
 export const ABORT_BYTES = 9;
 
@@ -179,5 +203,5 @@ export function readAbort(bytes: Buffer, at: number, end: number): Abort {
 }
 
 function checkReason(reason: number): void {
-  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.INTERNAL, 'abort reason');
+  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.DRAINING, 'abort reason');
 }

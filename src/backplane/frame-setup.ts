@@ -1,5 +1,14 @@
 /** SETUP and its answers: SETUP_OK, SETUP_REJECT, CONFIRM. `at` is always the first byte after the header. */
+import type { Continuation } from '../http/continuation.ts';
 import { FrameError } from './errors.ts';
+import {
+  CONTINUATION_BYTES,
+  IDENTITY_BYTES,
+  readContinuation,
+  readIdentity,
+  writeContinuation,
+  writeIdentity,
+} from './frame-continuation.ts';
 import {
   type Confirm,
   FrameType,
@@ -25,10 +34,11 @@ import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requir
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | with mechanism anchor only; see below |
- * | 22/100 | 2     | head length H    | at most 32768 |
+ * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
+ * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
  * |        | 4     | body length B    | at most 65536; 0 when the body follows |
  * |        | B     | body             | |
@@ -38,12 +48,14 @@ const HALF_PIPE_BYTES = 78;
 const HTTP10 = 1;
 const CLOSE = 2;
 const BODY_FOLLOWS = 4;
+const CONTINUES = 8;
 
 /** Bytes after the header. */
 export function setupSize(frame: Setup): number {
   return (
     SETUP_FIXED_BYTES +
     (frame.halfPipe === null ? 0 : HALF_PIPE_BYTES) +
+    (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     6 +
     frame.head.length +
     frame.body.length
@@ -58,10 +70,14 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
   at = putU8(
     into,
     at,
-    (frame.http10 ? HTTP10 : 0) | (frame.close ? CLOSE : 0) | (frame.bodyFollows ? BODY_FOLLOWS : 0),
+    (frame.http10 ? HTTP10 : 0) |
+      (frame.close ? CLOSE : 0) |
+      (frame.bodyFollows ? BODY_FOLLOWS : 0) |
+      (frame.continuation === null ? 0 : CONTINUES),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
+  if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
   at = putU32(into, at, frame.body.length);
@@ -71,13 +87,19 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
 export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS);
+  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   if (mechanism === SetupMechanism.ANCHOR) {
     requireAtLeast(at, end, HALF_PIPE_BYTES);
     halfPipe = readHalfPipe(bytes, at);
     at += HALF_PIPE_BYTES;
+  }
+  let continuation: Continuation | null = null;
+  if ((flags & CONTINUES) !== 0) {
+    requireAtLeast(at, end, CONTINUATION_BYTES);
+    continuation = readContinuation(bytes, at);
+    at += CONTINUATION_BYTES;
   }
   requireAtLeast(at, end, 2);
   const headEnd = at + 2 + bytes.readUInt16BE(at);
@@ -94,6 +116,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     bodyFollows: (flags & BODY_FOLLOWS) !== 0,
     sentAtMs: bytes.readUInt32BE(start + 10),
     halfPipe,
+    continuation,
     head: bytes.subarray(at + 2, headEnd),
     body: bytes.subarray(headEnd + 4, end),
   };
@@ -213,23 +236,37 @@ function isMapped(address: Buffer): boolean {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | flags   | bit 0 confirmation wanted |
+ * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity |
+ * | 17     | 20    | identity | with bit 1 only; see frame-continuation.ts |
  */
-export const SETUP_OK_BYTES = 9;
+const SETUP_OK_BYTES = 9;
+const CONFIRM_WANTED = 1;
+const OK_IDENTITY = 2;
+
+export function setupOkSize(frame: SetupOk): number {
+  return SETUP_OK_BYTES + (frame.identity === null ? 0 : IDENTITY_BYTES);
+}
 
 export function writeSetupOk(frame: SetupOk, into: Buffer, at: number): number {
   putU32(into, at, frame.request);
   putU32(into, at + 4, frame.epoch);
-  return putU8(into, at + 8, frame.confirmWanted ? 1 : 0);
+  const { identity } = frame;
+  const flags = (frame.confirmWanted ? CONFIRM_WANTED : 0) | (identity === null ? 0 : OK_IDENTITY);
+  const end = putU8(into, at + 8, flags);
+  return identity === null ? end : writeIdentity(identity, into, end);
 }
 
 export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
-  requireLength(at, end, SETUP_OK_BYTES);
+  requireAtLeast(at, end, SETUP_OK_BYTES);
+  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY);
+  const identified = (flags & OK_IDENTITY) !== 0;
+  requireLength(at, end, SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0));
   return {
     type: FrameType.SETUP_OK,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
-    confirmWanted: getFlags(bytes, at + 8, 1) !== 0,
+    confirmWanted: (flags & CONFIRM_WANTED) !== 0,
+    identity: identified ? readIdentity(bytes, at + SETUP_OK_BYTES) : null,
   };
 }
 
@@ -240,7 +277,7 @@ export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal |
+ * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response |
  */
 export const SETUP_REJECT_BYTES = 9;
 
@@ -264,7 +301,7 @@ export function readSetupReject(bytes: Buffer, at: number, end: number): SetupRe
 }
 
 function checkReason(reason: number): void {
-  must(reason >= RejectReason.FULL && reason <= RejectReason.INTERNAL, 'reject reason');
+  must(reason >= RejectReason.FULL && reason <= RejectReason.DIFFERENT, 'reject reason');
 }
 
 /*

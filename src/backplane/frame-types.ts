@@ -3,6 +3,7 @@
  * a sequence number is the client's view, modulo 2^32. Byte strings of a decoded frame are views into the record
  * it came in: copy what outlives the handler.
  */
+import type { Continuation, Identity } from '../http/continuation.ts';
 
 /** The whole frame, header included. The largest SETUP (32 KiB head, 64 KiB body) fits. */
 export const MAX_FRAME_BYTES = 128 * 1024;
@@ -60,6 +61,7 @@ export const RejectReason = {
   NOT_SERVED: 5,
   SHUTTING_DOWN: 6,
   INTERNAL: 7,
+  DIFFERENT: 8,
 } as const;
 export type RejectReason = (typeof RejectReason)[keyof typeof RejectReason];
 
@@ -70,6 +72,7 @@ export const AbortReason = {
   SUPERSEDED: 4,
   HALF_PIPE_FAILED: 5,
   INTERNAL: 6,
+  DRAINING: 7,
 } as const;
 export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason];
 
@@ -123,6 +126,8 @@ export interface Setup {
   sentAtMs: number;
   /** With mechanism anchor; null with relay. */
   halfPipe: HalfPipe | null;
+  /** The response is to go on where another node left it; null: from its beginning. */
+  continuation: Continuation | null;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
   /** At most MAX_BODY_BYTES. */
@@ -135,6 +140,8 @@ export interface SetupOk {
   epoch: number;
   /** The target sends nothing before CONFIRM. */
   confirmWanted: boolean;
+  /** What the response is; null when no other node could go on with it. */
+  identity: Identity | null;
 }
 
 export interface SetupReject {
@@ -168,6 +175,8 @@ export interface DataDone {
   srttUs: number;
   /** From the receipt of SETUP to the first byte, microseconds. */
   firstByteUs: number;
+  /** As in SETUP_OK; of a response that was promised without one. */
+  identity: Identity | null;
 }
 
 /** Target to anchor: every byte up to `end` is acknowledged. */
@@ -265,9 +274,20 @@ export interface Migrate {
   serveFirst: boolean;
   /** The initiator goes away: take it even when its home cannot be told at once. */
   draining: boolean;
+  /** The connection is in the middle of this response; null: between two requests. */
+  response: MovedResponse | null;
   /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
   stateBytes: number;
   bytes: Buffer;
+}
+
+/** A response that goes on at another node, on the same connection. */
+export interface MovedResponse {
+  continuation: Continuation;
+  /** The connection ends with it. */
+  close: boolean;
+  /** The head of its request as the client sent it, at most MAX_HEAD_BYTES. */
+  head: Buffer;
 }
 
 export interface MigrateData {

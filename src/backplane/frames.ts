@@ -81,13 +81,13 @@ function bodySize(frame: Frame): number {
     case FrameType.SETUP:
       return setup.setupSize(frame);
     case FrameType.SETUP_OK:
-      return setup.SETUP_OK_BYTES;
+      return setup.setupOkSize(frame);
     case FrameType.SETUP_REJECT:
       return setup.SETUP_REJECT_BYTES;
     case FrameType.CONFIRM:
       return setup.CONFIRM_BYTES;
     case FrameType.DATA_DONE:
-      return response.DATA_DONE_BYTES;
+      return response.dataDoneSize(frame);
     case FrameType.COLLECTED:
       return response.COLLECTED_BYTES;
     case FrameType.RESET:
@@ -107,7 +107,7 @@ function bodySize(frame: Frame): number {
     case FrameType.HELLO:
       return link.helloSize(frame);
     case FrameType.MIGRATE:
-      return migrate.MIGRATE_FIXED_BYTES + frame.bytes.length;
+      return migrate.migrateSize(frame);
     case FrameType.MIGRATE_DATA:
       return migrate.MIGRATE_DATA_FIXED_BYTES + frame.bytes.length;
     case FrameType.MIGRATE_OK:

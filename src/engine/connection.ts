@@ -2,17 +2,20 @@
  * A client's connection at its anchor: reads requests, has each handled by a mechanism, in order.
  *
  *   head --request--> [body -->] busy --finished--> head ...
- *     |                            |--again--> busy (another node, or here)
+ *     |                            |--again, goOn--> busy (another node, or here)
  *     `--FIN, deadline--> closed   `--broken--> closed (reset)     head refused --> draining --> closed
  *
  * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
+import type { MovedResponse } from '../backplane/frames.ts';
 import type { SiteConfig } from '../config/config.ts';
 import { AnchorFlow, type Promised } from '../handoff/flow.ts';
 import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
-import { TakeOver } from '../handoff/take-over.ts';
+import { LocalHandling } from '../handoff/local.ts';
+import { mayGoOn, TakeOver } from '../handoff/take-over.ts';
 import { BodyReader } from '../http/body.ts';
+import type { Continuation } from '../http/continuation.ts';
 import { CONTINUE, type ErrorStatus } from '../http/error-response.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
@@ -20,11 +23,14 @@ import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import type { Destination, Engine } from './engine.ts';
+import type { Exchange } from './exchange.ts';
 import type { Source } from './loop.ts';
 import { nowUs } from './time.ts';
 
 /** Bodies up to this size are collected and travel with SETUP; larger ones follow in pieces. */
 export const COLLECTED_BODY_BYTES = 64 * 1024;
+/** A connection that could not move is not frozen again at once. */
+const MOVE_AGAIN_MS = 300;
 /** How many other nodes are tried before the anchor serves a request itself. */
 const MAX_ATTEMPTS = 2;
 
@@ -39,6 +45,8 @@ export interface Arrived {
   readonly serveFirst: boolean;
   /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
   readonly advertisedEdge?: number;
+  /** It comes in the middle of a response; the exchange has what is left of it. */
+  readonly response?: (MovedResponse & { readonly exchange: Exchange }) | null;
 }
 
 export class Connection implements Source, HandlingHost {
@@ -52,6 +60,8 @@ export class Connection implements Source, HandlingHost {
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
   #stays: boolean;
+  #noMoveUntilMs = 0;
+  #arrivedWith: NonNullable<Arrived['response']> | null;
   /** Bytes read and not yet used. */
   #held: Buffer = NOTHING;
   /** How much of them the head parser has seen. */
@@ -61,6 +71,8 @@ export class Connection implements Source, HandlingHost {
   #peerClosed = false;
   #processing = false;
   #handling: Handling | null = null;
+  /** While moving: what goes on when it does not come to that. */
+  #paused: Handling | null = null;
   #request: Request | null = null;
   #site: SiteConfig | null = null;
   #body: {
@@ -79,6 +91,7 @@ export class Connection implements Source, HandlingHost {
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
     this.#stays = arrived?.serveFirst ?? false;
+    this.#arrivedWith = arrived?.response ?? null;
     engine.headDeadlines.set(this, engine.loop.nowMs);
   }
 
@@ -173,11 +186,14 @@ export class Connection implements Source, HandlingHost {
   #move(to: Destination, unread: Buffer): boolean {
     const held = this.#held;
     this.#held = Buffer.from(unread);
-    this.#handling = this.#engine.migrate(this, to);
-    if (this.#handling === null) {
+    const migration = this.#engine.migrate(this, to);
+    if (migration === null) {
       this.#held = held;
       return false;
     }
+    this.#paused = this.#handling;
+    this.#paused?.pause?.();
+    this.#handling = migration;
     this.#state = 'moving';
     this.#engine.idleDeadlines.clear(this);
     this.#engine.headDeadlines.clear(this);
@@ -189,9 +205,46 @@ export class Connection implements Source, HandlingHost {
     return this.#held;
   }
 
-  /** The node goes away: the connection moves when it is between two requests. */
+  /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
   leaveFor(to: Destination): void {
-    if (this.#state === 'head' && !this.#processing) this.#move(to, this.#held);
+    if (this.#processing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
+    if (this.#state === 'head' || (this.#state === 'busy' && this.movingResponse !== null)) {
+      this.#move(to, this.#held);
+    } else if (this.#state === 'busy' && this.#following === null && this.#engine.answers(this.#site)) {
+      this.#handling?.takeBack?.();
+    }
+  }
+
+  /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
+  get movingResponse(): MovedResponse | null {
+    if (this.#state !== 'busy' || this.#following !== null) return null;
+    const continuation = this.#handling?.progress ?? null;
+    if (continuation === null) return null;
+    const { headBytes, close } = this.retain();
+    return { continuation, close, head: headBytes };
+  }
+
+  /** Goes on with the response that it came with. */
+  #goOnWith({ head: headBytes, close, continuation, exchange }: NonNullable<Arrived['response']>): void {
+    const head = this.#engine.parsed(headBytes);
+    this.#state = 'busy';
+    this.#engine.headDeadlines.clear(this);
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#site = this.#engine.siteFor(head.host);
+    const body = NOTHING;
+    const startUs = nowUs();
+    this.#request = { head, headBytes, body, bodyFollows: false, startUs, close, continuation };
+    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, false, 'migrate');
+    this.#handling = handling;
+    handling.start();
+  }
+
+  /** Begins: most clients have sent something by then. */
+  start(): void {
+    const response = this.#arrivedWith;
+    this.#arrivedWith = null;
+    if (response !== null) this.#goOnWith(response);
+    this.ready(EPOLLIN);
   }
 
   /** The connection lives at another node; the socket is closed by the caller, silently. */
@@ -200,6 +253,9 @@ export class Connection implements Source, HandlingHost {
     this.#state = 'closed';
     this.#held = NOTHING;
     this.#handling = null;
+    this.#paused?.cancel();
+    this.#paused = null;
+    this.#request = null;
     this.flow?.moved();
     this.flow = null;
     this.#engine.connectionClosed(this);
@@ -208,10 +264,17 @@ export class Connection implements Source, HandlingHost {
   /** Moving has failed: goes on here. */
   resumed(): void {
     if (this.#state !== 'moving') return;
-    this.#state = 'head';
-    this.#handling = null;
-    this.#stays = true;
+    this.#noMoveUntilMs = this.#engine.loop.nowMs + MOVE_AGAIN_MS;
+    this.#handling = this.#paused;
+    this.#paused = null;
     this.#readable = true;
+    if (this.#handling !== null) {
+      this.#state = 'busy';
+      this.#handling.resume?.();
+      return;
+    }
+    this.#state = 'head';
+    this.#stays = true;
     if (this.#held.length === 0) this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
     this.#goOn();
   }
@@ -300,7 +363,7 @@ export class Connection implements Source, HandlingHost {
     const close = !head.keepAlive || this.#engine.closing;
     const startUs = nowUs();
     this.#site = this.#engine.siteFor(head.host);
-    this.#request = { head, headBytes, body, bodyFollows, startUs, close };
+    this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
     this.#dispatch();
   }
 
@@ -375,6 +438,22 @@ export class Connection implements Source, HandlingHost {
     this.#dispatch();
   }
 
+  goOn(node: number, continuation: Continuation): void {
+    if (this.#state !== 'busy') return;
+    this.#handling = null;
+    const request = this.#request!;
+    // A node that failed at an earlier byte may have come back since.
+    const further = continuation.offset > (request.continuation?.offset ?? 0);
+    this.#tried = further ? [node] : [...this.#tried, node];
+    this.#request = { ...request, continuation };
+    this.#dispatch();
+  }
+
+  /** Whether there is a node other than `node` to ask for what is being requested. */
+  servedWithout(node: number): boolean {
+    return this.#engine.servedWithout(node, this.#site);
+  }
+
   takeOver(takeOver: TakeOver): void {
     if (this.#state === 'busy') this.#handling = takeOver;
     else takeOver.cancel();
@@ -384,21 +463,35 @@ export class Connection implements Source, HandlingHost {
   ensureFlow(): AnchorFlow | null {
     if (this.flow !== null) return this.flow;
     this.flow = AnchorFlow.create(this.#engine, this.fd);
-    if (this.flow !== null) this.flow.onLost = (promise) => this.#targetLost(promise);
+    if (this.flow === null) return null;
+    this.flow.onLost = (promise) => this.#targetLost(promise);
+    this.flow.onDraining = (promise) => this.#targetDraining(promise);
     return this.flow;
   }
 
-  /** A target died that owes bytes. Only the newest response can still be served again, and only by itself. */
+  /** A target died that owes bytes. Only the newest response can still be taken over. */
   #targetLost(promise: Promised | null): void {
     this.#engine.counters.add('handoffs_lost');
     if (promise === null || this.#state !== 'head' || this.flow === null) return this.broken('a target died');
+    this.#takePromise(promise, this.flow);
+  }
+
+  /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
+  #targetDraining(promise: Promised): void {
+    const { flow } = this;
+    if (this.#state !== 'head' || flow === null || !mayGoOn(flow, promise)) return;
+    if (!this.servedWithout(promise.node)) return;
+    flow.dropTarget(promise.node);
+    this.#takePromise(promise, flow);
+  }
+
+  #takePromise(promise: Promised, flow: AnchorFlow): void {
     this.#engine.idleDeadlines.clear(this);
     this.#engine.headDeadlines.clear(this);
     this.#state = 'busy';
     this.#tried = [];
     this.#request = promise.request;
-    const { start, end, node, sentAtMs } = promise;
-    this.#handling = new TakeOver(this.#engine, this.flow, this, start, end, node, sentAtMs);
+    this.#handling = new TakeOver(this.#engine, flow, this, promise);
   }
 
   /** A promised response has arrived after all. */
@@ -485,6 +578,8 @@ export class Connection implements Source, HandlingHost {
     this.#held = NOTHING;
     this.#handling?.cancel();
     this.#handling = null;
+    this.#paused?.cancel();
+    this.#paused = null;
     this.#request = null;
     this.flow?.end(discard);
     this.flow = null;

@@ -27,6 +27,7 @@ export const ENGINE_COUNTERS = [
   ['handoffs_timed_out', 'Handoffs whose target did not answer in time'],
   ['handoffs_lost', 'Handoffs whose target or link died'],
   ['handoffs_taken_over', 'Handoffs served anew after the target failed'],
+  ['handoffs_continued', 'Responses that another node went on with after the target failed or stopped'],
   ['handoffs_no_room', 'Requests served without the wanted handoff because a table was full'],
   ['flows_now', 'Flows in the router'],
   ['half_pipes_now', 'Half-pipes held for other nodes'],

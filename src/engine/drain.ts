@@ -14,6 +14,8 @@ import type { Link } from './link.ts';
 
 /** A handshake that began here takes less. */
 const HANDSHAKES_MS = 1000;
+/** Connections on their way at a time: a target restores so many well within `timeouts.setupMs`. */
+const MAX_UNDER_WAY = 256;
 
 export class Drain {
   readonly #engine: Engine;
@@ -33,13 +35,13 @@ export class Drain {
     this.#takers = engine.takers();
     this.leftRoutes = this.#takers.length > 0;
     for (const link of engine.links) this.tell(link);
+    for (const pipe of [...engine.halfPipes]) pipe.drain();
     if (!this.leftRoutes) {
       this.#stopListening();
       for (const connection of [...engine.connections]) connection.closeWhenIdle();
       return;
     }
     this.#spread();
-    this.#give();
   }
 
   /** A node that we have a link to must not choose us. */
@@ -62,8 +64,12 @@ export class Drain {
     return { node: this.#takers[this.#turn], whenAcknowledged: false };
   }
 
-  #give(): void {
-    for (const connection of [...this.#engine.connections]) {
+  /** Lets connections go that can go now; called every turn. */
+  give(): void {
+    const { connections, underWay } = this.#engine;
+    if (!this.leftRoutes || underWay.size >= MAX_UNDER_WAY) return;
+    for (const connection of [...connections]) {
+      if (underWay.size >= MAX_UNDER_WAY) return;
       const destination = this.next();
       if (destination === null) return;
       connection.leaveFor(destination);
@@ -80,7 +86,6 @@ export class Drain {
         this.#takers = takers;
         if (takers.length > 0) this.#spread();
       }
-      this.#give();
       if (since >= HANDSHAKES_MS) this.#stopListening();
     }
     if (since >= this.#deadlineMs) return true;

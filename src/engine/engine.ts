@@ -2,6 +2,7 @@
  * One engine: a thread that accepts, answers and hands off. Everything it owns is reachable from here; what it does
  * with a request is in src/handoff.
  */
+import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import {
   type Frame,
@@ -76,6 +77,7 @@ const REPORTED_FLOWS = 2500;
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
+const NOT_CONTINUED = { offset: 0, headBytes: 0 };
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -128,6 +130,8 @@ export class Engine implements LinkHost {
   readonly arrivals = new Set<Arrival>();
   /** Connections that are to move, and wait for their last acknowledgements. */
   readonly migrations = new Set<Migration>();
+  /** Connections that are frozen here and sent to another node. */
+  readonly underWay = new Set<Migration>();
   readonly receiveBuffer: Buffer;
   readonly receiveAddress: number;
   readonly headDeadlines: Deadlines<Connection>;
@@ -271,7 +275,7 @@ export class Engine implements LinkHost {
   #take(connection: Connection): void {
     this.connections.add(connection);
     this.loop.add(connection.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
-    connection.ready(EPOLLIN);
+    connection.start();
   }
 
   /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
@@ -374,13 +378,16 @@ export class Engine implements LinkHost {
     return lines;
   }
 
-  /** Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. */
+  /**
+   * Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. Null: the connection
+   * had to be broken.
+   */
   dispatch(
     connection: Connection,
     request: Request,
     siteConfig: SiteConfig | null,
     tried: readonly number[],
-  ): Handling {
+  ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
@@ -388,7 +395,9 @@ export class Engine implements LinkHost {
     // A connection that did not move is answered here, if that is possible.
     const stays = moves(site.config) && (site.content !== null || site.upstream !== null);
     const isLocal = stays || site.config.mechanism === 'local';
-    if (!isLocal && open.length > 0 && !connection.fullyTried) {
+    // A node that goes away begins nothing elsewhere that it would have to wait for.
+    const leaves = this.#drain !== null && this.answers(siteConfig);
+    if (!isLocal && !leaves && open.length > 0 && !connection.fullyTried) {
       const node = site.policy.choose(request.head, open, this.self);
       const handling = node === this.self ? null : this.#remote(connection, site, node);
       if (handling !== null) return handling;
@@ -411,17 +420,38 @@ export class Engine implements LinkHost {
     return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
   }
 
-  #local(connection: Connection, request: Request, site: Site | null): Handling {
+  #local(connection: Connection, request: Request, site: Site | null): Handling | null {
     connection.flow?.beginOwn();
     const mechanism = connection.guest !== null && site !== null && moves(site.config) ? 'migrate' : 'local';
     const exchange = this.#exchange(site, request, mechanism, nowUs() - request.startUs);
+    if (exchange === null) {
+      connection.broken('the response cannot go on here');
+      return null;
+    }
     const records = site?.config.mechanism === 'anchor';
     return new LocalHandling(this, connection, request, exchange, records, mechanism);
   }
 
+  /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
   #exchange(
     site: Site | null,
-    request: { head: RequestHead; body: Buffer; bodyFollows: boolean; close: boolean },
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+    durationUs: number,
+  ): Exchange | null {
+    const { continuation } = request;
+    if (continuation === null) return this.#answer(site, request, mechanism, durationUs);
+    // An upstream is not asked twice: what it answers now need not be what it answered then.
+    if (site === null || site.content === null) return null;
+    const exchange = this.#answer(site, request, mechanism, durationUs);
+    if (exchange.goOnFrom(continuation)) return exchange;
+    exchange.end();
+    return null;
+  }
+
+  #answer(
+    site: Site | null,
+    request: Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close'>,
     mechanism: string,
     durationUs: number,
   ): Exchange {
@@ -435,16 +465,42 @@ export class Engine implements LinkHost {
     return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
   }
 
-  /** Serves a request for another node. Null: this node has nothing to serve it with. */
-  serve(setup: Setup, mechanism: string): Exchange | null {
+  /**
+   * Serves a request for another node, or goes on with its response: the exchange's pump then holds exactly the bytes
+   * that are left. Null: this node has nothing to serve it with, or has another body.
+   */
+  serve(
+    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    mechanism: string,
+  ): Exchange | null {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
     if (head === null || head instanceof HeadError) return null;
     const config = this.siteFor(head.host);
     const site = config === null ? undefined : this.#sites.get(config);
     if (site === undefined || (site.content === null && site.upstream === null)) return null;
-    const { body, bodyFollows, close } = setup;
-    return this.#exchange(site, { head, body, bodyFollows, close }, mechanism, nowUs() - startUs);
+    const { body, bodyFollows, close, continuation } = setup;
+    const request = { head, body, bodyFollows, close, continuation };
+    return this.#exchange(site, request, mechanism, nowUs() - startUs);
+  }
+
+  /** The head of a request that has been parsed before. */
+  parsed(headBytes: Buffer): RequestHead {
+    const head = this.heads.parse(headBytes, 0, headBytes.length);
+    assert(head !== null && !(head instanceof HeadError), 'serve() has parsed it');
+    return head;
+  }
+
+  /** Whether this node has something to answer a site's requests with. */
+  answers(config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site !== undefined && (site.content !== null || site.upstream !== null);
+  }
+
+  /** Whether a node other than `node` serves a site and can be reached; this one counts. */
+  servedWithout(node: number, config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site?.candidates.some(({ index }) => index !== node) ?? false;
   }
 
   #countStatus(status: number): void {
@@ -457,7 +513,8 @@ export class Engine implements LinkHost {
   logRequest(connection: Connection, request: Request, outcome: Outcome): void {
     this.#countStatus(outcome.status);
     this.counters.add(`requests_${outcome.mechanism}`);
-    this.counters.add('response_bytes', outcome.bytes);
+    const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
+    this.counters.add('response_bytes', outcome.bytes + offset);
     const all = this.config.observe.accessLog !== null;
     if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
     this.#records.push({
@@ -467,8 +524,8 @@ export class Engine implements LinkHost {
       target: request.head.target,
       host: request.head.host,
       status: outcome.status,
-      bytes: outcome.bytes,
-      bodyBytes: outcome.bodyBytes,
+      bytes: outcome.bytes + offset,
+      bodyBytes: outcome.bodyBytes + offset - headBytes,
       anchor: this.#name,
       node: this.config.nodes[outcome.node].name,
       mechanism: outcome.mechanism,
@@ -615,6 +672,7 @@ export class Engine implements LinkHost {
     }
     for (const migration of this.migrations) if (migration.tick(now)) this.migrations.delete(migration);
     for (const arrival of this.arrivals) arrival.tick(now);
+    this.#drain?.give();
     this.setupDeadlines.run(now);
     const { uncollected, takeOvers, blockedRelays, setupDeadlines, migrations, arrivals } = this;
     let waiting =

@@ -2,8 +2,10 @@
  * A request being served by this node, whoever is its anchor: content from a root directory, complete at once, or an
  * upstream's response, as it comes. The owner moves the pump's bytes into its Out; the exchange only fills it.
  */
+import assert from 'node:assert';
+import { type Continuation, type Identity, sameBody } from '../http/continuation.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
-import type { Response } from '../http/reply.ts';
+import { identify, type Response } from '../http/reply.ts';
 import type { RequestHead } from '../http/request.ts';
 import { Pump } from './out.ts';
 
@@ -30,8 +32,9 @@ export interface Feed {
 export class Exchange {
   pump: Pump;
   status = 0;
-  /** Bytes of the whole response, head included; -1 while unknown. */
+  /** Bytes that the pump is to send: the whole response, head included, or what is left of it; -1 while unknown. */
   lengthBytes = -1;
+  /** How many of them are of the body. */
   bodyBytes = 0;
   close = false;
   /** The response broke after its head: the connection cannot go on. */
@@ -39,7 +42,8 @@ export class Exchange {
   feed: Feed | null = null;
   /** Called when there is more to pump, or it has failed, or the body is wanted again. */
   onProgress: () => void = () => {};
-  #release: (() => void) | null = null;
+  #response: Response | null = null;
+  #continues: Continuation | null = null;
 
   constructor() {
     this.pump = new Pump([], false);
@@ -70,7 +74,32 @@ export class Exchange {
     this.lengthBytes = response.lengthBytes;
     this.bodyBytes = response.bodyBytes;
     this.close = response.close;
-    this.#release = response.release;
+    this.#response = response;
+  }
+
+  /**
+   * What the response is as the client knows it; null when no other node could go on with it. Costs a hash at most,
+   * so it is to be asked only where a continuation may be wanted.
+   */
+  identity(): Identity | null {
+    return this.#continues ?? (this.#response === null ? null : identify(this.#response));
+  }
+
+  /**
+   * Leaves what follows the first `offset` bytes of a response that another node has begun. False: its body is
+   * another one here. Only while nothing was pumped.
+   */
+  goOnFrom(continuation: Continuation): boolean {
+    assert(this.pump.sentBytes === 0 && this.#continues === null, 'nothing was pumped');
+    const own = this.identity();
+    if (own === null || !sameBody(own, continuation)) return false;
+    const { offset, headBytes, lengthBytes } = continuation;
+    assert(headBytes <= offset && offset <= lengthBytes, 'the head is out, and not more than all');
+    this.pump.skip(own.headBytes + (offset - headBytes));
+    this.lengthBytes = lengthBytes - offset;
+    this.bodyBytes = this.lengthBytes;
+    this.#continues = continuation;
+    return true;
   }
 
   /** Everything of the response is known to be in the pump or already out. */
@@ -83,7 +112,7 @@ export class Exchange {
     this.feed?.cancel();
     this.feed = null;
     this.onProgress = () => {};
-    this.#release?.();
-    this.#release = null;
+    this.#response?.release();
+    this.#response = null;
   }
 }

@@ -2,6 +2,7 @@
  * What sends the out-half. A response is a few parts; a Pump moves them into an Out as far as it takes them. The
  * client's socket at the anchor, a half-pipe's socket at a target and a relay stream are Outs.
  */
+import assert from 'node:assert';
 import type { Part } from '../http/reply.ts';
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
@@ -97,6 +98,23 @@ export class Pump {
     if (length === 0) return;
     this.#parts.push(part);
     this.queuedBytes += length;
+  }
+
+  /** Leaves out the next `bytes` of what is queued: they are out already, from elsewhere. */
+  skip(bytes: number): void {
+    assert(bytes <= this.queuedBytes, 'it is queued');
+    this.queuedBytes -= bytes;
+    for (let left = bytes; left > 0; ) {
+      const part = this.#parts[this.#at];
+      const rest = ('bytes' in part ? part.bytes.length : part.length) - this.#offset;
+      if (left < rest) {
+        this.#offset += left;
+        return;
+      }
+      left -= rest;
+      this.#offset = 0;
+      this.#at++;
+    }
   }
 
   /** No part follows. */

@@ -3,17 +3,22 @@
  * says where it ended; the next request may then go anywhere at once, old bytes still in flight.
  *
  *   setup --SETUP_OK--> sending --DATA_DONE--> finished
- *     |--SETUP_REJECT--> again            |--lost--> take-over
- *     |--time-out, lost--> take-over
+ *     |--SETUP_REJECT--> again     `--lost, draining--> take-over
+ *     `--time-out, lost--> take-over
  */
-import { type Frame, FrameType, type Setup, SetupMechanism } from '../backplane/frames.ts';
+import { AbortReason, type Frame, FrameType, type Setup, SetupMechanism } from '../backplane/frames.ts';
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
-import { type AnchorFlow, type Handoff, unlessSocketDied } from './flow.ts';
+import type { Identity } from '../http/continuation.ts';
+import { distance } from '../router/ranges.ts';
+import { type AnchorFlow, type Attempt, type Handoff, unlessSocketDied } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
-import { TakeOver } from './take-over.ts';
+import { mayGoOn, TakeOver } from './take-over.ts';
+
+/** A start further behind the last acknowledgement than this is moved up, so that distances stay below 2^31. */
+const REBASE_BEHIND_BYTES = 2 ** 28;
 
 export class AnchorHandling implements Handling, Handoff {
   readonly epoch: number;
@@ -24,7 +29,12 @@ export class AnchorHandling implements Handling, Handoff {
   readonly #request: Request;
   readonly #link: Link;
   readonly #id: number;
-  readonly #start: number;
+  /** Where the response's byte `#offset` lies in the client's space; the target's start until it has sent much. */
+  #start: number;
+  #offset: number;
+  #identity: Identity | null;
+  /** The target stops, and waits for another node to go on. */
+  #draining = false;
   readonly sentAtMs: number;
   #handoffUs = -1;
   #over = false;
@@ -65,6 +75,8 @@ export class AnchorHandling implements Handling, Handoff {
     this.#id = begun.id;
     this.epoch = begun.epoch;
     this.#start = begun.start;
+    this.#offset = request.continuation?.offset ?? 0;
+    this.#identity = request.continuation;
     const setup: Setup = {
       type: FrameType.SETUP,
       request: begun.id,
@@ -75,6 +87,7 @@ export class AnchorHandling implements Handling, Handoff {
       bodyFollows: false,
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
+      continuation: request.continuation,
       head: request.headBytes,
       body: request.body,
     };
@@ -92,6 +105,7 @@ export class AnchorHandling implements Handling, Handoff {
     switch (frame.type) {
       case FrameType.SETUP_OK:
         this.#accepted();
+        this.#identity ??= frame.identity;
         if (frame.confirmWanted) {
           this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
         }
@@ -104,14 +118,9 @@ export class AnchorHandling implements Handling, Handoff {
       case FrameType.DATA_DONE:
         this.#accepted();
         this.#leave();
+        this.#identity ??= frame.identity;
         this.#flow.endTarget(frame.end);
-        this.#flow.promise = {
-          request: this.#request,
-          node: this.node,
-          start: this.#start,
-          end: frame.end,
-          sentAtMs: this.sentAtMs,
-        };
+        this.#flow.promise = { ...this.#attempt, end: frame.end, request: this.#request };
         return this.#connection.finished({
           node: this.node,
           mechanism: 'anchor',
@@ -123,6 +132,12 @@ export class AnchorHandling implements Handling, Handoff {
           handoffUs: this.#handoffUs,
         });
       case FrameType.ABORT:
+        if (frame.reason === AbortReason.DRAINING) {
+          this.#draining = true;
+          return this.#relieve();
+        }
+        // The client takes nothing: another node would fare no better.
+        if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
         return this.lost();
       default:
         return;
@@ -152,13 +167,40 @@ export class AnchorHandling implements Handling, Handoff {
     this.#giveUp();
   }
 
+  get #attempt(): Attempt {
+    return {
+      node: this.node,
+      start: this.#start,
+      offset: this.#offset,
+      end: null,
+      identity: this.#identity,
+      sentAtMs: this.sentAtMs,
+    };
+  }
+
   /** Whether the target has begun is known only to the client: the take-over asks it. */
   #giveUp(): void {
     this.#leave();
     this.#flow.dropTarget(this.node);
-    this.#connection.takeOver(
-      new TakeOver(this.#engine, this.#flow, this.#connection, this.#start, null, this.node, this.sentAtMs),
-    );
+    this.#connection.takeOver(new TakeOver(this.#engine, this.#flow, this.#connection, this.#attempt));
+  }
+
+  /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
+  #relieve(): void {
+    if (mayGoOn(this.#flow, this.#attempt) && this.#connection.servedWithout(this.node)) this.#giveUp();
+  }
+
+  tick(): void {
+    const beyond = distance(this.#start, this.#flow.acknowledged);
+    if (beyond >= REBASE_BEHIND_BYTES) {
+      this.#start = (this.#start + beyond) >>> 0;
+      this.#offset += beyond;
+    }
+    if (this.#draining) this.#relieve();
+  }
+
+  takeBack(): void {
+    if (mayGoOn(this.#flow, this.#attempt)) this.#giveUp();
   }
 
   body(): void {

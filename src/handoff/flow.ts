@@ -7,6 +7,7 @@ import { AbortReason, type Frame, FrameType, type HalfPipe, NO_WINDOW_SCALE } fr
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
+import type { Identity } from '../http/continuation.ts';
 import { formatEndpoint, isMapped } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
@@ -33,13 +34,23 @@ interface Target {
   leaving: boolean;
 }
 
-/** A response that a target has promised: the request, and where its bytes lie in the client's sequence space. */
-export interface Promised {
-  readonly request: Request;
+/** A response that a target was given to send, and what is known of it. */
+export interface Attempt {
   readonly node: number;
+  /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
   readonly start: number;
-  readonly end: number;
+  /** Not 0 when the response goes on from another node's, or has become long. */
+  readonly offset: number;
+  /** Where the response ends in the client's sequence space; null while the target has not said so. */
+  readonly end: number | null;
+  readonly identity: Identity | null;
   readonly sentAtMs: number;
+}
+
+/** A response that a target has promised. */
+export interface Promised extends Attempt {
+  readonly request: Request;
+  readonly end: number;
 }
 
 /** What SETUP says of a handoff. */
@@ -60,6 +71,7 @@ export interface Handoff {
   answer(frame: Frame): void;
   /** The target's link died, or the target gave up. */
   lost(): void;
+  tick(): void;
 }
 
 /**
@@ -91,10 +103,14 @@ export class AnchorFlow implements Sink {
   epoch = 0;
   current: Handoff | null = null;
   closedAtMs = -1;
+  /** When a response was taken from its target last. */
+  #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
   promise: Promised | null = null;
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
   onLost: (promise: Promised | null) => void = () => {};
+  /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
+  onDraining: (promise: Promised) => void = () => {};
 
   /** Null when the router's table is full, or the client has just reset the connection. */
   static create(engine: Engine, fd: number): AnchorFlow | null {
@@ -242,11 +258,24 @@ export class AnchorFlow implements Sink {
     this.promise = null;
   }
 
-  /** What the lost target had promised has arrived. */
-  settle(): void {
+  /**
+   * Takes the newest response from its target: the client has everything before `at`. What the target sends beyond
+   * it is the same as what another node sends there.
+   */
+  cutTarget(node: number, at: number): void {
+    this.#cutAtMs = this.#engine.loop.nowMs;
+    this.dropTarget(node);
     const last = ranges.lastRange(this.rules)!;
+    last.open = true;
+    ranges.endTarget(this.rules, at);
+    ranges.collect(this.rules, node + 1, at);
     this.promise = null;
-    if (ranges.collect(this.rules, last.owner, last.end)) this.#write();
+    this.#write();
+  }
+
+  /** How many bytes of the response the client has acknowledged; below `offset`, not even all that was before. */
+  acknowledgedOf({ start, offset }: Attempt): number {
+    return offset + distance(start, this.acknowledged);
   }
 
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
@@ -300,8 +329,9 @@ export class AnchorFlow implements Sink {
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
-      // It gave up bytes that it had promised.
-      this.#lost(target);
+      // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
+      if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
+      else if (this.#owesNewest(target)) this.onDraining(this.promise!);
     }
   }
 
@@ -320,16 +350,21 @@ export class AnchorFlow implements Sink {
 
   #lost(target: Target): void {
     if (this.current?.node === target.node) return this.current.lost();
-    const owner = target.node + 1;
+    if (this.#owed(target).length > 0) this.onLost(this.#owesNewest(target) ? this.promise : null);
+    else if (ranges.collect(this.rules, target.node + 1, this.acknowledged)) this.#write();
+  }
+
+  #owed(target: Target): ranges.Range[] {
     const acknowledged = this.acknowledged;
-    const owed = this.rules.ranges.filter(
-      (g) => g.owner === owner && (g.open || distance(g.end, acknowledged) < 0),
+    return this.rules.ranges.filter(
+      (g) => g.owner === target.node + 1 && (g.open || distance(g.end, acknowledged) < 0),
     );
-    if (owed.length > 0) {
-      const newest =
-        this.promise?.node === target.node && owed.length === 1 && owed[0] === this.rules.ranges.at(-1);
-      this.onLost(newest ? this.promise : null);
-    } else if (ranges.collect(this.rules, owner, acknowledged)) this.#write();
+  }
+
+  /** Whether the newest response is all that a target owes. */
+  #owesNewest(target: Target): boolean {
+    const owed = this.#owed(target);
+    return this.promise?.node === target.node && owed.length === 1 && owed[0] === this.rules.ranges.at(-1);
   }
 
   /** Tells a target to stop, and forgets its half-pipe. */
@@ -353,6 +388,7 @@ export class AnchorFlow implements Sink {
   end(discard: boolean): void {
     this.current = null;
     this.onLost = () => {};
+    this.onDraining = () => {};
     this.promise = null;
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
@@ -396,22 +432,25 @@ export class AnchorFlow implements Sink {
 
   /**
    * How the socket's sequence space lies in the client's, for a connection that is to move; the own socket is the
-   * one that sends from here on. Null while others owe bytes.
+   * one that sends from here on. Null while others owe bytes, or bytes of theirs may be on the way: the client would
+   * acknowledge what the moved socket has not sent.
    */
   ownSpace(): OwnSpace | null {
-    if (this.current !== null) return null;
+    if (this.current !== null || this.#engine.loop.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
     const { acknowledged } = this;
     if (this.rules.ranges.some((g) => owes(g, acknowledged))) return null;
     this.beginOwn();
     const last = ranges.lastRange(this.rules)!;
     const shift = distance(last.local, last.start) >>> 0;
-    return { from: last.local, shift, stamp: last.stamp, edge: this.#engine.flows.edge(this.slot) };
+    const edge = this.#engine.flows.edge(this.slot);
+    return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
   }
 
   /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */
   moved(): void {
     this.current = null;
     this.onLost = () => {};
+    this.onDraining = () => {};
     this.promise = null;
     this.#fd = -1;
     this.#reset(true);
@@ -432,6 +471,7 @@ export class AnchorFlow implements Sink {
 
   /** Keeps sequence distances small on connections that carry much. */
   tick(): void {
+    this.current?.tick();
     if (ranges.trim(this.rules, this.acknowledged)) this.#write();
   }
 

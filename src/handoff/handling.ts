@@ -1,4 +1,5 @@
 /** What a connection knows of the mechanism that handles its request. */
+import type { Continuation } from '../http/continuation.ts';
 import type { RequestHead } from '../http/request.ts';
 
 /** A request as read from the client: head bytes as sent, body as far as it is there. */
@@ -13,6 +14,8 @@ export interface Request {
   readonly startUs: number;
   /** The connection ends with this response, whatever the response says. */
   readonly close: boolean;
+  /** The response has begun and goes on from there; null: from its beginning. */
+  readonly continuation: Continuation | null;
 }
 
 /** How a request ended. */
@@ -39,14 +42,23 @@ export interface Handling {
   writable(): void;
   /** The client is gone: nothing is to be answered. */
   cancel(): void;
+  /** How much of what response was handed to the own socket, when another node could go on with it; else null. */
+  readonly progress?: Continuation | null;
+  /** Hands nothing more to the socket, until `resume`. */
+  pause?(): void;
+  resume?(): void;
+  /** The node goes away: the response is taken back from the node that sends it, when that is possible. */
+  takeBack?(): void;
 }
 
-/** What a mechanism tells the connection; exactly one of the three ends a handling. */
+/** What a mechanism tells the connection; exactly one of the four ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number): void;
+  /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
+  goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
 }

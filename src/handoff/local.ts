@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
 import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
+import type { Continuation } from '../http/continuation.ts';
 import type { Handling, Request } from './handling.ts';
 
 export class LocalHandling implements Handling {
@@ -15,6 +16,7 @@ export class LocalHandling implements Handling {
   readonly #mechanism: 'local' | 'migrate';
   #firstByteUs = -1;
   #over = false;
+  #paused = false;
 
   constructor(
     engine: Engine,
@@ -42,7 +44,7 @@ export class LocalHandling implements Handling {
   }
 
   #drive(): void {
-    if (this.#over) return;
+    if (this.#over || this.#paused) return;
     const exchange = this.#exchange;
     const before = exchange.pump.sentBytes;
     const state = exchange.pump.run(this.#out);
@@ -88,6 +90,23 @@ export class LocalHandling implements Handling {
   writable(): void {
     this.#drive();
     if (!this.#over) this.#exchange.feed?.resume();
+  }
+
+  get progress(): Continuation | null {
+    const identity = this.#exchange.identity();
+    if (identity === null) return null;
+    const offset = (this.#request.continuation?.offset ?? 0) + this.#exchange.pump.sentBytes;
+    const { headBytes, lengthBytes, validator } = identity;
+    return offset < headBytes ? null : { headBytes, lengthBytes, validator, offset };
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#drive();
   }
 
   cancel(): void {

@@ -3,6 +3,7 @@
  *
  *   captured by one node's socket, whose sequence space is its own when others have sent on the flow
  *     -> `toClientSpace`: as the client counts
+ *     -> `withoutUnsent`: in the middle of a response, what the target makes again
  *     -> `putBack`: the bytes read and not answered are unread again
  *     -> `onTheRoad`: the clock moved on
  */
@@ -18,18 +19,22 @@ export interface OwnSpace {
   readonly shift: number;
   /** Added to its timestamps. */
   readonly stamp: number;
+  /** The highest acknowledgement of the client that the router has seen, as the client counts. */
+  readonly acknowledged: number;
   /** The highest right edge of the client's window that the router has seen, as the client counts. */
   readonly edge: number;
 }
 
 /**
  * The state in the client's sequence space. Null when bytes are unacknowledged that lie before the last own range:
- * they and what follows are not one piece there.
+ * they and what follows are not one piece there. Null as well when the client has acknowledged more than was sent.
  */
 export function toClientSpace(state: ConnectionState, space: OwnSpace): ConnectionState | null {
   const unacknowledged = state.sendQueue.length + state.unsentQueue.length;
   const first = add(state.sendSequence, -unacknowledged);
   if (lessThan(first, space.from)) return null;
+  const sentEnd = add(state.sendSequence, space.shift - state.unsentQueue.length);
+  if (lessThan(sentEnd, space.acknowledged)) return null;
   const { window } = state;
   // The router has seen every segment of the client; the socket may have been spared the last ones.
   const room = distance(add(first, space.shift), space.edge);
@@ -59,11 +64,12 @@ export function onTheRoad(state: ConnectionState): ConnectionState {
   return { ...state, timestamp: even(add(state.timestamp, STAMP_STEP_MS)) };
 }
 
-/** Without the bytes that were never sent: who goes on can make them again. */
-export function withoutUnsent(state: ConnectionState): ConnectionState {
+/** Without the last bytes that were never sent, at most `limit` of them: who goes on can make them again. */
+export function withoutUnsent(state: ConnectionState, limit: number): ConnectionState {
+  const left = Math.max(state.unsentQueue.length - limit, 0);
   return {
     ...state,
-    sendSequence: add(state.sendSequence, -state.unsentQueue.length),
-    unsentQueue: state.unsentQueue.subarray(0, 0),
+    sendSequence: add(state.sendSequence, left - state.unsentQueue.length),
+    unsentQueue: state.unsentQueue.subarray(0, left),
   };
 }

@@ -10,8 +10,15 @@
  * any time as if nothing had happened. In doubt is whether the initiator, gone since, had our MIGRATE_OK: the one who
  * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner.
  */
-import { type Frame, FrameType, type Migrate, RejectReason } from '../backplane/frames.ts';
+import {
+  type Frame,
+  FrameType,
+  type Migrate,
+  type MovedResponse,
+  RejectReason,
+} from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { Exchange } from '../engine/exchange.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
@@ -34,6 +41,7 @@ const PROBE_INTERVAL_MS = 500;
 /** How long the router lets a probe out. */
 const PROBE_LEASE_MS = 20;
 const NS_PER_MS = 1_000_000;
+const NOTHING = Buffer.alloc(0);
 
 export class Arrival implements Sink {
   readonly #engine: Engine;
@@ -42,7 +50,10 @@ export class Arrival implements Sink {
   readonly #epoch: number;
   readonly #serveFirst: boolean;
   readonly #draining: boolean;
+  readonly #response: MovedResponse | null;
   readonly #bytes: Buffer;
+  /** What is left of a response in whose middle the connection comes. */
+  #exchange: Exchange | null = null;
   #received = 0;
   #state: ConnectionState | null = null;
   #fd = -1;
@@ -80,6 +91,8 @@ export class Arrival implements Sink {
     this.#epoch = frame.epoch;
     this.#serveFirst = frame.serveFirst;
     this.#draining = frame.draining;
+    const { response } = frame;
+    this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
     engine.arrivals.add(this);
     link.attachSink(this.#id, this);
@@ -117,6 +130,7 @@ export class Arrival implements Sink {
     const home = engine.homeOf(pub.address);
     if (home < 0 || pub.port !== engine.config.listen.port) return RejectReason.STATE_INVALID;
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
+    if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
     engine.guests.stopForwarding(this.#ends);
     engine.dropHalfPipeOf(this.#ends);
     this.#slot = engine.flows.allocate();
@@ -130,6 +144,12 @@ export class Arrival implements Sink {
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
     return null;
+  }
+
+  #canGoOn({ head, close, continuation }: MovedResponse): boolean {
+    const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
+    this.#exchange = this.#engine.serve(request, 'migrate');
+    return this.#exchange !== null;
   }
 
   /** Whether the home can be told: it is here, there, or has a link. */
@@ -175,7 +195,9 @@ export class Arrival implements Sink {
     const engine = this.#engine;
     const state = this.#state!;
     const fd = this.#fd;
+    const exchange = this.#exchange;
     this.#fd = -1;
+    this.#exchange = null;
     this.#drop();
     const guest = engine.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
     engine.counters.add('migrations_in');
@@ -185,7 +207,8 @@ export class Arrival implements Sink {
       // Its own next system call says that it has died.
       if (!(error instanceof SystemError)) throw error;
     }
-    engine.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge: state.advertisedEdge });
+    const response = exchange === null ? null : { ...this.#response!, exchange };
+    engine.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge: state.advertisedEdge, response });
   }
 
   linkDown(): void {
@@ -240,6 +263,8 @@ export class Arrival implements Sink {
     if (this.#over) return;
     this.#over = true;
     const { flows, arrivals } = this.#engine;
+    this.#exchange?.end();
+    this.#exchange = null;
     if (this.#fd >= 0) silentClose(this.#fd);
     this.#fd = -1;
     if (this.#slot >= 0) {

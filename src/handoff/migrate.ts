@@ -1,6 +1,7 @@
 /**
- * Mechanism migrate, at the initiator: the whole connection goes to another node, between two requests. What was
- * read of the next one and not answered travels in front of the receive queue, so the target's kernel has it unread.
+ * Mechanism migrate, at the initiator: the whole connection goes to another node. What was read of it and not
+ * answered travels in front of the receive queue, so the target's kernel has it unread. In the middle of a response
+ * (only when this node goes away) the target is told which, and how much of it was sent; it makes the rest itself.
  *
  *   [draining: all sent bytes are to be acknowledged first] -> asked --MIGRATE_OK--> routed, CONFIRM, closed silently
  *                                                               |--SETUP_REJECT, time-out, link down--> goes on here
@@ -10,19 +11,25 @@
  */
 
 import { MAX_STATE_PIECE_BYTES } from '../backplane/frame-migrate.ts';
-import { AbortReason, type Frame, FrameType, MAX_MIGRATED_STATE_BYTES } from '../backplane/frames.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  MAX_MIGRATED_STATE_BYTES,
+  type MovedResponse,
+} from '../backplane/frames.ts';
 import { OUTBOX_LIMIT_BYTES } from '../backplane/outbox.ts';
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { SystemError } from '../linux/errors.ts';
-import { sendQueueBytes } from '../linux/socket.ts';
+import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../linux/socket.ts';
 import { capture, silentClose, thaw } from '../linux/tcp-repair.ts';
 import { encodedBytes, encodeState } from '../tcp/codec.ts';
 import { type ConnectionState, StateError } from '../tcp/state.ts';
 import { type Ends, endsKey, endsToFrame, routeEngine } from './ends.ts';
 import type { Handling } from './handling.ts';
-import { onTheRoad, putBack, toClientSpace } from './migrate-state.ts';
+import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
 
 /** Frame headers and record overhead of one state, generously. */
 const OVERHEAD_BYTES = 16 * 1024;
@@ -103,6 +110,8 @@ export class Migration implements Handling, Sink {
   /** Freezes the connection and sends it. False: it stays, and is as before. */
   #ask(): boolean {
     const connection = this.#connection;
+    const response = connection.movingResponse;
+    if (!this.#fits(response !== null)) return false;
     const space = connection.flow === null ? null : connection.flow.ownSpace();
     if (connection.flow !== null && space === null) return false;
     let state: ConnectionState;
@@ -114,12 +123,33 @@ export class Migration implements Handling, Sink {
     }
     this.#frozen = true;
     const travelling = space === null ? state : toClientSpace(state, space);
-    const sent = travelling !== null && this.#send(onTheRoad(putBack(travelling, connection.unread)));
+    const sent = travelling !== null && this.#prepare(travelling, response);
     if (!sent) this.#thaw();
     return sent;
   }
 
-  #send(state: ConnectionState): boolean {
+  /** Looked at before the socket is frozen: that is not for nothing. */
+  #fits(inResponse: boolean): boolean {
+    const { fd, unread } = this.#connection;
+    try {
+      const toSend = sendQueueBytes(fd) - (inResponse ? unsentBytes(fd) : 0);
+      return toSend + receiveQueueBytes(fd) + unread.length < MAX_MIGRATED_STATE_BYTES - OVERHEAD_BYTES;
+    } catch (error) {
+      if (error instanceof SystemError) return false;
+      throw error;
+    }
+  }
+
+  #prepare(state: ConnectionState, response: MovedResponse | null): boolean {
+    const travelling = onTheRoad(putBack(state, this.#connection.unread));
+    if (response === null) return this.#send(travelling, null);
+    const { continuation } = response;
+    const sent = withoutUnsent(travelling, continuation.offset - continuation.headBytes);
+    const offset = continuation.offset - (state.unsentQueue.length - sent.unsentQueue.length);
+    return this.#send(sent, { ...response, continuation: { ...continuation, offset } });
+  }
+
+  #send(state: ConnectionState, response: MovedResponse | null): boolean {
     const stateBytes = encodedBytes(state);
     const link = this.#link;
     if (stateBytes > MAX_MIGRATED_STATE_BYTES || !link.up) return false;
@@ -135,6 +165,7 @@ export class Migration implements Handling, Sink {
       epoch: this.#epoch,
       serveFirst,
       draining,
+      response,
       stateBytes,
       bytes: bytes.subarray(0, at),
     });
@@ -152,6 +183,7 @@ export class Migration implements Handling, Sink {
       return false;
     }
     this.#engine.counters.add('migrations_sent');
+    this.#engine.underWay.add(this);
     this.#engine.setupDeadlines.set(this, this.#engine.loop.nowMs);
     return true;
   }
@@ -232,6 +264,7 @@ export class Migration implements Handling, Sink {
     this.#over = true;
     this.#engine.setupDeadlines.clear(this);
     this.#engine.migrations.delete(this);
+    this.#engine.underWay.delete(this);
   }
 
   #thaw(): void {

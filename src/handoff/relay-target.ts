@@ -8,6 +8,7 @@ import { nowUs } from '../engine/time.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from './relay.ts';
+import { unserved } from './target.ts';
 
 const piece = allocate(RELAY_PIECE_BYTES);
 
@@ -28,11 +29,17 @@ export class RelayTarget implements Sink, Out {
     const exchange = engine.stopping ? null : engine.serve(setup, 'relay');
     if (exchange === null) {
       engine.counters.add('setups_rejected');
-      const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : RejectReason.NOT_SERVED;
+      const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : unserved(setup);
       link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
       return;
     }
-    link.send({ type: FrameType.SETUP_OK, request: setup.request, epoch: setup.epoch, confirmWanted: false });
+    link.send({
+      type: FrameType.SETUP_OK,
+      request: setup.request,
+      epoch: setup.epoch,
+      confirmWanted: false,
+      identity: null,
+    });
     const target = new RelayTarget(engine, link, setup.request, exchange);
     link.attachSink(setup.request, target);
     target.drive();
@@ -107,6 +114,7 @@ export class RelayTarget implements Sink, Out {
       congestionWindow: 0,
       srttUs: 0,
       firstByteUs: Math.max(0, this.#firstByteUs),
+      identity: null,
     });
     this.#engine.counters.add('served_bytes', sent);
     this.#leave();

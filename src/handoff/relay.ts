@@ -55,6 +55,7 @@ export class RelayHandling implements Handling, Sink {
       bodyFollows: request.bodyFollows,
       sentAtMs: Math.floor(engine.loop.nowMs) >>> 0,
       halfPipe: null,
+      continuation: request.continuation,
       head: request.headBytes,
       body: request.body,
     });

@@ -1,17 +1,20 @@
 /**
- * When a target has failed: may its request be served again? Only when no byte of its answer has reached the
- * client, and none can any more.
+ * When a target has failed: how does its response come to its end? What the client has acknowledged of it decides.
  *
- *   lease:  wait until the target's lease has run out. From then on its router lets no first byte pass.
- *   probe:  have the client say what it holds (a window probe), and wait for a segment of it.
- *   decide: acknowledged exactly up to where the target was to start: serve again. To the end of a response that was
- *           promised: all is well. In between: the dead target's kernel may still deliver what it was given of a
- *           promised response; any other is broken, and the connection ends.
+ *   all of it:          nothing is missing.
+ *   its head and more:  another node goes on from there, when it has the same body (src/http/continuation.ts). What
+ *                       the dead target's kernel still delivers is the same bytes.
+ *   a part of its head, or something of a response without identity: the dead target's kernel may still deliver what
+ *                       it was given of it; when there is no promise, and none to come, the connection ends.
+ *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more:
+ *
+ *     lease:  wait until the target's lease has run out. From then on its router lets no first byte pass.
+ *     probe:  have the client say what it holds (a window probe), and wait for a segment of it.
  */
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import { distance } from '../router/ranges.ts';
-import type { AnchorFlow } from './flow.ts';
+import type { AnchorFlow, Attempt } from './flow.ts';
 import type { Handling } from './handling.ts';
 import { SETUP_LEASE_MS } from './target.ts';
 
@@ -21,50 +24,48 @@ const PROBE_INTERVAL_MS = 200;
 /** A client that answers no probe for so long is taken for gone. */
 const PROBE_LIMIT_MS = 5000;
 
+/** Whether another node can go on with a response: its identity is known, and its head is out. */
+export function mayGoOn(flow: AnchorFlow, attempt: Attempt): boolean {
+  return attempt.identity !== null && flow.acknowledgedOf(attempt) >= attempt.identity.headBytes;
+}
+
 export class TakeOver implements Handling {
   readonly #engine: Engine;
   readonly #flow: AnchorFlow;
   readonly #connection: Connection;
-  readonly #start: number;
-  /** Where a promised response ends; null when there was no promise. */
-  readonly #end: number | null;
-  readonly #node: number;
+  readonly #attempt: Attempt;
   readonly #leaseEndMs: number;
+  readonly #limitMs: number;
   #segments = -1;
   #probedAtMs = 0;
   #over = false;
 
-  constructor(
-    engine: Engine,
-    flow: AnchorFlow,
-    connection: Connection,
-    start: number,
-    end: number | null,
-    node: number,
-    sentAtMs: number,
-  ) {
+  constructor(engine: Engine, flow: AnchorFlow, connection: Connection, attempt: Attempt) {
     this.#engine = engine;
     this.#flow = flow;
     this.#connection = connection;
-    this.#start = start;
-    this.#end = end;
-    this.#node = node;
-    this.#leaseEndMs = sentAtMs + SETUP_LEASE_MS + LEASE_MARGIN_MS;
+    this.#attempt = attempt;
+    this.#leaseEndMs = attempt.sentAtMs + SETUP_LEASE_MS + LEASE_MARGIN_MS;
+    this.#limitMs = Math.max(this.#leaseEndMs, engine.loop.nowMs) + PROBE_LIMIT_MS;
     engine.takeOvers.add(this);
   }
 
   /** One step; called every tick while it lasts. Returns true when it is over. */
   tick(nowMs: number): boolean {
     if (this.#over) return true;
-    if (nowMs < this.#leaseEndMs) return false;
-    const acknowledged = this.#flow.acknowledged;
-    const beyond = distance(this.#start, acknowledged);
-    if (beyond > 0 && this.#end === null)
+    const { end, identity } = this.#attempt;
+    const { acknowledged } = this.#flow;
+    const have = this.#flow.acknowledgedOf(this.#attempt);
+    if (end !== null && distance(end, acknowledged) >= 0) return this.#settle(end);
+    if (mayGoOn(this.#flow, this.#attempt)) {
+      return have === identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
+    }
+    if (have > 0 && end === null && identity === null)
       return this.#break('the target failed in the middle of its response');
-    if (this.#end !== null && distance(this.#end, acknowledged) >= 0) return this.#settle();
-    if (beyond === 0 && this.#segments >= 0 && this.#flow.segments !== this.#segments)
+    if (nowMs < this.#leaseEndMs) return false;
+    if (have === 0 && this.#segments >= 0 && this.#flow.segments !== this.#segments)
       return this.#serveAgain();
-    if (nowMs - this.#leaseEndMs > PROBE_LIMIT_MS) return this.#break('the client does not answer');
+    if (nowMs > this.#limitMs) return this.#break('the client does not answer');
     if (this.#segments >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return false;
     if (this.#segments < 0) this.#segments = this.#flow.segments;
     this.#probedAtMs = nowMs;
@@ -75,14 +76,24 @@ export class TakeOver implements Handling {
   #serveAgain(): true {
     this.#over = true;
     this.#engine.counters.add('handoffs_taken_over');
-    this.#flow.cancelTarget(this.#start);
-    this.#connection.again(this.#node);
+    this.#flow.cancelTarget(this.#attempt.start);
+    this.#connection.again(this.#attempt.node);
     return true;
   }
 
-  #settle(): true {
+  #goOn(offset: number, acknowledged: number): true {
     this.#over = true;
-    this.#flow.settle();
+    this.#engine.counters.add('handoffs_continued');
+    const { node, identity } = this.#attempt;
+    const { headBytes, lengthBytes, validator } = identity!;
+    this.#flow.cutTarget(node, acknowledged);
+    this.#connection.goOn(node, { headBytes, lengthBytes, validator, offset });
+    return true;
+  }
+
+  #settle(end: number): true {
+    this.#over = true;
+    this.#flow.cutTarget(this.#attempt.node, end);
     this.#connection.settled();
     return true;
   }

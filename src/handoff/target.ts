@@ -39,11 +39,21 @@ import { NO_SCALING } from '../tcp/state.ts';
 export const SETUP_LEASE_MS = 250;
 /** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
 const PROMISE_BYTES = 64 * 1024;
+/**
+ * A promise says what the response is when it is larger than this. What is smaller leaves in one burst (RFC 6928), and
+ * a hash of it would be a cost that counts.
+ */
+const IDENTIFIED_BYTES = 16 * 1024;
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
 const REPORT_BYTES = 64 * 1024;
 const ERROR_CHECK_MS = 1000;
 const NS_PER_MS = 1_000_000;
+
+/** Why a request is not served here. */
+export function unserved(setup: Setup): RejectReason {
+  return setup.continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
+}
 
 /** One request on a half-pipe. */
 interface Turn {
@@ -99,7 +109,7 @@ export class HalfPipe implements Sink, Source {
     const exchange = engine.serve(setup, 'anchor');
     if (exchange === null) {
       if (known === null) pipe.#close();
-      return refuse(RejectReason.NOT_SERVED);
+      return refuse(unserved(setup));
     }
     const refused = pipe.#begin(setup, block, exchange, receivedMs - lateMs);
     if (refused === null) return;
@@ -149,7 +159,8 @@ export class HalfPipe implements Sink, Source {
     rules.flags = 0;
     rules.congestionWindow = block.congestionWindow;
     rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
-    ranges.openOwn(rules, block.sequence, true);
+    // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
+    ranges.openOwn(rules, block.sequence, setup.continuation === null);
     if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES)
       this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     this.#engine.flows.write(this.slot, rules);
@@ -241,6 +252,7 @@ export class HalfPipe implements Sink, Source {
         request: this.#id,
         epoch: turn.epoch,
         confirmWanted: turn.waitsConfirm,
+        identity: exchange.identity(),
       });
     }
     this.#engine.loop.defer(() => this.#drive());
@@ -262,6 +274,7 @@ export class HalfPipe implements Sink, Source {
       congestionWindow: report.window,
       srttUs: report.srttUs,
       firstByteUs: turn.firstByteUs < 0 ? nowUs() - turn.receivedUs : turn.firstByteUs,
+      identity: turn.promised && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
     };
     this.#link.send(done);
   }
@@ -386,9 +399,19 @@ export class HalfPipe implements Sink, Source {
     });
     this.#uncollected = -1;
     this.#engine.uncollected.delete(this);
-    if (!this.#leaving) return;
-    this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    else if (!this.#engine.stopping) return;
     this.#close();
+  }
+
+  /**
+   * The node stops. What owes nothing goes at once. What does asks the anchor to have another node go on, and sends on
+   * until the anchor says so (ABORT, superseded) or it is out: an anchor that cannot loses nothing.
+   */
+  drain(): void {
+    if (this.#turn === null && this.#uncollected < 0) return this.#close();
+    const { epoch } = this.rules;
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch, reason: AbortReason.DRAINING });
   }
 
   /** Keeps sequence distances small while much is sent in one turn. */

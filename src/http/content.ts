@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { judgeConditions, rangeMayApply } from './conditional.ts';
+import { Stretch } from './continuation.ts';
 import { Entry, FileCache, type Representation } from './file-cache.ts';
 import { type ByteRange, contentRange, frameMultipart, parseRanges, unsatisfiedRange } from './range.ts';
 import {
@@ -127,7 +128,8 @@ function makeReady(
   nowMs: number,
 ): Response {
   const context = { method: 'GET', minor: head.minor, close: kind === CLOSING, extraFields: '', nowMs };
-  const response = bytesReply(200, wholeHead(representation, context), representation.body, context.close);
+  const fields = wholeHead(representation, context);
+  const response = bytesReply(200, fields, representation.body, context.close, representation.whole);
   representation.ready[kind] = response;
   representation.readySecond[kind] = second;
   return response;
@@ -143,9 +145,10 @@ function whole(representation: Representation, context: ReplyContext): Response 
   const head = wholeHead(representation, context);
   if (context.method === 'HEAD') return bytesReply(200, head, null, context.close);
   const { body, sizeBytes } = representation;
-  if (body !== null && sizeBytes <= COPY_BODY_BYTES) return bytesReply(200, head, body, context.close);
+  if (body !== null && sizeBytes <= COPY_BODY_BYTES)
+    return bytesReply(200, head, body, context.close, representation.whole);
   const parts = [{ bytes: Buffer.from(head, 'latin1') }, stretch(representation, 0, sizeBytes)];
-  return partsReply(200, parts, representation, context.close);
+  return partsReply(200, parts, representation, context.close, representation.whole);
 }
 
 function partial(
@@ -165,8 +168,10 @@ function partial(
     const lines = `Content-Type: ${contentType}\r\nContent-Length: ${end - start}\r\nContent-Range: ${contentRange(ranges[0], sizeBytes)}\r\n`;
     const head = Buffer.from(`${begin}${lines}${rest}`, 'latin1');
     const parts = [{ bytes: head }, stretch(representation, start, end)];
-    return partsReply(206, parts, representation, context.close);
+    const body = new Stretch(representation.etag, start, end);
+    return partsReply(206, parts, representation, context.close, body);
   }
+  // Unique, so that no file holds it; which makes the body one that only this node sends.
   const boundary = `${boundaryBase}${(boundaries++).toString(36)}`;
   const { prefixes, suffix, lengthBytes } = frameMultipart(ranges, sizeBytes, contentType, boundary);
   const lines = `Content-Type: multipart/byteranges; boundary=${boundary}\r\nContent-Length: ${lengthBytes}\r\n`;
@@ -175,7 +180,7 @@ function partial(
     parts.push({ bytes: prefixes[i] }, stretch(representation, start, end));
   });
   parts.push({ bytes: suffix });
-  return partsReply(206, parts, representation, context.close);
+  return partsReply(206, parts, representation, context.close, 'unique');
 }
 
 function stretch({ body, fd }: Representation, start: number, end: number): Part {
@@ -188,6 +193,7 @@ function partsReply(
   parts: readonly Part[],
   representation: Representation,
   close: boolean,
+  body: Response['body'],
 ): Response {
   let lengthBytes = 0;
   for (const part of parts) lengthBytes += 'bytes' in part ? part.bytes.length : part.length;
@@ -203,5 +209,5 @@ function partsReply(
       representation.release();
     };
   }
-  return { status, parts, lengthBytes, bodyBytes: lengthBytes - headBytes, close, release };
+  return { status, parts, lengthBytes, bodyBytes: lengthBytes - headBytes, close, body, release };
 }

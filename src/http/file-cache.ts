@@ -14,6 +14,7 @@ import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync }
 import { lookup } from 'mrmime';
 import { SystemError } from '../linux/errors.ts';
 import { openBeneath } from '../linux/files.ts';
+import { Stretch } from './continuation.ts';
 import { formatDate } from './date.ts';
 import { CODINGS, type Coding, chooseVariant, type Variant } from './negotiate.ts';
 import { directoryLocation, resolvePath } from './path.ts';
@@ -52,6 +53,8 @@ export class Representation implements Variant {
   readonly etag: string;
   readonly lastModifiedMs: number;
   readonly contentType: string;
+  /** All of it. */
+  readonly whole: Stretch;
   /** ETag, Last-Modified, Vary: what 304 and 412 need. */
   readonly validatorFields: string;
   /** The fields of a 200 but for its length, type and date. */
@@ -72,6 +75,7 @@ export class Representation implements Variant {
     this.coding = opened.coding;
     this.sizeBytes = Number(stats.size);
     this.etag = strongEtag(stats, opened.coding);
+    this.whole = new Stretch(this.etag, 0, this.sizeBytes);
     this.lastModifiedMs = Number(stats.mtimeMs);
     this.contentType = contentType(name);
     const vary = varies ? 'Vary: Accept-Encoding\r\n' : '';

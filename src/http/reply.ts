@@ -1,5 +1,6 @@
 /** Responses as the engine sends them: a few parts, bytes for send() and stretches of files for sendfile(). */
 import { STATUS_CODES } from 'node:http';
+import { bodyValidator, type Identity, type Stretch } from './continuation.ts';
 import { currentDate } from './date.ts';
 
 /**
@@ -18,6 +19,8 @@ export interface Response {
   readonly bodyBytes: number;
   /** The connection has to be closed after it. */
   readonly close: boolean;
+  /** What the body is: a stretch of a file, the bytes of the only part behind the head, or what no other node makes. */
+  readonly body: Stretch | 'inline' | 'unique';
   /** To be called once when the response is sent or given up: file descriptors of its parts may then be closed. */
   release(): void;
 }
@@ -36,6 +39,17 @@ export interface ReplyContext {
 
 export function noop(): void {}
 
+/** What `response` is; null when no other node would send the same bytes. Not cheap for an inline body. */
+export function identify(response: Response): Identity | null {
+  const { body, lengthBytes, bodyBytes, parts } = response;
+  if (body === 'unique') return null;
+  const headBytes = lengthBytes - bodyBytes;
+  if (body !== 'inline') return { headBytes, lengthBytes, validator: body.validator };
+  const [part] = parts;
+  if (!('bytes' in part)) return null;
+  return { headBytes, lengthBytes, validator: bodyValidator(part.bytes.subarray(headBytes)) };
+}
+
 /** Status line, Date, and what says whether the connection stays: the lines that every head begins with. */
 export function beginHead(status: number, context: ReplyContext): string {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nDate: ${currentDate(context.nowMs)}\r\n`;
@@ -44,13 +58,27 @@ export function beginHead(status: number, context: ReplyContext): string {
   return head;
 }
 
-/** A response whose head and body are in memory, as one part. */
-export function bytesReply(status: number, head: string, body: Buffer | null, close: boolean): Response {
+/** A response whose head and body are in memory, as one part. `stretch`: of a file that the body is. */
+export function bytesReply(
+  status: number,
+  head: string,
+  body: Buffer | null,
+  close: boolean,
+  stretch: Stretch | null = null,
+): Response {
   const bodyBytes = body === null ? 0 : body.length;
   const bytes = Buffer.allocUnsafe(head.length + bodyBytes);
   bytes.write(head, 0, head.length, 'latin1');
   body?.copy(bytes, head.length);
-  return { status, parts: [{ bytes }], lengthBytes: bytes.length, bodyBytes, close, release: noop };
+  return {
+    status,
+    parts: [{ bytes }],
+    lengthBytes: bytes.length,
+    bodyBytes,
+    close,
+    body: stretch ?? 'inline',
+    release: noop,
+  };
 }
 
 /** A short text/plain answer that says its status; `fields`: more lines, each with CRLF. */

@@ -277,12 +277,28 @@ static __always_inline __u32 own_last_start(const struct flow_rules *r, __u32 wi
 	return start;
 }
 
+/* Rule unsent: a response that goes on at another node may have been sent further by the one before. The kernel would
+ * discard the whole segment, now and each time; what it has sent is acknowledged in any case. */
+static __always_inline __u32 unsent(const struct flow_observed *o, __u32 local)
+{
+	return after(local, o->sent_next) ? o->sent_next : local;
+}
+
+/* Notes what leaves the own socket; a FIN takes a number as well. */
+static __always_inline void note_sent(struct flow_observed *o, const struct segment *s, __u32 local)
+{
+	__u32 next = local + s->payload + (s->tcp.flags & TCP_FIN ? 1 : 0);
+
+	if (after(next, o->sent_next))
+		o->sent_next = next;
+}
+
 /* Rewrites what the client says about the out-half into what the own socket may hear of it. */
 static __always_inline void acknowledge_locally(const struct flow_rules *r, struct segment *s, struct flow_observed *o)
 {
 	__u32 ack = bpf_ntohl(s->tcp.ack);
 	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
-	__u32 local = to_local(r, ack);
+	__u32 local = unsent(o, to_local(r, ack));
 	__u32 options = s->options ? find_options(s) : 0;
 	__u32 stamps = options & 0xff, sack = options >> 8;
 	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
@@ -840,6 +856,7 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		return TC_ACT_SHOT;
 	}
 	if (g) {
+		note_sent(o, s, local);
 		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
 		stamp = g->stamp;
 	} else if (s->tcp.flags & TCP_RST) {
@@ -888,8 +905,8 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 		}
 		o->started = g->start;
 	}
-	if (s->payload && after(local + s->payload, o->sent_next))
-		o->sent_next = local + s->payload;
+	if (s->payload)
+		note_sent(o, s, local);
 	s->tcp.seq = bpf_htonl(g->start + (local - g->local));
 	/* Rule frozen-in-half, the other way: what the anchor has read, and its window. */
 	s->tcp.ack = bpf_htonl(r->in_wire);

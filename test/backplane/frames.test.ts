@@ -66,6 +66,7 @@ const SETUP: Setup = {
   bodyFollows: false,
   sentAtMs: 0xffffffff,
   halfPipe: PIPE,
+  continuation: null,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
 };
@@ -75,6 +76,7 @@ const MIGRATE: Migrate = {
   epoch: 2,
   serveFirst: true,
   draining: true,
+  response: null,
   stateBytes: 0x10000,
   bytes: Buffer.from('hi'),
 };
@@ -88,6 +90,7 @@ const HELLO: Hello = {
   clockMs: 5,
   bootId: Buffer.from('0102030405060708', 'hex'),
 };
+const IDENTITY = { headBytes: 0x120, lengthBytes: 2 ** 32 + 0x120, validator: 0xfedcba9876543210n };
 const ids = { request: 0xdeadbeef, epoch: 2 };
 const IDS = 'deadbeef 00000002';
 
@@ -115,7 +118,22 @@ const LAYOUTS: [Frame, string][] = [
     },
     `0000001f 01 01 0000 ${IDS} 01 04 ffffffff 0003 474554 00000000`,
   ],
-  [{ type: FrameType.SETUP_OK, ...ids, confirmWanted: true }, `00000011 02 01 0000 ${IDS} 01`],
+  [
+    { ...SETUP, continuation: { ...IDENTITY, offset: 2 ** 32 } },
+    `0000008b 01 01 0000 ${IDS} 02 0b ffffffff
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
+     fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
+     00000120 0000000100000120 fedcba9876543210 0000000100000000
+     0003 474554 00000002 7879`,
+  ],
+  [
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null },
+    `00000011 02 01 0000 ${IDS} 01`,
+  ],
+  [
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY },
+    `00000025 02 01 0000 ${IDS} 02 00000120 0000000100000120 fedcba9876543210`,
+  ],
   [
     { type: FrameType.SETUP_REJECT, ...ids, reason: RejectReason.BUSY_TUPLE },
     `00000011 03 01 0000 ${IDS} 03`,
@@ -133,6 +151,7 @@ const LAYOUTS: [Frame, string][] = [
       congestionWindow: 40,
       srttUs: 1000,
       firstByteUs: 50,
+      identity: null,
     },
     `00000033 05 01 0000 ${IDS} 80000001 00c8 01 0000000100000005 00000000ffffffff 00000028 000003e8 00000032`,
   ],
@@ -169,6 +188,20 @@ const LAYOUTS: [Frame, string][] = [
     '00000010 0d 01 0000 deadbeef 00010000',
   ],
   [MIGRATE, `00000017 0f 01 0000 ${IDS} 03 00010000 6869`],
+  [
+    {
+      ...MIGRATE,
+      serveFirst: false,
+      draining: false,
+      response: {
+        continuation: { ...IDENTITY, offset: 2 ** 32 },
+        close: true,
+        head: Buffer.from('GET'),
+      },
+    },
+    `00000038 0f 01 0000 ${IDS} 0c 00010000
+     00000120 0000000100000120 fedcba9876543210 0000000100000000 0003 474554 6869`,
+  ],
   [
     { type: FrameType.MIGRATE_DATA, request: 0xdeadbeef, bytes: Buffer.from('hi') },
     '0000000e 10 01 0000 deadbeef 6869',
@@ -319,7 +352,19 @@ describe('frames', () => {
     const pipe = (change: Partial<HalfPipe>): Frame => ({ ...SETUP, halfPipe: { ...PIPE, ...change } });
     const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
     const load = LAYOUTS.find(([value]) => value.type === FrameType.LOAD)![0];
+    const goesOn = (change: object): Frame => ({
+      ...SETUP,
+      continuation: { ...IDENTITY, offset: IDENTITY.headBytes, ...change },
+    });
     const bad: Frame[] = [
+      goesOn({ headBytes: 0 }),
+      goesOn({ offset: IDENTITY.headBytes - 1 }),
+      goesOn({ offset: IDENTITY.lengthBytes + 1 }),
+      goesOn({ lengthBytes: IDENTITY.headBytes - 1 }),
+      goesOn({ lengthBytes: 2 ** 53 }),
+      goesOn({ validator: -1n }),
+      goesOn({ validator: 2n ** 64n }),
+      { ...done, identity: { ...IDENTITY, headBytes: 0 } } as Frame,
       { ...SETUP, request: -1 },
       { ...SETUP, epoch: 1.5 },
       { ...SETUP, sentAtMs: 2 ** 32 },
@@ -344,9 +389,9 @@ describe('frames', () => {
       pipe({ maxWindow: 2 ** 30 + 1 }),
       pipe({ sendWindow: PIPE.maxWindow + 1 }),
       { type: FrameType.SETUP_REJECT, ...ids, reason: 0 as RejectReason },
-      { type: FrameType.SETUP_REJECT, ...ids, reason: 8 as RejectReason },
+      { type: FrameType.SETUP_REJECT, ...ids, reason: 9 as RejectReason },
       { type: FrameType.ABORT, ...ids, reason: 0 as AbortReason },
-      { type: FrameType.ABORT, ...ids, reason: 7 as AbortReason },
+      { type: FrameType.ABORT, ...ids, reason: 8 as AbortReason },
       { ...done, status: 99 } as Frame,
       { ...done, status: 1000 } as Frame,
       { ...done, bytes: 2 ** 53 } as Frame,
@@ -355,6 +400,10 @@ describe('frames', () => {
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 0 },
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 2 ** 31 },
       { ...MIGRATE, epoch: 0 },
+      {
+        ...MIGRATE,
+        response: { continuation: { ...IDENTITY, offset: 1 }, close: true, head: Buffer.from('GET') },
+      },
       { ...MIGRATE, stateBytes: 0 },
       { ...MIGRATE, stateBytes: 1 },
       { type: FrameType.MIGRATE_DATA, request: 1, bytes: Buffer.alloc(0) },
@@ -381,7 +430,7 @@ describe('frames', () => {
       return () => decodeFrame(bytes);
     };
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '08'));
+    throwsCode('RESERVED', patched(SETUP, 17, '10'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
     throwsCode('RESERVED', patched(SETUP, pipeAt + 37, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 36, '06'));
@@ -394,8 +443,14 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, '0a'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));
-    throwsCode('OUT_OF_RANGE', patched(LAYOUTS[5][0], 23, '00200000'));
-    throwsCode('OUT_OF_RANGE', patched(LAYOUTS[5][0], 20, '0063'));
+    const [done] = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)!;
+    throwsCode('OUT_OF_RANGE', patched(done, 23, '00200000'));
+    throwsCode('OUT_OF_RANGE', patched(done, 20, '0063'));
+    const identified: Frame = { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY };
+    throwsCode('LENGTH', patched(identified, 16, '00'));
+    throwsCode('RESERVED', patched(identified, 16, '04'));
+    throwsCode('OUT_OF_RANGE', patched(identified, 17, '00000000'));
+    throwsCode('OUT_OF_RANGE', patched(identified, 21, '00200000'));
   });
 
   it('does not write beyond the room given', () => {

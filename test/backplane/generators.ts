@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { MAX_STATE_PIECE_BYTES } from '../../src/backplane/frame-migrate.ts';
 import * as frames from '../../src/backplane/frames.ts';
 import { type Role, Session } from '../../src/backplane/session.ts';
+import type { Identity } from '../../src/http/continuation.ts';
 
 const { FrameType } = frames;
 
@@ -63,6 +64,18 @@ export const halfPipe: fc.Arbitrary<frames.HalfPipe> = fc
 
 const ids = { request: u32, epoch: u32 };
 
+const wholeIdentity: fc.Arbitrary<Identity> = fc
+  .tuple(u32, count, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
+  .map(([head, more, validator]) => {
+    const headBytes = Math.max(head, 1);
+    return { headBytes, lengthBytes: Math.max(headBytes, more), validator };
+  });
+const identity: fc.Arbitrary<Identity | null> = fc.option(wholeIdentity);
+const continuation = fc.tuple(wholeIdentity, count).map(([whole, out]) => ({
+  ...whole,
+  offset: Math.min(Math.max(whole.headBytes, out), whole.lengthBytes),
+}));
+
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
@@ -71,6 +84,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     bodyFollows: fc.boolean(),
     sentAtMs: u32,
     halfPipe: fc.option(halfPipe),
+    continuation: fc.option(continuation),
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
   })
@@ -97,7 +111,12 @@ const flowEndpoints: fc.Arbitrary<frames.FlowEndpoints> = fc
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   SETUP: setup,
-  SETUP_OK: fc.record({ type: fc.constant(FrameType.SETUP_OK), ...ids, confirmWanted: fc.boolean() }),
+  SETUP_OK: fc.record({
+    type: fc.constant(FrameType.SETUP_OK),
+    ...ids,
+    confirmWanted: fc.boolean(),
+    identity,
+  }),
   SETUP_REJECT: fc.record({
     type: fc.constant(FrameType.SETUP_REJECT),
     ...ids,
@@ -114,6 +133,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       congestionWindow: u32,
       srttUs: u32,
       firstByteUs: u32,
+      identity,
     })
     .map(({ counts: [a, b], ...fields }) => ({
       type: FrameType.DATA_DONE,
@@ -176,6 +196,11 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       ...ids,
       serveFirst: fc.boolean(),
       draining: fc.boolean(),
+      response: fc.option(
+        fc
+          .record({ continuation, close: fc.boolean(), head: content(frames.MAX_HEAD_BYTES) })
+          .map((fields) => ({ ...fields })),
+      ),
       bytes: content(MAX_STATE_PIECE_BYTES),
       more: upTo(frames.MAX_MIGRATED_STATE_BYTES - MAX_STATE_PIECE_BYTES),
     })

@@ -31,6 +31,8 @@ export interface Job {
   readonly durationMs?: number;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
+  /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
+  readonly marks?: readonly number[];
   /** Leave after this many bytes: half-close and read on, reset, or stop reading and stay. */
   readonly leave?: { readonly afterBytes: number; readonly how: 'fin' | 'rst' | 'stall' };
 }
@@ -68,7 +70,9 @@ async function write(socket: Socket, bytes: Buffer, segmentBytes: number | undef
 }
 
 /** Resolves when the connection has ended or every item is answered. */
-async function converse(job: Job, name: string): Promise<void> {
+async function converse(job: Job, index: number): Promise<void> {
+  const name = `connection ${index}`;
+  const marks = index === 0 ? [...(job.marks ?? [])] : [];
   const socket = connect({ host: job.address, port: 80, noDelay: true });
   const waiting: { item: Item; startedMs: number }[] = [];
   const startedMs = performance.now();
@@ -103,6 +107,7 @@ async function converse(job: Job, name: string): Promise<void> {
   });
   socket.on('data', (bytes) => {
     received += bytes.length;
+    while (marks.length > 0 && received >= marks[0]) process.stderr.write(`at ${marks.shift()}\n`);
     try {
       reader.push(bytes);
     } catch (error) {
@@ -170,7 +175,7 @@ function count(key: 'mechanism' | 'node'): Record<string, number> {
 
 async function main(): Promise<void> {
   const job = JSON.parse(process.argv[2]) as Job;
-  const runs = Array.from({ length: job.connections ?? 1 }, (_, i) => converse(job, `connection ${i}`));
+  const runs = Array.from({ length: job.connections ?? 1 }, (_, i) => converse(job, i));
   await Promise.all(runs);
   const report: Report = {
     answered: answers.length,

@@ -58,10 +58,14 @@ export class Stand {
   }
 
   static async up(
-    options: LabOptions & { sizes: readonly number[]; sites?: readonly object[] },
+    options: LabOptions & {
+      sizes: readonly number[];
+      sites?: readonly object[] | ((root: string) => object[]);
+    },
   ): Promise<Stand> {
     const root = rampSite(options.sizes);
-    const set = [sitesByMechanism(root, options.sites ?? []), ...(options.set ?? [])];
+    const extra = typeof options.sites === 'function' ? options.sites(root) : options.sites;
+    const set = [sitesByMechanism(root, extra), ...(options.set ?? [])];
     try {
       const stand = new Stand(await Lab.up({ ...options, set }), root);
       for (const { name } of stand.lab.nodes) stand.#fds.set(name, stand.#descriptors(name));
@@ -142,6 +146,13 @@ export class Stand {
   async kill(node: string): Promise<void> {
     this.#gone.add(node);
     await this.lab.kill(node);
+  }
+
+  /** Tells a node's process to stop, and waits until it has ended by itself. */
+  async terminate(node: string): Promise<void> {
+    this.#gone.add(node);
+    this.lab.signal(node, 'SIGTERM');
+    await this.lab.ended(node);
   }
 
   /** Starts a killed node again; what it has open then is what it may have open later. */

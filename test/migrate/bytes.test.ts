@@ -87,9 +87,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
 
   test('eight connections to every node at the same time', async () => {
     const items = mix(60, [0, 1, KIB, 1448, 16 * KIB, 64 * KIB + 1]);
-    await Promise.all(
-      ['a', 'b', 'c'].map((address) => stand.runRight({ address, items, connections: 8 })),
-    );
+    await Promise.all(['a', 'b', 'c'].map((address) => stand.runRight({ address, items, connections: 8 })));
     await stand.nothingLeft();
     await stand.noResets();
   });

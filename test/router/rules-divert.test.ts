@@ -104,7 +104,7 @@ for (const family of FAMILIES) {
       ownNext: 5000,
       ranges: [{ start: 300, end: 0, local: 5000, stamp: 0, owner: 0, open: true, leased: false }],
     };
-    stand.install(family.client, family.own, rules, { ack: 300, edge: 300, sentNext: 5000 });
+    stand.install(family.client, family.own, rules, { ack: 300, edge: 300, sentNext: 5100 });
     stand.route(family.client, family.own, 1);
     const sent = fromClient(family, family.own, { ack: 400 });
     assertDiverted(family, sent, 1);

@@ -18,6 +18,7 @@ import {
   REDIRECT,
   SHOT,
   Stand,
+  toClient,
   UNSPEC,
 } from './stand.ts';
 
@@ -71,7 +72,7 @@ function targetSends(base: number): ranges.FlowRules {
 }
 
 function anchor(family: Family, rules: ranges.FlowRules, ack: number): number {
-  return stand.install(family.client, family.own, rules, { ack, edge: ack, sentNext: 0 });
+  return stand.install(family.client, family.own, rules, { ack, edge: ack, sentNext: rules.ownNext });
 }
 
 /** A segment of the client with payload: the anchor's socket always gets those. */
@@ -346,7 +347,7 @@ for (const family of FAMILIES) {
         ownNext: at(5300),
         ranges: [range({ start: at(300), local: at(5000), open: true, stamp: STAMP })],
       };
-      const observed = { ack: at(300), edge: at(300), sentNext: at(5000) };
+      const observed = { ack: at(300), edge: at(300), sentNext: rules.ownNext };
       const slot = stand.install(family.client, family.foreign, rules, observed);
       for (const payload of [Buffer.alloc(0), Buffer.from('x'), WORD, Buffer.alloc(1400, 0xa5)]) {
         const flags = ACK | PSH | FIN | URG;
@@ -374,13 +375,55 @@ for (const family of FAMILIES) {
       stand.uninstall(family.client, family.foreign);
     });
 
+    test(`${name}: unsent: what another sender's bytes had acknowledged ends where the own socket has come to`, {
+      skip,
+    }, () => {
+      const target: ranges.FlowRules = {
+        ...ranges.emptyRules(layout.ROLE_TARGET),
+        ownNext: at(9000),
+        ranges: [range({ start: at(300), local: at(5000), open: true })],
+      };
+      const own: ranges.FlowRules = { ...target, role: layout.ROLE_ANCHOR };
+      for (const [rules, pub] of [
+        [target, family.foreign],
+        [own, family.own],
+      ] as const) {
+        const slot = stand.install(family.client, pub, rules, {
+          ack: at(300),
+          edge: at(300),
+          sentNext: at(5100),
+        });
+        const acknowledged = (ack: number) => {
+          const sent = fromClient(family, pub, { ack: at(ack), window: 4000 });
+          const { segment, verdict } = stand.run('baton_ingress', sent);
+          assert.equal(verdict, UNSPEC);
+          return segment.ack;
+        };
+        assert.equal(acknowledged(399), at(5099));
+        assert.equal(acknowledged(400), at(5100));
+        assert.equal(acknowledged(2000), at(5100), 'the kernel would drop the segment');
+        assert.equal(stand.engine.flows.ack(slot), at(2000), 'user space learns what the client holds');
+        const leaves = (seq: number, flags: number, payload: Buffer) =>
+          stand.run('baton_egress', toClient(family, pub, { seq: at(seq), flags, payload }));
+        leaves(5100, ACK | PSH, Buffer.alloc(700));
+        assert.equal(acknowledged(2000), at(5800));
+        leaves(5100, ACK | PSH, Buffer.alloc(100));
+        assert.equal(acknowledged(2000), at(5800), 'a retransmission takes nothing back');
+        if (rules === own) {
+          leaves(5800, FIN | ACK, Buffer.alloc(0));
+          assert.equal(acknowledged(2000), at(5801), 'a FIN takes a number');
+        }
+        stand.uninstall(family.client, pub);
+      }
+    });
+
     test(`${name}: the end of a range is no edge of the window`, { skip }, () => {
       const rules: ranges.FlowRules = {
         ...ranges.emptyRules(layout.ROLE_TARGET),
         ownNext: at(5200),
         ranges: [range({ start: at(300), end: at(500), local: at(5000) })],
       };
-      const observed = { ack: at(300), edge: at(300), sentNext: at(5000) };
+      const observed = { ack: at(300), edge: at(300), sentNext: rules.ownNext };
       stand.install(family.client, family.foreign, rules, observed);
       for (const [ack, local, window] of [
         [100, 5000, 200],

@@ -1,0 +1,314 @@
+/**
+ * A target fails or stops in the middle of a response: another node goes on from the last acknowledged byte. Every
+ * byte right, no reset, the connection answers further requests, nothing is left.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdirSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { FlowStatus } from '../../src/engine/messages.ts';
+import { writeRamp } from '../../src/lab/sample-site.ts';
+import { skipUnlessRoot } from '../lab/root.ts';
+import type { Job, Report } from './client.ts';
+import { item, KIB, MIB, Stand } from './support.ts';
+
+const BIG = 10 * MIB;
+/** Two nodes serve it, neither is the anchor: what one leaves the other goes on with. */
+const PAIR = {
+  name: 'pair',
+  hosts: ['pair.test'],
+  serve: ['b', 'c'],
+  policy: 'round-robin',
+  mechanism: 'anchor',
+};
+
+/** Runs a client; `fault` is called once for each mark that it passes, one after the other. */
+async function withFaults(
+  stand: Stand,
+  job: Job,
+  fault: (mark: number) => Promise<unknown>,
+): Promise<Report> {
+  const child = stand.lab.spawn('client', stand.clientArgv(job), { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [text, errors] = ['', ''];
+  let faults: Promise<unknown> = Promise.resolve();
+  child.stdout!.on('data', (bytes) => {
+    text += bytes;
+  });
+  child.stderr!.on('data', (bytes) => {
+    errors += bytes;
+    for (let end = errors.indexOf('\n'); end >= 0; end = errors.indexOf('\n')) {
+      const [word, mark] = errors.slice(0, end).split(' ');
+      errors = errors.slice(end + 1);
+      if (word === 'at') faults = faults.then(() => fault(Number(mark)));
+    }
+  });
+  try {
+    const [code] = await once(child, 'close');
+    await faults;
+    assert.equal(code, 0, `the client ended with ${code}: ${errors}`);
+    return JSON.parse(text) as Report;
+  } finally {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+  }
+}
+
+/** The node that sends on the first flow of node a; a itself only when `own` says so. */
+async function sender(stand: Stand, own = false): Promise<string> {
+  let name = '';
+  await stand.until('a node sends', async () => {
+    const answer = await stand.lab.admin('a', '/api/flows');
+    const flows = (Array.isArray(answer) ? answer : answer.flows) as FlowStatus[];
+    name =
+      flows.find(({ role, state }) => role === 'anchor' && state !== 'closing')?.ranges.at(-1)?.node ?? '';
+    return name !== '' && (own || name !== 'a');
+  });
+  return name;
+}
+
+async function metric(stand: Stand, name: string): Promise<number> {
+  const text = await stand.lab.adminText('a', '/metrics');
+  const lines = text.split('\n').filter((line) => line.startsWith(`baton_${name}`));
+  assert.ok(lines.length > 0, `no metric ${name}`);
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+const continued = (stand: Stand) => metric(stand, 'handoffs_continued');
+
+/** Waits until the anchor has its links again. */
+function together(stand: Stand): Promise<void> {
+  return stand.until('the links are up', async () => {
+    const { engines } = await stand.lab.admin('a', '/api/status');
+    return engines[0].links.filter(({ up }: { up: boolean }) => up).length === 2;
+  });
+}
+
+function assertRight(report: Report, job: Job): void {
+  assert.deepEqual(report.failures, []);
+  assert.equal(report.answered, job.items.length * (job.connections ?? 1));
+}
+
+/** The rest of a kernel's orphaned sockets goes after this; their bytes were another node's to send. */
+const STALL = 'limits.stallSeconds=5';
+const LEFT_MS = 25_000;
+
+describe('a response goes on at another node', { ...skipUnlessRoot(), timeout: 280_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: 'ct1',
+      sizes: [KIB, BIG],
+      rate: '50mbit',
+      // The third: the anchor is the only one to go on.
+      sites: (root) => [
+        { ...PAIR, root },
+        { ...PAIR, name: 'own', hosts: ['own.test'], serve: ['a', 'b'], root },
+      ],
+      set: ['observe.accessLog=off', 'timeouts.peerMs=1000', 'timeouts.stopSeconds=20', STALL],
+    });
+  });
+  after(() => stand?.down());
+
+  const job = (marks: readonly number[], address = 'a', host = 'pair.test'): Job => ({
+    address,
+    items: [item(host, KIB), item(host, BIG), item(host, KIB), item(host, KIB)],
+    marks,
+    silenceMs: 15_000,
+  });
+  const somewhere = () => 2 * KIB + Math.floor(Math.random() * (BIG - 256 * KIB));
+
+  test('twenty targets killed, each at another byte', async () => {
+    const first = await continued(stand);
+    for (let round = 0; round < 20; round++) {
+      const one = job([somewhere()], round % 2 === 0 ? 'a' : 'fd77::101');
+      let killed = '';
+      const report = await withFaults(stand, one, async () => {
+        killed = await sender(stand);
+        await stand.kill(killed);
+      });
+      assertRight(report, one);
+      await stand.start(killed);
+      await together(stand);
+    }
+    assert.ok((await continued(stand)) - first >= 20, `${await continued(stand)} of 20`);
+    await stand.nothingLeft(LEFT_MS);
+  });
+
+  for (const address of ['a', 'fd77::101']) {
+    test(`${address}: killed, back, and its successor killed: one response of four parts`, async () => {
+      const first = await continued(stand);
+      const one = job([2 * MIB, 5 * MIB, 8 * MIB], address);
+      const report = await withFaults(stand, one, async () => {
+        const killed = await sender(stand);
+        await stand.kill(killed);
+        await stand.start(killed);
+        await together(stand);
+      });
+      assertRight(report, one);
+      assert.equal((await continued(stand)) - first, 3);
+      await stand.nothingLeft(LEFT_MS);
+    });
+
+    test(`${address}: stopped (alive, silent)`, async () => {
+      const one = job([3 * MIB], address);
+      const first = await continued(stand);
+      let stopped = '';
+      const report = await withFaults(stand, one, async () => {
+        stopped = await sender(stand);
+        stand.lab.signal(stopped, 'SIGSTOP');
+      });
+      stand.lab.signal(stopped, 'SIGCONT');
+      assertRight(report, one);
+      assert.equal((await continued(stand)) - first, 1);
+      await together(stand);
+      await stand.nothingLeft(LEFT_MS);
+    });
+
+    test(`${address}: told to stop: gone while the client is still being served`, async () => {
+      const one = job([3 * MIB], address);
+      const first = await continued(stand);
+      const lost = await metric(stand, 'handoffs_lost');
+      let told = '';
+      let serving = false;
+      const report = await withFaults(stand, one, async () => {
+        told = await sender(stand);
+        await stand.terminate(told);
+        serving = (await sender(stand)) !== told;
+      });
+      assertRight(report, one);
+      assert.ok(serving, 'another node sends after it has ended');
+      assert.equal((await continued(stand)) - first, 1);
+      assert.equal(await metric(stand, 'handoffs_lost'), lost, 'nothing was lost: it was handed over');
+      await stand.start(told);
+      await together(stand);
+      await stand.noResets();
+      await stand.nothingLeft(LEFT_MS);
+    });
+
+    test(`${address}: its backplane is cut`, async () => {
+      const one = job([3 * MIB], address);
+      const first = await continued(stand);
+      let cut = '';
+      const route = async (verb: string) => {
+        for (const [node, peer] of [
+          ['a', cut],
+          [cut, 'a'],
+        ]) {
+          const argv = ['ip', 'route', verb, 'blackhole', `${stand.lab.node(peer).address}/32`];
+          const { code, stderr } = await stand.lab.exec(node, argv);
+          assert.equal(code, 0, stderr);
+        }
+      };
+      try {
+        const report = await withFaults(stand, one, async () => {
+          cut = await sender(stand);
+          await route('add');
+        });
+        assertRight(report, one);
+      } finally {
+        if (cut !== '') await route('del');
+      }
+      assert.equal((await continued(stand)) - first, 1);
+      await together(stand);
+      await stand.nothingLeft(LEFT_MS);
+    });
+
+    test(`${address}: the anchor itself goes on`, async () => {
+      const first = await continued(stand);
+      const one: Job = { ...job([3 * MIB], address, 'own.test'), connections: 1 };
+      // Nodes in turn: of two connections' big responses one is b's.
+      let report = await withFaults(stand, one, async () => {});
+      assertRight(report, one);
+      const big: Job = {
+        ...one,
+        items: [item('own.test', BIG), item('own.test', BIG), item('own.test', KIB)],
+      };
+      let killed = '';
+      report = await withFaults(stand, { ...big, marks: [3 * MIB, BIG + 3 * MIB] }, async () => {
+        if (killed !== '' || (await sender(stand, true)) !== 'b') return;
+        killed = 'b';
+        await stand.kill('b');
+      });
+      assertRight(report, big);
+      assert.equal((await continued(stand)) - first, 1);
+      await stand.start('b');
+      await together(stand);
+      await stand.nothingLeft(LEFT_MS);
+    });
+  }
+});
+
+describe('a response goes on under loss', { ...skipUnlessRoot(), timeout: 280_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: 'ct2',
+      sizes: [KIB, 2 * MIB],
+      rate: '20mbit',
+      delayMs: 20,
+      lossPercent: 2,
+      sites: (root) => [{ ...PAIR, root }],
+      set: ['observe.accessLog=off', 'timeouts.peerMs=1000', STALL],
+    });
+  });
+  after(() => stand?.down());
+
+  for (const address of ['a', 'fd77::101']) {
+    test(`${address}: killed and killed again, four connections`, async () => {
+      const first = await continued(stand);
+      for (let round = 0; round < 4; round++) {
+        const one: Job = {
+          address,
+          items: [item('pair.test', KIB), item('pair.test', 2 * MIB), item('pair.test', KIB)],
+          connections: 4,
+          marks: [200 * KIB, 1200 * KIB],
+          silenceMs: 20_000,
+        };
+        const report = await withFaults(stand, one, async () => {
+          const killed = await sender(stand);
+          await stand.kill(killed);
+          await stand.start(killed);
+          await together(stand);
+        });
+        assertRight(report, one);
+      }
+      assert.ok((await continued(stand)) - first >= 8, `${(await continued(stand)) - first} of 8 and more`);
+      await stand.nothingLeft(LEFT_MS);
+    });
+  }
+});
+
+describe('another file under the same name', { ...skipUnlessRoot(), timeout: 100_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: 'ct3',
+      sizes: [KIB, BIG],
+      rate: '50mbit',
+      sites: (root) => {
+        // The same ramp, of another time: it may be another content for all that nodes can know.
+        mkdirSync(join(root, 'other'));
+        for (const size of [KIB, BIG]) {
+          writeRamp(join(root, 'other'), `${size}.bin`, size);
+          utimesSync(join(root, 'other', `${size}.bin`), 1, 1);
+        }
+        return [{ ...PAIR, roots: { b: root, c: join(root, 'other') } }];
+      },
+      set: ['observe.accessLog=off', STALL],
+    });
+  });
+  after(() => stand?.down());
+
+  test('the connection is reset, and no other byte sent', async () => {
+    const one: Job = { address: 'a', items: [item('pair.test', BIG)], marks: [3 * MIB] };
+    let killed = '';
+    const report = await withFaults(stand, one, async () => {
+      killed = await sender(stand);
+      await stand.kill(killed);
+    });
+    assert.equal(report.answered, 0);
+    assert.match(report.failures.join(), /connection ended \(read ECONNRESET\)/);
+    await stand.start(killed);
+    await stand.nothingLeft(LEFT_MS);
+  });
+});
