@@ -13,6 +13,7 @@ import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
 import { atExit, scratchDirectory } from './cleanup.ts';
 import { pinServer } from './processor.ts';
+import { receivers } from './receivers.ts';
 import type { Server } from './server.ts';
 
 /**
@@ -96,6 +97,7 @@ export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'>
 
 export class Peers {
   readonly #lab: Lab;
+  readonly #receivers: ReadonlyMap<string, number>;
   readonly #ends: Array<() => void> = [];
   readonly #removeLab: () => void;
   /** nginx serving files, by node. */
@@ -107,6 +109,7 @@ export class Peers {
 
   private constructor(lab: Lab) {
     this.#lab = lab;
+    this.#receivers = receivers(lab);
     this.#removeLab = atExit(() => lab.down());
   }
 
@@ -174,6 +177,7 @@ export class Peers {
       lab: this.#lab,
       endpoint: `${address}:${port}`,
       processes: new Map([[node, child.pid!]]),
+      receivers: new Map([[node, this.#receivers.get(node)!]]),
       log: () => readFileSync(log, 'utf8'),
     };
   }

@@ -2,6 +2,7 @@
 import { release } from 'node:os';
 import { type Counters, ENGINE_COUNTERS } from '../engine/counters.ts';
 import type { EngineStatus, FlowStatus } from '../engine/messages.ts';
+import type { ReloadStatus } from '../engine/reload.ts';
 import type { Answers, EngineClient } from './engines.ts';
 import { VERSION } from './version.ts';
 
@@ -35,6 +36,8 @@ export interface NodeStatus {
   /** Sums over the engines. */
   readonly counters: Record<string, number>;
   readonly router: Record<string, number>;
+  /** How reloads of the configuration went. */
+  readonly reload: ReloadStatus;
 }
 
 export interface FlowList {
@@ -49,6 +52,7 @@ export interface StatusOptions {
   readonly engines: readonly EngineClient[];
   readonly counters: readonly Counters[];
   readonly routerCounters: () => Record<string, number>;
+  readonly reload: () => ReloadStatus;
 }
 
 /** Ready when there are engines and every one of them reported ready. */
@@ -76,6 +80,7 @@ export async function nodeStatus(options: StatusOptions): Promise<NodeStatus> {
     cluster: options.nodes.map((name) => ({ node: name, up: name === node || linked.has(name) })),
     counters: sumCounters(options.counters),
     router: options.routerCounters(),
+    reload: options.reload(),
   };
 }
 

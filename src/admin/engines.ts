@@ -10,6 +10,7 @@
  */
 import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
+import type { SiteConfig } from '../config/config.ts';
 import type { AccessRecord, EngineStatus, FlowStatus, FromEngine, ToEngine } from '../engine/messages.ts';
 import { AdminError } from './errors.ts';
 
@@ -26,6 +27,9 @@ export interface Answers {
   status: EngineStatus;
   flows: FlowStatus[];
 }
+
+/** How long an engine may take to import its policies' modules and to take them over. */
+export const POLICIES_TIMEOUT_MS = 5000;
 
 export interface EngineClientOptions {
   /** The engine's number in its node, from 0. */
@@ -63,6 +67,8 @@ export class EngineClient extends EventEmitter<Events> {
   readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
   /** It has stopped, and connections live on elsewhere through the node's router. */
   leftRoutes = false;
+  /** Who waits for policies to be taken, by message. */
+  readonly #policies = new Map<number, (error: AdminError | null) => void>();
   #lastId = 0;
   #state: EngineState = 'starting';
   #ready = false;
@@ -129,6 +135,30 @@ export class EngineClient extends EventEmitter<Events> {
     });
   }
 
+  /**
+   * Gives the engine the policies of these sites. Rejects with POLICIES_REFUSED when it could not take them, with
+   * QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
+   */
+  usePolicies(sites: readonly SiteConfig[]): Promise<void> {
+    if (this.#state === 'gone') return Promise.reject(this.#goneError());
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      const finish = (error: AdminError | null) => {
+        clearTimeout(timer);
+        this.#policies.delete(id);
+        if (error === null) resolve();
+        else reject(error);
+      };
+      const timer = setTimeout(() => {
+        const detail = `engine ${this.engine} did not take the policies within ${POLICIES_TIMEOUT_MS} ms`;
+        finish(new AdminError('QUERY_TIMEOUT', detail));
+      }, POLICIES_TIMEOUT_MS);
+      this.#policies.set(id, finish);
+      this.#post({ type: 'policies', id, sites });
+    });
+  }
+
   /** Closes the port; `state` is `gone` soon after. */
   close(): void {
     this.#port.close();
@@ -183,6 +213,12 @@ export class EngineClient extends EventEmitter<Events> {
       case 'log':
         this.emit('log', message.level, message.message, message.fields);
         break;
+      case 'policies': {
+        const detail = `engine ${this.engine}: ${message.error}`;
+        const error = message.error === null ? null : new AdminError('POLICIES_REFUSED', detail);
+        this.#policies.get(message.id)?.(error);
+        break;
+      }
       case 'reply':
         this.#reply(message.id, message.value);
         break;
@@ -199,6 +235,7 @@ export class EngineClient extends EventEmitter<Events> {
   }
 
   #gone(): void {
+    for (const finish of [...this.#policies.values()]) finish(this.#goneError());
     for (const what of ['status', 'flows'] as const) {
       const waiting = this.#asked[what]?.waiting;
       this.#asked[what] = null;

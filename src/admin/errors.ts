@@ -7,6 +7,8 @@ export type AdminErrorCode =
   | 'LOG_FILE'
   /** An engine did not answer a query in time; it is busy or stuck. */
   | 'QUERY_TIMEOUT'
+  /** An engine could not take new policies over; the message says why. */
+  | 'POLICIES_REFUSED'
   /** An engine's port is closed: the engine ended. */
   | 'ENGINE_GONE';
 

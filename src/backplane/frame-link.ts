@@ -48,16 +48,18 @@ export function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive
  * | 8      | 4     | connections       | |
  * | 12     | 2     | cpuPermille       | of the sending engine, 0 to 1000 |
  * | 14     | 4     | requestsPerSecond | |
- * | 18     | 1     | flags             | bit 0 accepting handoffs |
+ * | 18     | 1     | flags             | bit 0 accepting connections and handoffs |
+ * | 19     | 4     | acceptQueue       | connections that wait to be accepted |
  */
-export const LOAD_BYTES = 11;
+export const LOAD_BYTES = 15;
 
 export function writeLoad(frame: Load, into: Buffer, at: number): number {
   must(frame.cpuPermille <= 1000, 'CPU permille');
   putU32(into, at, frame.connections);
   putU16(into, at + 4, frame.cpuPermille);
   putU32(into, at + 6, frame.requestsPerSecond);
-  return putU8(into, at + 10, frame.accepting ? 1 : 0);
+  putU8(into, at + 10, frame.accepting ? 1 : 0);
+  return putU32(into, at + 11, frame.acceptQueue);
 }
 
 export function readLoad(bytes: Buffer, at: number, end: number): Load {
@@ -70,6 +72,7 @@ export function readLoad(bytes: Buffer, at: number, end: number): Load {
     cpuPermille,
     requestsPerSecond: bytes.readUInt32BE(at + 6),
     accepting: getFlags(bytes, at + 10, 1) !== 0,
+    acceptQueue: bytes.readUInt32BE(at + 11),
   };
 }
 

@@ -224,11 +224,15 @@ export interface Keepalive {
 
 export interface Load {
   type: T['LOAD'];
+  /** Client connections of the sending engine. */
   connections: number;
   /** Of the sending engine, 0 to 1000. */
   cpuPermille: number;
   requestsPerSecond: number;
+  /** Takes new connections and handoffs. */
   accepting: boolean;
+  /** Connections that wait to be accepted. */
+  acceptQueue: number;
 }
 
 export interface RelayData {

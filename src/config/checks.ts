@@ -4,7 +4,8 @@
  */
 import type { ConfigProblem } from './error.ts';
 import { nearest } from './nearest.ts';
-import type { NodeValue, SiteValue } from './schema.ts';
+import { checkPolicy } from './policy-checks.ts';
+import { MIN_REDIRECT_BAND_PERMILLE, type NodeValue, type RedirectValue, type SiteValue } from './schema.ts';
 import type { Path, Source } from './source.ts';
 
 /** The entries that are right by themselves. `nodeNames` has the others too. */
@@ -14,6 +15,7 @@ export interface Entries {
   /** Index in the file, and the site. */
   readonly sites: ReadonlyMap<number, SiteValue>;
   readonly listenPort: number;
+  readonly redirect: RedirectValue | undefined;
 }
 
 const WILDCARDS = new Set(['0.0.0.0', '::']);
@@ -24,6 +26,8 @@ export function checkEntries(source: Source, entries: Entries): ConfigProblem[] 
     ...checkPorts(source, entries),
     ...checkSites(source, entries),
     ...checkContent(source, entries),
+    ...checkFronts(source, entries),
+    ...checkRedirect(source, entries),
   ];
 }
 
@@ -120,15 +124,63 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
     for (const [at, name] of (site.serve ?? []).entries()) {
       if (!nodeNames.includes(name)) problems.push(unknownNode([...path, 'serve', at], 'value', name));
     }
-    const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? true);
+    const fronts = frontNames(nodes);
+    const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? !fronts.includes(name));
     const bare = serving.filter((name) => !isCovered(name));
     if (site.root === undefined && site.upstream === undefined && bare.length > 0) {
       const message = `site ${site.name} has neither root nor upstream (node ${bare.join(', ')})`;
       problems.push(source.problem(path, 'key', message, 'add root: DIRECTORY or upstream: ADDRESS:PORT'));
     }
     problems.push(...checkUpstreams(source, index, site, nodes));
+    problems.push(...checkPolicy(source, index, site, serving));
   }
   return problems;
+}
+
+/** A front only spreads connections: somebody has to serve them, and it has to have addresses to be reached at. */
+function checkFronts(source: Source, { sites, nodes, nodeNames }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const fronts = frontNames(nodes);
+  if (fronts.length === 0) return [];
+  if (fronts.length === nodeNames.length) {
+    const hint = 'give one of them role: server';
+    problems.push(source.problem(['nodes'], 'key', 'every node is a front; none is left to serve', hint));
+  }
+  for (const name of fronts) {
+    if (nodes.get(name)!.public.length > 0) continue;
+    const hint = 'add public: [ADDRESS]';
+    problems.push(
+      source.problem(['nodes', name, 'role'], 'value', `front ${name} has no public address`, hint),
+    );
+  }
+  const refuse = (path: Path, at: 'key' | 'value', name: string) => {
+    const hint = 'remove it, or give the node role: server';
+    problems.push(source.problem(path, at, `node ${name} is a front and serves nothing`, hint));
+  };
+  for (const [index, site] of sites) {
+    for (const name of fronts) {
+      const place = site.serve?.indexOf(name) ?? -1;
+      if (place >= 0) refuse(['sites', index, 'serve', place], 'value', name);
+      for (const key of ['roots', 'upstreams'] as const) {
+        if (Object.hasOwn(site[key], name)) refuse(['sites', index, key, name], 'key', name);
+      }
+    }
+  }
+  return problems;
+}
+
+function frontNames(nodes: ReadonlyMap<string, NodeValue>): string[] {
+  return [...nodes].filter(([, node]) => node.role === 'front').map(([name]) => name);
+}
+
+function checkRedirect(source: Source, { redirect }: Entries): ConfigProblem[] {
+  if (redirect === undefined) return [];
+  const { highPermille, lowPermille } = redirect;
+  if (highPermille - lowPermille >= MIN_REDIRECT_BAND_PERMILLE) return [];
+  const message = `redirect.lowPermille (${lowPermille}) is not ${MIN_REDIRECT_BAND_PERMILLE} below highPermille (${highPermille})`;
+  return [
+    source.problem(['redirect', 'lowPermille'], 'value', message, 'closer together they would make it flap'),
+  ];
 }
 
 /** An upstream that is the node's own admin API would answer every request with the wrong thing. */

@@ -1,6 +1,7 @@
 /** The configuration of a cluster as the program uses it: complete, checked, read-only, and structured-cloneable. */
 
-export const POLICIES = ['round-robin', 'hash', 'local'] as const;
+/** Policies without settings. */
+export const POLICIES = ['round-robin', 'hash', 'local', 'least-load'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
 export const MECHANISMS = ['local', 'relay', 'anchor', 'migrate', 'drain'] as const;
@@ -15,8 +16,13 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** `server`: takes clients and serves. `front`: only spreads the connections to its public addresses over servers. */
+export const ROLES = ['server', 'front'] as const;
+export type Role = (typeof ROLES)[number];
+
 export interface NodeConfig {
   readonly name: string;
+  readonly role: Role;
   /** The node's own address: the backplane listens on it. Canonical text form, as all addresses here. */
   readonly address: string;
   /** The node's own IPv6 address, when it has one beside `address`. */
@@ -37,13 +43,36 @@ export type ContentSource =
   | { readonly kind: 'root'; readonly root: string }
   | { readonly kind: 'upstream'; readonly upstream: HostPort };
 
+/** A class of requests: all conditions that are not null hold. */
+export interface ClassRule {
+  /** Glob over the path as sent. */
+  readonly path: string | null;
+  /** Regular expression over the path as sent; not with `path`. */
+  readonly regex: string | null;
+  /** Bounds of the file's size, both included; never met where the size is not known. */
+  readonly minBytes: number | null;
+  readonly maxBytes: number | null;
+  /** At least this share of an engine's recent requests was for the path. */
+  readonly popularPermille: number | null;
+  /** Names of the nodes that answer. */
+  readonly nodes: readonly string[];
+  /** Null: the site's. */
+  readonly mechanism: MechanismName | null;
+}
+
+export type PolicyConfig =
+  | PolicyName
+  | { readonly kind: 'class'; readonly rules: readonly ClassRule[]; readonly fallback: PolicyName }
+  /** `file` is absolute; `options` is plain data, undefined when none are given. */
+  | { readonly kind: 'module'; readonly file: string; readonly options: unknown };
+
 export interface SiteConfig {
   readonly name: string;
   /** Lower case: exact names, `*.example.org`, or `*`. */
   readonly hosts: readonly string[];
   /** By node name; nodes without an entry only take requests and hand them off. */
   readonly content: Readonly<Record<string, ContentSource>>;
-  readonly policy: PolicyName;
+  readonly policy: PolicyConfig;
   readonly mechanism: MechanismName;
 }
 
@@ -81,6 +110,14 @@ export interface TimeoutsConfig {
   readonly stopSeconds: number;
 }
 
+export interface RedirectConfig {
+  readonly enabled: boolean;
+  /** Above it a node redirects new connections. */
+  readonly highPermille: number;
+  /** Below it they come back; a peer below it gets them. */
+  readonly lowPermille: number;
+}
+
 export interface ObserveConfig {
   /** `X-Served-By` in every response. */
   readonly servedBy: boolean;
@@ -101,5 +138,6 @@ export interface ClusterConfig {
   readonly listen: { readonly port: number };
   readonly limits: LimitsConfig;
   readonly timeouts: TimeoutsConfig;
+  readonly redirect: RedirectConfig;
   readonly observe: ObserveConfig;
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { checkEntries, didYouMean, type Entries } from './checks.ts';
-import type { ClusterConfig, ContentSource, NodeConfig, SiteConfig } from './config.ts';
+import type { ClusterConfig, ContentSource, NodeConfig, PolicyConfig, SiteConfig } from './config.ts';
 import { ConfigError, type ConfigProblem } from './error.ts';
 import {
   type FileValue,
@@ -13,6 +13,7 @@ import {
   MIN_KEY_CHARACTERS,
   type NodeValue,
   nodeSchema,
+  redirectSchema,
   type SiteValue,
   siteSchema,
 } from './schema.ts';
@@ -48,7 +49,9 @@ export function parseConfig(text: string, file: string): ClusterConfig {
 
 /** A schema issue in words, with its place. */
 function explain(source: Source, issue: z.core.$ZodIssue): ConfigProblem[] {
-  const { path } = issue;
+  // A text may stand for a map of which it is the name: `policy: hash`.
+  const parent = issue.path.slice(0, -1);
+  const path = typeof valueAt(source.value, parent) === 'string' ? parent : issue.path;
   const name = path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     const valid = keysAt(path);
@@ -104,11 +107,13 @@ function validEntries(value: unknown): Entries {
     if (site.success) sites.set(index, site.data);
   }
   const listen = listenSchema.safeParse(valueAt(value, ['listen']));
+  const redirect = redirectSchema.safeParse(valueAt(value, ['redirect']));
   return {
     nodeNames: named.map(([name]) => name),
     nodes,
     sites,
     listenPort: listen.success ? listen.data.port : 0,
+    redirect: redirect.success ? redirect.data : undefined,
   };
 }
 
@@ -142,17 +147,34 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     ([name, node]): NodeConfig => ({ ...node, name, address6: node.address6 ?? null }),
   );
   const sites = value.sites.map((site): SiteConfig => {
-    const serving = nodes.filter(({ name }) => site.serve?.includes(name) ?? true);
+    const serving = nodes.filter(({ name, role }) => site.serve?.includes(name) ?? role === 'server');
     const content = Object.fromEntries(serving.map(({ name }) => [name, contentOf(site, name, base)]));
-    return { name: site.name, hosts: site.hosts, content, policy: site.policy, mechanism: site.mechanism };
+    const { name, hosts, mechanism } = site;
+    return { name, hosts, content, policy: policyOf(site, base), mechanism };
   });
   const { accessLog } = value.observe;
   const observe = {
     ...value.observe,
     accessLog: accessLog === null || accessLog === '-' ? accessLog : resolve(base, accessLog),
   };
-  const { listen, limits, timeouts } = value;
-  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, observe };
+  const { listen, limits, timeouts, redirect } = value;
+  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, observe };
+}
+
+function policyOf({ policy }: SiteValue, base: string): PolicyConfig {
+  const { name, module, options } = policy;
+  if (module !== undefined) return { kind: 'module', file: resolve(base, module), options };
+  if (name !== 'class') return name!;
+  const rules = policy.rules!.map((rule) => ({
+    path: rule.path ?? null,
+    regex: rule.regex ?? null,
+    minBytes: rule.minBytes ?? null,
+    maxBytes: rule.maxBytes ?? null,
+    popularPermille: rule.popularPermille ?? null,
+    nodes: rule.nodes,
+    mechanism: rule.mechanism ?? null,
+  }));
+  return { kind: 'class', rules, fallback: policy.fallback ?? 'round-robin' };
 }
 
 function contentOf(site: SiteValue, node: string, base: string): ContentSource {

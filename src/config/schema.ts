@@ -2,7 +2,9 @@
 import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { formatAddress, parseAddress } from '../linux/address.ts';
-import { type HostPort, LOG_LEVELS, MECHANISMS, POLICIES } from './config.ts';
+import { type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
+import { policySchema } from './policy-schema.ts';
+import { choice, flag, integer, must, text } from './values.ts';
 
 export const MIN_KEY_CHARACTERS = 16;
 /** The router numbers a flow's owners in 6 bits, 0 for the node itself. */
@@ -13,22 +15,6 @@ const MAX_SITES = 256;
 const MAX_HOSTS = 256;
 const IFNAMSIZ = 16;
 
-/** A message for a value of the wrong kind; a missing key keeps the default message. */
-const must = (message: string) => ({
-  error: (issue: { input?: unknown }) => (issue.input === undefined ? undefined : `must be ${message}`),
-});
-
-function integer(min: number, max: number, unit = '') {
-  const expected = `a whole number from ${min} to ${max}${unit === '' ? '' : ` (${unit})`}`;
-  return z
-    .number(must(expected))
-    .refine((n) => Number.isInteger(n) && n >= min && n <= max, { error: `must be ${expected}` });
-}
-
-const text = (what: string) => z.string(must(what)).min(1, { error: `must be ${what}` });
-const flag = () => z.boolean(must('true or false'));
-const choice = <const T extends readonly string[]>(values: T) =>
-  z.enum(values, must(`one of ${values.join(', ')}`));
 const port = (fallback: number) => integer(1, 65535, 'a TCP port').default(fallback);
 
 /** True for an address a host can have: not unspecified, not multicast, not broadcast, without a zone. */
@@ -71,6 +57,7 @@ const NODE_NAME_RULE = 'a node name: 1 to 32 of a-z, 0-9 and -, not - at either 
 const HOST_PATTERN = /^(\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])$/;
 
 export const nodeSchema = z.strictObject({
+  role: choice(ROLES).default('server'),
   address: address('an IPv4 or IPv6 address of this node'),
   address6: address('an IPv6 address of this node')
     .refine(isIPv6, { error: 'must be an IPv6 address' })
@@ -115,7 +102,7 @@ export const siteSchema = z.strictObject({
     .array(text('a node name'), must('a list of node names'))
     .min(1, { error: 'must name at least one node' })
     .optional(),
-  policy: choice(POLICIES).default('round-robin'),
+  policy: policySchema.prefault('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
 });
 
@@ -150,6 +137,19 @@ const timeouts = z.strictObject(
   },
   must('a map of timeouts'),
 );
+
+/** In one step of redirection a tenth of the connections moves: less than lies between the two. */
+export const MIN_REDIRECT_BAND_PERMILLE = 150;
+export const redirectSchema = z
+  .strictObject(
+    {
+      enabled: flag().default(false),
+      highPermille: integer(1, 1000, 'permille of what a node can do').default(800),
+      lowPermille: integer(1, 1000, 'permille of what a node can do').default(500),
+    },
+    must('a map'),
+  )
+  .prefault({});
 
 const ACCESS_LOG = '"-" for standard output, a path, or off';
 const observe = z.strictObject(
@@ -190,6 +190,7 @@ export const fileSchema = z.strictObject(
     listen: listenSchema,
     limits: limits.prefault({}),
     timeouts: timeouts.prefault({}),
+    redirect: redirectSchema,
     observe: observe.prefault({}),
   },
   must('a map with cluster, nodes and sites'),
@@ -197,6 +198,7 @@ export const fileSchema = z.strictObject(
 
 export type FileValue = z.output<typeof fileSchema>;
 export type NodeValue = z.output<typeof nodeSchema>;
+export type RedirectValue = z.output<typeof redirectSchema>;
 export type SiteValue = z.output<typeof siteSchema>;
 
 /** The keys the file may have at `path`; empty where keys are free (node names) or there are none. */
@@ -210,6 +212,7 @@ export function keysAt(path: readonly PropertyKey[]): string[] {
     ) {
       schema = schema.unwrap();
     }
+    if (schema instanceof z.ZodPipe) schema = schema.out;
     if (step === undefined) break;
     if (schema instanceof z.ZodObject) schema = schema.shape[step as string];
     else if (schema instanceof z.ZodRecord) schema = schema.valueType;

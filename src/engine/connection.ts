@@ -22,7 +22,8 @@ import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epol
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
-import type { Destination, Engine } from './engine.ts';
+import type { Choice } from '../policy/policy.ts';
+import type { Engine } from './engine.ts';
 import type { Exchange } from './exchange.ts';
 import type { Source } from './loop.ts';
 import { nowUs } from './time.ts';
@@ -75,6 +76,8 @@ export class Connection implements Source, HandlingHost {
   #paused: Handling | null = null;
   #request: Request | null = null;
   #site: SiteConfig | null = null;
+  /** By the policy, for this request; null when it was not asked. */
+  #chosen: Choice | null = null;
   #body: {
     head: RequestHead;
     headBytes: Buffer;
@@ -127,6 +130,7 @@ export class Connection implements Source, HandlingHost {
         return;
       }
       if (got === 0) return this.#ended();
+      this.flow?.consumed(got);
       // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
       if (got < receiveBuffer.length && !this.#peerClosed) this.#readable = false;
       if (this.#state === 'draining') continue;
@@ -172,8 +176,9 @@ export class Connection implements Source, HandlingHost {
           this.#refuse(head.status as ErrorStatus);
           break;
         }
-        const to = this.#stays ? null : this.#engine.destination(head);
-        if (to !== null && this.#move(to, bytes.subarray(at, end))) break;
+        this.#site = this.#engine.siteFor(head.host);
+        this.#chosen = this.#stays ? null : this.#engine.choose(head, this.#site);
+        if (this.#chosen !== null && this.#move(this.#chosen, bytes, at, end)) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
       }
@@ -182,10 +187,11 @@ export class Connection implements Source, HandlingHost {
     this.#processing = false;
   }
 
-  /** Gives the connection to another node. `unread`: read from the socket, not answered. False: it stays. */
-  #move(to: Destination, unread: Buffer): boolean {
+  /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
+  #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
+    if (!this.#engine.mayMove(to)) return false;
     const held = this.#held;
-    this.#held = Buffer.from(unread);
+    this.#held = Buffer.from(bytes.subarray(at, end));
     const migration = this.#engine.migrate(this, to);
     if (migration === null) {
       this.#held = held;
@@ -206,10 +212,10 @@ export class Connection implements Source, HandlingHost {
   }
 
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
-  leaveFor(to: Destination): void {
+  leaveFor(node: number): void {
     if (this.#processing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
     if (this.#state === 'head' || (this.#state === 'busy' && this.movingResponse !== null)) {
-      this.#move(to, this.#held);
+      this.#move({ node, mechanism: 'migrate' }, this.#held, 0, this.#held.length);
     } else if (this.#state === 'busy' && this.#following === null && this.#engine.answers(this.#site)) {
       this.#handling?.takeBack?.();
     }
@@ -362,14 +368,13 @@ export class Connection implements Source, HandlingHost {
     this.#tried = [];
     const close = !head.keepAlive || this.#engine.closing;
     const startUs = nowUs();
-    this.#site = this.#engine.siteFor(head.host);
     this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
     this.#dispatch();
   }
 
   #dispatch(): void {
     const request = this.#request!;
-    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried);
+    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried, this.#chosen);
     // A handling that finished at once has put the connection into another state already.
     if (handling === null) return;
     this.#handling = handling;

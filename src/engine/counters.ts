@@ -54,6 +54,12 @@ export const ENGINE_COUNTERS = [
   ['request_heads_refused', 'Request heads refused'],
   ['timeouts_head', 'Connections closed because a request head did not arrive in time'],
   ['timeouts_idle', 'Idle connections closed'],
+  ['cpu_permille_now', 'Processor time of the engine, of one processor, in permille'],
+  ['requests_per_second_now', 'Requests answered in the last half second, by the second'],
+  ['accept_queue_now', 'Client connections that wait to be accepted'],
+  ['redirected_permille_now', 'Share of new connections that a loaded node sends to others, in permille'],
+  ['spread_changes', 'Times the table that spreads new connections was changed'],
+  ['policy_failures', 'Requests served by policy local because a policy module failed'],
   ['upstream_requests', 'Requests sent to an upstream'],
   ['upstream_failures', 'Requests that an upstream failed'],
 ] as const;

@@ -2,15 +2,12 @@
  * How an engine stops. With other nodes there, nothing is ended: new connections go to them, and every connection
  * moves to one of them, as soon as it is between two requests.
  *
- *   draining: LOAD says that we take nothing; the router spreads new SYNs; connections leave --empty, deadline--> over
+ *   draining: LOAD says that we take nothing; the router sends new SYNs away; connections leave --empty, deadline--> over
  *   closing (alone): nothing is accepted; idle connections are closed, responses may end --empty, deadline--> over
  *
  * Listeners stay open for a while after the SYNs go elsewhere: handshakes under way end here.
  */
-import { FrameType } from '../backplane/frames.ts';
-import { SPREAD_SIZE } from '../router/layout.ts';
-import type { Destination, Engine } from './engine.ts';
-import type { Link } from './link.ts';
+import type { Engine } from './engine.ts';
 
 /** A handshake that began here takes less. */
 const HANDSHAKES_MS = 1000;
@@ -34,34 +31,19 @@ export class Drain {
     this.#deadlineMs = deadlineMs;
     this.#takers = engine.takers();
     this.leftRoutes = this.#takers.length > 0;
-    for (const link of engine.links) this.tell(link);
     for (const pipe of [...engine.halfPipes]) pipe.drain();
     if (!this.leftRoutes) {
       this.#stopListening();
       for (const connection of [...engine.connections]) connection.closeWhenIdle();
       return;
     }
-    this.#spread();
   }
 
-  /** A node that we have a link to must not choose us. */
-  tell(link: Link): void {
-    const connections = this.#engine.connections.size;
-    link.send({ type: FrameType.LOAD, connections, cpuPermille: 0, requestsPerSecond: 0, accepting: false });
-  }
-
-  /** New connections go to the others from now on. */
-  #spread(): void {
-    const table = new Uint8Array(SPREAD_SIZE);
-    for (let i = 0; i < table.length; i++) table[i] = this.#takers[i % this.#takers.length] + 1;
-    this.#engine.spread.write(table);
-  }
-
-  /** Where a connection is to go; null: no node can be reached. */
-  next(): Destination | null {
+  /** The node that a connection is to go to; null: none can be reached. */
+  next(): number | null {
     if (this.#takers.length === 0) return null;
     this.#turn = (this.#turn + 1) % this.#takers.length;
-    return { node: this.#takers[this.#turn], whenAcknowledged: false };
+    return this.#takers[this.#turn];
   }
 
   /** Lets connections go that can go now; called every turn. */
@@ -70,9 +52,9 @@ export class Drain {
     if (!this.leftRoutes || underWay.size >= MAX_UNDER_WAY) return;
     for (const connection of [...connections]) {
       if (underWay.size >= MAX_UNDER_WAY) return;
-      const destination = this.next();
-      if (destination === null) return;
-      connection.leaveFor(destination);
+      const node = this.next();
+      if (node === null) return;
+      connection.leaveFor(node);
     }
   }
 
@@ -81,11 +63,7 @@ export class Drain {
     const engine = this.#engine;
     const since = nowMs - this.#startedMs;
     if (this.leftRoutes) {
-      const takers = engine.takers();
-      if (takers.join() !== this.#takers.join()) {
-        this.#takers = takers;
-        if (takers.length > 0) this.#spread();
-      }
+      this.#takers = engine.takers();
       if (since >= HANDSHAKES_MS) this.#stopListening();
     }
     if (since >= this.#deadlineMs) return true;

@@ -8,11 +8,14 @@ import {
   type Frame,
   FrameType,
   type Hello,
+  type Load,
   PROTOCOL_VERSION,
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
-import type { ClusterConfig, SiteConfig } from '../config/config.ts';
+import { LISTEN_BACKLOG, LoadTable } from '../cluster/load.ts';
+import { Spreading } from '../cluster/spreading.ts';
+import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
@@ -29,6 +32,7 @@ import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
+import { FileSizes } from '../http/file-sizes.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
@@ -47,7 +51,8 @@ import {
   setOption,
   TCP_NODELAY,
 } from '../linux/socket.ts';
-import { type Candidate, createPolicy, type Policy } from '../policy/policy.ts';
+import { createPolicy, type PolicyFactories } from '../policy/create.ts';
+import type { Candidate, Choice, Policy } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
@@ -60,12 +65,12 @@ import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
 import { Loop, type Source } from './loop.ts';
 import type { AccessRecord, EngineStatus, FlowStatus, FromEngine } from './messages.ts';
+import { OwnLoad } from './own-load.ts';
 import { Peers } from './peers.ts';
 import { nowUs } from './time.ts';
 import { Upstream } from './upstream.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
-const LISTEN_BACKLOG = 4096;
 /** One listener gives way to other events after this many connections. */
 const ACCEPTS_PER_TURN = 64;
 const DRAIN_MS = 2000;
@@ -78,6 +83,8 @@ const REPORTED_FLOWS = 2500;
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
+/** Different failures of policies that are logged. */
+const MAX_POLICY_FAULTS = 20;
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -85,22 +92,20 @@ export interface EngineOptions {
   readonly index: number;
   readonly clusterKey: Buffer;
   readonly mac: Buffer;
-  readonly counters: SharedArrayBuffer;
+  /** Of every engine of the node, by index; this engine writes its own only. */
+  readonly counters: readonly SharedArrayBuffer[];
   readonly router: RouterHandles;
+  /** What the sites' policy modules make policies with. */
+  readonly policies: PolicyFactories;
   readonly post: (message: FromEngine) => void;
-}
-
-/** Where a connection is to move. */
-export interface Destination {
-  readonly node: number;
-  /** Not before everything sent is acknowledged (mechanism drain). */
-  readonly whenAcknowledged: boolean;
 }
 
 /** A site as this engine serves it. */
 interface Site {
   readonly config: SiteConfig;
-  readonly policy: Policy;
+  policy: Policy;
+  /** As in `config`, until a reload. */
+  policyConfig: SiteConfig['policy'];
   readonly content: Content | null;
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
@@ -154,11 +159,14 @@ export class Engine implements LinkHost {
   readonly #siteTable: SiteTable;
   /** Public addresses, and the index of the node that owns each. */
   readonly #homes: Map<string, number>;
-  /** Nodes that have said that they take nothing. */
-  readonly #refusing = new Set<number>();
-  /** Some site's connections migrate. */
-  readonly #migrates: boolean;
   readonly #listeners: number[] = [];
+  readonly #loads: LoadTable;
+  readonly #ownLoad: OwnLoad;
+  /** Of the first engine only: the table is the node's. */
+  readonly #spreading: Spreading | null;
+  /** By root directory, once a policy has asked. */
+  readonly #fileSizes = new Map<string, FileSizes>();
+  readonly #policyFaults = new Set<string>();
   readonly #bootId = randomBytes(8);
   #records: AccessRecord[] = [];
   #sampled = 0;
@@ -173,7 +181,7 @@ export class Engine implements LinkHost {
     this.index = options.index;
     this.self = config.nodes.findIndex((node) => node.name === options.node);
     this.clusterKey = options.clusterKey;
-    this.counters = new Counters(options.counters);
+    this.counters = new Counters(options.counters[options.index]);
     this.receiveBuffer = this.#memory.bytes;
     this.receiveAddress = this.#memory.address;
     this.#startedMs = this.loop.nowMs;
@@ -191,23 +199,37 @@ export class Engine implements LinkHost {
     this.#homes = new Map(
       config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
     );
-    this.#migrates = config.sites.some((site) => moves(site));
     this.#router = new RouterEngine(options.router, options.index);
     this.flows = this.#router.flows;
     this.routes = this.#router.routes;
     this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
+    this.#loads = new LoadTable(config.nodes.length, limits.connections);
+    this.#ownLoad = new OwnLoad(this.#loads, this.self, this.index, options.counters);
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.guests = new Guests(this);
     this.diverted = new DivertedConnections(this);
     this.diverted.inherit();
     this.#peers = new Peers(config, this.self, this.index, this);
+    this.#spreading = this.index === 0 ? this.#startSpreading() : null;
     this.#linksChanged();
-    // Of all nodes: connections to their addresses may be sent here.
-    for (const node of config.nodes) for (const address of node.public) this.#listen(address);
-    this.spread.write(new Uint8Array(SPREAD_SIZE));
+    // Connections to other nodes' addresses come here when their router sends them on.
+    const isServer = config.nodes[this.self].role === 'server';
+    for (const address of config.nodes.flatMap((node) => node.public)) if (isServer) this.#listen(address);
+    options.post({ type: 'listening' });
+  }
+
+  #startSpreading(): Spreading {
+    return new Spreading({
+      config: this.config,
+      self: this.self,
+      loads: this.#loads,
+      isUp: (node) => this.#peers.isUp(node),
+      map: this.spread,
+      size: SPREAD_SIZE,
+    });
   }
 
   get linkReceiveBuffer(): Buffer {
@@ -245,7 +267,43 @@ export class Engine implements LinkHost {
       source?.kind === 'root'
         ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
         : null;
-    return { config, policy: createPolicy(config.policy), content, upstream, candidates: [] };
+    const policy = this.#policyOf(config, this.#options.policies);
+    return { config, policy, policyConfig: config.policy, content, upstream, candidates: [] };
+  }
+
+  #policyOf(config: SiteConfig, factories: PolicyFactories): Policy {
+    const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
+    return createPolicy(config, factories, context, (reason) => this.#policyFailed(config.name, reason));
+  }
+
+  /** Bytes of the file that a request is for; null when this node does not have it. */
+  #sizeOf(config: SiteConfig, head: RequestHead): number | null {
+    const source = config.content[this.#name];
+    if (source?.kind !== 'root') return null;
+    let sizes = this.#fileSizes.get(source.root);
+    if (sizes === undefined) {
+      sizes = new FileSizes(source.root);
+      this.#fileSizes.set(source.root, sizes);
+    }
+    return sizes.sizeOf(head.path, this.loop.nowMs);
+  }
+
+  /** Counted every time, logged the first time. */
+  #policyFailed(site: string, reason: string): void {
+    this.counters.add('policy_failures');
+    if (this.#policyFaults.has(reason) || this.#policyFaults.size >= MAX_POLICY_FAULTS) return;
+    this.#policyFaults.add(reason);
+    this.log('error', 'policy failed; such requests are served by policy local', { site, reason });
+  }
+
+  /** Takes over the policies of `sites`, which are the configured ones but for them. Throws PolicyError: then none. */
+  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+    const made = sites.map((site) => this.#policyOf(site, factories));
+    this.#policyFaults.clear();
+    [...this.#sites.values()].forEach((site, index) => {
+      site.policy = made[index];
+      site.policyConfig = sites[index].policy;
+    });
   }
 
   #listen(address: string): void {
@@ -346,22 +404,39 @@ export class Engine implements LinkHost {
     return this.#peers.all;
   }
 
-  /** Where a connection is to move before this request is answered; null: it stays. */
-  destination(head: RequestHead): Destination | null {
-    if (this.#drain !== null) return this.#drain.next();
-    if (!this.#migrates) return null;
-    const config = this.siteFor(head.host);
+  /** Node and mechanism for a request that has just come. */
+  choose(head: RequestHead, config: SiteConfig | null): Choice {
+    const away = this.#drain?.next() ?? null;
+    if (away !== null) return { node: away, mechanism: 'migrate' };
     const site = config === null ? undefined : this.#sites.get(config);
-    if (site === undefined || !moves(site.config) || site.candidates.length === 0) return null;
-    const node = site.policy.choose(head, site.candidates, this.self);
-    return node === this.self ? null : { node, whenAcknowledged: site.config.mechanism === 'drain' };
+    if (site === undefined || site.candidates.length === 0) return { node: this.self, mechanism: 'local' };
+    return this.#choose(site, head, site.candidates);
+  }
+
+  #choose(site: Site, head: RequestHead, candidates: Candidate[]): Choice {
+    const { mechanism } = site.config;
+    if (mechanism === 'local') return { node: this.self, mechanism };
+    const choice = site.policy.choose(head, candidates, this.self);
+    return typeof choice === 'number' ? { node: choice, mechanism } : choice;
+  }
+
+  /** A node that goes away begins nothing elsewhere that it would have to wait for. */
+  #keeps(site: Site): boolean {
+    return this.#drain !== null && answers(site);
+  }
+
+  /** Whether a choice means that the connection goes to another node. */
+  mayMove({ node, mechanism }: Choice): boolean {
+    return moves(mechanism) && node !== this.self;
   }
 
   /** Begins to move a connection. Null: it stays. */
-  migrate(connection: Connection, { node, whenAcknowledged }: Destination): Migration | null {
+  migrate(connection: Connection, { node, mechanism }: Choice): Migration | null {
     const link = this.#peers.linkTo(node);
     if (link === undefined) return null;
     const draining = this.#drain !== null;
+    // The traditional handoff: not before everything sent is acknowledged.
+    const whenAcknowledged = mechanism === 'drain';
     return Migration.start(this, connection, node, link, {
       serveFirst: !draining,
       draining,
@@ -379,37 +454,35 @@ export class Engine implements LinkHost {
   }
 
   /**
-   * Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. Null: the connection
-   * had to be broken.
+   * Begins to answer a request. `tried`: nodes that have failed it. `chosen`: by `choose`, or null when that was not
+   * asked. Null: the connection had to be broken.
    */
   dispatch(
     connection: Connection,
     request: Request,
     siteConfig: SiteConfig | null,
     tried: readonly number[],
+    chosen: Choice | null,
   ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
     const { candidates } = site;
     const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
-    // A connection that did not move is answered here, if that is possible.
-    const stays = moves(site.config) && (site.content !== null || site.upstream !== null);
-    const isLocal = stays || site.config.mechanism === 'local';
-    // A node that goes away begins nothing elsewhere that it would have to wait for.
-    const leaves = this.#drain !== null && this.answers(siteConfig);
-    if (!isLocal && !leaves && open.length > 0 && !connection.fullyTried) {
-      const node = site.policy.choose(request.head, open, this.self);
-      const handling = node === this.self ? null : this.#remote(connection, site, node);
+    if (open.length > 0 && !connection.fullyTried && !this.#keeps(site)) {
+      const { node, mechanism } =
+        (tried.length === 0 ? chosen : null) ?? this.#choose(site, request.head, open);
+      // A connection that could not move is answered here, if that is possible.
+      const isLocal = node === this.self || mechanism === 'local' || (moves(mechanism) && answers(site));
+      const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
       if (handling !== null) return handling;
     }
     return this.#local(connection, request, site);
   }
 
-  #remote(connection: Connection, site: Site, node: number): Handling | null {
+  #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
     const link = this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
-    const { mechanism } = site.config;
     if (mechanism === 'anchor' && !request.bodyFollows) {
       const flow = connection.ensureFlow();
       if (flow?.makeRoom()) return AnchorHandling.start(this, connection, flow, request, node, link);
@@ -422,14 +495,15 @@ export class Engine implements LinkHost {
 
   #local(connection: Connection, request: Request, site: Site | null): Handling | null {
     connection.flow?.beginOwn();
-    const mechanism = connection.guest !== null && site !== null && moves(site.config) ? 'migrate' : 'local';
+    const mechanism =
+      connection.guest !== null && site !== null && moves(site.config.mechanism) ? 'migrate' : 'local';
     const exchange = this.#exchange(site, request, mechanism, nowUs() - request.startUs);
     if (exchange === null) {
       connection.broken('the response cannot go on here');
       return null;
     }
-    const records = site?.config.mechanism === 'anchor';
-    return new LocalHandling(this, connection, request, exchange, records, mechanism);
+    const isShared = site !== null && site.config.mechanism !== 'local';
+    return new LocalHandling(this, connection, request, exchange, isShared, mechanism);
   }
 
   /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
@@ -494,7 +568,7 @@ export class Engine implements LinkHost {
   /** Whether this node has something to answer a site's requests with. */
   answers(config: SiteConfig | null): boolean {
     const site = config === null ? undefined : this.#sites.get(config);
-    return site !== undefined && (site.content !== null || site.upstream !== null);
+    return site !== undefined && answers(site);
   }
 
   /** Whether a node other than `node` serves a site and can be reached; this one counts. */
@@ -558,10 +632,9 @@ export class Engine implements LinkHost {
     if (!this.#peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
-    this.#refusing.delete(link.node);
+    link.send(this.#load);
     this.#linksChanged();
     this.guests.linkUp(link);
-    this.#drain?.tell(link);
     return true;
   }
 
@@ -571,6 +644,7 @@ export class Engine implements LinkHost {
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
+      if (link.node >= 0) this.#loads.forget(link.node, link.peer.engine);
     } else if (link.role === 'accept') {
       this.counters.add('links_refused');
       this.log('warn', 'backplane peer refused', { reason });
@@ -582,28 +656,43 @@ export class Engine implements LinkHost {
     const { nodes } = this.config;
     for (const site of this.#sites.values()) {
       site.candidates = nodes
-        .map(({ name }, index) => ({ name, index }))
-        .filter(
-          ({ name, index }) =>
-            site.config.content[name] !== undefined && (index === this.self || this.#takes(index)),
-        );
+        .map(({ name }, index) => ({ name, index, load: this.#loads.of(index) }))
+        .filter(({ name }) => site.config.content[name] !== undefined)
+        .filter(({ index, load }) => index === this.self || (this.#peers.isUp(index) && load.accepting));
     }
     this.counters.set('links_up_now', this.#peers.up);
+    this.spreadConnections();
   }
 
-  /** A node can be reached and has not said that it takes nothing. */
-  #takes(node: number): boolean {
-    return this.#peers.isUp(node) && !this.#refusing.has(node);
+  get #load(): Load {
+    return { type: FrameType.LOAD, ...this.#ownLoad.current(this.connections.size, this.accepts) };
+  }
+
+  /** Whether other nodes may send connections and requests here. */
+  get accepts(): boolean {
+    return !this.stopping && this.config.nodes[this.self].role === 'server';
+  }
+
+  /** Tells every peer how loaded this engine is. */
+  reportLoad(): void {
+    const load = this.#load;
+    for (const link of this.#peers.all) if (link.up) link.send(load);
+  }
+
+  /** Looks anew at where new connections go. */
+  spreadConnections(): void {
+    if (this.#spreading === null) return;
+    this.#spreading.look(this.loop.nowMs, this.#ready, this.stopping);
+    this.counters.set('redirected_permille_now', this.#spreading.redirectedPermille);
+    this.counters.set('spread_changes', this.#spreading.changes);
   }
 
   /** The nodes that can go on with this one's connections. */
   takers(): number[] {
-    const { nodes, sites } = this.config;
-    return nodes.flatMap(({ name }, index) =>
-      index !== this.self && this.#takes(index) && sites.some((site) => site.content[name] !== undefined)
-        ? [index]
-        : [],
-    );
+    return this.config.nodes.flatMap(({ role }, index) => {
+      const takes = role === 'server' && this.#peers.isUp(index) && this.#loads.of(index).accepting;
+      return takes && index !== this.self ? [index] : [];
+    });
   }
 
   open(link: Link, frame: Frame): void {
@@ -623,9 +712,8 @@ export class Engine implements LinkHost {
       case FrameType.CLEANUP:
         return this.diverted.cleanup(link, frame);
       case FrameType.LOAD:
-        if (frame.accepting) this.#refusing.delete(link.node);
-        else this.#refusing.add(link.node);
-        return this.#linksChanged();
+        if (this.#loads.report(link.node, link.peer!.engine, frame, this.loop.nowMs)) this.#linksChanged();
+        return;
       default:
         return;
     }
@@ -652,11 +740,10 @@ export class Engine implements LinkHost {
     for (const pipe of this.uncollected) pipe.collect();
   }
 
-  /** Runs until `stop`; the thread does nothing else. `turn` is called once a turn, for messages. */
-  run(turn: () => void): void {
-    this.#options.post({ type: 'listening' });
+  /** Runs until `stop`, then it returns true, or until the loop is paused. `turn` is called once a turn, for messages. */
+  run(turn: () => void): boolean {
     const settle = () => this.#peers.flush();
-    this.loop.run(settle, () => {
+    return this.loop.run(settle, () => {
       turn();
       return this.#tick();
     });
@@ -701,6 +788,11 @@ export class Engine implements LinkHost {
     this.counters.set('half_pipes_now', this.halfPipes.size);
     this.counters.set('guests_now', this.guests.size);
     this.counters.set('diverted_now', this.diverted.size);
+    if (this.#ownLoad.isDue(now)) {
+      this.#ownLoad.measure(now, this.#listeners, this.connections.size, this.accepts);
+      this.reportLoad();
+      this.spreadConnections();
+    }
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -709,6 +801,7 @@ export class Engine implements LinkHost {
     if (ready && !this.#ready) {
       this.#ready = true;
       this.#options.post({ type: 'ready', ready: true });
+      this.spreadConnections();
     }
     if (this.#drain?.step(now)) this.#end(this.#drain);
   }
@@ -725,11 +818,14 @@ export class Engine implements LinkHost {
 
   /** Gives everything to the other nodes, or, alone, lets responses in progress end; until the deadline. */
   stop(deadlineMs: number): void {
-    this.#drain ??= new Drain(this, deadlineMs);
+    if (this.#drain !== null) return;
+    this.#drain = new Drain(this, deadlineMs);
+    this.reportLoad();
+    this.spreadConnections();
   }
 
   stopListening(): void {
-    for (const fd of this.#listeners) {
+    for (const fd of this.#listeners.splice(0)) {
       this.loop.forget(fd);
       libc.close(fd);
     }
@@ -748,6 +844,7 @@ export class Engine implements LinkHost {
       site.content?.close();
       site.upstream?.close();
     }
+    for (const sizes of this.#fileSizes.values()) sizes.close();
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
@@ -766,6 +863,17 @@ export class Engine implements LinkHost {
         up: link.up,
         queuedBytes: link.queuedBytes,
       })),
+      loads: this.config.nodes.map(({ name }, index) => {
+        const { reportedAtMs, ...load } = this.#loads.of(index);
+        return { node: name, ...load, ageMs: reportedAtMs < 0 ? null : this.loop.nowMs - reportedAtMs };
+      }),
+      spread: this.#spreading?.shares() ?? null,
+      policies: Object.fromEntries(
+        [...this.#sites.values()].map(({ config, policyConfig: policy }) => [
+          config.name,
+          typeof policy === 'string' ? policy : policy.kind === 'class' ? 'class' : policy.file,
+        ]),
+      ),
     };
   }
 
@@ -784,9 +892,14 @@ export class Engine implements LinkHost {
   }
 }
 
-/** Whether a site's connections go to other nodes as a whole. */
-function moves(site: SiteConfig): boolean {
-  return site.mechanism === 'migrate' || site.mechanism === 'drain';
+/** Whether connections go to other nodes as a whole. */
+function moves(mechanism: MechanismName): boolean {
+  return mechanism === 'migrate' || mechanism === 'drain';
+}
+
+/** Whether this node has something to answer a site's requests with. */
+function answers(site: Site): boolean {
+  return site.content !== null || site.upstream !== null;
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */

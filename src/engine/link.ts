@@ -72,7 +72,7 @@ export class Link implements Source {
   #helloSent = false;
   #closed = false;
   lastHeardMs: number;
-  #lastSentMs: number;
+  #lastKeepaliveMs: number;
   #lastPeerMs = 0;
   #lastPeerAtMs = 0;
 
@@ -89,7 +89,7 @@ export class Link implements Source {
     this.#outbox = new Outbox(this.#session);
     this.#storage = addressOf(this.#outbox.storage);
     this.lastHeardMs = host.nowMs;
-    this.#lastSentMs = host.nowMs;
+    this.#lastKeepaliveMs = host.nowMs;
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     host.watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
   }
@@ -159,7 +159,6 @@ export class Link implements Source {
         return;
       }
       this.#outbox.consume(sent);
-      this.#lastSentMs = this.#host.nowMs;
       this.#host.count('backplane_bytes_sent', sent);
     }
   }
@@ -243,7 +242,9 @@ export class Link implements Source {
     const now = this.#host.nowMs;
     if (now - this.lastHeardMs > peerMs) {
       this.close(`silent for ${Math.round(now - this.lastHeardMs)} ms`, false);
-    } else if (this.up && now - this.#lastSentMs >= KEEPALIVE_MS) {
+    } else if (this.up && now - this.#lastKeepaliveMs >= KEEPALIVE_MS) {
+      // On a busy link too: the lateness of a SETUP is measured against it.
+      this.#lastKeepaliveMs = now;
       this.send({
         type: FrameType.KEEPALIVE,
         sentAtMs: monotonicMs() >>> 0,

@@ -20,6 +20,7 @@ export class Loop {
   readonly #sources: Array<Source | undefined> = [];
   #deferred: Array<() => void> = [];
   #running = false;
+  #stopped = false;
   /** Monotonic time of this turn. */
   nowMs = monotonicMs();
   /** Wall clock of this turn, for Date. */
@@ -42,13 +43,19 @@ export class Loop {
 
   stop(): void {
     this.#running = false;
+    this.#stopped = true;
+  }
+
+  /** Leaves `run` after this turn, to be called again soon: the thread has promises to see to. */
+  pause(): void {
+    this.#running = false;
   }
 
   /**
-   * Runs until `stop`. `settle` is called whenever frames may wait to be sent; `tick` once a turn, and says whether
-   * the loop has to come back within TICK_MS.
+   * Runs until `stop`, then it returns true, or until `pause`. `settle` is called whenever frames may wait to be
+   * sent; `tick` once a turn, and says whether the loop has to come back within TICK_MS.
    */
-  run(settle: () => void, tick: () => boolean): void {
+  run(settle: () => void, tick: () => boolean): boolean {
     this.#running = true;
     let soon = true;
     while (this.#running) {
@@ -68,6 +75,7 @@ export class Loop {
       soon = tick();
       settle();
     }
-    this.#epoll.close();
+    if (this.#stopped) this.#epoll.close();
+    return this.#stopped;
   }
 }

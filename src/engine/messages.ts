@@ -3,9 +3,14 @@
  * port between two rounds of its loop, woken by an eventfd.
  */
 
+import type { NodeLoad } from '../cluster/load.ts';
+import type { SiteConfig } from '../config/config.ts';
+
 /** Main thread to engine. */
 export type ToEngine =
   | { readonly type: 'query'; readonly id: number; readonly what: 'status' | 'flows' }
+  /** Take the policies of these sites, in the configuration's order; answered with `policies`. */
+  | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
   /** Accept nothing more, finish what is under way within `deadlineMs`, then say `stopped`. */
   | { readonly type: 'stop'; readonly deadlineMs: number };
 
@@ -14,6 +19,8 @@ export type FromEngine =
   | { readonly type: 'listening' }
   | { readonly type: 'ready'; readonly ready: boolean }
   | { readonly type: 'reply'; readonly id: number; readonly value: EngineStatus | FlowStatus[] }
+  /** `error`: why the policies were not taken; null when they were. */
+  | { readonly type: 'policies'; readonly id: number; readonly error: string | null }
   | { readonly type: 'access'; readonly records: AccessRecord[] }
   | {
       readonly type: 'log';
@@ -61,6 +68,18 @@ export interface EngineStatus {
   readonly flows: number;
   readonly halfPipes: number;
   readonly links: LinkStatus[];
+  /** Every node's load as this engine knows it, its own included. */
+  readonly loads: NodeLoadStatus[];
+  /** Where new connections to this node's addresses go: permille by node. Null at engines that do not decide it. */
+  readonly spread: Record<string, number> | null;
+  /** By site: a policy's name, or the file of its module. */
+  readonly policies: Record<string, string>;
+}
+
+export interface NodeLoadStatus extends Omit<NodeLoad, 'reportedAtMs'> {
+  readonly node: string;
+  /** Milliseconds since the newest report; null when there is none. */
+  readonly ageMs: number | null;
 }
 
 /** One flow in the router, as its node sees it. */

@@ -1,17 +1,21 @@
 /** A node: the main thread. It sets up what the engines share, starts them, watches them, and clears up. */
 import { once } from 'node:events';
 import { MessageChannel, Worker } from 'node:worker_threads';
+import type { Logger } from 'pino';
 import { EngineClient } from '../admin/engines.ts';
 import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { clusterKey } from '../backplane/key.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
-import { check } from '../linux/errors.ts';
+import { check, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
+import { destroyMarked } from '../linux/sock-diag.ts';
+import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { isAttached, Router } from '../router/router.ts';
 import { installAddresses, macOf, removeAddresses } from './addresses.ts';
 import { Counters } from './counters.ts';
+import { Reloader, tryPolicies } from './reload.ts';
 import type { EngineWorkerData } from './worker.ts';
 
 export interface RunningNode {
@@ -33,19 +37,18 @@ interface RunningEngine {
 }
 
 function startEngine(
-  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index' | 'counters'>,
+  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>,
   index: number,
 ): RunningEngine {
-  const counters = new Counters();
   const { port1, port2 } = new MessageChannel();
   const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   const one = allocate(8);
   one.bytes.writeBigUInt64LE(1n, 0);
-  const workerData: EngineWorkerData = { ...base, index, counters: counters.buffer, port: port2, wakeFd };
+  const workerData: EngineWorkerData = { ...base, index, port: port2, wakeFd };
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, transferList: [port2] });
   const wake = () => libc.write(wakeFd, one.address, 8);
   const client = new EngineClient({ engine: index, port: port1, wake });
-  return { client, worker, counters, wakeFd };
+  return { client, worker, counters: new Counters(base.counters[index]), wakeFd };
 }
 
 function openRouter(config: ClusterConfig, self: NodeConfig): Router {
@@ -61,9 +64,24 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
   });
 }
 
+/**
+ * What a killed process had not delivered, another node has. Until its sockets have gone this node could not serve
+ * the same clients again.
+ */
+function endLeftHalfPipes(logger: Logger): void {
+  try {
+    const sockets = destroyMarked(HALF_PIPE_MARK);
+    if (sockets > 0) logger.warn({ sockets }, 'ended half-pipes that a process left');
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    logger.warn({ error: error.message }, 'half-pipes that a process left stay for limits.stallSeconds');
+  }
+}
+
 /** Starts node `name`. Throws what failed; nothing is left behind then. */
 export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
   const self = config.nodes.find((node) => node.name === name)!;
+  await tryPolicies(config);
   const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
   const { logger } = processLog;
   const takesOver = isAttached(self.interface);
@@ -73,6 +91,7 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
   router.attach();
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
+  endLeftHalfPipes(logger);
   const installed = installAddresses(config, self, takesOver);
   const clearUp = () => {
     removeAddresses(installed);
@@ -86,6 +105,7 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
       clusterKey: clusterKey(config.key),
       mac: macOf(self.interface),
       router: router.handles,
+      counters: Array.from({ length: self.engines }, () => new Counters().buffer),
     };
     engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
     const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
@@ -99,6 +119,12 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
         setImmediate(() => process.exit(1));
       });
     }
+    const reloader = new Reloader(
+      config,
+      engines.map((engine) => engine.client),
+    );
+    const onHangup = () => reload(reloader, logger);
+    process.on('SIGHUP', onHangup);
     const admin = await startAdmin({
       address: self.admin,
       node: name,
@@ -106,11 +132,13 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
       engines: engines.map((engine) => engine.client),
       counters: engines.map((engine) => engine.counters),
       routerCounters: () => router.counters(),
+      reload: () => reloader.status,
       droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
     });
     logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
     return {
       stop: async () => {
+        process.off('SIGHUP', onHangup);
         const deadlineMs = config.timeouts.stopSeconds * 1000;
         await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
         await admin.close();
@@ -127,6 +155,15 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
     clearUp();
     throw error;
   }
+}
+
+/** SIGHUP: the outcome is in the log, and in /api/status. */
+function reload(reloader: Reloader, logger: Logger): void {
+  reloader.reload().then(
+    (sites) => logger.info({ sites }, 'configuration reloaded'),
+    (error: Error) =>
+      logger.error({ error: error.message }, 'configuration not reloaded; the old one stays in force'),
+  );
 }
 
 async function stopEngine(engine: RunningEngine, deadlineMs: number): Promise<void> {

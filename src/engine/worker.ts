@@ -3,10 +3,11 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { EPOLLIN } from '../linux/epoll.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
+import { importPolicies } from '../policy/create.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { FromEngine, ToEngine } from './messages.ts';
 
-export interface EngineWorkerData extends Omit<EngineOptions, 'post'> {
+export interface EngineWorkerData extends Omit<EngineOptions, 'post' | 'policies'> {
   readonly port: MessagePort;
   /** An eventfd: the main thread has posted something. */
   readonly wakeFd: number;
@@ -19,6 +20,7 @@ const engine = new Engine({
   // A structured clone makes Buffers plain byte arrays.
   clusterKey: Buffer.from(data.clusterKey),
   mac: Buffer.from(data.mac),
+  policies: await importPolicies(data.config.sites),
   post,
 });
 const counter = allocate(8);
@@ -31,8 +33,24 @@ engine.loop.add(data.wakeFd, EPOLLIN, {
   },
 });
 
+/** How many imports of policy modules are under way: they need the thread's own event loop. */
+let importing = 0;
+
+async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): Promise<void> {
+  importing++;
+  let error: string | null = null;
+  try {
+    engine.usePolicies(message.sites, await importPolicies(message.sites));
+  } catch (thrown) {
+    error = (thrown as Error).message;
+  }
+  importing--;
+  post({ type: 'policies', id: message.id, error });
+}
+
 function handle(message: ToEngine): void {
   if (message.type === 'stop') engine.stop(message.deadlineMs);
+  else if (message.type === 'policies') void takePolicies(message);
   else
     post({
       type: 'reply',
@@ -41,8 +59,13 @@ function handle(message: ToEngine): void {
     });
 }
 
-engine.run(() => {
-  if (!woken) return;
+function turn(): void {
+  if (woken) readMessages();
+  // One turn of the engine, one of the thread's event loop: clients do not wait for an import.
+  if (importing > 0) engine.loop.pause();
+}
+
+function readMessages(): void {
   woken = false;
   for (
     let next = receiveMessageOnPort(data.port);
@@ -51,5 +74,7 @@ engine.run(() => {
   ) {
     handle(next.message as ToEngine);
   }
-});
+}
+
+while (!engine.run(turn)) await new Promise((done) => setImmediate(done));
 data.port.close();

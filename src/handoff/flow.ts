@@ -12,7 +12,7 @@ import { formatEndpoint, isMapped } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
-import { sendQueueBytes } from '../linux/socket.ts';
+import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
 import { FLAG_CLOSING, OWNER_SELF, ROLE_ANCHOR } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
@@ -94,6 +94,8 @@ export class AnchorFlow implements Sink {
   readonly #engine: Engine;
   readonly #targets = new Map<number, Target>();
   #capture: HalfPipeCapture;
+  /** The client's number after the last byte that was read from the socket. */
+  #readSequence: number;
   #congestion = { window: 0, srttUs: 0 };
   #installed = false;
   #discarding = false;
@@ -130,6 +132,7 @@ export class AnchorFlow implements Sink {
     this.slot = slot;
     const capture = captureHalfPipe(fd);
     this.#capture = capture;
+    this.#readSequence = (capture.receiveSequence - receiveQueueBytes(fd)) >>> 0;
     const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
     const edge = (acknowledged + capture.sendWindow) >>> 0;
     engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence });
@@ -141,6 +144,11 @@ export class AnchorFlow implements Sink {
 
   get clientText(): string {
     return formatEndpoint(this.#capture.client);
+  }
+
+  /** `bytes` were read from the socket. */
+  consumed(bytes: number): void {
+    this.#readSequence = (this.#readSequence + bytes) >>> 0;
   }
 
   /** What the client has acknowledged, in its sequence space. */
@@ -201,11 +209,12 @@ export class AnchorFlow implements Sink {
    * what is returned. The in-half stays.
    */
   beginTarget(node: number, link: Link): BegunTarget {
-    // The capture that made the flow is of this very moment.
-    const capture = this.epoch === 0 ? this.#capture : captureHalfPipe(this.#fd, this.#capture);
-    this.#capture = capture;
-    this.rules.ownNext = capture.writeSequence;
     const last = ranges.lastRange(this.rules)!;
+    // The capture that made the flow is of this very moment; and while the own socket sends nothing, what an old one
+    // says of it stays true: its window holds from what has been read, a number that no later one contradicts.
+    if (this.epoch > 0 && last.open) this.#capture = captureHalfPipe(this.#fd, this.#capture);
+    const capture = this.#capture;
+    this.rules.ownNext = capture.writeSequence;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
     this.epoch = (this.epoch + 1) >>> 0 || 1;
     ranges.openTarget(this.rules, node + 1, start);
@@ -233,7 +242,7 @@ export class AnchorFlow implements Sink {
       sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
       receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
       sequence: start,
-      acknowledge: capture.receiveSequence,
+      acknowledge: this.#readSequence,
       receiveWindow: Math.min(capture.receiveWindow, MAX_SEND_WINDOW_BYTES),
       sendWindow,
       maxWindow: Math.max(Math.min(capture.maxWindow, MAX_SEND_WINDOW_BYTES), sendWindow),

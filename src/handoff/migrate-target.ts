@@ -66,7 +66,7 @@ export class Arrival implements Sink {
 
   /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
   static open(engine: Engine, link: Link, frame: Migrate): void {
-    const refusal = engine.stopping
+    const refusal = !engine.accepts
       ? RejectReason.SHUTTING_DOWN
       : engine.arrivals.size >= MAX_ARRIVALS || !engine.hasRoom
         ? RejectReason.FULL

@@ -86,6 +86,8 @@ export class HalfPipe implements Sink, Source {
   /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
   #uncollected = -1;
   #checkedAtMs = 0;
+  /** Segments of the client seen when the socket's window was last set from here. */
+  #refreshedAt = 0;
 
   /** Serves a SETUP, on the half-pipe there is or on a new one. Answers it in every case. */
   static setup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
@@ -171,12 +173,15 @@ export class HalfPipe implements Sink, Source {
       if (failure !== null) return failure;
     } else {
       this.#engine.counters.add('half_pipes_reused');
-      try {
-        refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
-      } catch (error) {
-        if (!(error instanceof SystemError)) throw error;
-        this.#fail(AbortReason.HALF_PIPE_FAILED);
-        return RejectReason.STATE_INVALID;
+      if (!this.#windowSuffices(exchange, block)) {
+        try {
+          refreshSendWindow(this.#fd, Math.min(block.sendWindow + sendQueueBytes(this.#fd), 2 ** 30));
+          this.#refreshedAt = this.#engine.flows.segments(this.slot);
+        } catch (error) {
+          if (!(error instanceof SystemError)) throw error;
+          this.#fail(AbortReason.HALF_PIPE_FAILED);
+          return RejectReason.STATE_INVALID;
+        }
       }
     }
     this.#srttUs = block.srttUs;
@@ -190,6 +195,21 @@ export class HalfPipe implements Sink, Source {
     };
     this.#answerSetup(this.#turn);
     return null;
+  }
+
+  /**
+   * Whether the whole response fits into the client's window as it is, and as the socket last heard of it. Then the
+   * socket needs to hear nothing: with an empty queue, what it was told last is what it goes by, unless it was told
+   * otherwise from here since.
+   */
+  #windowSuffices(exchange: Exchange, block: HalfPipeBlock): boolean {
+    const { flows } = this.#engine;
+    return (
+      exchange.complete &&
+      this.#uncollected < 0 &&
+      this.#refreshedAt !== flows.segments(this.slot) &&
+      exchange.lengthBytes <= Math.min(flows.window(this.slot), block.sendWindow)
+    );
   }
 
   /**

@@ -45,12 +45,13 @@ function sysctl(namespace: string, values: Readonly<Record<string, number>>): vo
   run(inNamespace(namespace, ['sh', '-e']), `${script.join('\n')}\n`);
 }
 
-/** Addresses work at once (no duplicate address detection), come from nobody else, and any path may answer. */
+/** Addresses work at once (no duplicate address detection, which eth0 got from the defaults of before), come from nobody else, and any path may answer. */
 const HOST_SYSCTLS = {
   'ipv4/conf/all/rp_filter': 0,
   'ipv4/conf/default/rp_filter': 0,
   'ipv6/conf/all/accept_dad': 0,
   'ipv6/conf/default/accept_dad': 0,
+  'ipv6/conf/eth0/accept_dad': 0,
   'ipv6/conf/all/accept_ra': 0,
   'ipv6/conf/default/accept_ra': 0,
 };

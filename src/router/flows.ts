@@ -72,6 +72,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
     this.#observed[at + layout.OBSERVED_TSVAL] = 0;
     this.#observed[at + layout.OBSERVED_IN_NEXT] = 0;
+    this.#observed[at + layout.OBSERVED_WINDOW] = 0;
   }
 
   ack(slot: number): number {
@@ -84,6 +85,11 @@ export class Flows {
 
   segments(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_SEGMENTS];
+  }
+
+  /** What the own socket was last told that it may send, in bytes. */
+  window(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WINDOW];
   }
 
   /** At an anchor: whether the client has reset the connection since it is closing. */

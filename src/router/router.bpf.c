@@ -316,6 +316,7 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 		if (mine < window)
 			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
 	}
+	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	/* 0: none seen yet; a client's clock may begin anywhere. */
 	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
 		o->tsval = option32(s, stamps + 1);
@@ -869,6 +870,9 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
 		count(COUNT_AWAY_ACK);
 	}
+	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. */
+	if ((s->tcp.flags & TCP_RST) && before(bpf_ntohl(s->tcp.seq), o->ack))
+		s->tcp.seq = bpf_htonl(o->ack);
 	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
 	if (stamps)
 		set_option32(s, stamps + 1, option32(s, stamps + 1) + stamp);

@@ -101,6 +101,8 @@ struct flow_observed {
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
+	__u32 window;    /* what the own socket was last told that it may send, in bytes */
+	__u32 unused;
 };
 
 struct control {

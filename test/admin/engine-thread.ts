@@ -57,12 +57,17 @@ function flowList(): FlowStatus[] {
 /** `connections` tells the test how many queries reached the engine. */
 function status(): EngineStatus {
   const { engine, links, flows } = data;
-  return { engine, connections: queries, flows, halfPipes: 0, links };
+  return { engine, connections: queries, flows, halfPipes: 0, links, loads: [], spread: null, policies: {} };
 }
 
 function onMessage(message: ToEngine): void {
   if (message.type === 'stop') {
     say({ type: 'stopped', leftRoutes: false });
+    return;
+  }
+  if (message.type === 'policies') {
+    const error = message.sites.length > 0 ? null : 'no sites';
+    say({ type: 'policies', id: message.id, error });
     return;
   }
   queries += 1;

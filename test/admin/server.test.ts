@@ -22,6 +22,7 @@ describe('admin API', () => {
       engines: started.map(({ client }) => client),
       counters: started.map(() => new Counters()),
       routerCounters: () => ({}),
+      reload: () => ({ done: 0, failed: 0, error: null }),
       ...options,
     });
     return admin;
@@ -224,6 +225,7 @@ describe('admin API', () => {
       engines: [],
       counters: [],
       routerCounters: () => ({}),
+      reload: () => ({ done: 0, failed: 0, error: null }),
     });
     await assert.rejects(second, { code: 'ADMIN_ADDRESS', message: /EADDRINUSE.*check the admin address/ });
   });

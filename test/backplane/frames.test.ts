@@ -170,8 +170,15 @@ const LAYOUTS: [Frame, string][] = [
     '00000014 0a 01 0000 00000001 00000002 00000003',
   ],
   [
-    { type: FrameType.LOAD, connections: 256, cpuPermille: 1000, requestsPerSecond: 65536, accepting: true },
-    '00000013 0b 01 0000 00000100 03e8 00010000 01',
+    {
+      type: FrameType.LOAD,
+      connections: 256,
+      cpuPermille: 1000,
+      requestsPerSecond: 65536,
+      accepting: true,
+      acceptQueue: 3,
+    },
+    '00000017 0b 01 0000 00000100 03e8 00010000 01 00000003',
   ],
   [
     {

@@ -155,6 +155,11 @@ export class Stand {
     await this.lab.ended(node);
   }
 
+  /** A node's process is about to end on purpose. */
+  leaves(node: string): void {
+    this.#gone.add(node);
+  }
+
   /** Starts a killed node again; what it has open then is what it may have open later. */
   async start(node: string): Promise<void> {
     await this.lab.start(node);

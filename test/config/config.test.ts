@@ -52,6 +52,7 @@ test('a valid file is completed with defaults, and paths and addresses are canon
   const config = parse(VALID);
   assert.deepEqual(config.nodes[0], {
     name: 'a',
+    role: 'server',
     address: '10.77.0.1',
     address6: 'fd77::1',
     interface: 'eth0',

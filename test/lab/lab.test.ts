@@ -64,6 +64,14 @@ describe('lab', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     const name = labName('a');
     const lab = await Lab.up({ name, nodes: 2, command: standIn });
     assert.equal(hostLinks(), before, 'nothing is added to the namespace of the machine');
+    for (const host of ['a', 'client']) {
+      const { stdout } = await lab.exec(host, ['ip', '-6', 'address', 'show', 'tentative']);
+      assert.equal(
+        stdout,
+        '',
+        'an address that changes later interrupts clients that watch (ERR_NETWORK_CHANGED)',
+      );
+    }
     assert.equal(await fetchRamp(lab, `http://10.77.0.1/x/${MIB}`), 'right');
     assert.equal(await fetchRamp(lab, `http://[fd77::2]/x/${MIB}`), 'right');
     const hosts = await lab.exec('client', ['getent', 'ahostsv4', 'b']);

@@ -159,6 +159,8 @@ test('layout.ts states the sizes and offsets that the object has', () => {
       watched: layout.OBSERVED_WATCHED,
       segments: layout.OBSERVED_SEGMENTS,
       tsval: layout.OBSERVED_TSVAL,
+      in_next: layout.OBSERVED_IN_NEXT,
+      window: layout.OBSERVED_WINDOW,
     }))
       assert.equal(observed[name], word * WORD_BITS, name);
     const control = object.struct('control').offsets;

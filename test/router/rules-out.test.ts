@@ -116,6 +116,22 @@ for (const family of FAMILIES) {
       assertResult(beyond.result, beyond.sent, { verdict: SHOT, counts: { no_range: 1 } });
     });
 
+    test(`${name}: a reset inside an own range is heard where the client is`, { skip }, () => {
+      for (const [ack, seq, seen] of [
+        [1050, 400, 1100],
+        [1100, 400, 1100],
+        [2500, 400, 2500], // a target that has failed had sent further
+      ]) {
+        install(anchorRules(base), ack, 5000);
+        const { sent, result } = egress(family, family.own, { seq: at(seq), flags: RST });
+        assertResult(result, sent, {
+          verdict: UNSPEC,
+          counts: { translated_out: 1 },
+          parts: { seq: at(seen) },
+        });
+      }
+    });
+
     test(`${name}: away-ack, probe and no-range`, { skip }, () => {
       const rules = anchorRules(base);
       rules.ownNext = at(300);

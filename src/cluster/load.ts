@@ -1,0 +1,127 @@
+/**
+ * How loaded the nodes of the cluster are, by their own word (LOAD). Pure: frames and the time come as arguments.
+ *
+ *     LOAD of each engine of a node, every LOAD_INTERVAL_MS  ->  one NodeLoad for the node, kept up to date in place
+ */
+
+/** Between two reports of an engine. */
+export const LOAD_INTERVAL_MS = 500;
+/** A report older than this says nothing about now: four were missed. */
+export const LOAD_STALE_MS = 4 * LOAD_INTERVAL_MS;
+/** Of each listener; net.core.somaxconn may lower it. */
+export const LISTEN_BACKLOG = 4096;
+
+/** What one engine reports. */
+export interface EngineLoad {
+  readonly connections: number;
+  /** Of one processor, 0 to 1000: the engine's own thread. */
+  readonly cpuPermille: number;
+  readonly requestsPerSecond: number;
+  /** Connections that the kernel has ready and nobody has accepted yet. */
+  readonly acceptQueue: number;
+  /** Takes new connections and handoffs. */
+  readonly accepting: boolean;
+}
+
+/** A node's load as others see it. The object stays the same for a node; its fields change with every report. */
+export interface NodeLoad {
+  /** Sums over the node's engines. */
+  readonly connections: number;
+  readonly requestsPerSecond: number;
+  readonly acceptQueue: number;
+  /** Of its busiest engine. */
+  readonly cpuPermille: number;
+  /** Of its busiest engine, by whatever is nearest to its bound: CPU, accept queue or connections. 0 to 1000. */
+  readonly loadPermille: number;
+  /** False when an engine of it says so. True while nothing is known. */
+  readonly accepting: boolean;
+  /** Monotonic milliseconds of the newest report; -1 when there is none. */
+  readonly reportedAtMs: number;
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** An engine's load as one number, 0 to 1000: the largest share of what it has that is used. */
+export function loadPermille(load: EngineLoad, connectionsLimit: number): number {
+  const connections = (1000 * load.connections) / connectionsLimit;
+  const queue = (1000 * load.acceptQueue) / LISTEN_BACKLOG;
+  return Math.min(1000, Math.round(Math.max(load.cpuPermille, queue, connections)));
+}
+
+export class LoadTable {
+  readonly #connectionsLimit: number;
+  /** By node, then by engine. */
+  readonly #reports: ReadonlyArray<Map<number, { readonly load: EngineLoad; readonly atMs: number }>>;
+  readonly #nodes: ReadonlyArray<Writable<NodeLoad>>;
+
+  /** `nodes`: how many the cluster has. `connectionsLimit`: of each engine. */
+  constructor(nodes: number, connectionsLimit: number) {
+    this.#connectionsLimit = connectionsLimit;
+    this.#reports = Array.from({ length: nodes }, () => new Map());
+    this.#nodes = this.#reports.map(unknownLoad);
+  }
+
+  /** A report has come. Returns whether the node's `accepting` has changed. */
+  report(node: number, engine: number, load: EngineLoad, nowMs: number): boolean {
+    this.#reports[node].set(engine, { load, atMs: nowMs });
+    return this.#update(node);
+  }
+
+  /** The link to an engine is gone, and with it what it said. Returns as `report`. */
+  forget(node: number, engine: number): boolean {
+    this.#reports[node].delete(engine);
+    return this.#update(node);
+  }
+
+  /** A node's load; always the same object. */
+  of(node: number): NodeLoad {
+    return this.#nodes[node];
+  }
+
+  #update(node: number): boolean {
+    const next = unknownLoad();
+    for (const { load, atMs } of this.#reports[node].values()) {
+      next.connections += load.connections;
+      next.requestsPerSecond += load.requestsPerSecond;
+      next.acceptQueue += load.acceptQueue;
+      next.cpuPermille = Math.max(next.cpuPermille, load.cpuPermille);
+      next.loadPermille = Math.max(next.loadPermille, loadPermille(load, this.#connectionsLimit));
+      next.accepting &&= load.accepting;
+      next.reportedAtMs = Math.max(next.reportedAtMs, atMs);
+    }
+    const changed = this.#nodes[node].accepting !== next.accepting;
+    Object.assign(this.#nodes[node], next);
+    return changed;
+  }
+}
+
+function unknownLoad(): Writable<NodeLoad> {
+  return {
+    connections: 0,
+    requestsPerSecond: 0,
+    acceptQueue: 0,
+    cpuPermille: 0,
+    loadPermille: 0,
+    accepting: true,
+    reportedAtMs: -1,
+  };
+}
+
+/** Rates of one engine between two looks at counters that only grow. */
+export class LoadMeter {
+  #atMs = -1;
+  #cpuMs = 0;
+  #requests = 0;
+
+  /** `cpuMs`: processor time of the thread so far; `requests`: answered so far. The first call gives no rates. */
+  rates(nowMs: number, cpuMs: number, requests: number): { cpuPermille: number; requestsPerSecond: number } {
+    const passedMs = this.#atMs < 0 ? 0 : nowMs - this.#atMs;
+    const rate = (grown: number) => (passedMs > 0 ? Math.max(0, Math.round((1000 * grown) / passedMs)) : 0);
+    const cpuPermille = Math.min(1000, rate(cpuMs - this.#cpuMs));
+    const requestsPerSecond = rate(requests - this.#requests);
+    this.#atMs = nowMs;
+    this.#cpuMs = cpuMs;
+    this.#requests = requests;
+    return { cpuPermille, requestsPerSecond };
+  }
+}
