@@ -76,7 +76,7 @@ export class Connection implements Source, HandlingHost {
   #paused: Handling | null = null;
   #request: Request | null = null;
   #site: SiteConfig | null = null;
-  /** By the policy, for this request; null when it was not asked. */
+  /** By the policy, for this request; null before the first. */
   #chosen: Choice | null = null;
   #body: {
     head: RequestHead;
@@ -177,8 +177,8 @@ export class Connection implements Source, HandlingHost {
           break;
         }
         this.#site = this.#engine.siteFor(head.host);
-        this.#chosen = this.#stays ? null : this.#engine.choose(head, this.#site);
-        if (this.#chosen !== null && this.#move(this.#chosen, bytes, at, end)) break;
+        this.#chosen = this.#engine.choose(head, this.#site, this.#stays);
+        if (this.#move(this.#chosen, bytes, at, end)) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
       }

@@ -17,7 +17,7 @@ const MAX_UNDER_WAY = 256;
 export class Drain {
   readonly #engine: Engine;
   readonly #startedMs: number;
-  readonly #deadlineMs: number;
+  #endsAtMs: number;
   /** Nodes that take connections, by index. Fewer as links go down. */
   #takers: number[];
   #turn = 0;
@@ -28,7 +28,7 @@ export class Drain {
   constructor(engine: Engine, deadlineMs: number) {
     this.#engine = engine;
     this.#startedMs = engine.loop.nowMs;
-    this.#deadlineMs = deadlineMs;
+    this.#endsAtMs = this.#startedMs + deadlineMs;
     this.#takers = engine.takers();
     this.leftRoutes = this.#takers.length > 0;
     for (const pipe of [...engine.halfPipes]) pipe.drain();
@@ -37,6 +37,11 @@ export class Drain {
       for (const connection of [...engine.connections]) connection.closeWhenIdle();
       return;
     }
+  }
+
+  /** At most so long from now on. */
+  hurry(deadlineMs: number): void {
+    this.#endsAtMs = Math.min(this.#endsAtMs, this.#engine.loop.nowMs + deadlineMs);
   }
 
   /** The node that a connection is to go to; null: none can be reached. */
@@ -66,7 +71,7 @@ export class Drain {
       this.#takers = engine.takers();
       if (since >= HANDSHAKES_MS) this.#stopListening();
     }
-    if (since >= this.#deadlineMs) return true;
+    if (nowMs >= this.#endsAtMs) return true;
     const busy = engine.connections.size + engine.flowsBySlot.size + engine.halfPipes.size;
     return busy + engine.arrivals.size + engine.guests.lingering === 0 && !this.#listening;
   }

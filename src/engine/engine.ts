@@ -404,12 +404,13 @@ export class Engine implements LinkHost {
     return this.#peers.all;
   }
 
-  /** Node and mechanism for a request that has just come. */
-  choose(head: RequestHead, config: SiteConfig | null): Choice {
-    const away = this.#drain?.next() ?? null;
-    if (away !== null) return { node: away, mechanism: 'migrate' };
+  /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
+  choose(head: RequestHead, config: SiteConfig | null, stays: boolean): Choice {
     const site = config === null ? undefined : this.#sites.get(config);
-    if (site === undefined || site.candidates.length === 0) return { node: this.self, mechanism: 'local' };
+    const away = stays ? null : (this.#drain?.next() ?? null);
+    if (away !== null) return { node: away, mechanism: 'migrate' };
+    const isHere = site === undefined || site.candidates.length === 0 || (stays && answers(site));
+    if (isHere) return { node: this.self, mechanism: 'local' };
     return this.#choose(site, head, site.candidates);
   }
 
@@ -818,8 +819,9 @@ export class Engine implements LinkHost {
 
   /** Gives everything to the other nodes, or, alone, lets responses in progress end; until the deadline. */
   stop(deadlineMs: number): void {
-    if (this.#drain !== null) return;
+    if (this.#drain !== null) return this.#drain.hurry(deadlineMs);
     this.#drain = new Drain(this, deadlineMs);
+    this.#options.post({ type: 'ready', ready: false });
     this.reportLoad();
     this.spreadConnections();
   }
