@@ -6,6 +6,9 @@ import { frontCpu } from './front-cpu.ts';
 import { latency } from './latency.ts';
 import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
 import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
+import { migrationCost } from './migration-cost.ts';
+import { pipeDrain } from './pipe-drain.ts';
+import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
@@ -14,6 +17,9 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['latency', latency],
   ['scale-out', scaleOut],
   ['front-cpu', frontCpu],
+  ['migration-cost', migrationCost],
+  ['reload', reload],
+  ['pipe-drain', pipeDrain],
 ]);
 
 const EXIT_FAILED = 1;

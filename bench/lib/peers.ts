@@ -151,7 +151,7 @@ export class Peers {
     const directory = this.#directory(`haproxy-${node}`);
     const config = join(directory, 'haproxy.cfg');
     writeFileSync(config, haproxyConfig(servers));
-    return this.#start('haproxy', node, ['haproxy', '-db', '-f', config], directory, HAPROXY_PORT);
+    return this.#start('haproxy', node, ['haproxy', '-W', '-db', '-f', config], directory, HAPROXY_PORT);
   }
 
   /** Starts a peer's process and waits until its port takes connections. */

@@ -64,13 +64,16 @@ export function accessLine(record: AccessRecord): string {
     anchor: record.anchor,
     node: record.node,
     mechanism: record.mechanism,
-    firstByteUs: microseconds(record.firstByteUs),
-    handoffUs: microseconds(record.handoffUs),
-    durationUs: microseconds(record.durationUs),
+    firstByteUs: known(record.firstByteUs),
+    handoffUs: known(record.handoffUs),
+    messages: known(record.messages),
+    messageBytes: known(record.messageBytes),
+    durationUs: known(record.durationUs),
   })}\n`;
 }
 
-function microseconds(value: number): number | null {
+/** -1 is what a record says where something does not apply. */
+function known(value: number): number | null {
   return value < 0 ? null : value;
 }
 

@@ -15,6 +15,7 @@ import {
   type HalfPipe,
   MAX_BODY_BYTES,
   MAX_HEAD_BYTES,
+  MAX_PROMISE_BYTES,
   MAX_WINDOW_BYTES,
   MAX_WINDOW_SCALE,
   NO_WINDOW_SCALE,
@@ -24,7 +25,18 @@ import {
   type SetupOk,
   type SetupReject,
 } from './frame-types.ts';
-import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+import {
+  getFlags,
+  getU64,
+  must,
+  putBytes,
+  putU8,
+  putU16,
+  putU32,
+  putU64,
+  requireAtLeast,
+  requireLength,
+} from './wire.ts';
 
 /*
  * SETUP (1), anchor to target
@@ -33,10 +45,10 @@ import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requir
  * |--------|-------|------------------|-------|
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
- * | 16     | 1     | mechanism        | 1 relay, 2 anchor |
+ * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
  * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
- * | 22     | 78    | half-pipe        | with mechanism anchor only; see below |
+ * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
  * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
@@ -90,7 +102,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
-  if (mechanism === SetupMechanism.ANCHOR) {
+  if (mechanism !== SetupMechanism.RELAY) {
     requireAtLeast(at, end, HALF_PIPE_BYTES);
     halfPipe = readHalfPipe(bytes, at);
     at += HALF_PIPE_BYTES;
@@ -125,8 +137,8 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
 }
 
 function checkSetup(frame: Setup): void {
-  must(frame.mechanism === SetupMechanism.RELAY || frame.mechanism === SetupMechanism.ANCHOR, 'mechanism');
-  must((frame.mechanism === SetupMechanism.ANCHOR) === (frame.halfPipe !== null), 'half-pipe and mechanism');
+  must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.SPLIT, 'mechanism');
+  must((frame.mechanism === SetupMechanism.RELAY) === (frame.halfPipe === null), 'half-pipe and mechanism');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
   if (frame.head.length > MAX_HEAD_BYTES)
     throw new FrameError('TOO_LARGE', `head of ${frame.head.length} bytes`);
@@ -236,38 +248,77 @@ function isMapped(address: Buffer): boolean {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity |
- * | 17     | 20    | identity | with bit 1 only; see frame-continuation.ts |
+ * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity, bit 2 promise, bit 3 close the connection after it (with a promise) |
+ * |        | 20    | identity | with bit 1 only; see frame-continuation.ts |
+ * |        | 18    | promise | with bit 2 only; see below |
+ *
+ * The promise block of SETUP_OK, mechanism clone
+ *
+ * | offset | bytes | field     | value |
+ * |--------|-------|-----------|-------|
+ * | 0      | 2     | status    | 100 to 999 |
+ * | 2      | 8     | bytes     | of the response with its head, 1 to 2^30 |
+ * | 10     | 8     | bodyBytes | at most bytes |
  */
 const SETUP_OK_BYTES = 9;
+const PROMISE_BYTES = 18;
 const CONFIRM_WANTED = 1;
 const OK_IDENTITY = 2;
+const PROMISED = 4;
+const PROMISED_CLOSE = 8;
 
-export function setupOkSize(frame: SetupOk): number {
-  return SETUP_OK_BYTES + (frame.identity === null ? 0 : IDENTITY_BYTES);
+export function setupOkSize({ identity, promise }: SetupOk): number {
+  return SETUP_OK_BYTES + (identity === null ? 0 : IDENTITY_BYTES) + (promise === null ? 0 : PROMISE_BYTES);
 }
 
-export function writeSetupOk(frame: SetupOk, into: Buffer, at: number): number {
-  putU32(into, at, frame.request);
-  putU32(into, at + 4, frame.epoch);
-  const { identity } = frame;
+export function writeSetupOk(frame: SetupOk, into: Buffer, start: number): number {
+  const { identity, promise } = frame;
+  checkPromise(frame);
+  let at = putU32(into, start, frame.request);
+  at = putU32(into, at, frame.epoch);
+  const promised = promise === null ? 0 : PROMISED | (promise.close ? PROMISED_CLOSE : 0);
   const flags = (frame.confirmWanted ? CONFIRM_WANTED : 0) | (identity === null ? 0 : OK_IDENTITY);
-  const end = putU8(into, at + 8, flags);
-  return identity === null ? end : writeIdentity(identity, into, end);
+  at = putU8(into, at, flags | promised);
+  if (identity !== null) at = writeIdentity(identity, into, at);
+  if (promise === null) return at;
+  at = putU16(into, at, promise.status);
+  at = putU64(into, at, promise.bytes);
+  return putU64(into, at, promise.bodyBytes);
 }
 
 export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
   requireAtLeast(at, end, SETUP_OK_BYTES);
-  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY);
+  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY | PROMISED | PROMISED_CLOSE);
   const identified = (flags & OK_IDENTITY) !== 0;
-  requireLength(at, end, SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0));
-  return {
+  const promised = (flags & PROMISED) !== 0;
+  must(promised || (flags & PROMISED_CLOSE) === 0, 'close without a promise');
+  const promiseAt = at + SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0);
+  requireLength(promiseAt, end, promised ? PROMISE_BYTES : 0);
+  const frame: SetupOk = {
     type: FrameType.SETUP_OK,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
     confirmWanted: (flags & CONFIRM_WANTED) !== 0,
     identity: identified ? readIdentity(bytes, at + SETUP_OK_BYTES) : null,
+    promise: promised
+      ? {
+          status: bytes.readUInt16BE(promiseAt),
+          close: (flags & PROMISED_CLOSE) !== 0,
+          bytes: getU64(bytes, promiseAt + 2),
+          bodyBytes: getU64(bytes, promiseAt + 10),
+        }
+      : null,
   };
+  checkPromise(frame);
+  return frame;
+}
+
+function checkPromise({ promise, confirmWanted }: SetupOk): void {
+  if (promise === null) return;
+  must(!confirmWanted, 'a promise, and a confirmation wanted');
+  must(promise.status >= 100 && promise.status <= 999, 'status');
+  must(promise.bytes >= 1 && promise.bytes <= MAX_PROMISE_BYTES, 'promised bytes');
+  must(promise.bodyBytes <= promise.bytes, 'more body than response');
 }
 
 /*

@@ -16,11 +16,14 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_HEAD_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;
 export const MAX_NODE_NAME_BYTES = 63;
+export const MAX_DOCUMENT_PATH_BYTES = 4096;
 /** RELAY_DATA: header, request and flags come off the frame. */
 export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
 export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
 /** A connection state that travels in MIGRATE and MIGRATE_DATA; one with more in its queues stays where it is. */
 export const MAX_MIGRATED_STATE_BYTES = 1536 * 1024;
+/** A response whose end is said before it is sent: sequence numbers within it must compare by distance. */
+export const MAX_PROMISE_BYTES = 2 ** 30;
 /** RFC 7323, 2.3: a scale of at most 14, so a window of at most 2^30. */
 export const MAX_WINDOW_BYTES = 2 ** 30;
 export const MAX_WINDOW_SCALE = 14;
@@ -46,11 +49,12 @@ export const FrameType = {
   MIGRATE_OK: 17,
   ROUTE: 18,
   CLEANUP: 19,
+  CATALOGUE: 24,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 type T = typeof FrameType;
 
-export const SetupMechanism = { RELAY: 1, ANCHOR: 2 } as const;
+export const SetupMechanism = { RELAY: 1, ANCHOR: 2, CLONE: 3, SPLIT: 4 } as const;
 export type SetupMechanism = (typeof SetupMechanism)[keyof typeof SetupMechanism];
 
 export const RejectReason = {
@@ -124,7 +128,7 @@ export interface Setup {
   bodyFollows: boolean;
   /** The sender's monotonic clock in milliseconds, modulo 2^32. */
   sentAtMs: number;
-  /** With mechanism anchor; null with relay. */
+  /** Null with relay only. */
   halfPipe: HalfPipe | null;
   /** The response is to go on where another node left it; null: from its beginning. */
   continuation: Continuation | null;
@@ -140,8 +144,21 @@ export interface SetupOk {
   epoch: number;
   /** The target sends nothing before CONFIRM. */
   confirmWanted: boolean;
+  /** With mechanism clone, when the whole response is known: where it ends, and nothing more will be said of it. */
+  promise: PromisedResponse | null;
   /** What the response is; null when no other node could go on with it. */
   identity: Identity | null;
+}
+
+/** What is known of a response before its first byte is sent. */
+export interface PromisedResponse {
+  /** The response's status code, 100 to 999. */
+  status: number;
+  /** Close the connection after this response. */
+  close: boolean;
+  /** Bytes of the response, head included; at most MAX_PROMISE_BYTES. */
+  bytes: number;
+  bodyBytes: number;
 }
 
 export interface SetupReject {
@@ -332,6 +349,28 @@ export interface Cleanup {
   returned: boolean;
 }
 
+/** A file as its node describes it. */
+export interface Document {
+  readonly sizeBytes: number;
+  /** Milliseconds since the epoch. */
+  readonly modifiedMs: number;
+}
+
+/** In both directions: what documents the sender has of a site. */
+export interface Catalogue {
+  type: T['CATALOGUE'];
+  /** Its name, 1 to 63 bytes of UTF-8. */
+  site: string;
+  /** What was said of the site before holds no longer. */
+  restart: boolean;
+  /** With this piece all has been said; changes may follow. */
+  complete: boolean;
+  /** There are documents that are not listed. */
+  partial: boolean;
+  /** By path relative to the root, 1 to MAX_DOCUMENT_PATH_BYTES bytes; null: the sender has it no more. */
+  entries: Array<{ readonly path: string; readonly document: Document | null }>;
+}
+
 export type Frame =
   | Setup
   | SetupOk
@@ -351,4 +390,5 @@ export type Frame =
   | MigrateData
   | MigrateOk
   | Route
-  | Cleanup;
+  | Cleanup
+  | Catalogue;

@@ -4,13 +4,14 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 19 |
+ * | 4      | 1     | type     | 1 to 19, 24 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *
  * Every layout is strict: one frame has one encoding, and bytes either are a frame or throw FrameError.
  */
 import { FrameError } from './errors.ts';
+import * as catalogue from './frame-catalogue.ts';
 import * as link from './frame-link.ts';
 import * as migrate from './frame-migrate.ts';
 import * as response from './frame-response.ts';
@@ -70,6 +71,7 @@ export function isBulk(frame: Frame): boolean {
     case FrameType.RELAY_DATA:
     case FrameType.MIGRATE:
     case FrameType.MIGRATE_DATA:
+    case FrameType.CATALOGUE:
       return true;
     default:
       return false;
@@ -116,6 +118,8 @@ function bodySize(frame: Frame): number {
       return migrate.ROUTE_BYTES;
     case FrameType.CLEANUP:
       return migrate.CLEANUP_BYTES;
+    case FrameType.CATALOGUE:
+      return catalogue.catalogueSize(frame);
   }
 }
 
@@ -159,6 +163,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return migrate.writeRoute(frame, into, at);
     case FrameType.CLEANUP:
       return migrate.writeCleanup(frame, into, at);
+    case FrameType.CATALOGUE:
+      return catalogue.writeCatalogue(frame, into, at);
   }
 }
 
@@ -202,6 +208,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return migrate.readRoute(bytes, at, end);
     case FrameType.CLEANUP:
       return migrate.readCleanup(bytes, at, end);
+    case FrameType.CATALOGUE:
+      return catalogue.readCatalogue(bytes, at, end);
     default:
       throw new FrameError('UNKNOWN_TYPE', `frame type ${type}`);
   }

@@ -1,13 +1,17 @@
 /** `baton check`: whether a configuration can be used. */
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import { tryPolicies } from '../policy/create.ts';
 
 export function checkCommand(): Command {
   return new Command('check')
-    .description('check a configuration: prints ok, or every problem with file, line and column (exit 1)')
+    .description(
+      'check a configuration and try its policy modules: prints ok, or every problem with file, line and column (exit 1)',
+    )
     .requiredOption('-c, --config <file>', 'the cluster file')
-    .action(({ config: file }: { config: string }) => {
+    .action(async ({ config: file }: { config: string }) => {
       const config = loadConfig(file);
+      await tryPolicies(config.sites);
       const nodes = config.nodes.map((node) => node.name).join(', ');
       const sites = config.sites.map((site) => site.name).join(', ');
       console.log(`${file}: ok (nodes: ${nodes}; sites: ${sites})`);

@@ -41,8 +41,8 @@ export function labCommand(): Command {
     'build a lab and start its nodes; an earlier one of that name is taken down first',
   )
     .option('--nodes <n>', 'how many nodes: a, b, c, ...', number, 3)
-    .option('--mechanism <name>', 'local, relay or anchor (default: anchor)')
-    .option('--policy <name>', 'round-robin, hash or local (default: round-robin)')
+    .option('--mechanism <name>', 'local, relay, anchor, clone or split (default: anchor)')
+    .option('--policy <name>', 'round-robin, hash, local, least-load or delegate (default: round-robin)')
     .option('--root <dir>', 'what to serve (default: a generated site)')
     .option('--rate <rate>', "of each node's link, each direction, such as 100mbit")
     .option('--delay <ms>', "added to the client's round-trip time, half of it each way", number)

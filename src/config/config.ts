@@ -4,7 +4,7 @@
 export const POLICIES = ['round-robin', 'hash', 'local', 'least-load'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
-export const MECHANISMS = ['local', 'relay', 'anchor', 'migrate', 'drain'] as const;
+export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -74,6 +74,15 @@ export interface SiteConfig {
   readonly content: Readonly<Record<string, ContentSource>>;
   readonly policy: PolicyConfig;
   readonly mechanism: MechanismName;
+  readonly clone: CloneConfig;
+  /** Nodes tell each other which documents they have; requests go only to nodes that may have theirs. */
+  readonly catalogue: boolean;
+}
+
+/** Options of mechanism clone. */
+export interface CloneConfig {
+  /** Pipelined requests: a clone is set up as soon as the response before it has a known end. */
+  readonly pre: boolean;
 }
 
 export interface LimitsConfig {

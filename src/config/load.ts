@@ -149,8 +149,8 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   const sites = value.sites.map((site): SiteConfig => {
     const serving = nodes.filter(({ name, role }) => site.serve?.includes(name) ?? role === 'server');
     const content = Object.fromEntries(serving.map(({ name }) => [name, contentOf(site, name, base)]));
-    const { name, hosts, mechanism } = site;
-    return { name, hosts, content, policy: policyOf(site, base), mechanism };
+    const { name, hosts, mechanism, clone, catalogue } = site;
+    return { name, hosts, content, policy: policyOf(site, base), mechanism, clone, catalogue };
   });
   const { accessLog } = value.observe;
   const observe = {

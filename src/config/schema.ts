@@ -104,6 +104,8 @@ export const siteSchema = z.strictObject({
     .optional(),
   policy: policySchema.prefault('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
+  catalogue: flag().default(false),
+  clone: z.strictObject({ pre: flag().default(false) }, must('a map of options')).prefault({}),
 });
 
 const KIB = 1024;

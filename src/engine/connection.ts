@@ -98,6 +98,11 @@ export class Connection implements Source, HandlingHost {
     engine.headDeadlines.set(this, engine.loop.nowMs);
   }
 
+  /** The client has sent more than the request in progress. */
+  get hasMore(): boolean {
+    return this.#held.length > 0 || this.#readable;
+  }
+
   get busy(): boolean {
     return this.#state === 'busy' || this.#state === 'body';
   }
@@ -109,7 +114,10 @@ export class Connection implements Source, HandlingHost {
     if ((events & EPOLLRDHUP) !== 0) this.#peerClosed = true;
     // It reads again when it goes on here.
     if (this.#state === 'moving') return;
-    if ((events & EPOLLIN) !== 0) this.#readable = true;
+    if ((events & EPOLLIN) !== 0) {
+      this.#readable = true;
+      this.#handling?.more?.();
+    }
     if ((events & EPOLLOUT) !== 0 && this.#handling !== null) this.#handling.writable();
     this.#read();
   }

@@ -8,16 +8,17 @@ import {
   type Frame,
   FrameType,
   type Hello,
-  type Load,
   PROTOCOL_VERSION,
   type Setup,
   SetupMechanism,
 } from '../backplane/frames.ts';
-import { LISTEN_BACKLOG, LoadTable } from '../cluster/load.ts';
-import { Spreading } from '../cluster/spreading.ts';
+import { documentNames } from '../cluster/catalogue.ts';
+import { Catalogues } from '../cluster/exchange-catalogues.ts';
+import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
+import { cloneForm } from '../handoff/clone.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
 import type { Ends } from '../handoff/ends.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
@@ -26,13 +27,14 @@ import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
 import { Migration } from '../handoff/migrate.ts';
 import { Arrival } from '../handoff/migrate-target.ts';
+import { PromisedHandling } from '../handoff/promised.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
+import { SPLIT_FORM } from '../handoff/split.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
 import { HalfPipe } from '../handoff/target.ts';
 import { Content } from '../http/content.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
-import { FileSizes } from '../http/file-sizes.ts';
 import { HeadCache } from '../http/head-cache.ts';
 import { textReply } from '../http/reply.ts';
 import { HeadError, type RequestHead } from '../http/request.ts';
@@ -51,22 +53,23 @@ import {
   setOption,
   TCP_NODELAY,
 } from '../linux/socket.ts';
-import { createPolicy, type PolicyFactories } from '../policy/create.ts';
-import type { Candidate, Choice, Policy } from '../policy/policy.ts';
+import type { PolicyFactories } from '../policy/create.ts';
+import type { Candidate, Choice } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
-import { SPREAD_SIZE, type Spread } from '../router/spread.ts';
+import type { Spread } from '../router/spread.ts';
 import { type Arrived, Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Drain } from './drain.ts';
 import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
+import { Loads } from './loads.ts';
 import { Loop, type Source } from './loop.ts';
 import type { AccessRecord, EngineStatus, FlowStatus, FromEngine } from './messages.ts';
-import { OwnLoad } from './own-load.ts';
 import { Peers } from './peers.ts';
+import { SitePolicies } from './site-policies.ts';
 import { nowUs } from './time.ts';
 import { Upstream } from './upstream.ts';
 
@@ -83,8 +86,6 @@ const REPORTED_FLOWS = 2500;
 const SAMPLE_EVERY = 64;
 const MAX_RECORDS = 20_000;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
-/** Different failures of policies that are logged. */
-const MAX_POLICY_FAULTS = 20;
 
 export interface EngineOptions {
   readonly config: ClusterConfig;
@@ -103,9 +104,6 @@ export interface EngineOptions {
 /** A site as this engine serves it. */
 interface Site {
   readonly config: SiteConfig;
-  policy: Policy;
-  /** As in `config`, until a reload. */
-  policyConfig: SiteConfig['policy'];
   readonly content: Content | null;
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
@@ -137,13 +135,15 @@ export class Engine implements LinkHost {
   readonly migrations = new Set<Migration>();
   /** Connections that are frozen here and sent to another node. */
   readonly underWay = new Set<Migration>();
+  /** Handoffs that wait for the client's acknowledgement. */
+  readonly promised = new Set<PromisedHandling>();
   readonly receiveBuffer: Buffer;
   readonly receiveAddress: number;
   readonly headDeadlines: Deadlines<Connection>;
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | RelayHandling | Migration>;
+  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling | Migration>;
   #drain: Drain | null = null;
   readonly #options: EngineOptions;
   /**
@@ -157,16 +157,12 @@ export class Engine implements LinkHost {
   readonly #peers: Peers;
   readonly #sites = new Map<SiteConfig, Site>();
   readonly #siteTable: SiteTable;
+  readonly #catalogues: Catalogues;
   /** Public addresses, and the index of the node that owns each. */
   readonly #homes: Map<string, number>;
-  readonly #listeners: number[] = [];
-  readonly #loads: LoadTable;
-  readonly #ownLoad: OwnLoad;
-  /** Of the first engine only: the table is the node's. */
-  readonly #spreading: Spreading | null;
-  /** By root directory, once a policy has asked. */
-  readonly #fileSizes = new Map<string, FileSizes>();
-  readonly #policyFaults = new Set<string>();
+  readonly listeners: number[] = [];
+  readonly #loads: Loads;
+  readonly #policies: SitePolicies;
   readonly #bootId = randomBytes(8);
   #records: AccessRecord[] = [];
   #sampled = 0;
@@ -205,31 +201,20 @@ export class Engine implements LinkHost {
     this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
     this.#siteTable = new SiteTable(config.sites);
-    this.#loads = new LoadTable(config.nodes.length, limits.connections);
-    this.#ownLoad = new OwnLoad(this.#loads, this.self, this.index, options.counters);
+    this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
     this.guests = new Guests(this);
     this.diverted = new DivertedConnections(this);
     this.diverted.inherit();
     this.#peers = new Peers(config, this.self, this.index, this);
-    this.#spreading = this.index === 0 ? this.#startSpreading() : null;
+    this.#loads = new Loads(this, this.#peers, this.spread, options.counters);
+    this.#policies = new SitePolicies(this, options.policies);
     this.#linksChanged();
     // Connections to other nodes' addresses come here when their router sends them on.
     const isServer = config.nodes[this.self].role === 'server';
     for (const address of config.nodes.flatMap((node) => node.public)) if (isServer) this.#listen(address);
     options.post({ type: 'listening' });
-  }
-
-  #startSpreading(): Spreading {
-    return new Spreading({
-      config: this.config,
-      self: this.self,
-      loads: this.#loads,
-      isUp: (node) => this.#peers.isUp(node),
-      map: this.spread,
-      size: SPREAD_SIZE,
-    });
   }
 
   get linkReceiveBuffer(): Buffer {
@@ -267,50 +252,14 @@ export class Engine implements LinkHost {
       source?.kind === 'root'
         ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
         : null;
-    const policy = this.#policyOf(config, this.#options.policies);
-    return { config, policy, policyConfig: config.policy, content, upstream, candidates: [] };
-  }
-
-  #policyOf(config: SiteConfig, factories: PolicyFactories): Policy {
-    const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
-    return createPolicy(config, factories, context, (reason) => this.#policyFailed(config.name, reason));
-  }
-
-  /** Bytes of the file that a request is for; null when this node does not have it. */
-  #sizeOf(config: SiteConfig, head: RequestHead): number | null {
-    const source = config.content[this.#name];
-    if (source?.kind !== 'root') return null;
-    let sizes = this.#fileSizes.get(source.root);
-    if (sizes === undefined) {
-      sizes = new FileSizes(source.root);
-      this.#fileSizes.set(source.root, sizes);
-    }
-    return sizes.sizeOf(head.path, this.loop.nowMs);
-  }
-
-  /** Counted every time, logged the first time. */
-  #policyFailed(site: string, reason: string): void {
-    this.counters.add('policy_failures');
-    if (this.#policyFaults.has(reason) || this.#policyFaults.size >= MAX_POLICY_FAULTS) return;
-    this.#policyFaults.add(reason);
-    this.log('error', 'policy failed; such requests are served by policy local', { site, reason });
-  }
-
-  /** Takes over the policies of `sites`, which are the configured ones but for them. Throws PolicyError: then none. */
-  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
-    const made = sites.map((site) => this.#policyOf(site, factories));
-    this.#policyFaults.clear();
-    [...this.#sites.values()].forEach((site, index) => {
-      site.policy = made[index];
-      site.policyConfig = sites[index].policy;
-    });
+    return { config, content, upstream, candidates: [] };
   }
 
   #listen(address: string): void {
     const fd = listenOn({ address: parseAddress(address), port: this.config.listen.port }, LISTEN_BACKLOG);
     // Accepted sockets inherit it.
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    this.#listeners.push(fd);
+    this.listeners.push(fd);
     this.loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
   }
 
@@ -409,16 +358,20 @@ export class Engine implements LinkHost {
     const site = config === null ? undefined : this.#sites.get(config);
     const away = stays ? null : (this.#drain?.next() ?? null);
     if (away !== null) return { node: away, mechanism: 'migrate' };
-    const isHere = site === undefined || site.candidates.length === 0 || (stays && answers(site));
-    if (isHere) return { node: this.self, mechanism: 'local' };
-    return this.#choose(site, head, site.candidates);
+    if (site === undefined || (stays && answers(site))) return { node: this.self, mechanism: 'local' };
+    return this.#choose(site, head, this.#listed(site, head));
   }
 
   #choose(site: Site, head: RequestHead, candidates: Candidate[]): Choice {
     const { mechanism } = site.config;
-    if (mechanism === 'local') return { node: this.self, mechanism };
-    const choice = site.policy.choose(head, candidates, this.self);
+    if (mechanism === 'local' || candidates.length === 0) return { node: this.self, mechanism: 'local' };
+    const choice = this.#policies.of(site.config).choose(head, candidates, this.self);
     return typeof choice === 'number' ? { node: choice, mechanism } : choice;
+  }
+
+  /** The nodes that can answer a request. */
+  #listed(site: Site, head: RequestHead): Candidate[] {
+    return site.config.catalogue ? this.#holders(site, head) : site.candidates;
   }
 
   /** A node that goes away begins nothing elsewhere that it would have to wait for. */
@@ -467,11 +420,15 @@ export class Engine implements LinkHost {
   ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
-    const { candidates } = site;
-    const open = tried.length === 0 ? candidates : candidates.filter((c) => !tried.includes(c.index));
-    if (open.length > 0 && !connection.fullyTried && !this.#keeps(site)) {
+    if (!connection.fullyTried && !this.#keeps(site)) {
+      const isFirst = tried.length === 0;
       const { node, mechanism } =
-        (tried.length === 0 ? chosen : null) ?? this.#choose(site, request.head, open);
+        (isFirst ? chosen : null) ??
+        this.#choose(
+          site,
+          request.head,
+          this.#listed(site, request.head).filter((c) => !tried.includes(c.index)),
+        );
       // A connection that could not move is answered here, if that is possible.
       const isLocal = node === this.self || mechanism === 'local' || (moves(mechanism) && answers(site));
       const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
@@ -480,18 +437,37 @@ export class Engine implements LinkHost {
     return this.#local(connection, request, site);
   }
 
+  /** The candidates that have what is asked for, or may have it. */
+  #holders(site: Site, head: RequestHead): Candidate[] {
+    const names = documentNames(head.path);
+    if (names === null || (head.method !== 'GET' && head.method !== 'HEAD')) return site.candidates;
+    const { name } = site.config;
+    const judged = site.candidates.map((c) => ({
+      c,
+      holding: this.#catalogues.holding(name, c.index, names),
+    }));
+    const sure = judged.some(({ holding }) => holding === 'yes');
+    return judged
+      .filter(({ holding }) => holding === 'yes' || (!sure && holding === 'unknown'))
+      .map(({ c }) => c);
+  }
+
   #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
-    const link = this.#peers.linkTo(node);
+    const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
     if (link === undefined) return null;
     const request = connection.retain();
-    if (mechanism === 'anchor' && !request.bodyFollows) {
+    if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = connection.ensureFlow();
-      if (flow?.makeRoom()) return AnchorHandling.start(this, connection, flow, request, node, link);
+      if (flow?.makeRoom()) {
+        if (mechanism === 'anchor') return AnchorHandling.start(this, connection, flow, request, node, link);
+        const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
+        return PromisedHandling.start(this, connection, flow, request, node, link, form);
+      }
       this.counters.add('handoffs_no_room');
       if (site.content !== null || site.upstream !== null) return null;
     }
     connection.flow?.beginOwn();
-    return RelayHandling.start(this, connection, request, node, link, mechanism === 'anchor');
+    return RelayHandling.start(this, connection, request, node, link, givesOutHalf(mechanism));
   }
 
   #local(connection: Connection, request: Request, site: Site | null): Handling | null {
@@ -606,6 +582,8 @@ export class Engine implements LinkHost {
       mechanism: outcome.mechanism,
       firstByteUs: outcome.firstByteUs,
       handoffUs: outcome.handoffUs,
+      messages: outcome.messages?.count ?? -1,
+      messageBytes: outcome.messages?.bytes ?? -1,
       durationUs: nowUs() - request.startUs,
     });
   }
@@ -632,8 +610,9 @@ export class Engine implements LinkHost {
   linkUp(link: Link, hello: Hello): boolean {
     if (!this.#peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
+    this.#catalogues.linkUp(link);
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
-    link.send(this.#load);
+    link.send(this.#loads.frame);
     this.#linksChanged();
     this.guests.linkUp(link);
     return true;
@@ -642,10 +621,11 @@ export class Engine implements LinkHost {
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
     if (link.node >= 0 && !this.#peers.isUp(link.node)) this.diverted.nodeDown(link.node);
+    this.#loads.linkClosed(link);
+    this.#catalogues.linkDown(link, link.node < 0 || !this.#peers.isUp(link.node));
     if (link.peer !== null) {
       this.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) this.counters.add('links_failed');
-      if (link.node >= 0) this.#loads.forget(link.node, link.peer.engine);
     } else if (link.role === 'accept') {
       this.counters.add('links_refused');
       this.log('warn', 'backplane peer refused', { reason });
@@ -662,30 +642,21 @@ export class Engine implements LinkHost {
         .filter(({ index, load }) => index === this.self || (this.#peers.isUp(index) && load.accepting));
     }
     this.counters.set('links_up_now', this.#peers.up);
-    this.spreadConnections();
+    this.#loads.spread();
   }
 
-  get #load(): Load {
-    return { type: FrameType.LOAD, ...this.#ownLoad.current(this.connections.size, this.accepts) };
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
+  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+    this.#policies.use(sites, factories);
   }
 
   /** Whether other nodes may send connections and requests here. */
   get accepts(): boolean {
     return !this.stopping && this.config.nodes[this.self].role === 'server';
-  }
-
-  /** Tells every peer how loaded this engine is. */
-  reportLoad(): void {
-    const load = this.#load;
-    for (const link of this.#peers.all) if (link.up) link.send(load);
-  }
-
-  /** Looks anew at where new connections go. */
-  spreadConnections(): void {
-    if (this.#spreading === null) return;
-    this.#spreading.look(this.loop.nowMs, this.#ready, this.stopping);
-    this.counters.set('redirected_permille_now', this.#spreading.redirectedPermille);
-    this.counters.set('spread_changes', this.#spreading.changes);
   }
 
   /** The nodes that can go on with this one's connections. */
@@ -712,8 +683,10 @@ export class Engine implements LinkHost {
         return this.diverted.route(link, frame);
       case FrameType.CLEANUP:
         return this.diverted.cleanup(link, frame);
+      case FrameType.CATALOGUE:
+        return this.#catalogues.take(link.node, frame);
       case FrameType.LOAD:
-        if (this.#loads.report(link.node, link.peer!.engine, frame, this.loop.nowMs)) this.#linksChanged();
+        if (this.#loads.heard(link, frame)) this.#linksChanged();
         return;
       default:
         return;
@@ -737,7 +710,7 @@ export class Engine implements LinkHost {
 
   /** Which half-pipes have everything acknowledged: the router says so, and every tick they are asked. */
   #collect(): void {
-    this.#router.drainEvents();
+    this.#router.drainEvents((slot) => this.flowsBySlot.get(slot)?.current?.acknowledged?.());
     for (const pipe of this.uncollected) pipe.collect();
   }
 
@@ -753,6 +726,7 @@ export class Engine implements LinkHost {
   #tick(): boolean {
     const now = this.loop.nowMs;
     if (this.uncollected.size > 0) this.#collect();
+    for (const handling of this.promised) handling.acknowledged();
     for (const takeOver of this.takeOvers) if (takeOver.tick(now)) this.takeOvers.delete(takeOver);
     for (const relay of this.blockedRelays) {
       this.blockedRelays.delete(relay);
@@ -762,10 +736,15 @@ export class Engine implements LinkHost {
     for (const arrival of this.arrivals) arrival.tick(now);
     this.#drain?.give();
     this.setupDeadlines.run(now);
-    const { uncollected, takeOvers, blockedRelays, setupDeadlines, migrations, arrivals } = this;
     let waiting =
-      uncollected.size + takeOvers.size + blockedRelays.size + setupDeadlines.size > 0 ||
-      migrations.size + arrivals.size > 0;
+      this.uncollected.size +
+        this.promised.size +
+        this.takeOvers.size +
+        this.blockedRelays.size +
+        this.setupDeadlines.size +
+        this.migrations.size +
+        this.arrivals.size >
+      0;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
     return waiting || this.#drain !== null;
@@ -780,20 +759,17 @@ export class Engine implements LinkHost {
     this.drainDeadlines.run(now);
     this.#peers.tick(this.config.timeouts.peerMs);
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
-    for (const flow of this.flowsBySlot.values()) flow.tick();
+    for (const flow of this.flowsBySlot.values()) flow.tick(now);
     for (const pipe of this.halfPipes) pipe.tick();
     this.guests.tick(now);
     this.diverted.tick(now);
+    this.#catalogues.tick(now);
+    this.counters.set('catalogue_documents_now', this.#catalogues.size);
     this.counters.set('connections_now', this.connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
     this.counters.set('guests_now', this.guests.size);
     this.counters.set('diverted_now', this.diverted.size);
-    if (this.#ownLoad.isDue(now)) {
-      this.#ownLoad.measure(now, this.#listeners, this.connections.size, this.accepts);
-      this.reportLoad();
-      this.spreadConnections();
-    }
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -802,8 +778,8 @@ export class Engine implements LinkHost {
     if (ready && !this.#ready) {
       this.#ready = true;
       this.#options.post({ type: 'ready', ready: true });
-      this.spreadConnections();
     }
+    this.#loads.tick(this.#ready);
     if (this.#drain?.step(now)) this.#end(this.#drain);
   }
 
@@ -822,16 +798,15 @@ export class Engine implements LinkHost {
     if (this.#drain !== null) return this.#drain.hurry(deadlineMs);
     this.#drain = new Drain(this, deadlineMs);
     this.#options.post({ type: 'ready', ready: false });
-    this.reportLoad();
-    this.spreadConnections();
+    this.#loads.report();
+    this.#loads.spread();
   }
 
   stopListening(): void {
-    for (const fd of this.#listeners.splice(0)) {
+    for (const fd of this.listeners.splice(0)) {
       this.loop.forget(fd);
       libc.close(fd);
     }
-    this.#listeners.length = 0;
   }
 
   #end({ leftRoutes }: Drain): void {
@@ -842,11 +817,12 @@ export class Engine implements LinkHost {
     for (const pipe of [...this.halfPipes]) pipe.discard();
     this.guests.discard();
     this.#peers.close();
+    this.#catalogues.close();
     for (const site of this.#sites.values()) {
       site.content?.close();
       site.upstream?.close();
     }
-    for (const sizes of this.#fileSizes.values()) sizes.close();
+    this.#policies.close();
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
@@ -865,17 +841,9 @@ export class Engine implements LinkHost {
         up: link.up,
         queuedBytes: link.queuedBytes,
       })),
-      loads: this.config.nodes.map(({ name }, index) => {
-        const { reportedAtMs, ...load } = this.#loads.of(index);
-        return { node: name, ...load, ageMs: reportedAtMs < 0 ? null : this.loop.nowMs - reportedAtMs };
-      }),
-      spread: this.#spreading?.shares() ?? null,
-      policies: Object.fromEntries(
-        [...this.#sites.values()].map(({ config, policyConfig: policy }) => [
-          config.name,
-          typeof policy === 'string' ? policy : policy.kind === 'class' ? 'class' : policy.file,
-        ]),
-      ),
+      loads: this.#loads.status(),
+      spread: this.#loads.spreadStatus(),
+      policies: this.#policies.status(),
     };
   }
 
@@ -892,6 +860,21 @@ export class Engine implements LinkHost {
       this.diverted.status(REPORTED_FLOWS),
     );
   }
+}
+
+/** The sites with a catalogue, and the directory that a node has of each. */
+function rootsOf(config: ClusterConfig, node: string): Map<string, string | null> {
+  const roots = new Map<string, string | null>();
+  for (const site of config.sites) {
+    const source = site.content[node];
+    if (site.catalogue) roots.set(site.name, source?.kind === 'root' ? source.root : null);
+  }
+  return roots;
+}
+
+/** Mechanisms by which another node sends the out-half. */
+function givesOutHalf(mechanism: MechanismName): boolean {
+  return mechanism === 'anchor' || mechanism === 'clone' || mechanism === 'split';
 }
 
 /** Whether connections go to other nodes as a whole. */

@@ -51,6 +51,9 @@ export interface AccessRecord {
   readonly firstByteUs: number;
   /** Request read to SETUP answered. */
   readonly handoffUs: number;
+  /** Frames about it between the nodes, and their bytes; -1 where they are not counted. */
+  readonly messages: number;
+  readonly messageBytes: number;
   /** Request read to the whole response handed to the kernel. */
   readonly durationUs: number;
 }

@@ -11,11 +11,12 @@ import { check, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { destroyMarked } from '../linux/sock-diag.ts';
+import { tryPolicies } from '../policy/create.ts';
 import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { isAttached, Router } from '../router/router.ts';
 import { installAddresses, macOf, removeAddresses } from './addresses.ts';
 import { Counters } from './counters.ts';
-import { Reloader, tryPolicies } from './reload.ts';
+import { Reloader } from './reload.ts';
 import type { EngineWorkerData } from './worker.ts';
 
 export interface RunningNode {
@@ -83,7 +84,7 @@ function endLeftHalfPipes(logger: Logger): void {
 /** Starts node `name`. Throws what failed; nothing is left behind then. */
 export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
   const self = config.nodes.find((node) => node.name === name)!;
-  await tryPolicies(config);
+  await tryPolicies(config.sites);
   const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
   const { logger } = processLog;
   const takesOver = isAttached(self.interface);

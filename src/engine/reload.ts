@@ -8,7 +8,7 @@ import type { EngineClient } from '../admin/engines.ts';
 import { changedPolicies, needRestart } from '../config/changes.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { createPolicy, importPolicies } from '../policy/create.ts';
+import { tryPolicies } from '../policy/create.ts';
 
 const MAX_PLACES_SHOWN = 5;
 
@@ -73,16 +73,10 @@ export class Reloader {
         `a change of ${shown}${more} needs a restart of every node; only policies can be changed while it runs`,
       );
     }
-    await tryPolicies(next);
+    await tryPolicies(next.sites);
     await Promise.all(this.#engines.map((engine) => engine.usePolicies(next.sites)));
     const changed = changedPolicies(this.#config.sites, next.sites);
     this.#config = next;
     return changed;
   }
-}
-
-/** Makes every policy once, to see whether it can be made. Rejects with PolicyError. */
-export async function tryPolicies({ sites }: ClusterConfig): Promise<void> {
-  const factories = await importPolicies(sites);
-  for (const site of sites) createPolicy(site, factories, { site: site.name, sizeOf: () => null }, () => {});
 }

@@ -91,7 +91,7 @@ export class AnchorHandling implements Handling, Handoff {
       head: request.headBytes,
       body: request.body,
     };
-    if (!link.send(setup)) {
+    if (!flow.send(link, setup)) {
       this.#over = true;
       flow.cancelTarget(begun.start);
       return;
@@ -107,7 +107,7 @@ export class AnchorHandling implements Handling, Handoff {
         this.#accepted();
         this.#identity ??= frame.identity;
         if (frame.confirmWanted) {
-          this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
+          this.#flow.send(this.#link, { type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch });
         }
         return;
       case FrameType.SETUP_REJECT:

@@ -3,7 +3,14 @@
  * It owns the connection's entry in the router and the conversations with its targets, and outlives the connection's
  * socket until the targets have let go and the client's last segments are through.
  */
-import { AbortReason, type Frame, FrameType, type HalfPipe, NO_WINDOW_SCALE } from '../backplane/frames.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  frameSize,
+  type HalfPipe,
+  NO_WINDOW_SCALE,
+} from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
@@ -13,7 +20,14 @@ import { SystemError } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
-import { FLAG_CLOSING, OWNER_SELF, ROLE_ANCHOR } from '../router/layout.ts';
+import {
+  FLAG_CLOSING,
+  FLAG_WAKE,
+  FLAG_WATCH,
+  OWNER_SELF,
+  ROLE_ANCHOR,
+  WATCHED_RESET,
+} from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import type { Request } from './handling.ts';
@@ -24,6 +38,8 @@ export const FLOW_LINGER_MS = 2000;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
 const MAX_SEND_WINDOW_BYTES = 2 ** 30;
+/** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
+const LATE_MS = 1000;
 
 /** A node that holds, or held, a half-pipe of the flow. */
 interface Target {
@@ -32,6 +48,8 @@ interface Target {
   readonly id: number;
   /** RESET is sent and not answered. */
   leaving: boolean;
+  /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
+  implicit: boolean;
 }
 
 /** A response that a target was given to send, and what is known of it. */
@@ -72,6 +90,8 @@ export interface Handoff {
   /** The target's link died, or the target gave up. */
   lost(): void;
   tick(): void;
+  /** The client has acknowledged the byte that the router watches. */
+  acknowledged?(): void;
 }
 
 /**
@@ -99,6 +119,8 @@ export class AnchorFlow implements Sink {
   #congestion = { window: 0, srttUs: 0 };
   #installed = false;
   #discarding = false;
+  /** What the client had acknowledged when late ranges were last looked at, and when that was. */
+  #lateCheck = { acknowledged: 0, atMs: 0 };
   #released = false;
   /** The socket; -1 once it is closed. */
   #fd: number;
@@ -156,21 +178,44 @@ export class AnchorFlow implements Sink {
     return this.#engine.flows.ack(this.slot);
   }
 
+  /** What the client allows beyond what it has acknowledged, in bytes. */
+  get windowBytes(): number {
+    return Math.max(0, distance(this.acknowledged, this.#engine.flows.edge(this.slot)));
+  }
+
   get segments(): number {
     return this.#engine.flows.segments(this.slot);
   }
 
+  /** Sends a frame of this flow's conversations, and counts it. */
+  send(link: Link, frame: Frame): boolean {
+    this.#count(frame);
+    return link.send(frame);
+  }
+
+  #count(frame: Frame): void {
+    this.#engine.counters.add('flow_messages');
+    this.#engine.counters.add('flow_message_bytes', frameSize(frame));
+  }
+
   #write(): void {
+    this.#markLate();
     this.#engine.flows.write(this.slot, this.rules);
     if (this.#installed) return;
     this.#installed = true;
     this.#engine.flows.install(this.#capture.client, this.#capture.public, this.slot);
   }
 
+  /** The link over which a node has a half-pipe of this flow: another engine of it cannot make a second one. */
+  linkTo(node: number): Link | undefined {
+    const link = this.#targets.get(node)?.link;
+    return link?.up === true ? link : undefined;
+  }
+
   #target(node: number, link: Link): Target {
     const known = this.#targets.get(node);
     if (known !== undefined && known.link === link && !known.leaving) return known;
-    const target = { node, link, id: link.openSink(this), leaving: false };
+    const target = { node, link, id: link.openSink(this), leaving: false, implicit: false };
     this.#targets.set(node, target);
     return target;
   }
@@ -189,8 +234,8 @@ export class AnchorFlow implements Sink {
       if (target === undefined) continue;
       ranges.collect(this.rules, range.owner, range.end);
       // With later bytes of its own still under way it goes on getting acknowledgements, which tell it as well.
-      if (this.rules.ranges.some((g) => g.owner === range.owner)) continue;
-      target.link.send({
+      if (target.implicit || this.rules.ranges.some((g) => g.owner === range.owner)) continue;
+      this.send(target.link, {
         type: FrameType.RESET,
         request: target.id,
         epoch: this.epoch,
@@ -216,10 +261,12 @@ export class AnchorFlow implements Sink {
     const capture = this.#capture;
     this.rules.ownNext = capture.writeSequence;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
-    this.epoch = (this.epoch + 1) >>> 0 || 1;
+    this.epoch = (this.epoch + 1) % WATCHED_RESET || 1;
     ranges.openTarget(this.rules, node + 1, start);
+    this.rules.flags = 0;
     this.#write();
     const target = this.#target(node, link);
+    target.implicit = false;
     const now = monotonicMs();
     const halfPipe = this.#halfPipe(capture, start, now);
     return { id: target.id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
@@ -257,6 +304,41 @@ export class AnchorFlow implements Sink {
   endTarget(end: number): void {
     ranges.endTarget(this.rules, end);
     this.#write();
+  }
+
+  /**
+   * The target has said where its response ends, before it is sent, and says no more: the router tells when the
+   * client has acknowledged `watch` (`current.acknowledged`), unless it has already.
+   */
+  promiseTarget(node: number, end: number, watch: number): void {
+    const target = this.#targets.get(node);
+    if (target !== undefined) target.implicit = true;
+    this.rules.watch = watch;
+    this.rules.epoch = this.epoch;
+    this.rules.flags = FLAG_WATCH | FLAG_WAKE;
+    this.endTarget(end);
+  }
+
+  /** Rule late-forward for what the client has acknowledged of targets that let go by themselves. */
+  #markLate(): void {
+    const { acknowledged } = this;
+    for (const range of this.rules.ranges) {
+      if (range.owner === OWNER_SELF || range.open || range.late) continue;
+      if (distance(range.end, acknowledged) < 0) continue;
+      range.late = this.#targets.get(range.owner - 1)?.implicit === true;
+    }
+  }
+
+  /** Drops ranges that have been late for long enough. */
+  #dropLate(nowMs: number): boolean {
+    if (nowMs - this.#lateCheck.atMs < LATE_MS) return false;
+    const { acknowledged } = this.#lateCheck;
+    this.#lateCheck = { acknowledged: this.acknowledged, atMs: nowMs };
+    this.#markLate();
+    let dropped = false;
+    for (const range of this.rules.ranges.filter((g) => g.late && distance(g.end, acknowledged) >= 0))
+      if (ranges.collect(this.rules, range.owner, range.end)) dropped = true;
+    return dropped;
   }
 
   /** The newest target range goes as if it had never been: nothing of it has reached the client. */
@@ -319,6 +401,7 @@ export class AnchorFlow implements Sink {
     if (!('request' in frame)) return;
     const target = this.#byLink(link, frame.request);
     if (target === undefined) return;
+    this.#count(frame);
     if (frame.type === FrameType.RESET_OK) {
       link.closeSink(target.id);
       if (this.#targets.get(target.node) === target) this.#targets.delete(target.node);
@@ -380,7 +463,7 @@ export class AnchorFlow implements Sink {
   dropTarget(node: number): void {
     const target = this.#targets.get(node);
     if (target === undefined) return;
-    target.link.send({
+    this.send(target.link, {
       type: FrameType.ABORT,
       request: target.id,
       epoch: this.epoch,
@@ -405,7 +488,7 @@ export class AnchorFlow implements Sink {
       else ranges.openOwn(this.rules, last.end);
     }
     this.#fd = -1;
-    this.rules.flags |= FLAG_CLOSING;
+    this.rules.flags = FLAG_CLOSING;
     this.#write();
     this.#reset(discard);
     this.closedAtMs = this.#engine.loop.nowMs;
@@ -422,10 +505,21 @@ export class AnchorFlow implements Sink {
 
   #reset(discard: boolean): void {
     this.#discarding = discard;
+    this.#forgetImplicit();
     for (const target of this.#targets.values()) {
+      if (target.implicit && !discard) continue;
       target.leaving = true;
       const { epoch } = this;
-      target.link.send({ type: FrameType.RESET, request: target.id, epoch, discard, onlyEpoch: false });
+      this.send(target.link, { type: FrameType.RESET, request: target.id, epoch, discard, onlyEpoch: false });
+    }
+  }
+
+  /** Targets that let go by themselves are gone once all of theirs is acknowledged. */
+  #forgetImplicit(): void {
+    for (const target of [...this.#targets.values()]) {
+      if (!target.implicit || target.leaving || this.#owed(target).length > 0) continue;
+      target.link.closeSink(target.id);
+      this.#targets.delete(target.node);
     }
   }
 
@@ -434,6 +528,7 @@ export class AnchorFlow implements Sink {
     const since = nowMs - this.closedAtMs;
     // The client takes no more of it, and will say so to nobody again.
     if (!this.#discarding && this.#engine.flows.wasReset(this.slot)) this.#reset(true);
+    this.#forgetImplicit();
     if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
     this.discard();
     return true;
@@ -479,9 +574,10 @@ export class AnchorFlow implements Sink {
   }
 
   /** Keeps sequence distances small on connections that carry much. */
-  tick(): void {
+  tick(nowMs: number): void {
     this.current?.tick();
-    if (ranges.trim(this.rules, this.acknowledged)) this.#write();
+    const trimmed = ranges.trim(this.rules, this.acknowledged);
+    if (this.#dropLate(nowMs) || trimmed) this.#write();
   }
 
   status(): FlowStatus {

@@ -1,4 +1,5 @@
 /** What a connection knows of the mechanism that handles its request. */
+import type { MechanismName } from '../config/config.ts';
 import type { Continuation } from '../http/continuation.ts';
 import type { RequestHead } from '../http/request.ts';
 
@@ -21,13 +22,15 @@ export interface Request {
 /** How a request ended. */
 export interface Outcome {
   readonly node: number;
-  readonly mechanism: 'local' | 'relay' | 'anchor' | 'migrate';
+  readonly mechanism: Exclude<MechanismName, 'drain'>;
   readonly status: number;
   readonly bytes: number;
   readonly bodyBytes: number;
   readonly close: boolean;
   readonly firstByteUs: number;
   readonly handoffUs: number;
+  /** Frames about this request between the nodes, and their bytes; absent where it is not counted. */
+  readonly messages?: { readonly count: number; readonly bytes: number };
 }
 
 /** A mechanism at work on one request. */
@@ -40,6 +43,8 @@ export interface Handling {
   readonly wantsBody: boolean;
   /** The client's socket takes bytes again. */
   writable(): void;
+  /** The client has sent more while this request is in progress. */
+  more?(): void;
   /** The client is gone: nothing is to be answered. */
   cancel(): void;
   /** How much of what response was handed to the own socket, when another node could go on with it; else null. */

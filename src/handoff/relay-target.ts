@@ -33,12 +33,14 @@ export class RelayTarget implements Sink, Out {
       link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
       return;
     }
+    const { request, epoch } = setup;
     link.send({
       type: FrameType.SETUP_OK,
-      request: setup.request,
-      epoch: setup.epoch,
+      request,
+      epoch,
       confirmWanted: false,
       identity: null,
+      promise: null,
     });
     const target = new RelayTarget(engine, link, setup.request, exchange);
     link.attachSink(setup.request, target);

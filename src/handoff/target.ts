@@ -1,10 +1,17 @@
 /**
- * Mechanism anchor, at a target: a half-pipe, the socket that sends its part of a client's out-half. It is made by
+ * Mechanisms anchor, clone and split, at a target: a half-pipe, the socket that sends its part of a client's out-half. It is made by
  * the first SETUP of a flow and kept for the next ones: congestion window and RTT stay, and the router maps its
  * contiguous sequence space into the client's.
  *
  * The answer to SETUP is always handed to the kernel before the first byte of the response. So an anchor that got no
  * answer from a dead target knows more than nothing; what it cannot know, the lease settles.
+ *
+ *           end is told                        acknowledged         half-pipe
+ *   anchor  DATA_DONE (64 KiB or less: first)  COLLECTED            until RESET
+ *   clone   SETUP_OK, first                    nothing is said      closes by itself
+ *   split   DATA_DONE, first                   nothing is said      closes by itself
+ *
+ * A response whose length is not known is served as with anchor, whatever the mechanism.
  */
 import {
   AbortReason,
@@ -12,9 +19,11 @@ import {
   type Frame,
   FrameType,
   type HalfPipe as HalfPipeBlock,
+  MAX_PROMISE_BYTES,
   NO_WINDOW_SCALE,
   RejectReason,
   type Setup,
+  SetupMechanism,
 } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
@@ -50,6 +59,22 @@ const REPORT_BYTES = 64 * 1024;
 const ERROR_CHECK_MS = 1000;
 const NS_PER_MS = 1_000_000;
 
+const MECHANISM_NAMES = {
+  [SetupMechanism.RELAY]: 'relay',
+  [SetupMechanism.ANCHOR]: 'anchor',
+  [SetupMechanism.CLONE]: 'clone',
+  [SetupMechanism.SPLIT]: 'split',
+} as const;
+
+/** Whether the end of a response is told before it is sent, and whether nothing is said after it. */
+function promiseOf(
+  mechanism: SetupMechanism,
+  { complete, lengthBytes }: Exchange,
+): { promised: boolean; implicit: boolean } {
+  const implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_PROMISE_BYTES;
+  return { promised: implicit || (complete && lengthBytes <= PROMISE_BYTES), implicit };
+}
+
 /** Why a request is not served here. */
 export function unserved(setup: Setup): RejectReason {
   return setup.continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
@@ -82,6 +107,8 @@ export class HalfPipe implements Sink, Source {
   #srttUs = 0;
   /** The anchor wants nothing more of this half-pipe; gone when its queue is empty. */
   #leaving = false;
+  /** The newest turn was of a mechanism without COLLECTED and RESET. */
+  #implicit = false;
   #closed = false;
   /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
   #uncollected = -1;
@@ -108,7 +135,7 @@ export class HalfPipe implements Sink, Source {
       if (slot < 0) return refuse(RejectReason.FULL);
       pipe = new HalfPipe(engine, link, setup.request, block, slot);
     }
-    const exchange = engine.serve(setup, 'anchor');
+    const exchange = engine.serve(setup, MECHANISM_NAMES[setup.mechanism]);
     if (exchange === null) {
       if (known === null) pipe.#close();
       return refuse(unserved(setup));
@@ -163,8 +190,8 @@ export class HalfPipe implements Sink, Source {
     rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
     // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
     ranges.openOwn(rules, block.sequence, setup.continuation === null);
-    if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES)
-      this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
+    const { promised, implicit } = promiseOf(setup.mechanism, exchange);
+    if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     this.#engine.flows.write(this.slot, rules);
     if (cold) {
       // Before connect(): the sock_ops program looks the flow up.
@@ -189,11 +216,12 @@ export class HalfPipe implements Sink, Source {
       epoch: setup.epoch,
       exchange,
       receivedUs: nowUs(),
-      promised: false,
+      promised,
       waitsConfirm: false,
       firstByteUs: -1,
     };
-    this.#answerSetup(this.#turn);
+    this.#implicit = implicit;
+    this.#answerSetup(this.#turn, setup.mechanism);
     return null;
   }
 
@@ -259,20 +287,21 @@ export class HalfPipe implements Sink, Source {
   }
 
   /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
-  #answerSetup(turn: Turn): void {
+  #answerSetup(turn: Turn, mechanism: SetupMechanism): void {
     const { exchange } = turn;
     exchange.onProgress = () => this.#drive();
-    if (exchange.complete && exchange.lengthBytes <= PROMISE_BYTES) {
-      turn.promised = true;
+    if (turn.promised && mechanism !== SetupMechanism.CLONE) {
       this.#done(turn, exchange.lengthBytes);
     } else {
+      const { status, close, lengthBytes, bodyBytes } = exchange;
       turn.waitsConfirm = !exchange.complete;
       this.#link.send({
         type: FrameType.SETUP_OK,
         request: this.#id,
         epoch: turn.epoch,
         confirmWanted: turn.waitsConfirm,
-        identity: exchange.identity(),
+        identity: turn.promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
+        promise: turn.promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
       });
     }
     this.#engine.loop.defer(() => this.#drive());
@@ -408,6 +437,13 @@ export class HalfPipe implements Sink, Source {
       if (this.#engine.loop.nowMs - this.#checkedAtMs >= ERROR_CHECK_MS) this.#check();
       return;
     }
+    if (this.#implicit) {
+      // The anchor has seen the same acknowledgement, and may have sent the next request already.
+      if (this.#turn === null) return this.#letGo();
+      this.#uncollected = -1;
+      this.#engine.uncollected.delete(this);
+      return;
+    }
     const report = this.#report(0);
     this.#link.send({
       type: FrameType.COLLECTED,
@@ -419,8 +455,11 @@ export class HalfPipe implements Sink, Source {
     });
     this.#uncollected = -1;
     this.#engine.uncollected.delete(this);
+    if (this.#leaving || this.#engine.stopping) this.#letGo();
+  }
+
+  #letGo(): void {
     if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
-    else if (!this.#engine.stopping) return;
     this.#close();
   }
 

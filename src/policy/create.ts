@@ -80,6 +80,12 @@ export function createPolicy(
   return new GuardedPolicy(made, (reason) => failed(`policy module ${file}: ${reason}`));
 }
 
+/** Makes every policy once, to see whether it can be made. Rejects with PolicyError. */
+export async function tryPolicies(sites: readonly SiteConfig[]): Promise<void> {
+  const factories = await importPolicies(sites);
+  for (const site of sites) createPolicy(site, factories, { site: site.name, sizeOf: () => null }, () => {});
+}
+
 function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

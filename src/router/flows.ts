@@ -94,7 +94,7 @@ export class Flows {
 
   /** At an anchor: whether the client has reset the connection since it is closing. */
   wasReset(slot: number): boolean {
-    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WATCHED] !== 0;
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WATCHED] === layout.WATCHED_RESET;
   }
 
   /** The client's newest timestamp; 0 when none was seen. */
@@ -126,7 +126,8 @@ export class Flows {
       words[to + 1] = range.end;
       words[to + 2] = range.local;
       words[to + 3] = range.stamp;
-      words[to + 4] = range.owner | (range.open ? 0x100 : 0) | (range.leased ? 0x10000 : 0);
+      words[to + 4] =
+        range.owner | (range.open ? 0x100 : 0) | (range.leased ? 0x10000 : 0) | (range.late ? 0x1000000 : 0);
       to += layout.RANGE_WORDS;
     }
     Atomics.store(this.#signed, flow, copy);

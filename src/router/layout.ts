@@ -36,6 +36,8 @@ export const OBSERVED_EDGE = 1;
 export const OBSERVED_STARTED = 2;
 export const OBSERVED_SENT_NEXT = 3;
 export const OBSERVED_WATCHED = 4;
+/** Instead of an epoch: the client has reset the closing connection. */
+export const WATCHED_RESET = 0xffff_ffff;
 export const OBSERVED_SEGMENTS = 5;
 export const OBSERVED_TSVAL = 6;
 export const OBSERVED_IN_NEXT = 7;

@@ -25,6 +25,8 @@ export interface Range {
   open: boolean;
   /** May begin only while the rules' lease runs. */
   leased: boolean;
+  /** All of it is acknowledged, and its owner will not say so: it gets only what answers its retransmissions. */
+  late?: boolean;
 }
 
 /** Everything the router knows of a flow; written by user space, read by the programs. */

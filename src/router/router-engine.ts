@@ -58,9 +58,9 @@ export class RouterEngine {
     this.#peers.update();
   }
 
-  /** Takes the events away; what they say is in the observations. */
-  drainEvents(): void {
-    this.#ring.drain(() => {});
+  /** Takes the events away: `acknowledged` gets the slot of each flow whose watched byte is. */
+  drainEvents(acknowledged: (slot: number) => void): void {
+    this.#ring.drain((data, at) => acknowledged(data.getUint32(at, true)));
   }
 
   close(): void {

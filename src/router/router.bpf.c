@@ -430,8 +430,11 @@ static __always_inline void watch(__u32 slot, const struct flow_rules *r, struct
 	bpf_ringbuf_submit(event, r->flags & FLAG_WAKE ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* Rule forward: each owner of unfinished bytes whose part of the window is open gets the segment. */
-static __always_inline int forward(struct __sk_buff *skb, const struct flow_rules *r, __u32 edge, int keep)
+/* Rule forward: each owner of unfinished bytes whose part of the window is open gets the segment. Rule late-forward:
+ * an owner that lets go by itself may have missed the acknowledgement of its last byte; it then retransmits, and the
+ * client answers with an acknowledgement that says nothing new. It gets those, and nothing else. */
+static __always_inline int forward(struct __sk_buff *skb, const struct flow_rules *r, __u32 edge, int keep,
+				   int duplicate)
 {
 	__u64 done = 0;
 	__u32 pending = 0;
@@ -447,7 +450,8 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow_rule
 		if (i >= r->count)
 			break;
 		owner = g->owner;
-		if (owner == OWNER_SELF || owner >= MAX_PEERS || (done & (1ULL << owner)) || !after(edge, g->start))
+		if (owner == OWNER_SELF || owner >= MAX_PEERS || (done & (1ULL << owner)) || !after(edge, g->start) ||
+		    (g->late && !duplicate))
 			continue;
 		done |= 1ULL << owner;
 		peer = bpf_map_lookup_elem(&peers, &owner);
@@ -500,7 +504,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 {
 	struct tcp_header old = s->tcp;
 	__u32 acked = o->ack, edge;
-	int keep, verdict;
+	int keep, verdict, duplicate;
 
 	if (s->tcp.flags & TCP_SYN)
 		return TC_ACT_UNSPEC;
@@ -510,7 +514,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 		__u32 beyond = bpf_ntohl(s->tcp.seq) - o->in_next + RESET_SLACK;
 
 		if ((r->flags & FLAG_CLOSING) && beyond <= 2 * RESET_SLACK)
-			o->watched = 1;
+			o->watched = WATCHED_RESET;
 		return TC_ACT_UNSPEC;
 	}
 	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
@@ -519,7 +523,8 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	observe(o, r, s);
 	keep = wants_delivery(r, s, o, acked);
 	watch(slot, r, o);
-	verdict = forward(skb, r, edge, keep);
+	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
+	verdict = forward(skb, r, edge, keep, duplicate);
 	if (!keep)
 		return verdict;
 	acknowledge_locally(r, s, o);

@@ -37,6 +37,7 @@
 #define OPTION_TIMESTAMPS 8
 #define MAX_SACK_BLOCKS 4
 #define RESET_SLACK 65536 /* bytes */
+#define WATCHED_RESET 0xffffffff /* no epoch */
 #define NOPS 0x01010101
 #define ARP_REQUEST 1
 #define ND_SOLICITATION 135
@@ -66,10 +67,11 @@ struct flow_key {
 };
 
 /* A piece [start, end) of the client's sequence space and who sends it. `local` is the own socket's number for
- * `start`; `stamp` is added to the own clock's timestamps. `open`: the end is not known yet. */
+ * `start`; `stamp` is added to the own clock's timestamps. `open`: the end is not known yet. `late`: all of it is
+ * acknowledged, and its owner lets go by itself. */
 struct range {
 	__u32 start, end, local, stamp;
-	__u8 owner, open, leased, unused;
+	__u8 owner, open, leased, late;
 };
 
 struct flow_rules {
@@ -97,7 +99,7 @@ struct flow_observed {
 	__u32 edge;      /* highest right edge of its window */
 	__u32 started;   /* start of the newest leased range that has begun */
 	__u32 sent_next; /* the own socket's number after the last byte seen leaving */
-	__u32 watched;   /* epoch whose watch has fired; anchor: not 0 when the client reset a closing connection */
+	__u32 watched;   /* epoch whose watch has fired; WATCHED_RESET: the client has reset the closing connection */
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */

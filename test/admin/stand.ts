@@ -104,6 +104,8 @@ export function record(fields: Partial<AccessRecord> = {}): AccessRecord {
     mechanism: 'anchor',
     firstByteUs: 300,
     handoffUs: 200,
+    messages: -1,
+    messageBytes: -1,
     durationUs: 400,
     ...fields,
   };

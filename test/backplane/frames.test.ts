@@ -127,12 +127,22 @@ const LAYOUTS: [Frame, string][] = [
      0003 474554 00000002 7879`,
   ],
   [
-    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null },
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null, promise: null },
     `00000011 02 01 0000 ${IDS} 01`,
   ],
   [
-    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY },
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY, promise: null },
     `00000025 02 01 0000 ${IDS} 02 00000120 0000000100000120 fedcba9876543210`,
+  ],
+  [
+    {
+      type: FrameType.SETUP_OK,
+      ...ids,
+      confirmWanted: false,
+      identity: null,
+      promise: { status: 206, close: true, bytes: 0x1234567, bodyBytes: 0x1234500 },
+    },
+    `00000023 02 01 0000 ${IDS} 0c 00ce 0000000001234567 0000000001234500`,
   ],
   [
     { type: FrameType.SETUP_REJECT, ...ids, reason: RejectReason.BUSY_TUPLE },
@@ -225,6 +235,20 @@ const LAYOUTS: [Frame, string][] = [
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007 01`,
   ],
   [HELLO, '00000022 0e 01 0000 0001 01 61 0000 0002 020000000001 00000005 0102030405060708'],
+  [
+    {
+      type: FrameType.CATALOGUE,
+      site: 'www',
+      restart: true,
+      complete: false,
+      partial: true,
+      entries: [
+        { path: 'a/é', document: { sizeBytes: 0x102030405, modifiedMs: 0x18f00000000 } },
+        { path: 'b', document: null },
+      ],
+    },
+    '0000002a 18 01 0000 03 777777 05 0002 0004 612fc3a9 01 0000000102030405 0000018f00000000 0001 62 00',
+  ],
 ];
 
 describe('frames', () => {
@@ -376,7 +400,7 @@ describe('frames', () => {
       { ...SETUP, epoch: 1.5 },
       { ...SETUP, sentAtMs: 2 ** 32 },
       { ...SETUP, request: Number.NaN },
-      { ...SETUP, mechanism: 3 as SetupMechanism },
+      { ...SETUP, mechanism: 5 as SetupMechanism },
       { ...SETUP, mechanism: SetupMechanism.RELAY },
       { ...SETUP, halfPipe: null },
       { ...SETUP, bodyFollows: true },
@@ -436,6 +460,10 @@ describe('frames', () => {
       bytes.set(Buffer.from(hex, 'hex'), at);
       return () => decodeFrame(bytes);
     };
+    const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
+    const promised = LAYOUTS.find(
+      ([value]) => value.type === FrameType.SETUP_OK && value.promise !== null,
+    )![0];
     const pipeAt = 22;
     throwsCode('RESERVED', patched(SETUP, 17, '10'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
@@ -447,15 +475,40 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 41, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 50, '40000001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
+    throwsCode('RESERVED', patched(promised, 16, '1c'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '05'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 16, '08'));
+    throwsCode('LENGTH', patched(promised, 16, '00'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 19, '0000000040000001'));
+    throwsCode('OUT_OF_RANGE', patched(promised, 27, '0000000001234568'));
+    const listed = LAYOUTS.find(([value]) => value.type === FrameType.CATALOGUE)![0];
+    for (const [at, hex] of [
+      [8, '00'],
+      [9, 'ff'],
+      [15, '0000'],
+      [17, 'ff'],
+      [21, '02'],
+      [22, '00200000'],
+    ] as const)
+      throwsCode('OUT_OF_RANGE', patched(listed, at, hex));
+    throwsCode('RESERVED', patched(listed, 12, '08'));
+    throwsCode('LENGTH', patched(listed, 13, '0001'));
+    throwsCode('LENGTH', patched(listed, 13, '0003'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, '0a'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));
-    const [done] = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)!;
     throwsCode('OUT_OF_RANGE', patched(done, 23, '00200000'));
     throwsCode('OUT_OF_RANGE', patched(done, 20, '0063'));
-    const identified: Frame = { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY };
+    const identified: Frame = {
+      type: FrameType.SETUP_OK,
+      ...ids,
+      confirmWanted: false,
+      identity: IDENTITY,
+      promise: null,
+    };
     throwsCode('LENGTH', patched(identified, 16, '00'));
-    throwsCode('RESERVED', patched(identified, 16, '04'));
+    throwsCode('RESERVED', patched(identified, 16, '10'));
     throwsCode('OUT_OF_RANGE', patched(identified, 17, '00000000'));
     throwsCode('OUT_OF_RANGE', patched(identified, 21, '00200000'));
   });

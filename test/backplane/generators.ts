@@ -79,6 +79,7 @@ const continuation = fc.tuple(wholeIdentity, count).map(([whole, out]) => ({
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
+    mechanism: fc.constantFrom(...Object.values(frames.SetupMechanism).filter((m) => m !== 1)),
     http10: fc.boolean(),
     close: fc.boolean(),
     bodyFollows: fc.boolean(),
@@ -91,9 +92,22 @@ const setup: fc.Arbitrary<frames.Setup> = fc
   .map((fields) => ({
     ...fields,
     type: FrameType.SETUP,
-    mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : frames.SetupMechanism.ANCHOR,
+    mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
     body: fields.bodyFollows ? Buffer.alloc(0) : fields.body,
   }));
+
+/** What SETUP_OK says of a clone's response. */
+const promise: fc.Arbitrary<frames.PromisedResponse> = fc
+  .record({
+    status: fc.integer({ min: 100, max: 999 }),
+    close: fc.boolean(),
+    bytes: fc.oneof(
+      fc.integer({ min: 1, max: frames.MAX_PROMISE_BYTES }),
+      fc.constant(frames.MAX_PROMISE_BYTES),
+    ),
+    share: fc.double({ min: 0, max: 1, noNaN: true }),
+  })
+  .map(({ share, ...fields }) => ({ ...fields, bodyBytes: Math.floor(fields.bytes * share) }));
 
 const name = fc
   .string({ unit: 'binary', minLength: 1, maxLength: 40 })
@@ -111,12 +125,15 @@ const flowEndpoints: fc.Arbitrary<frames.FlowEndpoints> = fc
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   SETUP: setup,
-  SETUP_OK: fc.record({
-    type: fc.constant(FrameType.SETUP_OK),
-    ...ids,
-    confirmWanted: fc.boolean(),
-    identity,
-  }),
+  SETUP_OK: fc
+    .record({
+      type: fc.constant(FrameType.SETUP_OK),
+      ...ids,
+      confirmWanted: fc.boolean(),
+      identity,
+      promise: fc.option(promise),
+    })
+    .map((frame) => ({ ...frame, confirmWanted: frame.confirmWanted && frame.promise === null })),
   SETUP_REJECT: fc.record({
     type: fc.constant(FrameType.SETUP_REJECT),
     ...ids,
@@ -225,6 +242,23 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     flow: flowEndpoints,
     epoch: u32,
     returned: fc.boolean(),
+  }),
+  CATALOGUE: fc.record({
+    type: fc.constant(FrameType.CATALOGUE),
+    site: name,
+    restart: fc.boolean(),
+    complete: fc.boolean(),
+    partial: fc.boolean(),
+    entries: fc.array(
+      fc.record(
+        {
+          path: fc.string({ unit: 'binary', minLength: 1, maxLength: 60 }),
+          document: fc.option(fc.record({ sizeBytes: count, modifiedMs: count }, { noNullPrototype: true })),
+        },
+        { noNullPrototype: true },
+      ),
+      { maxLength: 20 },
+    ),
   }),
 };
 

@@ -29,6 +29,10 @@ export interface Job {
   readonly segmentBytes?: number;
   /** Start over with the items until this has passed; what is under way ends. */
   readonly durationMs?: number;
+  /** A new connection for each item. */
+  readonly each?: boolean;
+  /** HTTP/1.0 without keep-alive: the server closes, and the client waits for that. */
+  readonly http10?: boolean;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
   /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
@@ -55,9 +59,10 @@ const answers: Answer[] = [];
 const failures: string[] = [];
 const tookMs: number[] = [];
 
-function requestBytes(item: Item): Buffer {
+function requestBytes(item: Item, http10 = false): Buffer {
   const { host, path, bodyBytes } = item;
-  if (bodyBytes === undefined) return Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  const version = http10 ? 'HTTP/1.0' : 'HTTP/1.1';
+  if (bodyBytes === undefined) return Buffer.from(`GET ${path} ${version}\r\nHost: ${host}\r\n\r\n`);
   const head = `POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
   return Buffer.concat([Buffer.from(head), ramp(path, bodyBytes)]);
 }
@@ -140,7 +145,7 @@ async function converse(job: Job, index: number): Promise<void> {
       while (sent < total && waiting.length < depth) {
         const item = job.items[sent++ % job.items.length];
         waiting.push({ item, startedMs: performance.now() });
-        batch.push(requestBytes(item));
+        batch.push(requestBytes(item, job.http10));
       }
       await write(socket, Buffer.concat(batch), job.segmentBytes);
       continue;
@@ -155,6 +160,7 @@ async function converse(job: Job, index: number): Promise<void> {
         ` ${sent} sent, ${received} bytes received, answer: ${reader.progress}`,
     );
   }
+  if (ended === null && job.http10) await pause();
   socket.end();
   socket.resume();
   // The client closes first, then the server: both ends of the connection are part of the test.
@@ -167,6 +173,18 @@ async function converse(job: Job, index: number): Promise<void> {
   socket.destroy();
 }
 
+/** Each item on a connection of its own, one after the other; again and again when the job has a duration. */
+async function oneByOne(job: Job, index: number): Promise<void> {
+  const { durationMs, ...rest } = job;
+  const untilMs = performance.now() + (durationMs ?? 0);
+  do {
+    for (const only of job.items) {
+      if (failures.length >= MAX_FAILURES) return;
+      await converse({ ...rest, items: [only] }, index);
+    }
+  } while (performance.now() < untilMs);
+}
+
 function count(key: 'mechanism' | 'node'): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const answer of answers) counts[answer[key]] = (counts[answer[key]] ?? 0) + 1;
@@ -175,7 +193,9 @@ function count(key: 'mechanism' | 'node'): Record<string, number> {
 
 async function main(): Promise<void> {
   const job = JSON.parse(process.argv[2]) as Job;
-  const runs = Array.from({ length: job.connections ?? 1 }, (_, i) => converse(job, i));
+  const runs = Array.from({ length: job.connections ?? 1 }, (_, i) =>
+    job.each ? oneByOne(job, i) : converse(job, i),
+  );
   await Promise.all(runs);
   const report: Report = {
     answered: answers.length,

@@ -38,7 +38,7 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     stand = await Stand.up({
       name: 'clpolicy',
       sizes: [0, 1, KIB, 4 * KIB, 16 * KIB],
-      set: ['observe.accessLog=off'],
+      set: ['observe.accessLog=off', 'nodes.a.engines=2', 'nodes.b.engines=2'],
     });
   });
   after(() => stand?.down());

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../lab/root.ts';
 import { Holding, tally } from './holding.ts';
-import { KIB, Stand } from './support.ts';
+import { KIB, MIB, Stand } from './support.ts';
 
 /** Low, so that one busy client on a shared machine is load enough. */
 const REDIRECT = 'redirect={ enabled: true, highPermille: 250, lowPermille: 60 }';
@@ -18,7 +18,7 @@ describe('SYN redirect', { ...skipUnlessRoot(), timeout: 240_000 }, () => {
   before(async () => {
     stand = await Stand.up({
       name: 'clredir',
-      sizes: [1, 64 * KIB],
+      sizes: [1, 64 * KIB, 16 * MIB],
       set: [REDIRECT, 'observe.accessLog=off'],
     });
   });
@@ -80,5 +80,27 @@ describe('SYN redirect', { ...skipUnlessRoot(), timeout: 240_000 }, () => {
     const { counters } = await status('a');
     assert.ok(counters.spread_changes <= 2 * MAX_STEPS, `${counters.spread_changes} changes`);
     await stand.nothingLeft();
+  });
+
+  test('a node that is ending sends new connections to the others', async () => {
+    // A response that goes on keeps it from ending at once.
+    const job = stand.clientArgv({
+      address: 'a',
+      items: [{ host: 'local.test', path: `/${16 * MIB}.bin`, size: 16 * MIB }],
+      leave: { afterBytes: 1, how: 'stall' },
+    });
+    const staller = stand.lab.spawn('client', job, { stdio: ['ignore', 'ignore', 'pipe'] });
+    try {
+      await once(staller.stderr!, 'data');
+      stand.leaves('a');
+      stand.lab.signal('a', 'SIGTERM');
+      await stand.until('a gives new connections away', async () => {
+        return !('a' in (await status('a')).engines[0].spread);
+      });
+      assert.deepEqual(Object.keys(await answering()).sort(), ['b', 'c']);
+    } finally {
+      staller.kill('SIGKILL');
+    }
+    await stand.lab.ended('a', 20_000);
   });
 });

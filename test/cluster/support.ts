@@ -32,16 +32,21 @@ export function rampSite(sizes: readonly number[]): string {
 
 export const item = (host: string, size: number): Item => ({ host, path: `/${size}.bin`, size });
 
-/** Sites `anchor.test`, `migrate.test` ..., each by that mechanism, nodes in turn; and `extra` ones. */
+/**
+ * Sites `anchor.test`, `relay.test` and so on, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
+ * with pre-cloning; and `extra` ones.
+ */
 export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
-  const sites = MECHANISMS.map((mechanism) => ({
-    name: mechanism,
-    hosts: [`${mechanism}.test`],
+  const site = (name: string, fields: object) => ({
+    name,
+    hosts: [`${name}.test`],
     root,
     policy: 'round-robin',
-    mechanism,
-  }));
-  return `sites=${JSON.stringify([...sites, ...extra])}`;
+    ...fields,
+  });
+  const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
+  const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
+  return `sites=${JSON.stringify([...sites, pre, ...extra])}`;
 }
 
 /** A lab and its site directory, both gone after `down`. */
@@ -201,6 +206,14 @@ export class Stand {
       found = await this.left();
     }
     assert.deepEqual(found.slice(0, 12), [], `${found.length} things are left`);
+  }
+
+  /** The sum of a counter over all nodes. */
+  async total(counter: string): Promise<number> {
+    let sum = 0;
+    for (const { name } of this.lab.nodes)
+      sum += (await this.lab.admin(name, '/api/status')).counters[counter];
+    return sum;
   }
 
   async markResets(): Promise<void> {

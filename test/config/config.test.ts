@@ -235,9 +235,9 @@ const WRONG: ReadonlyArray<{
   },
   {
     from: 'mechanism: relay',
-    to: 'mechanism: clone',
+    to: 'mechanism: copy',
     at: [14, 16],
-    message: /one of local, relay, anchor/,
+    message: /one of local, relay, anchor, clone, split/,
     hint: /^$/,
   },
   {

@@ -26,6 +26,8 @@ describe('policy modules', () => {
     content: {},
     policy,
     mechanism: 'anchor',
+    clone: { pre: false },
+    catalogue: false,
   });
   const make = async (file: string, options?: unknown) => {
     const config = site({ kind: 'module', file, options });

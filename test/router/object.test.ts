@@ -148,7 +148,7 @@ test('layout.ts states the sizes and offsets that the object has', () => {
     assert.equal(rules.offsets.range, layout.RULES_RANGES * WORD_BITS);
     const range = object.struct('range');
     assert.equal(range.bytes, layout.RANGE_WORDS * 4);
-    const tail = { owner: 128, open: 136, leased: 144, unused: 152 };
+    const tail = { owner: 128, open: 136, leased: 144, late: 152 };
     assert.deepEqual(range.offsets, { start: 0, end: 32, local: 64, stamp: 96, ...tail });
     const observed = object.struct('flow_observed').offsets;
     for (const [name, word] of Object.entries({

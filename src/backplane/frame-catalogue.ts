@@ -1,0 +1,119 @@
+/** CATALOGUE: what documents the sending node has of a site, in pieces. `at` is the first byte after the header. */
+import { FrameError } from './errors.ts';
+import {
+  type Catalogue,
+  type Document,
+  FrameType,
+  MAX_DOCUMENT_PATH_BYTES,
+  MAX_NODE_NAME_BYTES,
+} from './frame-types.ts';
+import { getFlags, getU64, must, putU8, putU16, putU64, requireAtLeast, requireLength } from './wire.ts';
+
+/*
+ * CATALOGUE (24), both directions
+ *
+ * | offset | bytes | field       | value |
+ * |--------|-------|-------------|-------|
+ * | 8      | 1     | name length | 1 to 63 |
+ * | 9      | N     | site        | UTF-8 |
+ * | 9+N    | 1     | flags       | bit 0 forget what was said before, bit 1 all has been said now, bit 2 not all of the documents are listed |
+ * | 10+N   | 2     | count       | of entries |
+ * |        |       | entries     | |
+ *
+ * An entry of CATALOGUE
+ *
+ * | offset | bytes | field       | value |
+ * |--------|-------|-------------|-------|
+ * | 0      | 2     | path length | 1 to 4096 |
+ * | 2      | P     | path        | UTF-8, relative to the root |
+ * | 2+P    | 1     | kind        | 0 the node has it no more, 1 it has it |
+ * | 3+P    | 8     | sizeBytes   | with kind 1 only |
+ * | 11+P   | 8     | modifiedMs  | with kind 1 only; milliseconds since the epoch |
+ */
+const FIXED_BYTES = 4;
+const ENTRY_FIXED_BYTES = 3;
+const DOCUMENT_BYTES = 16;
+const RESTART = 1;
+const COMPLETE = 2;
+const PARTIAL = 4;
+const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Bytes of one entry. */
+export function entrySize(path: string, document: Document | null): number {
+  return ENTRY_FIXED_BYTES + Buffer.byteLength(path) + (document === null ? 0 : DOCUMENT_BYTES);
+}
+
+export function catalogueSize(frame: Catalogue): number {
+  let size = FIXED_BYTES + Buffer.byteLength(frame.site);
+  for (const { path, document } of frame.entries) size += entrySize(path, document);
+  return size;
+}
+
+export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
+  let at = putText(into, putU8(into, start, lengthOf(frame.site, MAX_NODE_NAME_BYTES)), frame.site);
+  const { restart, complete, partial } = frame;
+  at = putU8(into, at, (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0));
+  at = putU16(into, at, frame.entries.length);
+  for (const { path, document } of frame.entries) {
+    at = putText(into, putU16(into, at, lengthOf(path, MAX_DOCUMENT_PATH_BYTES)), path);
+    at = putU8(into, at, document === null ? 0 : 1);
+    if (document === null) continue;
+    at = putU64(into, at, document.sizeBytes);
+    at = putU64(into, at, document.modifiedMs);
+  }
+  return at;
+}
+
+export function readCatalogue(bytes: Buffer, start: number, end: number): Catalogue {
+  requireAtLeast(start, end, FIXED_BYTES);
+  let at = start + 1 + bytes[start];
+  requireAtLeast(at, end, FIXED_BYTES - 1);
+  const site = getText(bytes, start + 1, at, MAX_NODE_NAME_BYTES);
+  const flags = getFlags(bytes, at, RESTART | COMPLETE | PARTIAL);
+  const count = bytes.readUInt16BE(at + 1);
+  at += 3;
+  const entries: Catalogue['entries'] = [];
+  for (let i = 0; i < count; i++) {
+    requireAtLeast(at, end, ENTRY_FIXED_BYTES);
+    const pathEnd = at + 2 + bytes.readUInt16BE(at);
+    requireAtLeast(pathEnd, end, 1);
+    const path = getText(bytes, at + 2, pathEnd, MAX_DOCUMENT_PATH_BYTES);
+    const kind = bytes[pathEnd];
+    must(kind <= 1, 'entry kind');
+    at = pathEnd + 1;
+    if (kind === 1) requireAtLeast(at, end, DOCUMENT_BYTES);
+    const document = kind === 1 ? { sizeBytes: getU64(bytes, at), modifiedMs: getU64(bytes, at + 8) } : null;
+    if (kind === 1) at += DOCUMENT_BYTES;
+    entries.push({ path, document });
+  }
+  requireLength(at, end, 0);
+  return {
+    type: FrameType.CATALOGUE,
+    site,
+    restart: (flags & RESTART) !== 0,
+    complete: (flags & COMPLETE) !== 0,
+    partial: (flags & PARTIAL) !== 0,
+    entries,
+  };
+}
+
+/** A text's length in bytes; it must be one that the receiver gets back as it is. */
+function lengthOf(text: string, limit: number): number {
+  const bytes = Buffer.byteLength(text);
+  must(bytes >= 1 && bytes <= limit, 'text length');
+  must(!/\p{Cs}/u.test(text), 'lone surrogates, which UTF-8 cannot carry');
+  return bytes;
+}
+
+function putText(into: Buffer, at: number, text: string): number {
+  return at + into.write(text, at, 'utf8');
+}
+
+function getText(bytes: Buffer, start: number, end: number, limit: number): string {
+  must(end - start >= 1 && end - start <= limit, 'text length');
+  try {
+    return STRICT_UTF8.decode(bytes.subarray(start, end));
+  } catch {
+    throw new FrameError('OUT_OF_RANGE', 'no UTF-8');
+  }
+}

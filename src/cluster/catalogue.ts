@@ -1,0 +1,80 @@
+/**
+ * What documents the other nodes have, as they say (CATALOGUE): name, size, time of change, by site and node. So a
+ * node knows who can answer a request, and that nobody can, without having any of it itself. Pure.
+ *
+ *     site -> node -> { complete, partial, path -> document }
+ */
+import type { Document, Catalogue as Piece } from '../backplane/frames.ts';
+import { resolvePath } from '../http/path.ts';
+
+/** Documents of one site that are remembered of one node; what it says beyond that makes its list a partial one. */
+export const MAX_DOCUMENTS = 65_536;
+const INDEX = 'index.html';
+
+interface Listing {
+  readonly documents: Map<string, Document>;
+  /** All has been said. */
+  complete: boolean;
+  /** There may be documents that are not listed. */
+  partial: boolean;
+}
+
+/** Has the node what a request is for? `unknown` while it has not said everything. */
+export type Holding = 'yes' | 'no' | 'unknown';
+
+/** The listed names that a request path may lead to; null when it leads to no document whatever there is. */
+export function documentNames(path: string): readonly string[] | null {
+  const resolved = resolvePath(path);
+  if (typeof resolved === 'number') return null;
+  const index = resolved.file === '' ? INDEX : `${resolved.file}/${INDEX}`;
+  // Without its slash a directory is redirected, by a node that has it.
+  return resolved.directory ? [index] : [resolved.file, index];
+}
+
+export class Catalogue {
+  readonly #sites: ReadonlyMap<string, Map<number, Listing>>;
+
+  /** `sites`: those of which anything is remembered. */
+  constructor(sites: Iterable<string>) {
+    this.#sites = new Map([...sites].map((site) => [site, new Map()]));
+  }
+
+  /** Takes a piece of what `node` says. */
+  apply(node: number, piece: Piece): void {
+    const nodes = this.#sites.get(piece.site);
+    if (nodes === undefined) return;
+    let listing = nodes.get(node);
+    if (listing === undefined || piece.restart) {
+      listing = { documents: new Map(), complete: false, partial: false };
+      nodes.set(node, listing);
+    }
+    for (const { path, document } of piece.entries) {
+      if (document === null) listing.documents.delete(path);
+      else if (listing.documents.size < MAX_DOCUMENTS || listing.documents.has(path))
+        listing.documents.set(path, document);
+      else listing.partial = true;
+    }
+    listing.complete ||= piece.complete;
+    listing.partial ||= piece.partial;
+  }
+
+  /** The node is gone: what it said holds no longer. */
+  forget(node: number): void {
+    for (const nodes of this.#sites.values()) nodes.delete(node);
+  }
+
+  holding(site: string, node: number, names: readonly string[]): Holding {
+    const listing = this.#sites.get(site)?.get(node);
+    if (listing === undefined) return 'unknown';
+    if (names.some((name) => listing.documents.has(name))) return 'yes';
+    return listing.complete && !listing.partial ? 'no' : 'unknown';
+  }
+
+  /** How many documents are known, over all sites and nodes. */
+  get size(): number {
+    let size = 0;
+    for (const nodes of this.#sites.values())
+      for (const { documents } of nodes.values()) size += documents.size;
+    return size;
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Keeps catalogues between one engine and its peers: looks at the own root directories step by step, tells every link
+ * what changed, takes what they tell.
+ */
+import type { Catalogue as Piece } from '../backplane/frames.ts';
+import type { Link } from '../engine/link.ts';
+import { Catalogue, type Holding } from './catalogue.ts';
+import { type Found, scanDocuments } from './document-scan.ts';
+import { newPlace, OwnDocuments, type Place } from './own-documents.ts';
+
+/** Between the end of one look at a tree and the start of the next. */
+const RESCAN_MS = 1000;
+/** Entries looked at in one step: a few hundred microseconds. */
+const STEP_ENTRIES = 64;
+/** Pieces told to one link in one step. */
+const STEP_PIECES = 4;
+/** A link with more waiting is told later. */
+const LINK_BUSY_BYTES = 256 * 1024;
+
+interface Own {
+  readonly root: string;
+  readonly documents: OwnDocuments;
+  readonly places: Map<Link, Place>;
+  scan: Generator<void, Found> | null;
+  nextScanMs: number;
+}
+
+export class Catalogues {
+  readonly #self: number;
+  readonly #remote: Catalogue;
+  readonly #own = new Map<string, Own>();
+
+  /** `roots`: the directories of this node by site; null where it has none and only hears of others'. */
+  constructor(self: number, roots: ReadonlyMap<string, string | null>) {
+    this.#self = self;
+    this.#remote = new Catalogue(roots.keys());
+    for (const [site, root] of roots) {
+      if (root === null) continue;
+      const documents = new OwnDocuments(site);
+      this.#own.set(site, { root, documents, places: new Map(), scan: null, nextScanMs: 0 });
+    }
+  }
+
+  /** Has `node` what is asked for? By `documentNames`. */
+  holding(site: string, node: number, names: readonly string[]): Holding {
+    if (node !== this.#self) return this.#remote.holding(site, node, names);
+    // What is new here the content finds by itself.
+    return this.#own.get(site)?.documents.has(names) ? 'yes' : 'unknown';
+  }
+
+  take(node: number, piece: Piece): void {
+    this.#remote.apply(node, piece);
+  }
+
+  linkUp(link: Link): void {
+    for (const own of this.#own.values()) own.places.set(link, newPlace());
+  }
+
+  /** `last`: no other link to that node is up. */
+  linkDown(link: Link, last: boolean): void {
+    for (const own of this.#own.values()) own.places.delete(link);
+    if (last && link.node >= 0) this.#remote.forget(link.node);
+  }
+
+  /** A little of everything; called every round of housekeeping. */
+  tick(nowMs: number): void {
+    for (const own of this.#own.values()) {
+      this.#look(own, nowMs);
+      for (const [link, place] of own.places) tell(own.documents, link, place);
+    }
+  }
+
+  #look(own: Own, nowMs: number): void {
+    if (own.scan === null && nowMs < own.nextScanMs) return;
+    own.scan ??= scanDocuments(own.root);
+    for (let i = 0; i < STEP_ENTRIES; i++) {
+      const step = own.scan.next();
+      if (!step.done) continue;
+      own.documents.update(step.value);
+      own.scan = null;
+      own.nextScanMs = nowMs + RESCAN_MS;
+      return;
+    }
+  }
+
+  /** Documents known, own and others'. */
+  get size(): number {
+    let size = this.#remote.size;
+    for (const { documents } of this.#own.values()) size += documents.size;
+    return size;
+  }
+
+  close(): void {
+    for (const own of this.#own.values()) own.scan?.return({ documents: new Map(), partial: true });
+  }
+}
+
+function tell(documents: OwnDocuments, link: Link, place: Place): void {
+  for (let i = 0; i < STEP_PIECES && link.queuedBytes < LINK_BUSY_BYTES; i++) {
+    const piece = documents.next(place);
+    if (piece === null || !link.send(piece)) return;
+    documents.sent(place, piece);
+  }
+}

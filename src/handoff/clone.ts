@@ -1,0 +1,17 @@
+/**
+ * Mechanism clone (Sit, Wang and Lau, 2002): the original stays, a clone of its socket sends one response. SETUP is
+ * the SC Message, SETUP_OK the clone's acknowledgement, which tells the length; after that no message about state.
+ *
+ *   original: the router follows the client's acknowledgements, forwards them, and wakes the engine when the whole
+ *             response is acknowledged; only then is the next request taken up (implicit synchronisation)
+ *   clone:    closes without a word when its own router has seen its last byte acknowledged
+ *
+ * With `pre` the next pipelined request is handed off as soon as the end of this response is known.
+ */
+import { SetupMechanism } from '../backplane/frames.ts';
+import type { CloneConfig } from '../config/config.ts';
+import type { Form } from './promised.ts';
+
+export function cloneForm(options: CloneConfig): Form {
+  return { name: 'clone', mechanism: SetupMechanism.CLONE, closes: false, ahead: options.pre };
+}
