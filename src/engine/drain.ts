@@ -11,8 +11,9 @@ import type { Engine } from './engine.ts';
 
 /** A handshake that began here takes less. */
 const HANDSHAKES_MS = 1000;
-/** Connections on their way at a time: a target restores so many well within `timeouts.setupMs`. */
+/** Connections on their way at a time, and bytes of their states: none is frozen for long. */
 const MAX_UNDER_WAY = 256;
+const MAX_UNDER_WAY_BYTES = 1024 * 1024;
 
 export class Drain {
   readonly #engine: Engine;
@@ -51,12 +52,16 @@ export class Drain {
     return this.#takers[this.#turn];
   }
 
+  get #hasRoom(): boolean {
+    const { underWay, underWayBytes } = this.#engine;
+    return underWay.size < MAX_UNDER_WAY && underWayBytes < MAX_UNDER_WAY_BYTES;
+  }
+
   /** Lets connections go that can go now; called every turn. */
   give(): void {
-    const { connections, underWay } = this.#engine;
-    if (!this.leftRoutes || underWay.size >= MAX_UNDER_WAY) return;
-    for (const connection of [...connections]) {
-      if (underWay.size >= MAX_UNDER_WAY) return;
+    if (!this.leftRoutes || !this.#hasRoom) return;
+    for (const connection of [...this.#engine.connections]) {
+      if (!this.#hasRoom) return;
       const node = this.next();
       if (node === null) return;
       connection.leaveFor(node);

@@ -77,6 +77,8 @@ const RECEIVE_BYTES = 256 * 1024;
 /** One listener gives way to other events after this many connections. */
 const ACCEPTS_PER_TURN = 64;
 const DRAIN_MS = 2000;
+/** How long a node that goes away waits for another to take a connection. */
+const LEAVING_MS = 10_000;
 /** Between two rounds of housekeeping. */
 const HOUSEKEEPING_MS = 100;
 /** An engine is ready when all links are up, or after this: a node must serve when it is alone. */
@@ -135,6 +137,8 @@ export class Engine implements LinkHost {
   readonly migrations = new Set<Migration>();
   /** Connections that are frozen here and sent to another node. */
   readonly underWay = new Set<Migration>();
+  /** Bytes of their states. */
+  underWayBytes = 0;
   /** Handoffs that wait for the client's acknowledgement. */
   readonly promised = new Set<PromisedHandling>();
   readonly receiveBuffer: Buffer;
@@ -144,6 +148,7 @@ export class Engine implements LinkHost {
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
   readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling | Migration>;
+  readonly leavingDeadlines: Deadlines<Migration>;
   #drain: Drain | null = null;
   readonly #options: EngineOptions;
   /**
@@ -192,6 +197,7 @@ export class Engine implements LinkHost {
     this.stallDeadlines = new Deadlines(limits.stallSeconds * 1000, (c) => c.expired('stall'));
     this.drainDeadlines = new Deadlines(DRAIN_MS, (c) => c.expired('drain'));
     this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
+    this.leavingDeadlines = new Deadlines(LEAVING_MS, (h) => h.timedOut());
     this.#homes = new Map(
       config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
     );
@@ -736,6 +742,7 @@ export class Engine implements LinkHost {
     for (const arrival of this.arrivals) arrival.tick(now);
     this.#drain?.give();
     this.setupDeadlines.run(now);
+    this.leavingDeadlines.run(now);
     let waiting =
       this.uncollected.size +
         this.promised.size +

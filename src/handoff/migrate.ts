@@ -20,6 +20,7 @@ import {
 } from '../backplane/frames.ts';
 import { OUTBOX_LIMIT_BYTES } from '../backplane/outbox.ts';
 import type { Connection } from '../engine/connection.ts';
+import type { Deadlines } from '../engine/deadlines.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { SystemError } from '../linux/errors.ts';
@@ -55,6 +56,7 @@ export class Migration implements Handling, Sink {
   /** Captured: the socket is frozen. */
   #frozen = false;
   #over = false;
+  #sentBytes = 0;
   readonly #startedMs: number;
 
   /** Null when the connection cannot go now; it then is as before. */
@@ -87,6 +89,11 @@ export class Migration implements Handling, Sink {
     this.#options = options;
     this.#epoch = ((connection.guest?.epoch ?? 0) + 1) >>> 0 || 1;
     this.#startedMs = engine.loop.nowMs;
+  }
+
+  /** A node that goes away waits longer: its links may be as busy as it is. */
+  get #deadlines(): Deadlines<Migration> {
+    return this.#options.draining ? this.#engine.leavingDeadlines : this.#engine.setupDeadlines;
   }
 
   #unacknowledged(): number {
@@ -184,7 +191,9 @@ export class Migration implements Handling, Sink {
     }
     this.#engine.counters.add('migrations_sent');
     this.#engine.underWay.add(this);
-    this.#engine.setupDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#sentBytes = stateBytes;
+    this.#engine.underWayBytes += stateBytes;
+    this.#deadlines.set(this, this.#engine.loop.nowMs);
     return true;
   }
 
@@ -262,9 +271,9 @@ export class Migration implements Handling, Sink {
 
   #leave(): void {
     this.#over = true;
-    this.#engine.setupDeadlines.clear(this);
+    this.#deadlines.clear(this);
     this.#engine.migrations.delete(this);
-    this.#engine.underWay.delete(this);
+    if (this.#engine.underWay.delete(this)) this.#engine.underWayBytes -= this.#sentBytes;
   }
 
   #thaw(): void {

@@ -284,6 +284,38 @@ static __always_inline __u32 unsent(const struct flow_observed *o, __u32 local)
 	return after(local, o->sent_next) ? o->sent_next : local;
 }
 
+/* What the own socket has sent, as the kernel counts. What was seen leaving may have been dropped by the interface's
+ * queue, and then counts as unsent: `otherwise` is after it. */
+static __noinline __u32 sent_by_socket(struct __sk_buff *skb, const struct segment *s, __u32 otherwise)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *socket;
+
+	if (!s)
+		return otherwise;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		tuple.ipv4.saddr = s->source.word[3];
+		tuple.ipv4.daddr = s->destination.word[3];
+		tuple.ipv4.sport = s->tcp.source;
+		tuple.ipv4.dport = s->tcp.dest;
+		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &s->source, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &s->destination, 16);
+		tuple.ipv6.sport = s->tcp.source;
+		tuple.ipv6.dport = s->tcp.dest;
+		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!socket)
+		return otherwise;
+	tcp = socket->state == BPF_TCP_LISTEN ? NULL : bpf_tcp_sock(socket);
+	if (tcp && before(tcp->snd_nxt, otherwise))
+		otherwise = tcp->snd_nxt;
+	bpf_sk_release(socket);
+	return otherwise;
+}
+
 /* Notes what leaves the own socket; a FIN takes a number as well. */
 static __always_inline void note_sent(struct flow_observed *o, const struct segment *s, __u32 local)
 {
@@ -294,7 +326,8 @@ static __always_inline void note_sent(struct flow_observed *o, const struct segm
 }
 
 /* Rewrites what the client says about the out-half into what the own socket may hear of it. */
-static __always_inline void acknowledge_locally(const struct flow_rules *r, struct segment *s, struct flow_observed *o)
+static __always_inline void acknowledge_locally(struct __sk_buff *skb, const struct flow_rules *r, struct segment *s,
+						struct flow_observed *o, int duplicate)
 {
 	__u32 ack = bpf_ntohl(s->tcp.ack);
 	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
@@ -303,6 +336,9 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 	__u32 stamps = options & 0xff, sack = options >> 8;
 	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
 
+	/* A client that has more than was sent says the same again and again. */
+	if (duplicate)
+		local = sent_by_socket(skb, s, local);
 	s->tcp.ack = bpf_htonl(local);
 	/* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for
 	 * the own socket, which must not send beyond the edge that the client gave. (Rounded up: a tail smaller than
@@ -527,7 +563,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	verdict = forward(skb, r, edge, keep, duplicate);
 	if (!keep)
 		return verdict;
-	acknowledge_locally(r, s, o);
+	acknowledge_locally(skb, r, s, o, duplicate);
 	if (write_header(skb, s, &old))
 		return TC_ACT_SHOT;
 	count(COUNT_TRANSLATED_IN);
@@ -538,13 +574,15 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 					  const struct flow_rules *r, struct flow_observed *o)
 {
 	struct tcp_header old = s->tcp;
+	int duplicate;
 
 	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0) {
 		count(COUNT_STRAY);
 		return TC_ACT_SHOT;
 	}
+	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), o->ack);
 	observe(o, r, s);
-	acknowledge_locally(r, s, o);
+	acknowledge_locally(skb, r, s, o, duplicate);
 	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
 	s->tcp.seq = bpf_htonl(r->in_local);
 	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
