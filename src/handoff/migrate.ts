@@ -92,7 +92,7 @@ export class Migration implements Handling, Sink {
   }
 
   /** A node that goes away waits longer: its links may be as busy as it is. */
-  get #deadlines(): Deadlines<Migration> {
+  get #deadlines(): Pick<Deadlines<Migration>, 'set' | 'clear'> {
     return this.#options.draining ? this.#engine.leavingDeadlines : this.#engine.setupDeadlines;
   }
 
