@@ -4,7 +4,7 @@
 export const POLICIES = ['round-robin', 'hash', 'local', 'least-load'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
-export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split'] as const;
+export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;

@@ -200,6 +200,10 @@ export class AnchorHandling implements Handling, Handoff {
     if (this.#draining) this.#relieve();
   }
 
+  takeBack(): void {
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt)) this.#giveUp();
+  }
+
   body(): void {
     throw new Error('a request whose body follows is not handed off with anchor');
   }

@@ -273,6 +273,10 @@ export class PromisedHandling implements Handling, Handoff {
     if (this.#connection.servedWithout(this.node)) this.#giveUp();
   }
 
+  takeBack(): void {
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt)) this.#giveUp();
+  }
+
   body(): void {
     throw new Error('a request whose body follows is not handed off');
   }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { MECHANISMS } from '../../src/config/config.ts';
 import type { FlowStatus } from '../../src/engine/messages.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
@@ -44,9 +45,7 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
     policy: 'round-robin',
     ...fields,
   });
-  const sites = ['anchor', 'relay', 'local', 'clone', 'split'].map((mechanism) =>
-    site(mechanism, { mechanism }),
-  );
+  const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   return `sites=${JSON.stringify([...sites, pre, ...extra])}`;
 }
