@@ -370,7 +370,8 @@ export class HalfPipe implements Sink, Source {
       epoch,
       confirmWanted,
       identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+      // Asked to be confirmed, it has been given before.
+      promise: promised && !confirmWanted ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     });
   }
 
