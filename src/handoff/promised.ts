@@ -144,9 +144,8 @@ export class PromisedHandling implements Handling, Handoff {
       case FrameType.SETUP_OK: {
         this.#accepted();
         this.#identity ??= frame.identity;
-        if (frame.promise !== null) return this.#promised(frame.promise);
-        // One that has promised and asks for a confirmation begins late.
-        if (this.#promise === null) this.#explicit = true;
+        if (frame.promise !== null) this.#promised(frame.promise);
+        else if (this.#promise === null) this.#explicit = true;
         if (!frame.confirmWanted) return;
         const confirm = { type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch } as const;
         this.#count(confirm);
