@@ -65,6 +65,8 @@ export class EngineClient extends EventEmitter<Events> {
   readonly #port: MessagePort;
   readonly #wake: () => void;
   readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
+  /** It has stopped, and connections live on elsewhere through the node's router. */
+  leftRoutes = false;
   /** Who waits for policies to be taken, by message. */
   readonly #policies = new Map<number, (error: AdminError | null) => void>();
   #lastId = 0;
@@ -202,6 +204,7 @@ export class EngineClient extends EventEmitter<Events> {
         if (!this.#ended()) this.#change(this.#state, message.ready);
         break;
       case 'stopped':
+        this.leftRoutes = message.leftRoutes;
         if (!this.#ended()) this.#change('stopped', false);
         break;
       case 'access':

@@ -33,6 +33,8 @@ export interface AdminOptions extends StatusOptions {
   readonly address: HostPort;
   /** All engines of the node, from their start. */
   readonly engines: readonly EngineClient[];
+  /** Empties the node: its connections go to the others, then the process ends. */
+  readonly drain: () => void;
   /** Lines dropped, by log, for the metrics. */
   readonly droppedLines?: () => Record<string, number>;
   /** Told when an answer could not be made (its client gets 500) or a connection could not be accepted. */
@@ -58,8 +60,9 @@ type Routes = ReadonlyMap<string, () => Answer | Promise<Answer>>;
 export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
   const metrics = createMetrics({ ...options, droppedLines: options.droppedLines ?? (() => ({})) });
   const routes = createRoutes(options, metrics);
+  const actions = createActions(options);
   const server = createHttpServer((request, response) => {
-    answer(routes, request).then(
+    answer(routes, actions, request).then(
       (value) => send(response, value),
       (error: Error) => {
         options.onError?.(error);
@@ -105,6 +108,15 @@ function createRoutes(options: AdminOptions, metrics: Metrics): Routes {
   ]);
 }
 
+/** What changes something. */
+function createActions(options: AdminOptions): Routes {
+  const drain = () => {
+    options.drain();
+    return json(202, { draining: true });
+  };
+  return new Map([['/api/drain', drain]]);
+}
+
 async function flows(engines: readonly EngineClient[]): Promise<Answer> {
   const list = await nodeFlows(engines);
   const fields: Record<string, string> = {};
@@ -114,15 +126,18 @@ async function flows(engines: readonly EngineClient[]): Promise<Answer> {
   return { ...json(200, list.flows), fields };
 }
 
-async function answer(routes: Routes, request: IncomingMessage): Promise<Answer> {
+async function answer(routes: Routes, actions: Routes, request: IncomingMessage): Promise<Answer> {
   const path = (request.url ?? '').split('?', 1)[0]!;
-  const route = routes.get(path);
+  const action = actions.get(path);
+  const route = action ?? routes.get(path);
   if (route === undefined) {
-    return failure(404, 'NOT_FOUND', `no such resource; there are ${[...routes.keys()].join(', ')}`);
+    const known = [...routes.keys(), ...actions.keys()].join(', ');
+    return failure(404, 'NOT_FOUND', `no such resource; there are ${known}`);
   }
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    const refused = failure(405, 'METHOD_NOT_ALLOWED', 'the admin API is read-only: use GET');
-    return { ...refused, fields: { Allow: 'GET, HEAD' } };
+  const allowed = action === undefined ? ['GET', 'HEAD'] : ['POST'];
+  if (!allowed.includes(request.method ?? '')) {
+    const refused = failure(405, 'METHOD_NOT_ALLOWED', `${path}: use ${allowed[0]}`);
+    return { ...refused, fields: { Allow: allowed.join(', ') } };
   }
   return route();
 }

@@ -20,6 +20,8 @@ export const MAX_DOCUMENT_PATH_BYTES = 4096;
 /** RELAY_DATA: header, request and flags come off the frame. */
 export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
 export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
+/** A connection state that travels in MIGRATE and MIGRATE_DATA; one with more in its queues stays where it is. */
+export const MAX_MIGRATED_STATE_BYTES = 1536 * 1024;
 /** A response whose end is said before it is sent: sequence numbers within it must compare by distance. */
 export const MAX_PROMISE_BYTES = 2 ** 30;
 /** RFC 7323, 2.3: a scale of at most 14, so a window of at most 2^30. */
@@ -42,6 +44,11 @@ export const FrameType = {
   RELAY_DATA: 12,
   RELAY_CREDIT: 13,
   HELLO: 14,
+  MIGRATE: 15,
+  MIGRATE_DATA: 16,
+  MIGRATE_OK: 17,
+  ROUTE: 18,
+  CLEANUP: 19,
   CATALOGUE: 24,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
@@ -278,6 +285,70 @@ export interface Hello {
   bootId: Buffer;
 }
 
+/** Initiator to target: take this connection, its whole state in this frame and MIGRATE_DATA. */
+export interface Migrate {
+  type: T['MIGRATE'];
+  request: number;
+  /** How often the connection has moved, this time included; not 0. */
+  epoch: number;
+  /** The first request there is not given away again. */
+  serveFirst: boolean;
+  /** The initiator goes away: take it even when its home cannot be told at once. */
+  draining: boolean;
+  /** The connection is in the middle of this response; null: between two requests. */
+  response: MovedResponse | null;
+  /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
+  stateBytes: number;
+  bytes: Buffer;
+}
+
+/** A response that goes on at another node, on the same connection. */
+export interface MovedResponse {
+  continuation: Continuation;
+  /** The connection ends with it. */
+  close: boolean;
+  /** The head of its request as the client sent it, at most MAX_HEAD_BYTES. */
+  head: Buffer;
+}
+
+export interface MigrateData {
+  type: T['MIGRATE_DATA'];
+  request: number;
+  /** At least 1 byte. */
+  bytes: Buffer;
+}
+
+/** Target to initiator: the connection is restored, and silent until CONFIRM. */
+export interface MigrateOk {
+  type: T['MIGRATE_OK'];
+  request: number;
+  epoch: number;
+}
+
+/** A connection by its endpoints; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+export interface FlowEndpoints {
+  clientAddress: Buffer;
+  clientPort: number;
+  publicAddress: Buffer;
+  publicPort: number;
+}
+
+/** Owner to home: this connection is here now. */
+export interface Route {
+  type: T['ROUTE'];
+  flow: FlowEndpoints;
+  epoch: number;
+}
+
+/** Owner to home: the connection has ended. */
+export interface Cleanup {
+  type: T['CLEANUP'];
+  flow: FlowEndpoints;
+  epoch: number;
+  /** It has not ended: it is at home again, and its route is gone. */
+  returned: boolean;
+}
+
 /** A file as its node describes it. */
 export interface Document {
   readonly sizeBytes: number;
@@ -315,4 +386,9 @@ export type Frame =
   | RelayData
   | RelayCredit
   | Hello
+  | Migrate
+  | MigrateData
+  | MigrateOk
+  | Route
+  | Cleanup
   | Catalogue;

@@ -4,7 +4,7 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 14, 24 |
+ * | 4      | 1     | type     | 1 to 19, 24 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *
@@ -13,6 +13,7 @@
 import { FrameError } from './errors.ts';
 import * as catalogue from './frame-catalogue.ts';
 import * as link from './frame-link.ts';
+import * as migrate from './frame-migrate.ts';
 import * as response from './frame-response.ts';
 import * as setup from './frame-setup.ts';
 import { FRAME_HEADER_BYTES, FRAME_VERSION, type Frame, FrameType, MAX_FRAME_BYTES } from './frame-types.ts';
@@ -63,10 +64,18 @@ export function decodeFrame(bytes: Buffer, at = 0, end = bytes.length): Frame {
   return readBody(bytes[at + 4], bytes, at + FRAME_HEADER_BYTES, end);
 }
 
-/** Whether a frame is of those that carry requests or responses; the others are few, small and must get through. */
+/** Whether a frame is of those that carry requests, responses or connections; the others are few, small and must get through. */
 export function isBulk(frame: Frame): boolean {
-  const { type } = frame;
-  return type === FrameType.SETUP || type === FrameType.RELAY_DATA || type === FrameType.CATALOGUE;
+  switch (frame.type) {
+    case FrameType.SETUP:
+    case FrameType.RELAY_DATA:
+    case FrameType.MIGRATE:
+    case FrameType.MIGRATE_DATA:
+    case FrameType.CATALOGUE:
+      return true;
+    default:
+      return false;
+  }
 }
 
 function bodySize(frame: Frame): number {
@@ -99,6 +108,16 @@ function bodySize(frame: Frame): number {
       return link.RELAY_CREDIT_BYTES;
     case FrameType.HELLO:
       return link.helloSize(frame);
+    case FrameType.MIGRATE:
+      return migrate.migrateSize(frame);
+    case FrameType.MIGRATE_DATA:
+      return migrate.MIGRATE_DATA_FIXED_BYTES + frame.bytes.length;
+    case FrameType.MIGRATE_OK:
+      return migrate.MIGRATE_OK_BYTES;
+    case FrameType.ROUTE:
+      return migrate.ROUTE_BYTES;
+    case FrameType.CLEANUP:
+      return migrate.CLEANUP_BYTES;
     case FrameType.CATALOGUE:
       return catalogue.catalogueSize(frame);
   }
@@ -134,6 +153,16 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return link.writeRelayCredit(frame, into, at);
     case FrameType.HELLO:
       return link.writeHello(frame, into, at);
+    case FrameType.MIGRATE:
+      return migrate.writeMigrate(frame, into, at);
+    case FrameType.MIGRATE_DATA:
+      return migrate.writeMigrateData(frame, into, at);
+    case FrameType.MIGRATE_OK:
+      return migrate.writeMigrateOk(frame, into, at);
+    case FrameType.ROUTE:
+      return migrate.writeRoute(frame, into, at);
+    case FrameType.CLEANUP:
+      return migrate.writeCleanup(frame, into, at);
     case FrameType.CATALOGUE:
       return catalogue.writeCatalogue(frame, into, at);
   }
@@ -169,6 +198,16 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return link.readRelayCredit(bytes, at, end);
     case FrameType.HELLO:
       return link.readHello(bytes, at, end);
+    case FrameType.MIGRATE:
+      return migrate.readMigrate(bytes, at, end);
+    case FrameType.MIGRATE_DATA:
+      return migrate.readMigrateData(bytes, at, end);
+    case FrameType.MIGRATE_OK:
+      return migrate.readMigrateOk(bytes, at, end);
+    case FrameType.ROUTE:
+      return migrate.readRoute(bytes, at, end);
+    case FrameType.CLEANUP:
+      return migrate.readCleanup(bytes, at, end);
     case FrameType.CATALOGUE:
       return catalogue.readCatalogue(bytes, at, end);
     default:

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
+import { drainCommand } from './drain.ts';
 import { labCommand } from './lab.ts';
 import { reportError } from './report.ts';
 import { serveCommand } from './serve.ts';
@@ -15,6 +16,7 @@ Examples:
   baton doctor                                    what this machine lacks
   baton check --config cluster.yaml
   baton serve --config cluster.yaml --node a
+  baton drain a --config cluster.yaml             move its connections away, then end it
   baton lab up --nodes 3                          a whole cluster on this machine
   baton lab exec client -- curl -si http://a/
   baton lab down`;
@@ -26,6 +28,7 @@ const program = new Command('baton')
   .showHelpAfterError('(add --help for what is possible)')
   .addHelpText('after', EXAMPLES)
   .addCommand(serveCommand())
+  .addCommand(drainCommand())
   .addCommand(checkCommand())
   .addCommand(doctorCommand())
   .addCommand(labCommand());

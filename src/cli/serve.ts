@@ -1,7 +1,6 @@
 /** `baton serve`: one node of the cluster, until a signal ends it. */
 import { Command } from 'commander';
-import { didYouMean } from '../config/checks.ts';
-import { ConfigError } from '../config/error.ts';
+import { findNode } from '../config/find-node.ts';
 import { loadConfig } from '../config/load.ts';
 
 /** Resolves at the first SIGTERM or SIGINT. A second one ends the process at once. */
@@ -18,6 +17,9 @@ function stopSignal(): Promise<void> {
   });
 }
 
+/** `baton drain` waits for what cannot move; not for ever. */
+const DRAIN_LIMIT_MS = 3_600_000;
+
 export function serveCommand(): Command {
   return new Command('serve')
     .description('run one node of the cluster; SIGTERM or SIGINT ends it (a second one at once)')
@@ -25,17 +27,14 @@ export function serveCommand(): Command {
     .requiredOption('-n, --node <name>', 'which of its nodes this machine is')
     .action(async ({ config: file, node: name }: { config: string; node: string }) => {
       const config = loadConfig(file);
-      const names = config.nodes.map((node) => node.name);
-      if (!names.includes(name)) {
-        const message = `there is no node ${name}; nodes are ${names.join(', ')}`;
-        throw new ConfigError([{ file, line: 1, column: 1, message, hint: didYouMean(name, names) }]);
-      }
+      findNode(config, name);
       const stopping = stopSignal();
       // Loaded here: the other commands need no libbpf and no engine.
       const { startNode } = await import('../engine/node.ts');
       const node = await startNode(config, name);
-      await stopping;
-      await node.stop();
+      const drained = node.drainRequested.then(() => node.stop(DRAIN_LIMIT_MS));
+      await Promise.race([stopping, drained]);
+      await node.stop(config.timeouts.stopSeconds * 1000);
       process.exit(0);
     });
 }

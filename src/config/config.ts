@@ -4,7 +4,7 @@
 export const POLICIES = ['round-robin', 'hash', 'local', 'least-load'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
-export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split'] as const;
+export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -49,7 +49,7 @@ export interface ClassRule {
   readonly path: string | null;
   /** Regular expression over the path as sent; not with `path`. */
   readonly regex: string | null;
-  /** Bounds of the file's size, both included; never met where the size is not known. */
+  /** Bounds of the file's size, both included; never met where the size is not known (see PolicyContext). */
   readonly minBytes: number | null;
   readonly maxBytes: number | null;
   /** At least this share of an engine's recent requests was for the path. */

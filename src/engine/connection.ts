@@ -4,10 +4,15 @@
  *   head --request--> [body -->] busy --finished--> head ...
  *     |                            |--again, goOn--> busy (another node, or here)
  *     `--FIN, deadline--> closed   `--broken--> closed (reset)     head refused --> draining --> closed
+ *
+ * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
+import type { MovedResponse } from '../backplane/frames.ts';
 import type { SiteConfig } from '../config/config.ts';
 import { AnchorFlow, type Promised } from '../handoff/flow.ts';
+import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
+import { LocalHandling } from '../handoff/local.ts';
 import { mayGoOn, TakeOver } from '../handoff/take-over.ts';
 import { BodyReader } from '../http/body.ts';
 import type { Continuation } from '../http/continuation.ts';
@@ -17,24 +22,47 @@ import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epol
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
+import type { Choice } from '../policy/policy.ts';
 import type { Engine } from './engine.ts';
+import type { Exchange } from './exchange.ts';
 import type { Source } from './loop.ts';
 import { nowUs } from './time.ts';
 
 /** Bodies up to this size are collected and travel with SETUP; larger ones follow in pieces. */
 export const COLLECTED_BODY_BYTES = 64 * 1024;
+/** A connection that could not move is not frozen again at once. */
+const MOVE_AGAIN_MS = 300;
 /** How many other nodes are tried before the anchor serves a request itself. */
 const MAX_ATTEMPTS = 2;
 
-type State = 'head' | 'body' | 'busy' | 'draining' | 'closed';
+type State = 'head' | 'body' | 'busy' | 'moving' | 'draining' | 'closed';
 
 const NOTHING = Buffer.alloc(0);
+
+/** How a connection that has come from another node begins. */
+export interface Arrived {
+  readonly guest: Guest;
+  /** Its first request is answered here, whatever the policy says. */
+  readonly serveFirst: boolean;
+  /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
+  readonly advertisedEdge?: number;
+  /** It comes in the middle of a response; the exchange has what is left of it. */
+  readonly response?: (MovedResponse & { readonly exchange: Exchange }) | null;
+}
 
 export class Connection implements Source, HandlingHost {
   readonly fd: number;
   readonly #engine: Engine;
   #state: State = 'head';
   flow: AnchorFlow | null = null;
+  /** Not null: the connection has come from another node. */
+  guest: Guest | null;
+  /** What the client was shown before this socket existed. */
+  readonly shown: { readonly advertisedEdge?: number };
+  /** The next request is answered here: it was the reason to move, or others refused it. */
+  #stays: boolean;
+  #noMoveUntilMs = 0;
+  #arrivedWith: NonNullable<Arrived['response']> | null;
   /** Bytes read and not yet used. */
   #held: Buffer = NOTHING;
   /** How much of them the head parser has seen. */
@@ -44,8 +72,12 @@ export class Connection implements Source, HandlingHost {
   #peerClosed = false;
   #processing = false;
   #handling: Handling | null = null;
+  /** While moving: what goes on when it does not come to that. */
+  #paused: Handling | null = null;
   #request: Request | null = null;
   #site: SiteConfig | null = null;
+  /** By the policy, for this request; null before the first. */
+  #chosen: Choice | null = null;
   #body: {
     head: RequestHead;
     headBytes: Buffer;
@@ -56,9 +88,13 @@ export class Connection implements Source, HandlingHost {
   #following: BodyReader | null = null;
   #tried: number[] = [];
 
-  constructor(engine: Engine, fd: number) {
+  constructor(engine: Engine, fd: number, arrived: Arrived | null = null) {
     this.#engine = engine;
     this.fd = fd;
+    this.guest = arrived?.guest ?? null;
+    this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
+    this.#stays = arrived?.serveFirst ?? false;
+    this.#arrivedWith = arrived?.response ?? null;
     engine.headDeadlines.set(this, engine.loop.nowMs);
   }
 
@@ -76,6 +112,8 @@ export class Connection implements Source, HandlingHost {
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.#gone();
     if ((events & EPOLLERR) !== 0) return this.#gone();
     if ((events & EPOLLRDHUP) !== 0) this.#peerClosed = true;
+    // It reads again when it goes on here.
+    if (this.#state === 'moving') return;
     if ((events & EPOLLIN) !== 0) {
       this.#readable = true;
       this.#handling?.more?.();
@@ -146,12 +184,113 @@ export class Connection implements Source, HandlingHost {
           this.#refuse(head.status as ErrorStatus);
           break;
         }
+        this.#site = this.#engine.siteFor(head.host);
+        this.#chosen = this.#engine.choose(head, this.#site, this.#stays);
+        if (this.#move(this.#chosen, bytes, at, end)) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
       }
     }
-    this.#keep(bytes, at, end);
+    if (this.#state !== 'moving') this.#keep(bytes, at, end);
     this.#processing = false;
+  }
+
+  /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
+  #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
+    if (!this.#engine.mayMove(to)) return false;
+    const held = this.#held;
+    this.#held = Buffer.from(bytes.subarray(at, end));
+    const migration = this.#engine.migrate(this, to);
+    if (migration === null) {
+      this.#held = held;
+      return false;
+    }
+    this.#paused = this.#handling;
+    this.#paused?.pause?.();
+    this.#handling = migration;
+    this.#state = 'moving';
+    this.#engine.idleDeadlines.clear(this);
+    this.#engine.headDeadlines.clear(this);
+    return true;
+  }
+
+  /** What has been read and not answered. */
+  get unread(): Buffer {
+    return this.#held;
+  }
+
+  /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
+  leaveFor(node: number): void {
+    if (this.#processing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
+    if (this.#state === 'head' || (this.#state === 'busy' && this.movingResponse !== null)) {
+      this.#move({ node, mechanism: 'migrate' }, this.#held, 0, this.#held.length);
+    } else if (this.#state === 'busy' && this.#following === null && this.#engine.answers(this.#site)) {
+      this.#handling?.takeBack?.();
+    }
+  }
+
+  /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
+  get movingResponse(): MovedResponse | null {
+    if (this.#state !== 'busy' || this.#following !== null) return null;
+    const continuation = this.#handling?.progress ?? null;
+    if (continuation === null) return null;
+    const { headBytes, close } = this.retain();
+    return { continuation, close, head: headBytes };
+  }
+
+  /** Goes on with the response that it came with. */
+  #goOnWith({ head: headBytes, close, continuation, exchange }: NonNullable<Arrived['response']>): void {
+    const head = this.#engine.parsed(headBytes);
+    this.#state = 'busy';
+    this.#engine.headDeadlines.clear(this);
+    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#site = this.#engine.siteFor(head.host);
+    const body = NOTHING;
+    const startUs = nowUs();
+    this.#request = { head, headBytes, body, bodyFollows: false, startUs, close, continuation };
+    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, false, 'migrate');
+    this.#handling = handling;
+    handling.start();
+  }
+
+  /** Begins: most clients have sent something by then. */
+  start(): void {
+    const response = this.#arrivedWith;
+    this.#arrivedWith = null;
+    if (response !== null) this.#goOnWith(response);
+    this.ready(EPOLLIN);
+  }
+
+  /** The connection lives at another node; the socket is closed by the caller, silently. */
+  moved(): void {
+    if (this.#state !== 'moving') return;
+    this.#state = 'closed';
+    this.#held = NOTHING;
+    this.#handling = null;
+    this.#paused?.cancel();
+    this.#paused = null;
+    this.#request = null;
+    this.flow?.moved();
+    this.flow = null;
+    this.#engine.connectionClosed(this);
+  }
+
+  /** Moving has failed: goes on here. */
+  resumed(): void {
+    if (this.#state !== 'moving') return;
+    this.#noMoveUntilMs = this.#engine.loop.nowMs + MOVE_AGAIN_MS;
+    this.#handling = this.#paused;
+    this.#paused = null;
+    this.#readable = true;
+    if (this.#handling !== null) {
+      this.#state = 'busy';
+      this.#handling.resume?.();
+      return;
+    }
+    this.#state = 'head';
+    this.#stays = true;
+    if (this.#held.length === 0) this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#goOn();
   }
 
   #keep(bytes: Buffer, at: number, end: number): void {
@@ -164,6 +303,7 @@ export class Connection implements Source, HandlingHost {
   }
 
   #begin(head: RequestHead, headBytes: Buffer): void {
+    this.#stays = false;
     this.#engine.idleDeadlines.clear(this);
     this.#engine.headDeadlines.clear(this);
     const hasBody = head.chunked || head.contentLength > 0;
@@ -234,16 +374,15 @@ export class Connection implements Source, HandlingHost {
   #accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#state = 'busy';
     this.#tried = [];
-    const close = !head.keepAlive || this.#engine.stopping;
+    const close = !head.keepAlive || this.#engine.closing;
     const startUs = nowUs();
-    this.#site = this.#engine.siteFor(head.host);
     this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
     this.#dispatch();
   }
 
   #dispatch(): void {
     const request = this.#request!;
-    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried);
+    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried, this.#chosen);
     // A handling that finished at once has put the connection into another state already.
     if (handling === null) return;
     this.#handling = handling;
@@ -353,7 +492,7 @@ export class Connection implements Source, HandlingHost {
   /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
   #targetDraining(promise: Promised): void {
     const { flow } = this;
-    if (this.#state !== 'head' || flow === null || !mayGoOn(flow, promise)) return;
+    if (this.#state !== 'head' || flow === null || !mayGoOn(flow.acknowledged, promise)) return;
     if (!this.servedWithout(promise.node)) return;
     flow.dropTarget(promise.node);
     this.#takePromise(promise, flow);
@@ -386,12 +525,14 @@ export class Connection implements Source, HandlingHost {
     this.#engine.log('warn', 'connection aborted', { reason });
     this.#leave(true);
     abortClose(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
   }
 
   /** The client reset the connection, or its socket failed. */
   #gone(): void {
     this.#leave(true);
     libc.close(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
   }
 
   /** An answer of the engine's own, after which the connection ends. */
@@ -441,7 +582,8 @@ export class Connection implements Source, HandlingHost {
   #close(): void {
     if (this.#state === 'closed') return;
     this.#leave(false);
-    libc.close(this.fd);
+    if (this.guest === null) libc.close(this.fd);
+    else this.#engine.guests.close(this.guest, this.fd);
   }
 
   #leave(discard: boolean): void {
@@ -449,6 +591,8 @@ export class Connection implements Source, HandlingHost {
     this.#held = NOTHING;
     this.#handling?.cancel();
     this.#handling = null;
+    this.#paused?.cancel();
+    this.#paused = null;
     this.#request = null;
     this.flow?.end(discard);
     this.flow = null;

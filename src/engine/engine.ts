@@ -2,6 +2,7 @@
  * One engine: a thread that accepts, answers and hands off. Everything it owns is reachable from here; what it does
  * with a request is in src/handoff.
  */
+import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import {
   type Frame,
@@ -18,9 +19,14 @@ import type { ClusterConfig, MechanismName, SiteConfig } from '../config/config.
 import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
 import { cloneForm } from '../handoff/clone.ts';
+import { DivertedConnections } from '../handoff/diverted.ts';
+import type { Ends } from '../handoff/ends.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
+import { Guests } from '../handoff/guests.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
+import { Migration } from '../handoff/migrate.ts';
+import { Arrival } from '../handoff/migrate-target.ts';
 import { PromisedHandling } from '../handoff/promised.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
@@ -42,19 +48,21 @@ import {
   acceptFrom,
   IPPROTO_TCP,
   listenOn,
+  localEndpoint,
   remoteEndpoint,
   setOption,
   TCP_NODELAY,
 } from '../linux/socket.ts';
 import type { PolicyFactories } from '../policy/create.ts';
-import type { Candidate } from '../policy/policy.ts';
+import type { Candidate, Choice } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
 import type { Spread } from '../router/spread.ts';
-import { Connection } from './connection.ts';
+import { type Arrived, Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
+import { Drain } from './drain.ts';
 import { Exchange } from './exchange.ts';
 import type { Link, LinkHost } from './link.ts';
 import { Loads } from './loads.ts';
@@ -69,6 +77,8 @@ const RECEIVE_BYTES = 256 * 1024;
 /** One listener gives way to other events after this many connections. */
 const ACCEPTS_PER_TURN = 64;
 const DRAIN_MS = 2000;
+/** How long a node that goes away waits for another to take a connection. */
+const LEAVING_MS = 10_000;
 /** Between two rounds of housekeeping. */
 const HOUSEKEEPING_MS = 100;
 /** An engine is ready when all links are up, or after this: a node must serve when it is alone. */
@@ -119,6 +129,16 @@ export class Engine implements LinkHost {
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly takeOvers = new Set<TakeOver>();
+  readonly connections = new Set<Connection>();
+  readonly guests: Guests;
+  readonly diverted: DivertedConnections;
+  readonly arrivals = new Set<Arrival>();
+  /** Connections that are to move, and wait for their last acknowledgements. */
+  readonly migrations = new Set<Migration>();
+  /** Connections that are frozen here and sent to another node. */
+  readonly underWay = new Set<Migration>();
+  /** Bytes of their states. */
+  underWayBytes = 0;
   /** Handoffs that wait for the client's acknowledgement. */
   readonly promised = new Set<PromisedHandling>();
   readonly receiveBuffer: Buffer;
@@ -127,8 +147,9 @@ export class Engine implements LinkHost {
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling>;
-  stopping = false;
+  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling | Migration>;
+  readonly leavingDeadlines: Deadlines<Migration>;
+  #drain: Drain | null = null;
   readonly #options: EngineOptions;
   /**
    * One for connections, links and upstreams each: handling what came on one may read from another before the bytes
@@ -142,8 +163,8 @@ export class Engine implements LinkHost {
   readonly #sites = new Map<SiteConfig, Site>();
   readonly #siteTable: SiteTable;
   readonly #catalogues: Catalogues;
-  readonly #connections = new Set<Connection>();
-  readonly #publics: Set<string>;
+  /** Public addresses, and the index of the node that owns each. */
+  readonly #homes: Map<string, number>;
   readonly listeners: number[] = [];
   readonly #loads: Loads;
   readonly #policies: SitePolicies;
@@ -153,7 +174,6 @@ export class Engine implements LinkHost {
   #housekeepingAtMs = 0;
   #ready = false;
   readonly #startedMs: number;
-  #stopAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: EngineOptions) {
     const { config } = options;
@@ -177,8 +197,9 @@ export class Engine implements LinkHost {
     this.stallDeadlines = new Deadlines(limits.stallSeconds * 1000, (c) => c.expired('stall'));
     this.drainDeadlines = new Deadlines(DRAIN_MS, (c) => c.expired('drain'));
     this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
-    this.#publics = new Set(
-      config.nodes.flatMap((n) => n.public.map((p) => parseAddress(p).toString('hex'))),
+    this.leavingDeadlines = new Deadlines(LEAVING_MS, (h) => h.timedOut());
+    this.#homes = new Map(
+      config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
     );
     this.#router = new RouterEngine(options.router, options.index);
     this.flows = this.#router.flows;
@@ -189,6 +210,9 @@ export class Engine implements LinkHost {
     this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
     openRawSockets();
+    this.guests = new Guests(this);
+    this.diverted = new DivertedConnections(this);
+    this.diverted.inherit();
     this.#peers = new Peers(config, this.self, this.index, this);
     this.#loads = new Loads(this, this.#peers, this.spread, options.counters);
     this.#policies = new SitePolicies(this, options.policies);
@@ -249,23 +273,54 @@ export class Engine implements LinkHost {
     for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
       const fd = acceptFrom(listener);
       if (fd < 0) return;
-      if (this.#connections.size >= this.config.limits.connections) {
+      if (this.connections.size >= this.config.limits.connections) {
         this.counters.add('connections_refused');
         this.refuse(fd, 503);
         libc.close(fd);
         continue;
       }
       this.counters.add('connections_accepted');
-      const connection = new Connection(this, fd);
-      this.#connections.add(connection);
-      this.loop.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
       // Most clients have sent their request by the time they are accepted.
-      connection.ready(EPOLLIN);
+      this.#take(new Connection(this, fd, this.#revived(fd)));
     }
   }
 
+  #take(connection: Connection): void {
+    this.connections.add(connection);
+    this.loop.add(connection.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
+    connection.start();
+  }
+
+  /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
+  #revived(fd: number): Arrived | null {
+    if (this.guests.lingering === 0) return null;
+    try {
+      const guest = this.guests.revive({ client: remoteEndpoint(fd), public: localEndpoint(fd) });
+      return guest === null ? null : { guest, serveFirst: false };
+    } catch (error) {
+      return unlessSocketDied(error, null);
+    }
+  }
+
+  /** Goes on with a connection that has come from another node. */
+  adopt(fd: number, arrived: Arrived): void {
+    this.#take(new Connection(this, fd, arrived));
+  }
+
+  /** Another connection fits. */
+  get hasRoom(): boolean {
+    return this.connections.size < this.config.limits.connections;
+  }
+
+  /** A half-pipe of a connection that comes as a whole: it has nothing to send any more. */
+  dropHalfPipeOf(ends: Ends): void {
+    const slot = this.flows.installed(ends.client, ends.public);
+    if (slot < 0) return;
+    for (const pipe of this.halfPipes) if (pipe.slot === slot) pipe.discard();
+  }
+
   connectionClosed(connection: Connection): void {
-    this.#connections.delete(connection);
+    this.connections.delete(connection);
     this.headDeadlines.clear(connection);
     this.idleDeadlines.clear(connection);
     this.stallDeadlines.clear(connection);
@@ -287,8 +342,66 @@ export class Engine implements LinkHost {
     return this.#siteTable.find(host) ?? null;
   }
 
+  /** The node that owns a public address, by index; -1: it is none. */
+  homeOf(address: Buffer): number {
+    return this.#homes.get(address.toString('hex')) ?? -1;
+  }
+
   isPublic(address: Buffer): boolean {
-    return this.#publics.has(address.toString('hex'));
+    return this.homeOf(address) >= 0;
+  }
+
+  linkToEngine(node: number, engine: number): Link | undefined {
+    return this.#peers.linkToEngine(node, engine);
+  }
+
+  get links(): Iterable<Link> {
+    return this.#peers.all;
+  }
+
+  /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
+  choose(head: RequestHead, config: SiteConfig | null, stays: boolean): Choice {
+    const site = config === null ? undefined : this.#sites.get(config);
+    const away = stays ? null : (this.#drain?.next() ?? null);
+    if (away !== null) return { node: away, mechanism: 'migrate' };
+    if (site === undefined || (stays && answers(site))) return { node: this.self, mechanism: 'local' };
+    return this.#choose(site, head, this.#listed(site, head));
+  }
+
+  #choose(site: Site, head: RequestHead, candidates: Candidate[]): Choice {
+    const { mechanism } = site.config;
+    if (mechanism === 'local' || candidates.length === 0) return { node: this.self, mechanism: 'local' };
+    const choice = this.#policies.of(site.config).choose(head, candidates, this.self);
+    return typeof choice === 'number' ? { node: choice, mechanism } : choice;
+  }
+
+  /** The nodes that can answer a request. */
+  #listed(site: Site, head: RequestHead): Candidate[] {
+    return site.config.catalogue ? this.#holders(site, head) : site.candidates;
+  }
+
+  /** A node that goes away begins nothing elsewhere that it would have to wait for. */
+  #keeps(site: Site): boolean {
+    return this.#drain !== null && answers(site);
+  }
+
+  /** Whether a choice means that the connection goes to another node. */
+  mayMove({ node, mechanism }: Choice): boolean {
+    return moves(mechanism) && node !== this.self;
+  }
+
+  /** Begins to move a connection. Null: it stays. */
+  migrate(connection: Connection, { node, mechanism }: Choice): Migration | null {
+    const link = this.#peers.linkTo(node);
+    if (link === undefined) return null;
+    const draining = this.#drain !== null;
+    // The traditional handoff: not before everything sent is acknowledged.
+    const whenAcknowledged = mechanism === 'drain';
+    return Migration.start(this, connection, node, link, {
+      serveFirst: !draining,
+      draining,
+      whenAcknowledged,
+    });
   }
 
   /** Field lines that every response carries when the configuration says so. */
@@ -301,27 +414,30 @@ export class Engine implements LinkHost {
   }
 
   /**
-   * Chooses node and mechanism for a request, and begins. `tried`: nodes that have failed it. Null: the connection
-   * had to be broken.
+   * Begins to answer a request. `tried`: nodes that have failed it. `chosen`: by `choose`, or null when that was not
+   * asked. Null: the connection had to be broken.
    */
   dispatch(
     connection: Connection,
     request: Request,
     siteConfig: SiteConfig | null,
     tried: readonly number[],
+    chosen: Choice | null,
   ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
-    const { candidates } = site;
-    const listed = site.config.catalogue ? this.#holders(site, request.head) : candidates;
-    if (listed.length === 0 && site.content === null && site.upstream === null)
-      return this.#local(connection, request, null);
-    const open = tried.length === 0 ? listed : listed.filter((c) => !tried.includes(c.index));
-    if (site.config.mechanism !== 'local' && open.length > 0 && !connection.fullyTried) {
-      const choice = this.#policies.of(site.config).choose(request.head, open, this.self);
-      const node = typeof choice === 'number' ? choice : choice.node;
-      const mechanism = typeof choice === 'number' ? site.config.mechanism : choice.mechanism;
-      const handling = node === this.self ? null : this.#remote(connection, site, node, mechanism);
+    if (!connection.fullyTried && !this.#keeps(site)) {
+      const isFirst = tried.length === 0;
+      const { node, mechanism } =
+        (isFirst ? chosen : null) ??
+        this.#choose(
+          site,
+          request.head,
+          this.#listed(site, request.head).filter((c) => !tried.includes(c.index)),
+        );
+      // A connection that could not move is answered here, if that is possible.
+      const isLocal = node === this.self || mechanism === 'local' || (moves(mechanism) && answers(site));
+      const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
       if (handling !== null) return handling;
     }
     return this.#local(connection, request, site);
@@ -362,13 +478,15 @@ export class Engine implements LinkHost {
 
   #local(connection: Connection, request: Request, site: Site | null): Handling | null {
     connection.flow?.beginOwn();
-    const exchange = this.#exchange(site, request, 'local', nowUs() - request.startUs);
+    const mechanism =
+      connection.guest !== null && site !== null && moves(site.config.mechanism) ? 'migrate' : 'local';
+    const exchange = this.#exchange(site, request, mechanism, nowUs() - request.startUs);
     if (exchange === null) {
       connection.broken('the response cannot go on here');
       return null;
     }
     const isShared = site !== null && site.config.mechanism !== 'local';
-    return new LocalHandling(this, connection, request, exchange, isShared);
+    return new LocalHandling(this, connection, request, exchange, isShared, mechanism);
   }
 
   /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
@@ -421,6 +539,19 @@ export class Engine implements LinkHost {
     const { body, bodyFollows, close, continuation } = setup;
     const request = { head, body, bodyFollows, close, continuation };
     return this.#exchange(site, request, mechanism, nowUs() - startUs);
+  }
+
+  /** The head of a request that has been parsed before. */
+  parsed(headBytes: Buffer): RequestHead {
+    const head = this.heads.parse(headBytes, 0, headBytes.length);
+    assert(head !== null && !(head instanceof HeadError), 'serve() has parsed it');
+    return head;
+  }
+
+  /** Whether this node has something to answer a site's requests with. */
+  answers(config: SiteConfig | null): boolean {
+    const site = config === null ? undefined : this.#sites.get(config);
+    return site !== undefined && answers(site);
   }
 
   /** Whether a node other than `node` serves a site and can be reached; this one counts. */
@@ -489,11 +620,13 @@ export class Engine implements LinkHost {
     this.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
     link.send(this.#loads.frame);
     this.#linksChanged();
+    this.guests.linkUp(link);
     return true;
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
     this.#peers.closed(link);
+    if (link.node >= 0 && !this.#peers.isUp(link.node)) this.diverted.nodeDown(link.node);
     this.#loads.linkClosed(link);
     this.#catalogues.linkDown(link, link.node < 0 || !this.#peers.isUp(link.node));
     if (link.peer !== null) {
@@ -518,8 +651,14 @@ export class Engine implements LinkHost {
     this.#loads.spread();
   }
 
+  /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */
+  listedBytes(site: string, path: string): number | null {
+    const names = documentNames(path);
+    return names === null ? null : this.#catalogues.sizeOf(site, names);
+  }
+
   get connectionCount(): number {
-    return this.#connections.size;
+    return this.connections.size;
   }
 
   /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
@@ -527,16 +666,42 @@ export class Engine implements LinkHost {
     this.#policies.use(sites, factories);
   }
 
+  /** Whether other nodes may send connections and requests here. */
+  get accepts(): boolean {
+    return !this.stopping && this.config.nodes[this.self].role === 'server';
+  }
+
+  /** The nodes that can go on with this one's connections. */
+  takers(): number[] {
+    return this.config.nodes.flatMap(({ role }, index) => {
+      const takes = role === 'server' && this.#peers.isUp(index) && this.#loads.of(index).accepting;
+      return takes && index !== this.self ? [index] : [];
+    });
+  }
+
   open(link: Link, frame: Frame): void {
-    if (frame.type === FrameType.CATALOGUE) return this.#catalogues.take(link.node, frame);
-    if (frame.type === FrameType.SETUP) {
-      if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
-      else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
-    } else if (frame.type === FrameType.LOAD) {
-      if (this.#loads.heard(link, frame)) this.#linksChanged();
-    } else if (frame.type === FrameType.RESET && !frame.onlyEpoch) {
-      // We have let go of it already; the anchor waits for the word.
-      link.send({ type: FrameType.RESET_OK, request: frame.request });
+    switch (frame.type) {
+      case FrameType.SETUP:
+        if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(this, link, frame);
+        else HalfPipe.setup(this, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
+        return;
+      case FrameType.RESET:
+        // We have let go of it already; the anchor waits for the word.
+        if (!frame.onlyEpoch) link.send({ type: FrameType.RESET_OK, request: frame.request });
+        return;
+      case FrameType.MIGRATE:
+        return Arrival.open(this, link, frame);
+      case FrameType.ROUTE:
+        return this.diverted.route(link, frame);
+      case FrameType.CLEANUP:
+        return this.diverted.cleanup(link, frame);
+      case FrameType.CATALOGUE:
+        return this.#catalogues.take(link.node, frame);
+      case FrameType.LOAD:
+        if (this.#loads.heard(link, frame)) this.#linksChanged();
+        return;
+      default:
+        return;
     }
   }
 
@@ -579,17 +744,23 @@ export class Engine implements LinkHost {
       this.blockedRelays.delete(relay);
       relay.drive();
     }
+    for (const migration of this.migrations) if (migration.tick(now)) this.migrations.delete(migration);
+    for (const arrival of this.arrivals) arrival.tick(now);
+    this.#drain?.give();
     this.setupDeadlines.run(now);
+    this.leavingDeadlines.run(now);
     let waiting =
       this.uncollected.size +
         this.promised.size +
         this.takeOvers.size +
         this.blockedRelays.size +
-        this.setupDeadlines.size >
+        this.setupDeadlines.size +
+        this.migrations.size +
+        this.arrivals.size >
       0;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
-    return waiting || this.stopping;
+    return waiting || this.#drain !== null;
   }
 
   #keepHouse(now: number): void {
@@ -603,11 +774,15 @@ export class Engine implements LinkHost {
     for (const flow of this.closingFlows) if (flow.release(now)) this.closingFlows.delete(flow);
     for (const flow of this.flowsBySlot.values()) flow.tick(now);
     for (const pipe of this.halfPipes) pipe.tick();
+    this.guests.tick(now);
+    this.diverted.tick(now);
     this.#catalogues.tick(now);
     this.counters.set('catalogue_documents_now', this.#catalogues.size);
-    this.counters.set('connections_now', this.#connections.size);
+    this.counters.set('connections_now', this.connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);
+    this.counters.set('guests_now', this.guests.size);
+    this.counters.set('diverted_now', this.diverted.size);
     if (this.#records.length > 0) {
       this.#options.post({ type: 'access', records: this.#records });
       this.#records = [];
@@ -618,30 +793,42 @@ export class Engine implements LinkHost {
       this.#options.post({ type: 'ready', ready: true });
     }
     this.#loads.tick(this.#ready);
-    if (this.stopping) this.#stopStep(now);
+    if (this.#drain?.step(now)) this.#end(this.#drain);
   }
 
-  /** Accepts nothing more; responses in progress may go on until the deadline. */
+  /** SETUP and MIGRATE are refused. */
+  get stopping(): boolean {
+    return this.#drain !== null;
+  }
+
+  /** Connections end with their next response: no other node takes them. */
+  get closing(): boolean {
+    return this.#drain !== null && !this.#drain.leftRoutes;
+  }
+
+  /** Gives everything to the other nodes, or, alone, lets responses in progress end; until the deadline. */
   stop(deadlineMs: number): void {
-    if (this.stopping) return;
-    this.stopping = true;
-    this.#stopAtMs = this.loop.nowMs + deadlineMs;
+    if (this.#drain !== null) return this.#drain.hurry(deadlineMs);
+    this.#drain = new Drain(this, deadlineMs);
+    this.#options.post({ type: 'ready', ready: false });
     this.#loads.report();
     this.#loads.spread();
+  }
+
+  stopListening(): void {
     for (const fd of this.listeners.splice(0)) {
       this.loop.forget(fd);
       libc.close(fd);
     }
-    for (const connection of [...this.#connections]) connection.closeWhenIdle();
-    for (const pipe of [...this.halfPipes]) pipe.drain();
   }
 
-  #stopStep(now: number): void {
-    const busy = this.#connections.size + this.flowsBySlot.size + this.halfPipes.size;
-    if (busy > 0 && now < this.#stopAtMs) return;
-    for (const connection of [...this.#connections]) connection.discard();
+  #end({ leftRoutes }: Drain): void {
+    this.stopListening();
+    for (const arrival of [...this.arrivals]) arrival.discard();
+    for (const connection of [...this.connections]) connection.discard();
     for (const flow of [...this.flowsBySlot.values()]) flow.discard();
     for (const pipe of [...this.halfPipes]) pipe.discard();
+    this.guests.discard();
     this.#peers.close();
     this.#catalogues.close();
     for (const site of this.#sites.values()) {
@@ -652,13 +839,13 @@ export class Engine implements LinkHost {
     this.#router.close();
     closeRawSockets();
     this.loop.stop();
-    this.#options.post({ type: 'stopped' });
+    this.#options.post({ type: 'stopped', leftRoutes });
   }
 
   status(): EngineStatus {
     return {
       engine: this.index,
-      connections: this.#connections.size,
+      connections: this.connections.size,
       flows: this.flowsBySlot.size,
       halfPipes: this.halfPipes.size,
       links: [...this.#peers.all].map((link) => ({
@@ -675,7 +862,16 @@ export class Engine implements LinkHost {
 
   flowStatus(): FlowStatus[] {
     const flows = [...this.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
-    return flows.concat([...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status()));
+    const pipes = [...this.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
+    const arrivals = [...this.arrivals]
+      .map((arrival) => arrival.status())
+      .filter((status) => status !== null);
+    return flows.concat(
+      pipes,
+      arrivals,
+      this.guests.status(REPORTED_FLOWS),
+      this.diverted.status(REPORTED_FLOWS),
+    );
   }
 }
 
@@ -692,6 +888,16 @@ function rootsOf(config: ClusterConfig, node: string): Map<string, string | null
 /** Mechanisms by which another node sends the out-half. */
 function givesOutHalf(mechanism: MechanismName): boolean {
   return mechanism === 'anchor' || mechanism === 'clone' || mechanism === 'split';
+}
+
+/** Whether connections go to other nodes as a whole. */
+function moves(mechanism: MechanismName): boolean {
+  return mechanism === 'migrate' || mechanism === 'drain';
+}
+
+/** Whether this node has something to answer a site's requests with. */
+function answers(site: Site): boolean {
+  return site.content !== null || site.upstream !== null;
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */

@@ -28,7 +28,8 @@ export type FromEngine =
       readonly message: string;
       readonly fields: Record<string, unknown>;
     }
-  | { readonly type: 'stopped' };
+  /** `leftRoutes`: connections live on elsewhere through this node's router, which has to stay. */
+  | { readonly type: 'stopped'; readonly leftRoutes: boolean };
 
 /** One answered request, as logged by its anchor. Times are microseconds; -1 when it does not apply. */
 export interface AccessRecord {
@@ -87,8 +88,10 @@ export interface NodeLoadStatus extends Omit<NodeLoad, 'reportedAtMs'> {
 /** One flow in the router, as its node sees it. */
 export interface FlowStatus {
   readonly engine: number;
+  /** In the router's table; -1: none. */
   readonly slot: number;
-  readonly role: 'anchor' | 'target';
+  /** home: diverted to the node that has it; guest: came from another node; arriving: on its way here. */
+  readonly role: 'anchor' | 'target' | 'home' | 'guest' | 'arriving';
   readonly client: string;
   readonly public: string;
   /** The other nodes that take part. */

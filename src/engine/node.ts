@@ -20,8 +20,13 @@ import { Reloader } from './reload.ts';
 import type { EngineWorkerData } from './worker.ts';
 
 export interface RunningNode {
-  /** Accepts nothing more, lets responses finish (`timeouts.stopSeconds`), and leaves the machine as it was. */
-  stop(): Promise<void>;
+  /** Resolves when the admin API is told to empty the node. */
+  readonly drainRequested: Promise<void>;
+  /**
+   * Gives connections to the other nodes and lets the others finish for at most `deadlineMs`. Leaves the machine as it
+   * was, unless connections have gone elsewhere: then the router and the addresses stay, for the next start.
+   */
+  stop(deadlineMs: number): Promise<void>;
 }
 
 const EFD_NONBLOCK = 0o4000;
@@ -123,6 +128,10 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
     );
     const onHangup = () => reload(reloader, logger);
     process.on('SIGHUP', onHangup);
+    let requestDrain = () => {};
+    const drainRequested = new Promise<void>((resolve) => {
+      requestDrain = resolve;
+    });
     const admin = await startAdmin({
       address: self.admin,
       node: name,
@@ -131,18 +140,29 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
       counters: engines.map((engine) => engine.counters),
       routerCounters: () => router.counters(),
       reload: () => reloader.status,
+      drain: () => requestDrain(),
       droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
     });
     logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
+    const stop = async (deadlineMs: number) => {
+      process.off('SIGHUP', onHangup);
+      await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
+      await admin.close();
+      // Connections that live on elsewhere come through this machine: its router and its addresses stay.
+      const stays = engines.some((engine) => engine.client.leftRoutes);
+      if (stays) router.close(true);
+      else clearUp();
+      logger.info({ routerStays: stays }, 'node stopped');
+      await accessLog.close();
+    };
+    let stopped: Promise<void> | null = null;
     return {
-      stop: async () => {
-        process.off('SIGHUP', onHangup);
-        const deadlineMs = config.timeouts.stopSeconds * 1000;
-        await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
-        await admin.close();
-        clearUp();
-        logger.info('node stopped');
-        await accessLog.close();
+      drainRequested,
+      stop: (deadlineMs) => {
+        // Whoever waits longer is hurried.
+        if (stopped !== null) for (const { client } of engines) void client.stop(deadlineMs);
+        stopped ??= stop(deadlineMs);
+        return stopped;
       },
     };
   } catch (error) {

@@ -92,6 +92,11 @@ export class Peers implements Source {
     return links[this.#turn % links.length];
   }
 
+  /** The link to one engine of a node; undefined when it is not up. */
+  linkToEngine(node: number, engine: number): Link | undefined {
+    return this.#byNode[node].find((link) => link.peer?.engine === engine);
+  }
+
   /** HELLO has come. False: that peer is not expected on this link. */
   greeted(link: Link, hello: Hello): boolean {
     const node = this.#config.nodes.findIndex((n) => n.name === hello.node);

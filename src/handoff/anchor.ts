@@ -187,7 +187,8 @@ export class AnchorHandling implements Handling, Handoff {
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   #relieve(): void {
-    if (mayGoOn(this.#flow, this.#attempt) && this.#connection.servedWithout(this.node)) this.#giveUp();
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt) && this.#connection.servedWithout(this.node))
+      this.#giveUp();
   }
 
   tick(): void {
@@ -197,6 +198,10 @@ export class AnchorHandling implements Handling, Handoff {
       this.#offset += beyond;
     }
     if (this.#draining) this.#relieve();
+  }
+
+  takeBack(): void {
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt)) this.#giveUp();
   }
 
   body(): void {

@@ -31,6 +31,7 @@ import {
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import type { Request } from './handling.ts';
+import type { OwnSpace } from './migrate-state.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
@@ -102,6 +103,11 @@ export function unlessSocketDied<T>(error: unknown, otherwise: T): T {
   throw error;
 }
 
+/** A range of another node that is not all acknowledged. */
+function owes(range: ranges.Range, acknowledged: number): boolean {
+  return range.owner !== OWNER_SELF && (range.open || distance(range.end, acknowledged) < 0);
+}
+
 export class AnchorFlow implements Sink {
   readonly slot: number;
   readonly rules = ranges.emptyRules(ROLE_ANCHOR);
@@ -121,6 +127,8 @@ export class AnchorFlow implements Sink {
   epoch = 0;
   current: Handoff | null = null;
   closedAtMs = -1;
+  /** When a response was taken from its target last. */
+  #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
   promise: Promised | null = null;
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
@@ -165,7 +173,7 @@ export class AnchorFlow implements Sink {
     this.#readSequence = (this.#readSequence + bytes) >>> 0;
   }
 
-  /** What the client has acknowledged, in its sequence space. */
+  /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
   get acknowledged(): number {
     return this.#engine.flows.ack(this.slot);
   }
@@ -346,6 +354,7 @@ export class AnchorFlow implements Sink {
    * it is the same as what another node sends there.
    */
   cutTarget(node: number, at: number): void {
+    this.#cutAtMs = this.#engine.loop.nowMs;
     this.dropTarget(node);
     const last = ranges.lastRange(this.rules)!;
     last.open = true;
@@ -353,11 +362,6 @@ export class AnchorFlow implements Sink {
     ranges.collect(this.rules, node + 1, at);
     this.promise = null;
     this.#write();
-  }
-
-  /** How many bytes of the response the client has acknowledged; below `offset`, not even all that was before. */
-  acknowledgedOf({ start, offset }: Attempt): number {
-    return offset + distance(start, this.acknowledged);
   }
 
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
@@ -411,6 +415,9 @@ export class AnchorFlow implements Sink {
     const current = this.current;
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
+    } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
+      // Its promise was taken, and it begins late. One that was given up is no target any more.
+      target.link.send({ type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
@@ -523,6 +530,33 @@ export class AnchorFlow implements Sink {
     if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
     this.discard();
     return true;
+  }
+
+  /**
+   * How the socket's sequence space lies in the client's, for a connection that is to move; the own socket is the
+   * one that sends from here on. Null while others owe bytes, or bytes of theirs may be on the way: the client would
+   * acknowledge what the moved socket has not sent.
+   */
+  ownSpace(): OwnSpace | null {
+    if (this.current !== null || this.#engine.loop.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
+    const { acknowledged } = this;
+    if (this.rules.ranges.some((g) => owes(g, acknowledged))) return null;
+    this.beginOwn();
+    const last = ranges.lastRange(this.rules)!;
+    const shift = distance(last.local, last.start) >>> 0;
+    const edge = this.#engine.flows.edge(this.slot);
+    return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
+  }
+
+  /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */
+  moved(): void {
+    this.current = null;
+    this.onLost = () => {};
+    this.onDraining = () => {};
+    this.promise = null;
+    this.#fd = -1;
+    this.#reset(true);
+    this.discard();
   }
 
   /** Gives everything back at once. */

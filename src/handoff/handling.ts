@@ -22,7 +22,7 @@ export interface Request {
 /** How a request ended. */
 export interface Outcome {
   readonly node: number;
-  readonly mechanism: MechanismName;
+  readonly mechanism: Exclude<MechanismName, 'drain'>;
   readonly status: number;
   readonly bytes: number;
   readonly bodyBytes: number;
@@ -47,6 +47,13 @@ export interface Handling {
   more?(): void;
   /** The client is gone: nothing is to be answered. */
   cancel(): void;
+  /** How much of what response was handed to the own socket, when another node could go on with it; else null. */
+  readonly progress?: Continuation | null;
+  /** Hands nothing more to the socket, until `resume`. */
+  pause?(): void;
+  resume?(): void;
+  /** The node goes away: the response is taken back from the node that sends it, when that is possible. */
+  takeBack?(): void;
 }
 
 /** What a mechanism tells the connection; exactly one of the four ends a handling. */

@@ -1,9 +1,10 @@
-/** Mechanism local: the anchor answers on its own socket. */
+/** Mechanism local: the node that has the connection answers on its own socket. */
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
 import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
+import type { Continuation } from '../http/continuation.ts';
 import type { Handling, Request } from './handling.ts';
 
 export class LocalHandling implements Handling {
@@ -12,8 +13,10 @@ export class LocalHandling implements Handling {
   readonly #request: Request;
   readonly #out: SocketOut;
   readonly #exchange: Exchange;
+  readonly #mechanism: 'local' | 'migrate';
   #firstByteUs = -1;
   #over = false;
+  #paused = false;
 
   constructor(
     engine: Engine,
@@ -21,12 +24,14 @@ export class LocalHandling implements Handling {
     request: Request,
     exchange: Exchange,
     records: boolean,
+    mechanism: 'local' | 'migrate',
   ) {
     this.#engine = engine;
     this.#connection = connection;
     this.#request = request;
     this.#out = new SocketOut(connection.fd, records);
     this.#exchange = exchange;
+    this.#mechanism = mechanism;
   }
 
   /** Begins; may finish before it returns. */
@@ -39,7 +44,7 @@ export class LocalHandling implements Handling {
   }
 
   #drive(): void {
-    if (this.#over) return;
+    if (this.#over || this.#paused) return;
     const exchange = this.#exchange;
     const before = exchange.pump.sentBytes;
     const state = exchange.pump.run(this.#out);
@@ -63,7 +68,7 @@ export class LocalHandling implements Handling {
     this.#engine.counters.add('served_bytes', pump.sentBytes);
     this.#connection.finished({
       node: this.#engine.self,
-      mechanism: 'local',
+      mechanism: this.#mechanism,
       status,
       bytes: pump.sentBytes,
       bodyBytes,
@@ -85,6 +90,23 @@ export class LocalHandling implements Handling {
   writable(): void {
     this.#drive();
     if (!this.#over) this.#exchange.feed?.resume();
+  }
+
+  get progress(): Continuation | null {
+    const identity = this.#exchange.identity();
+    if (identity === null) return null;
+    const offset = (this.#request.continuation?.offset ?? 0) + this.#exchange.pump.sentBytes;
+    const { headBytes, lengthBytes, validator } = identity;
+    return offset < headBytes ? null : { headBytes, lengthBytes, validator, offset };
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#drive();
   }
 
   cancel(): void {

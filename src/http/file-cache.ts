@@ -13,7 +13,7 @@ import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { lookup } from 'mrmime';
 import { SystemError } from '../linux/errors.ts';
-import { openBeneath } from '../linux/files.ts';
+import { closeFile, openBeneath } from '../linux/files.ts';
 import { Stretch } from './continuation.ts';
 import { formatDate } from './date.ts';
 import { CODINGS, type Coding, chooseVariant, type Variant } from './negotiate.ts';
@@ -99,7 +99,7 @@ export class Representation implements Variant {
 
   release(): void {
     if (--this.#references > 0 || this.#fd === -1) return;
-    closeSync(this.#fd);
+    closeFile(this.#fd);
     this.#fd = -1;
   }
 }
@@ -216,11 +216,11 @@ export class FileCache {
       const fd = openBeneath(this.#rootFd, name);
       const stats = statsOf(fd);
       if (stats.isDirectory() && !resolved.directory) {
-        closeSync(fd);
+        closeFile(fd);
         return { status: 301, location: directoryLocation(file) };
       }
       if (!stats.isFile()) {
-        closeSync(fd);
+        closeFile(fd);
         return { status: 404, location: '' };
       }
       opened.push(pending(fd, stats, ''));
@@ -231,12 +231,12 @@ export class FileCache {
       if (known !== undefined && sameVersions(known, opened)) {
         known.checkedAtMs = nowMs;
         known.used = true;
-        for (const one of opened) closeSync(one.fd);
+        for (const one of opened) closeFile(one.fd);
         return known;
       }
       for (let i = 0; i < opened.length; i++) opened[i] = readIfSmall(opened[i]);
     } catch (error) {
-      for (const one of opened) if (one.fd !== -1) closeSync(one.fd);
+      for (const one of opened) if (one.fd !== -1) closeFile(one.fd);
       return failureOf(error);
     }
     const representations = opened.map((one) => new Representation(one, name, opened.length > 1));
@@ -253,7 +253,7 @@ export class FileCache {
     }
     const stats = statsOf(fd);
     if (stats.isFile()) return pending(fd, stats, coding);
-    closeSync(fd);
+    closeFile(fd);
     return null;
   }
 
@@ -314,7 +314,7 @@ function readIfSmall(opened: Opened): Opened {
     }
     const after = statsOf(opened.fd);
     if (at === body.length && versionOf(after) === versionOf(stats)) {
-      closeSync(opened.fd);
+      closeFile(opened.fd);
       return { coding: opened.coding, fd: -1, stats, body };
     }
     stats = after;

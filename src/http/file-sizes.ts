@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { SystemError } from '../linux/errors.ts';
-import { openBeneath } from '../linux/files.ts';
+import { closeFile, openBeneath } from '../linux/files.ts';
 import { resolvePath } from './path.ts';
 
 const MAX_ENTRIES = 65_536;
@@ -48,7 +48,7 @@ export class FileSizes {
       const stats = fstatSync(fd);
       return stats.isFile() ? stats.size : null;
     } finally {
-      closeSync(fd);
+      closeFile(fd);
     }
   }
 

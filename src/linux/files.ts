@@ -2,12 +2,12 @@
 import { constants } from 'node:fs';
 import koffi from 'koffi';
 import { EAGAIN, EINTR, lastErrno, SystemError } from './errors.ts';
+import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
 
-const libc = koffi.load('libc.so.6');
-const syscallOpenat2 = libc.func(
-  'long syscall(long number, long directory, str path, void *how, size_t size)',
-);
+const syscallOpenat2 = koffi
+  .load('libc.so.6')
+  .func('long syscall(long number, long directory, str path, void *how, size_t size)');
 
 /** The same number on every architecture (unified since Linux 5.1). */
 const SYS_OPENAT2 = 437;
@@ -23,6 +23,11 @@ const how = allocate(24);
 const flags = constants.O_RDONLY | constants.O_NOCTTY | constants.O_NONBLOCK | O_CLOEXEC;
 how.view.setBigUint64(0, BigInt(flags), true);
 how.view.setBigUint64(16, BigInt(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS), true);
+
+/** Closes what `openBeneath` opened: to Node's own close() it is a stranger's, of which it warns. */
+export function closeFile(fd: number): void {
+  libc.close(fd);
+}
 
 /**
  * Opens `path` (relative to `rootFd`) for reading and returns its descriptor. Neither `..` nor a symbolic link leads

@@ -193,11 +193,17 @@ function windowField(bytes: number, sendScale: number): number {
   return Math.min(Math.floor(bytes / 2 ** Math.max(sendScale, 0)), 65_535);
 }
 
+/** What the RTT is given with: `sequence` is the first byte in the send queue, sent or not. */
+export type RttSeed = Pick<
+  HalfPipeSeed,
+  'client' | 'public' | 'options' | 'sequence' | 'acknowledge' | 'sendWindow' | 'tsecr' | 'srttUs'
+>;
+
 /**
  * True when the RTT can be given: it goes by the timestamps option, and the segment that carries it also carries a
  * send window, which must not round down to nothing.
  */
-function canSeedRtt(seed: HalfPipeSeed): boolean {
+export function canSeedRtt(seed: RttSeed): boolean {
   return (
     seed.srttUs > 0 && seed.options.timestamps && windowField(seed.sendWindow, seed.options.sendScale) > 0
   );
@@ -208,7 +214,8 @@ function canSeedRtt(seed: HalfPipeSeed): boolean {
  * as if from the client, echoes a TSval that is one RTT old (RFC 7323 section 4.3). Throws when the byte is still
  * there: it must never be sent.
  */
-function seedRtt(fd: number, seed: HalfPipeSeed, clock: number): void {
+export function seedRtt(fd: number, seed: RttSeed, clock: number): void {
+  check('send', libc.send(fd, dummyByte.address, 1, 0));
   const rttMs = Math.max(Math.round(seed.srttUs / 1000), 1);
   injectSegment({
     from: seed.client,
@@ -261,10 +268,7 @@ function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   check('connect', libc.connect(fd, sockaddr.address, writeSockaddr(sockaddr.bytes, seed.client)));
   setOptions(fd, seed.mss, options);
   const clock = options.timestamps ? setClock(fd, seed) : seed.tsval;
-  if (withRtt) {
-    check('send', libc.send(fd, dummyByte.address, 1, 0));
-    seedRtt(fd, seed, clock);
-  }
+  if (withRtt) seedRtt(fd, seed, clock);
   // Its own buffer would let it advertise more than the anchor did, for bytes that the anchor then drops.
   setOption(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, Math.max(seed.receiveWindow, 1));
   writeWindow(fd, seed.acknowledge, seed.sendWindow, seed.maxWindow, seed.receiveWindow, seed.acknowledge);

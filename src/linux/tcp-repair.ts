@@ -12,6 +12,7 @@ import {
   validateState,
 } from '../tcp/state.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
+import { canSeedRtt, type RttSeed, seedRtt } from './half-pipe.ts';
 import * as libc from './libc.ts';
 import { addressOf, allocate } from './memory.ts';
 import { injectSegment, SEGMENT_ACK, SEGMENT_FIN } from './raw.ts';
@@ -102,7 +103,7 @@ function peekQueue(fd: number, bytes: number): Buffer {
 }
 
 /** Reads a socket that is in repair; null when the connection moved on meanwhile. */
-function readState(fd: number, advertisedEdge: number | undefined): ConnectionState | null {
+function readState(fd: number, { freeze, advertisedEdge }: CaptureOptions): ConnectionState | null {
   readInfo(fd);
   const state = lastInfo.state();
   const finReceived = FIN_RECEIVED_STATES.includes(state);
@@ -138,10 +139,12 @@ function readState(fd: number, advertisedEdge: number | undefined): ConnectionSt
   const mss = agreedMss(fd);
   const timestamp = timestampClock(fd);
   readInfo(fd);
+  const heldStill = queueSequence(fd) === nextExpected && sockets.receiveQueueBytes(fd) === received.length;
+  // With this queue selected the kernel sends nothing new (a paced sender would): what is unsent stays unsent.
+  if (freeze) selectQueue(fd, SEND_QUEUE);
   const still =
     lastInfo.state() === state &&
-    queueSequence(fd) === nextExpected &&
-    sockets.receiveQueueBytes(fd) === received.length &&
+    heldStill &&
     sockets.sendQueueBytes(fd) === outstanding &&
     sockets.unsentBytes(fd) === unsent;
   if (!still) return null;
@@ -192,7 +195,7 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
   try {
     if (freeze) setDeaf(fd, true);
     for (let attempt = 0; attempt < CAPTURE_ATTEMPTS; attempt++) {
-      const state = readState(fd, options.advertisedEdge);
+      const state = readState(fd, options);
       if (state === null) continue;
       validateState(state);
       done = freeze;
@@ -257,7 +260,21 @@ function replayFin(state: ConnectionState): void {
   });
 }
 
-function fill(fd: number, state: ConnectionState): void {
+/** What the RTT is given with, see half-pipe.ts. */
+function rttSeed(state: ConnectionState): RttSeed {
+  const { client, public: pub, options, sendQueue, unsentQueue, receiveQueue } = state;
+  return {
+    client,
+    public: pub,
+    options,
+    sequence: add(state.sendSequence, -sendQueue.length - unsentQueue.length),
+    acknowledge: add(state.receiveSequence, -receiveQueue.length),
+    sendWindow: state.window.sendWindow,
+    srttUs: state.congestion.srttUs,
+  };
+}
+
+function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   const { window } = state;
   const edge = max(add(window.receiveWup, window.receiveWindow), state.advertisedEdge);
   const receiveWindow = span(window.receiveWup, edge);
@@ -265,7 +282,8 @@ function fill(fd: number, state: ConnectionState): void {
   selectQueue(fd, RECEIVE_QUEUE);
   setQueueSequence(fd, add(state.receiveSequence, -state.receiveQueue.length));
   selectQueue(fd, SEND_QUEUE);
-  setQueueSequence(fd, add(state.sendSequence, -unacknowledged));
+  // Where the RTT is given, a byte that was never sent lies before the first one.
+  setQueueSequence(fd, add(state.sendSequence, -unacknowledged - (rtt === null ? 0 : 1)));
   growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length + receiveWindow);
   growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
   setMss(fd, state.mss);
@@ -274,6 +292,7 @@ function fill(fd: number, state: ConnectionState): void {
   sockets.connectTo(fd, state.client);
   setOptions(fd, state.mss, state.options);
   if (state.options.timestamps) setTimestampClock(fd, state.timestamp);
+  if (rtt !== null) seedRtt(fd, rtt, state.timestamp);
   if (state.receiveQueue.length > 0) {
     selectQueue(fd, RECEIVE_QUEUE);
     refill(fd, state.receiveQueue);
@@ -288,27 +307,43 @@ function fill(fd: number, state: ConnectionState): void {
 
 /**
  * A socket that continues the connection: non-blocking, TCP_NODELAY. Bytes that were never sent go out at once, and
- * a FIN that was sent is sent again (the client takes it as a duplicate if it had it). Throws StateError for an
- * invalid state, SystemError otherwise (EADDRNOTAVAIL: this node already has a socket with these endpoints, or not
- * the public address); nothing is sent to the client then.
+ * a FIN that was sent is sent again (the client takes it as a duplicate if it had it); with `restoreSilently` they
+ * wait for `release`. Throws StateError for an invalid state, SystemError otherwise (EADDRNOTAVAIL: this node already
+ * has a socket with these endpoints, or not the public address); nothing is sent to the client then.
  */
 export function restore(state: ConnectionState): number {
-  validateState(state);
-  const fd = sockets.tcpSocket(state.public.address);
+  const fd = restoreSilently(state);
   try {
-    setRepair(fd, REPAIR_ON);
-    fill(fd, state);
-  } catch (error) {
-    // Still in repair (or never connected), so this close is silent.
-    libc.close(fd);
-    throw error;
-  }
-  try {
-    refill(fd, state.unsentQueue);
-    if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
+    release(fd, state);
   } catch (error) {
     silentClose(fd);
     throw error;
   }
   return fd;
+}
+
+/** As `restore`, but what was never sent waits for `release`. */
+export function restoreSilently(state: ConnectionState): number {
+  validateState(state);
+  const seed = rttSeed(state);
+  let rtt = canSeedRtt(seed) ? seed : null;
+  for (;;) {
+    const fd = sockets.tcpSocket(state.public.address);
+    try {
+      setRepair(fd, REPAIR_ON);
+      fill(fd, state, rtt);
+      return fd;
+    } catch (error) {
+      // Still in repair (or never connected), so this close is silent.
+      libc.close(fd);
+      if (rtt === null) throw error;
+      rtt = null;
+    }
+  }
+}
+
+/** Sends what `restoreSilently` kept back. Throws SystemError when the client has reset the connection meanwhile. */
+export function release(fd: number, state: ConnectionState): void {
+  refill(fd, state.unsentQueue);
+  if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
 }

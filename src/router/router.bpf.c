@@ -284,6 +284,38 @@ static __always_inline __u32 unsent(const struct flow_observed *o, __u32 local)
 	return after(local, o->sent_next) ? o->sent_next : local;
 }
 
+/* What the own socket has sent, as the kernel counts. What was seen leaving may have been dropped by the interface's
+ * queue, and then counts as unsent: `otherwise` is after it. */
+static __noinline __u32 sent_by_socket(struct __sk_buff *skb, const struct segment *s, __u32 otherwise)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *socket;
+
+	if (!s)
+		return otherwise;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		tuple.ipv4.saddr = s->source.word[3];
+		tuple.ipv4.daddr = s->destination.word[3];
+		tuple.ipv4.sport = s->tcp.source;
+		tuple.ipv4.dport = s->tcp.dest;
+		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &s->source, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &s->destination, 16);
+		tuple.ipv6.sport = s->tcp.source;
+		tuple.ipv6.dport = s->tcp.dest;
+		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!socket)
+		return otherwise;
+	tcp = socket->state == BPF_TCP_LISTEN ? NULL : bpf_tcp_sock(socket);
+	if (tcp && before(tcp->snd_nxt, otherwise))
+		otherwise = tcp->snd_nxt;
+	bpf_sk_release(socket);
+	return otherwise;
+}
+
 /* Notes what leaves the own socket; a FIN takes a number as well. */
 static __always_inline void note_sent(struct flow_observed *o, const struct segment *s, __u32 local)
 {
@@ -294,7 +326,8 @@ static __always_inline void note_sent(struct flow_observed *o, const struct segm
 }
 
 /* Rewrites what the client says about the out-half into what the own socket may hear of it. */
-static __always_inline void acknowledge_locally(const struct flow_rules *r, struct segment *s, struct flow_observed *o)
+static __always_inline void acknowledge_locally(struct __sk_buff *skb, const struct flow_rules *r, struct segment *s,
+						struct flow_observed *o, int duplicate)
 {
 	__u32 ack = bpf_ntohl(s->tcp.ack);
 	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
@@ -303,6 +336,9 @@ static __always_inline void acknowledge_locally(const struct flow_rules *r, stru
 	__u32 stamps = options & 0xff, sack = options >> 8;
 	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
 
+	/* A client that has more than was sent says the same again and again. */
+	if (duplicate)
+		local = sent_by_socket(skb, s, local);
 	s->tcp.ack = bpf_htonl(local);
 	/* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for
 	 * the own socket, which must not send beyond the edge that the client gave. (Rounded up: a tail smaller than
@@ -527,7 +563,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	verdict = forward(skb, r, edge, keep, duplicate);
 	if (!keep)
 		return verdict;
-	acknowledge_locally(r, s, o);
+	acknowledge_locally(skb, r, s, o, duplicate);
 	if (write_header(skb, s, &old))
 		return TC_ACT_SHOT;
 	count(COUNT_TRANSLATED_IN);
@@ -538,13 +574,15 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 					  const struct flow_rules *r, struct flow_observed *o)
 {
 	struct tcp_header old = s->tcp;
+	int duplicate;
 
 	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0) {
 		count(COUNT_STRAY);
 		return TC_ACT_SHOT;
 	}
+	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), o->ack);
 	observe(o, r, s);
-	acknowledge_locally(r, s, o);
+	acknowledge_locally(skb, r, s, o, duplicate);
 	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
 	s->tcp.seq = bpf_htonl(r->in_local);
 	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
@@ -711,15 +749,18 @@ static __always_inline int may_begin(struct __sk_buff *skb, struct bpf_sock *lis
 	return !bpf_tcp_check_syncookie(listener, &ip, length, &tcp, sizeof(tcp));
 }
 
+enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS };
+
 /* Whether the kernel has a socket for these endpoints, or a listener for the local ones. `offset`: of TCP in a segment
  * of the client, which must be one for a listener then; 0 when it is not about one. */
 static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key, __u32 offset)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
+	int what;
 
 	if (!key)
-		return 0;
+		return SOCKET_NONE;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		tuple.ipv4.saddr = key->client.word[3];
 		tuple.ipv4.daddr = key->public.word[3];
@@ -734,13 +775,12 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
 	if (!socket)
-		return 0;
-	if (offset && socket->state == BPF_TCP_LISTEN && !may_begin(skb, socket, offset)) {
-		bpf_sk_release(socket);
-		return 0;
-	}
+		return SOCKET_NONE;
+	what = socket->state == BPF_TCP_LISTEN ? SOCKET_LISTENS : SOCKET_WHOLE;
+	if (offset && what == SOCKET_LISTENS && !may_begin(skb, socket, offset))
+		what = SOCKET_NONE;
 	bpf_sk_release(socket);
-	return 1;
+	return what;
 }
 
 /* A copy that the connection's owner forwards to a target here, not the client's own segment. */
@@ -764,7 +804,7 @@ int baton_ingress(struct __sk_buff *skb)
 	__u32 kind, slot = 0, flags, owner = OWNER_SELF, role = ROLE_NONE, *found;
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
-	struct route *route;
+	struct route *route = NULL;
 	int what = parse(skb, &s);
 
 	if (what == NOT_TCP)
@@ -806,14 +846,20 @@ int baton_ingress(struct __sk_buff *skb)
 			count(COUNT_SYN_ENDED);
 		}
 	}
-	if (owner == OWNER_SELF && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
+	/* A route to this node: what was sent elsewhere by its SYN has come back. */
+	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
 		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
 	if (owner != OWNER_SELF)
 		return divert(skb, owner);
-	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. */
-	if (kind == PUBLIC_FOREIGN && (role == ROLE_TARGET || !has_socket(skb, &key, s.offset))) {
-		count(COUNT_STRAY);
-		return TC_ACT_SHOT;
+	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
+	 * that arrives is for its socket: a listener would take it for a stranger's. */
+	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER) {
+		int socket = has_socket(skb, &key, s.offset);
+
+		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
+			count(COUNT_STRAY);
+			return TC_ACT_SHOT;
+		}
 	}
 	if (role == ROLE_OWNER && o)
 		o->segments++;
@@ -1004,8 +1050,9 @@ int baton_egress(struct __sk_buff *skb)
 		}
 		return egress_target(skb, &s, r, o, now);
 	}
-	/* Rule arrived: until the move is confirmed, by the anchor or by a segment of the client, it may be undone. */
-	if (role == ROLE_OWNER && r && o && !o->segments && now > r->lease_ns) {
+	/* Rule arrived: until the move is confirmed, by the initiator or by a segment of the client, it may be undone.
+	 * Before it is known to be ours nothing here ends it. */
+	if (role == ROLE_OWNER && r && o && ((!o->segments && now > r->lease_ns) || (s.tcp.flags & (TCP_FIN | TCP_RST)))) {
 		count(COUNT_LEASE_ENDED);
 		return TC_ACT_SHOT;
 	}
@@ -1014,7 +1061,7 @@ int baton_egress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Rule congestion: a half-pipe's first socket starts with the window that the flow's last sender had. */
+/* Rule congestion: the socket of a half-pipe, or of a connection that arrives, starts with the window that the flow's last sender had. */
 SEC("sockops")
 int baton_sockops(struct bpf_sock_ops *ops)
 {
@@ -1042,7 +1089,7 @@ int baton_sockops(struct bpf_sock_ops *ops)
 	if (!found)
 		return 1;
 	r = rules_of(*found);
-	if (!r || r->role != ROLE_TARGET || !r->congestion_window)
+	if (!r || r->role == ROLE_ANCHOR || !r->congestion_window)
 		return 1;
 	window = r->congestion_window;
 	bpf_setsockopt(ops, IPPROTO_TCP, TCP_BPF_IW, &window, sizeof(window));

@@ -14,7 +14,7 @@ const ROUTE_BYTES = 4;
 export interface Route {
   readonly client: Endpoint;
   readonly public: Endpoint;
-  /** Node index + 1. */
+  /** Node index + 1; OWNER_SELF: it is here, wherever its SYN was sent. */
   readonly owner: number;
 }
 
@@ -27,7 +27,7 @@ export class Routes {
     this.#control = control;
   }
 
-  /** Diverts a connection to a node (index + 1). False when the table is full: the connection has to stay. */
+  /** Diverts a connection to a node (index + 1; OWNER_SELF: keeps it here). False when the table is full: the connection has to stay. */
   set(client: Endpoint, pub: Endpoint, owner: number): boolean {
     this.#control.raise(CONTROL_ROUTES);
     writeFlowKey(this.#map.key.bytes, client, pub);
@@ -41,7 +41,7 @@ export class Routes {
     }
   }
 
-  /** The node (index + 1) that a connection is diverted to; 0: none. */
+  /** The node (index + 1) that a connection is diverted to; 0: to none. */
   owner(client: Endpoint, pub: Endpoint): number {
     writeFlowKey(this.#map.key.bytes, client, pub);
     return this.#map.lookup() ? this.#map.value.bytes.readUInt32LE(0) : 0;

@@ -62,7 +62,7 @@ function status(): EngineStatus {
 
 function onMessage(message: ToEngine): void {
   if (message.type === 'stop') {
-    say({ type: 'stopped' });
+    say({ type: 'stopped', leftRoutes: false });
     return;
   }
   if (message.type === 'policies') {

@@ -23,6 +23,7 @@ describe('admin API', () => {
       counters: started.map(() => new Counters()),
       routerCounters: () => ({}),
       reload: () => ({ done: 0, failed: 0, error: null }),
+      drain: () => {},
       ...options,
     });
     return admin;
@@ -226,6 +227,7 @@ describe('admin API', () => {
       counters: [],
       routerCounters: () => ({}),
       reload: () => ({ done: 0, failed: 0, error: null }),
+      drain: () => {},
     });
     await assert.rejects(second, { code: 'ADMIN_ADDRESS', message: /EADDRINUSE.*check the admin address/ });
   });

@@ -6,6 +6,7 @@ import {
   AbortReason,
   decodeFrame,
   encodeFrame,
+  type FlowEndpoints,
   type Frame,
   FrameType,
   frameLength,
@@ -15,7 +16,9 @@ import {
   MAX_BODY_BYTES,
   MAX_FRAME_BYTES,
   MAX_HEAD_BYTES,
+  MAX_MIGRATED_STATE_BYTES,
   MAX_RELAY_BYTES,
+  type Migrate,
   RejectReason,
   type Setup,
   SetupMechanism,
@@ -47,6 +50,12 @@ const PIPE: HalfPipe = {
   congestionWindow: 10,
   srttUs: 175000,
 };
+const FLOW: FlowEndpoints = {
+  clientAddress: PIPE.clientAddress,
+  clientPort: PIPE.clientPort,
+  publicAddress: PIPE.publicAddress,
+  publicPort: PIPE.publicPort,
+};
 const SETUP: Setup = {
   type: FrameType.SETUP,
   request: 0xdeadbeef,
@@ -61,6 +70,16 @@ const SETUP: Setup = {
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
 };
+const MIGRATE: Migrate = {
+  type: FrameType.MIGRATE,
+  request: 0xdeadbeef,
+  epoch: 2,
+  serveFirst: true,
+  draining: true,
+  response: null,
+  stateBytes: 0x10000,
+  bytes: Buffer.from('hi'),
+};
 const HELLO: Hello = {
   type: FrameType.HELLO,
   protocol: 1,
@@ -74,6 +93,9 @@ const HELLO: Hello = {
 const IDENTITY = { headBytes: 0x120, lengthBytes: 2 ** 32 + 0x120, validator: 0xfedcba9876543210n };
 const ids = { request: 0xdeadbeef, epoch: 2 };
 const IDS = 'deadbeef 00000002';
+
+/** Types whose last field reaches to the end of the frame. */
+const OPEN_ENDED = new Set<FrameType>([FrameType.RELAY_DATA, FrameType.MIGRATE, FrameType.MIGRATE_DATA]);
 
 /** The layouts as documented, field by field. */
 const LAYOUTS: [Frame, string][] = [
@@ -182,6 +204,36 @@ const LAYOUTS: [Frame, string][] = [
     { type: FrameType.RELAY_CREDIT, request: 0xdeadbeef, credit: 65536 },
     '00000010 0d 01 0000 deadbeef 00010000',
   ],
+  [MIGRATE, `00000017 0f 01 0000 ${IDS} 03 00010000 6869`],
+  [
+    {
+      ...MIGRATE,
+      serveFirst: false,
+      draining: false,
+      response: {
+        continuation: { ...IDENTITY, offset: 2 ** 32 },
+        close: true,
+        head: Buffer.from('GET'),
+      },
+    },
+    `00000038 0f 01 0000 ${IDS} 0c 00010000
+     00000120 0000000100000120 fedcba9876543210 0000000100000000 0003 474554 6869`,
+  ],
+  [
+    { type: FrameType.MIGRATE_DATA, request: 0xdeadbeef, bytes: Buffer.from('hi') },
+    '0000000e 10 01 0000 deadbeef 6869',
+  ],
+  [{ type: FrameType.MIGRATE_OK, ...ids }, `00000010 11 01 0000 ${IDS}`],
+  [
+    { type: FrameType.ROUTE, flow: FLOW, epoch: 7 },
+    `00000030 12 01 0000
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007`,
+  ],
+  [
+    { type: FrameType.CLEANUP, flow: FLOW, epoch: 7, returned: true },
+    `00000031 13 01 0000
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007 01`,
+  ],
   [HELLO, '00000022 0e 01 0000 0001 01 61 0000 0002 020000000001 00000005 0102030405060708'],
   [
     {
@@ -235,14 +287,14 @@ describe('frames', () => {
       const bytes = encoded(value);
       for (let length = 0; length < bytes.length; length++) {
         throwsCode('LENGTH', () => decodeFrame(bytes.subarray(0, length)));
-        if (length < 8 || value.type === FrameType.RELAY_DATA) continue;
+        if (length < 8 || OPEN_ENDED.has(value.type)) continue;
         // The same cut with a length field that agrees: the layout itself must notice.
         const cut = Buffer.from(bytes.subarray(0, length));
         cut.writeUInt32BE(length, 0);
         assert.throws(() => decodeFrame(cut), FrameError);
       }
       throwsCode('LENGTH', () => decodeFrame(Buffer.concat([bytes, Buffer.alloc(1)])));
-      if (value.type === FrameType.RELAY_DATA) continue;
+      if (OPEN_ENDED.has(value.type)) continue;
       const longer = Buffer.concat([bytes, Buffer.alloc(1)]);
       longer.writeUInt32BE(longer.length, 0);
       throwsCode('LENGTH', () => decodeFrame(longer));
@@ -304,6 +356,7 @@ describe('frames', () => {
     assert.equal(frameSize({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES) }), MAX_FRAME_BYTES);
     assert.equal(encoded({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES) }).length, MAX_FRAME_BYTES);
     throwsCode('TOO_LARGE', () => encoded({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES + 1) }));
+    throwsCode('TOO_LARGE', () => encoded({ ...MIGRATE, stateBytes: MAX_MIGRATED_STATE_BYTES + 1 }));
     const huge = Buffer.alloc(MAX_FRAME_BYTES + 1);
     huge.writeUInt32BE(huge.length, 0);
     throwsCode('TOO_LARGE', () => decodeFrame(huge));
@@ -316,7 +369,7 @@ describe('frames', () => {
       return () => decodeFrame(bytes);
     };
     throwsCode('UNKNOWN_TYPE', patch(4, 0));
-    throwsCode('UNKNOWN_TYPE', patch(4, 15));
+    throwsCode('UNKNOWN_TYPE', patch(4, Object.keys(FrameType).length + 1));
     throwsCode('UNKNOWN_TYPE', patch(4, 255));
     throwsCode('VERSION', patch(5, 2));
     throwsCode('RESERVED', patch(6, 1));
@@ -377,6 +430,17 @@ describe('frames', () => {
       { ...load, cpuPermille: 1001 } as Frame,
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 0 },
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 2 ** 31 },
+      { ...MIGRATE, epoch: 0 },
+      {
+        ...MIGRATE,
+        response: { continuation: { ...IDENTITY, offset: 1 }, close: true, head: Buffer.from('GET') },
+      },
+      { ...MIGRATE, stateBytes: 0 },
+      { ...MIGRATE, stateBytes: 1 },
+      { type: FrameType.MIGRATE_DATA, request: 1, bytes: Buffer.alloc(0) },
+      { type: FrameType.ROUTE, flow: { ...FLOW, clientPort: 0 }, epoch: 1 },
+      { type: FrameType.ROUTE, flow: { ...FLOW, clientAddress: Buffer.alloc(4) }, epoch: 1 },
+      { type: FrameType.CLEANUP, flow: { ...FLOW, publicPort: 0 }, epoch: 1, returned: false },
       { ...HELLO, protocol: 0 },
       { ...HELLO, engine: 2 },
       { ...HELLO, engines: 0 },

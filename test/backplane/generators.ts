@@ -1,5 +1,6 @@
 /** Arbitrary frames, and two ends of a session, for the tests of this directory. */
 import fc from 'fast-check';
+import { MAX_STATE_PIECE_BYTES } from '../../src/backplane/frame-migrate.ts';
 import * as frames from '../../src/backplane/frames.ts';
 import { type Role, Session } from '../../src/backplane/session.ts';
 import type { Identity } from '../../src/http/continuation.ts';
@@ -112,6 +113,15 @@ const name = fc
   .string({ unit: 'binary', minLength: 1, maxLength: 40 })
   .filter((text) => Buffer.byteLength(text) <= 63 && !/\p{Cc}/u.test(text));
 
+const flowEndpoints: fc.Arbitrary<frames.FlowEndpoints> = fc
+  .tuple(addresses, port, port)
+  .map(([{ clientAddress, publicAddress }, clientPort, publicPort]) => ({
+    clientAddress,
+    clientPort,
+    publicAddress,
+    publicPort,
+  }));
+
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   SETUP: setup,
@@ -199,6 +209,40 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       bootId: bytes(8),
     })
     .map(({ more, ...fields }) => ({ type: FrameType.HELLO, ...fields, engines: fields.engine + more })),
+  MIGRATE: fc
+    .record({
+      ...ids,
+      serveFirst: fc.boolean(),
+      draining: fc.boolean(),
+      response: fc.option(
+        fc
+          .record({ continuation, close: fc.boolean(), head: content(frames.MAX_HEAD_BYTES) })
+          .map((fields) => ({ ...fields })),
+      ),
+      bytes: content(MAX_STATE_PIECE_BYTES),
+      more: upTo(frames.MAX_MIGRATED_STATE_BYTES - MAX_STATE_PIECE_BYTES),
+    })
+    .map(({ more, ...fields }) => ({
+      ...fields,
+      type: FrameType.MIGRATE,
+      epoch: fields.epoch || 1,
+      stateBytes: fields.bytes.length + more || 1,
+    })),
+  MIGRATE_DATA: fc
+    .record({ request: u32, bytes: content(MAX_STATE_PIECE_BYTES) })
+    .map(({ request, bytes: piece }) => ({
+      type: FrameType.MIGRATE_DATA,
+      request,
+      bytes: piece.length > 0 ? piece : Buffer.alloc(1),
+    })),
+  MIGRATE_OK: fc.record({ type: fc.constant(FrameType.MIGRATE_OK), ...ids }),
+  ROUTE: fc.record({ type: fc.constant(FrameType.ROUTE), flow: flowEndpoints, epoch: u32 }),
+  CLEANUP: fc.record({
+    type: fc.constant(FrameType.CLEANUP),
+    flow: flowEndpoints,
+    epoch: u32,
+    returned: fc.boolean(),
+  }),
   CATALOGUE: fc.record({
     type: fc.constant(FrameType.CATALOGUE),
     site: name,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { MECHANISMS } from '../../src/config/config.ts';
 import type { FlowStatus } from '../../src/engine/messages.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
@@ -15,7 +16,8 @@ const CLIENT = fileURLToPath(new URL('./client.js', import.meta.url));
 const POLL_MS = 100;
 const CLIENT_TIMEOUT_MS = 90_000;
 const ADMIN_PORT = '9900';
-const BACKPLANE_PORT = '7946';
+/** Of a node's first and second engine. */
+const BACKPLANE_PORTS = ['7946', '7947'];
 /** Flows stay for 2 s after their connection; FIN and its retransmissions need their time. */
 const LEFT_TIMEOUT_MS = 10_000;
 
@@ -43,9 +45,7 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
     policy: 'round-robin',
     ...fields,
   });
-  const sites = ['anchor', 'relay', 'local', 'clone', 'split'].map((mechanism) =>
-    site(mechanism, { mechanism }),
-  );
+  const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   return `sites=${JSON.stringify([...sites, pre, ...extra])}`;
 }
@@ -136,7 +136,7 @@ export class Stand {
       const [state, , , local, peer] = line.split(/\s+/);
       if (line === '' || state === 'LISTEN' || state === 'TIME-WAIT') return false;
       const ports = [local, peer].map((end) => end.slice(end.lastIndexOf(':') + 1));
-      return !ports.includes(ADMIN_PORT) && !ports.includes(BACKPLANE_PORT);
+      return !ports.includes(ADMIN_PORT) && !ports.some((port) => BACKPLANE_PORTS.includes(port));
     });
   }
 

@@ -25,6 +25,23 @@ import {
 } from './stand.ts';
 
 const skip = skipWithoutRoot();
+/** A socket of the client's connection, as a half-pipe is made. */
+function established(family: Family, pub: string): number {
+  return restoreHalfPipe({
+    client: at(family.client, CLIENT_PORT),
+    public: at(pub, PUBLIC_PORT),
+    mss: 1400,
+    options: { sack: true, timestamps: true, sendScale: 7, receiveScale: 7 },
+    sequence: 1,
+    acknowledge: 1,
+    receiveWindow: 65_536,
+    sendWindow: 65_536,
+    maxWindow: 65_536,
+    tsval: 2,
+    srttUs: 0,
+  });
+}
+
 const WORD = Buffer.from('payload of the client');
 const PEERS = ['020000000002', '020000000003'].map((mac) => Buffer.from(mac, 'hex'));
 const TTL_AT = { IPv4: 22, IPv6: 21 } as const;
@@ -184,7 +201,11 @@ for (const family of FAMILIES) {
       const slot = stand.install(family.client, pub, rules, observed);
       for (const flags of [ACK, FIN | ACK, RST]) {
         const out = toClient(family, pub, { flags, payload: WORD });
-        assertResult(stand.run('baton_egress', out), out, { verdict: UNSPEC, counts: {} });
+        const ends = flags !== ACK;
+        const expected = ends
+          ? { verdict: SHOT, counts: { lease_ended: 1 } }
+          : { verdict: UNSPEC, counts: {} };
+        assertResult(stand.run('baton_egress', out), out, expected);
       }
       stand.engine.flows.write(slot, { ...rules, leaseNs: 1 });
       const out = toClient(family, pub, { payload: WORD });
@@ -193,9 +214,18 @@ for (const family of FAMILIES) {
       assertDiverted(family, fromClient(family, pub, {}), 1);
       assert.equal(stand.run('baton_egress', out).verdict, SHOT, 'what went on confirms nothing');
       stand.route(family.client, pub, 0);
-      if (pub === family.own) {
+      const listener = sockets.listenOn(at(family.foreign, PUBLIC_PORT), 1);
+      assert.equal(
+        stand.run('baton_ingress', fromClient(family, pub, {})).verdict,
+        SHOT,
+        'a listener is not it',
+      );
+      libc.close(listener);
+      if (pub === family.foreign) {
+        const fd = established(family, pub);
         assert.equal(stand.run('baton_ingress', fromClient(family, pub, {})).verdict, UNSPEC);
         assertResult(stand.run('baton_egress', out), out, { verdict: UNSPEC, counts: {} });
+        silentClose(fd);
       }
       stand.uninstall(family.client, pub);
     }
@@ -228,19 +258,7 @@ for (const family of FAMILIES) {
   });
 
   test(`${family.name}: a half-pipe's socket bears the mark`, { skip }, () => {
-    const fd = restoreHalfPipe({
-      client: at(family.client, CLIENT_PORT),
-      public: at(family.foreign, PUBLIC_PORT),
-      mss: 1400,
-      options: { sack: true, timestamps: true, sendScale: 7, receiveScale: 7 },
-      sequence: 1,
-      acknowledge: 1,
-      receiveWindow: 65_536,
-      sendWindow: 65_536,
-      maxWindow: 65_536,
-      tsval: 2,
-      srttUs: 0,
-    });
+    const fd = established(family, family.foreign);
     assert.equal(sockets.getOption(fd, sockets.SOL_SOCKET, 36), layout.HALF_PIPE_MARK);
     silentClose(fd);
   });

@@ -1,0 +1,227 @@
+/**
+ * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; ROUTE and CLEANUP tell
+ * the node that owns its public address where it is. `at` is always the first byte after the header.
+ */
+import { FrameError } from './errors.ts';
+import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
+import {
+  type Cleanup,
+  type FlowEndpoints,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  MAX_FRAME_BYTES,
+  MAX_HEAD_BYTES,
+  MAX_MIGRATED_STATE_BYTES,
+  type Migrate,
+  type MigrateData,
+  type MigrateOk,
+  type MovedResponse,
+  type Route,
+} from './frame-types.ts';
+import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+
+/*
+ * MIGRATE (15), initiator to target: take this connection
+ *
+ * | offset | bytes | field      | value |
+ * |--------|-------|------------|-------|
+ * | 8      | 4     | request    | chosen by the initiator, unique on the link |
+ * | 12     | 4     | epoch      | moves of this connection, this one included; not 0 |
+ * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains, bit 2 in the middle of a response, bit 3 which ends the connection |
+ * | 17     | 4     | stateBytes | of the whole connection state, 1 to 1572864 |
+ * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
+ * |        | 2     | head length H | with bit 2 only, at most 32768 |
+ * |        | H     | head       | with bit 2 only: of the request, as received |
+ * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
+ */
+const MIGRATE_FIXED_BYTES = 13;
+const SERVE_FIRST = 1;
+const DRAINING = 2;
+const RESPONDING = 4;
+const CLOSE = 8;
+
+/** Bytes after the header. */
+export function migrateSize(frame: Migrate): number {
+  const { response } = frame;
+  const extra = response === null ? 0 : CONTINUATION_BYTES + 2 + response.head.length;
+  return MIGRATE_FIXED_BYTES + extra + frame.bytes.length;
+}
+
+export function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
+  checkMigrate(frame);
+  let at = putU32(into, start, frame.request);
+  at = putU32(into, at, frame.epoch);
+  const { response } = frame;
+  const first = (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0);
+  at = putU8(into, at, first | (response === null ? 0 : RESPONDING) | (response?.close ? CLOSE : 0));
+  at = putU32(into, at, frame.stateBytes);
+  if (response !== null) {
+    at = writeContinuation(response.continuation, into, at);
+    at = putU16(into, at, response.head.length);
+    at = putBytes(into, at, response.head, response.head.length);
+  }
+  return putBytes(into, at, frame.bytes, frame.bytes.length);
+}
+
+export function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
+  requireAtLeast(at, end, MIGRATE_FIXED_BYTES);
+  const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING | RESPONDING | CLOSE);
+  const close = (flags & CLOSE) !== 0;
+  let next = at + MIGRATE_FIXED_BYTES;
+  let response: MovedResponse | null = null;
+  if ((flags & RESPONDING) !== 0) {
+    requireAtLeast(next, end, CONTINUATION_BYTES + 2);
+    const head = next + CONTINUATION_BYTES + 2;
+    const length = bytes.readUInt16BE(head - 2);
+    requireAtLeast(head, end, length);
+    const continuation = readContinuation(bytes, next);
+    next = head + length;
+    response = { continuation, close, head: bytes.subarray(head, next) };
+  } else must(!close, 'the end of a connection without a response');
+  const frame: Migrate = {
+    type: FrameType.MIGRATE,
+    request: bytes.readUInt32BE(at),
+    epoch: bytes.readUInt32BE(at + 4),
+    serveFirst: (flags & SERVE_FIRST) !== 0,
+    draining: (flags & DRAINING) !== 0,
+    response,
+    stateBytes: bytes.readUInt32BE(at + 9),
+    bytes: bytes.subarray(next, end),
+  };
+  checkMigrate(frame);
+  return frame;
+}
+
+function checkMigrate(frame: Migrate): void {
+  must(frame.epoch !== 0, 'epoch 0');
+  must(frame.stateBytes >= 1, 'a state of no bytes');
+  if (frame.stateBytes > MAX_MIGRATED_STATE_BYTES)
+    throw new FrameError('TOO_LARGE', `connection state of ${frame.stateBytes} bytes`);
+  must(frame.bytes.length <= frame.stateBytes, 'more bytes than the state has');
+  const headBytes = frame.response?.head.length ?? 0;
+  if (headBytes > MAX_HEAD_BYTES) throw new FrameError('TOO_LARGE', `head of ${headBytes} bytes`);
+}
+
+/*
+ * MIGRATE_DATA (16), initiator to target: more of the state
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | rest  | bytes   | to the end of the frame; at least 1 |
+ */
+export const MIGRATE_DATA_FIXED_BYTES = 4;
+/** What one MIGRATE or MIGRATE_DATA frame carries of a state. */
+export const MAX_STATE_PIECE_BYTES =
+  MAX_FRAME_BYTES - FRAME_HEADER_BYTES - MIGRATE_FIXED_BYTES - CONTINUATION_BYTES - 2 - MAX_HEAD_BYTES;
+
+export function writeMigrateData(frame: MigrateData, into: Buffer, at: number): number {
+  must(frame.bytes.length > 0, 'a piece of no bytes');
+  putU32(into, at, frame.request);
+  return putBytes(into, at + MIGRATE_DATA_FIXED_BYTES, frame.bytes, frame.bytes.length);
+}
+
+export function readMigrateData(bytes: Buffer, at: number, end: number): MigrateData {
+  requireAtLeast(at, end, MIGRATE_DATA_FIXED_BYTES + 1);
+  return {
+    type: FrameType.MIGRATE_DATA,
+    request: bytes.readUInt32BE(at),
+    bytes: bytes.subarray(at + MIGRATE_DATA_FIXED_BYTES, end),
+  };
+}
+
+/*
+ * MIGRATE_OK (17), target to initiator: the connection is restored, and silent until CONFIRM
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | 4     | epoch   | |
+ */
+export const MIGRATE_OK_BYTES = 8;
+
+export function writeMigrateOk(frame: MigrateOk, into: Buffer, at: number): number {
+  putU32(into, at, frame.request);
+  return putU32(into, at + 4, frame.epoch);
+}
+
+export function readMigrateOk(bytes: Buffer, at: number, end: number): MigrateOk {
+  requireLength(at, end, MIGRATE_OK_BYTES);
+  return { type: FrameType.MIGRATE_OK, request: bytes.readUInt32BE(at), epoch: bytes.readUInt32BE(at + 4) };
+}
+
+/*
+ * The flow block of ROUTE and CLEANUP
+ *
+ * | offset | bytes | field          | value |
+ * |--------|-------|----------------|-------|
+ * | 0      | 16    | client address | IPv4 as ::ffff:a.b.c.d |
+ * | 16     | 2     | client port    | not 0 |
+ * | 18     | 16    | public address | |
+ * | 34     | 2     | public port    | not 0 |
+ */
+const FLOW_BYTES = 36;
+
+function writeFlow(flow: FlowEndpoints, into: Buffer, start: number): number {
+  must(flow.clientPort !== 0 && flow.publicPort !== 0, 'port 0');
+  let at = putBytes(into, start, flow.clientAddress, 16);
+  at = putU16(into, at, flow.clientPort);
+  at = putBytes(into, at, flow.publicAddress, 16);
+  return putU16(into, at, flow.publicPort);
+}
+
+function readFlow(bytes: Buffer, at: number): FlowEndpoints {
+  const flow = {
+    clientAddress: bytes.subarray(at, at + 16),
+    clientPort: bytes.readUInt16BE(at + 16),
+    publicAddress: bytes.subarray(at + 18, at + 34),
+    publicPort: bytes.readUInt16BE(at + 34),
+  };
+  must(flow.clientPort !== 0 && flow.publicPort !== 0, 'port 0');
+  return flow;
+}
+
+/*
+ * ROUTE (18), owner to home: this connection is here now
+ *
+ * | offset | bytes | field | value |
+ * |--------|-------|-------|-------|
+ * | 8      | 36    | flow  | see above |
+ * | 44     | 4     | epoch | moves of the connection; an older one than is known changes nothing |
+ */
+export const ROUTE_BYTES = FLOW_BYTES + 4;
+
+export function writeRoute(frame: Route, into: Buffer, at: number): number {
+  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
+}
+
+export function readRoute(bytes: Buffer, at: number, end: number): Route {
+  requireLength(at, end, ROUTE_BYTES);
+  return { type: FrameType.ROUTE, flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
+}
+
+/*
+ * CLEANUP (19), owner to home: the connection has ended, or is at home again
+ *
+ * | offset | bytes | field | value |
+ * |--------|-------|-------|-------|
+ * | 8      | 36    | flow  | see above |
+ * | 44     | 4     | epoch | moves of the connection |
+ * | 48     | 1     | flags | bit 0 it is at home again: its route is gone already |
+ */
+export const CLEANUP_BYTES = FLOW_BYTES + 5;
+
+export function writeCleanup(frame: Cleanup, into: Buffer, at: number): number {
+  const next = putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
+  return putU8(into, next, frame.returned ? 1 : 0);
+}
+
+export function readCleanup(bytes: Buffer, at: number, end: number): Cleanup {
+  requireLength(at, end, CLEANUP_BYTES);
+  return {
+    type: FrameType.CLEANUP,
+    flow: readFlow(bytes, at),
+    epoch: bytes.readUInt32BE(at + FLOW_BYTES),
+    returned: getFlags(bytes, at + FLOW_BYTES + 4, 1) !== 0,
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * The connections of this node's public addresses that live elsewhere: for each a route in the router, and a record
+ * here of who has it. Of several engines each keeps the records that `routeEngine` gives it.
+ *
+ *   given away here, or ROUTE  --> routed --ROUTE of a later epoch--> routed (to the new owner)
+ *                                    |--CLEANUP--> gone
+ *                                    `--owner's link down--> lost --ROUTE within LOST_LIMIT_MS--> routed
+ *                                                              `--> gone: a client then gets this kernel's reset
+ *
+ * Routes outlive the process. The next one takes them for lost, until their owners announce them again.
+ */
+import type { Cleanup, Route } from '../backplane/frames.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Link } from '../engine/link.ts';
+import type { FlowStatus } from '../engine/messages.ts';
+import { formatEndpoint } from '../linux/address.ts';
+import { distance } from '../tcp/sequence.ts';
+import { type Ends, endsKey, endsOfFrame, routeEngine } from './ends.ts';
+
+/** How long a route waits for an owner whose link is gone. */
+export const LOST_LIMIT_MS = 5000;
+
+interface Diverted {
+  readonly ends: Ends;
+  readonly node: number;
+  /** Moves of the connection; 0 for a route that a predecessor left. */
+  readonly epoch: number;
+  /** When it was lost; -1 while its owner's link is up. */
+  lostAtMs: number;
+}
+
+export class DivertedConnections {
+  readonly #engine: Engine;
+  readonly #byKey = new Map<string, Diverted>();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */
+  inherit(): void {
+    const { config, self, index, routes } = this.#engine;
+    for (const { client, public: pub, owner } of routes.entries()) {
+      const ends = { client, public: pub };
+      const key = endsKey(ends);
+      if (routeEngine(key, config.nodes[self].engines) !== index) continue;
+      const isOurs = this.#engine.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
+      if (!isOurs || owner - 1 === self) routes.delete(client, pub);
+      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#engine.loop.nowMs });
+    }
+  }
+
+  /** Routes a connection that is given to `node`. False: no room for the route, it has to stay. */
+  divert(ends: Ends, node: number, epoch: number): boolean {
+    if (!this.#engine.routes.set(ends.client, ends.public, node + 1)) return false;
+    this.#byKey.set(endsKey(ends), { ends, node, epoch, lostAtMs: -1 });
+    return true;
+  }
+
+  /** A node says that it has a connection. */
+  route(link: Link, frame: Route): void {
+    const engine = this.#engine;
+    const ends = endsOfFrame(frame.flow);
+    if (engine.homeOf(ends.public.address) !== engine.self) {
+      engine.counters.add('routes_refused');
+      return;
+    }
+    const key = endsKey(ends);
+    const known = this.#byKey.get(key);
+    // It may have come back here meanwhile.
+    const here = engine.guests.epochOf(key);
+    if (here !== null && distance(here, frame.epoch) <= 0) return;
+    if (known !== undefined && known.epoch !== 0) {
+      const newer = distance(known.epoch, frame.epoch);
+      if (newer < 0 || (newer === 0 && known.node !== link.node)) return;
+    }
+    if (!this.divert(ends, link.node, frame.epoch)) {
+      engine.counters.add('routes_refused');
+      engine.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
+    }
+  }
+
+  /** A connection has ended at its owner, or is back here. */
+  cleanup(link: Link, frame: Cleanup): void {
+    const ends = endsOfFrame(frame.flow);
+    const known = this.#byKey.get(endsKey(ends));
+    if (known === undefined || distance(known.epoch, frame.epoch) < 0) return;
+    if (frame.returned) this.returned(ends);
+    else if (known.node === link.node) this.#end(known);
+  }
+
+  /** A connection is here again; whoever has it sees to its route. */
+  returned(ends: Ends): void {
+    this.#byKey.delete(endsKey(ends));
+  }
+
+  #end(diverted: Diverted): void {
+    const { client, public: pub } = diverted.ends;
+    this.#byKey.delete(endsKey(diverted.ends));
+    // Another engine may have routed it anew.
+    if (this.#engine.routes.owner(client, pub) === diverted.node + 1) this.#engine.routes.delete(client, pub);
+  }
+
+  /** The last link to a node is gone. */
+  nodeDown(node: number): void {
+    const now = this.#engine.loop.nowMs;
+    for (const diverted of this.#byKey.values()) {
+      if (diverted.node === node && diverted.lostAtMs < 0) diverted.lostAtMs = now;
+    }
+  }
+
+  tick(nowMs: number): void {
+    for (const diverted of this.#byKey.values()) {
+      if (diverted.lostAtMs < 0 || nowMs - diverted.lostAtMs < LOST_LIMIT_MS) continue;
+      this.#engine.counters.add('routes_lost');
+      this.#end(diverted);
+    }
+  }
+
+  status(limit: number): FlowStatus[] {
+    const { config, index } = this.#engine;
+    return [...this.#byKey.values()].slice(0, limit).map(({ ends, node, lostAtMs }) => ({
+      engine: index,
+      slot: -1,
+      role: 'home',
+      client: formatEndpoint(ends.client),
+      public: formatEndpoint(ends.public),
+      nodes: [config.nodes[node].name],
+      state: lostAtMs < 0 ? 'diverted' : 'lost',
+      acknowledged: 0,
+      ranges: [],
+    }));
+  }
+}

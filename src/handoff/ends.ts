@@ -1,0 +1,37 @@
+/** The two ends of a connection: as frames carry them, and as keys of maps. */
+import type { FlowEndpoints } from '../backplane/frames.ts';
+import type { Endpoint } from '../linux/address.ts';
+import { flowKeyText } from '../router/flow-key.ts';
+
+export interface Ends {
+  readonly client: Endpoint;
+  readonly public: Endpoint;
+}
+
+export function endsToFrame({ client, public: pub }: Ends): FlowEndpoints {
+  return {
+    clientAddress: client.address,
+    clientPort: client.port,
+    publicAddress: pub.address,
+    publicPort: pub.port,
+  };
+}
+
+/** Copies: a frame's bytes are gone after its handler. */
+export function endsOfFrame(flow: FlowEndpoints): Ends {
+  return {
+    client: { address: Buffer.from(flow.clientAddress), port: flow.clientPort },
+    public: { address: Buffer.from(flow.publicAddress), port: flow.publicPort },
+  };
+}
+
+export function endsKey(ends: Ends): string {
+  return flowKeyText(ends.client, ends.public);
+}
+
+/** The engine that keeps a connection's route, of the `engines` of its home: the same for every node. */
+export function routeEngine(key: string, engines: number): number {
+  let hash = 0;
+  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) >>> 0;
+  return hash % engines;
+}

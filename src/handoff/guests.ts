@@ -1,0 +1,235 @@
+/**
+ * Guests: connections that have moved here. The node that owns their public address, their home, diverts their
+ * segments to this one; it is told when a connection comes (ROUTE), and when it has ended (CLEANUP).
+ *
+ *   here --closed by us--> closing --FIN acknowledged, client's FIN come--> lingering --> gone (CLEANUP)
+ *     |--ended by a reset--> lingering                                          |
+ *     |--moved on--> forwarded here for a while                 the client uses its port anew --> here
+ *
+ * A connection may be a guest at its own home: it has come back, and a route that leads here says so, where the
+ * router would remember otherwise.
+ */
+import { FrameType } from '../backplane/frames.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Link } from '../engine/link.ts';
+import type { FlowStatus } from '../engine/messages.ts';
+import { formatEndpoint } from '../linux/address.ts';
+import { SystemError } from '../linux/errors.ts';
+import * as libc from '../linux/libc.ts';
+import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
+import { abortClose, SHUT_WR } from '../linux/socket.ts';
+import { OWNER_SELF } from '../router/layout.ts';
+import { type Ends, endsKey, endsToFrame, routeEngine } from './ends.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './flow.ts';
+
+export interface Guest {
+  readonly ends: Ends;
+  readonly key: string;
+  /** Index of the node that owns the public address. */
+  readonly home: number;
+  readonly epoch: number;
+  state: 'here' | 'closing' | 'lingering';
+  /** The home knows that it is here. */
+  announced: boolean;
+  /** The socket while closing, which we only watch; else -1. */
+  fd: number;
+  /** When the present state began. */
+  sinceMs: number;
+}
+
+/** A route here to a node that a connection has moved on to. */
+interface Forward {
+  readonly ends: Ends;
+  readonly node: number;
+  readonly home: number;
+  sinceMs: number;
+}
+
+export class Guests {
+  readonly #engine: Engine;
+  readonly #byKey = new Map<string, Guest>();
+  readonly #leaving = new Set<Guest>();
+  readonly #forwards = new Map<string, Forward>();
+  /** Some guest is not announced yet. */
+  #owesNews = false;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** How often a guest had moved when it came; null: there is no such guest. */
+  epochOf(key: string): number | null {
+    return this.#byKey.get(key)?.epoch ?? null;
+  }
+
+  /** A connection has come, its move is sure: from now on its segments come here. */
+  arrive(ends: Ends, epoch: number): Guest {
+    const engine = this.#engine;
+    const home = engine.homeOf(ends.public.address);
+    const key = endsKey(ends);
+    const sinceMs = engine.loop.nowMs;
+    const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
+    this.#drop(this.#byKey.get(key));
+    this.#byKey.set(key, guest);
+    if (home === engine.self) {
+      engine.diverted.returned(ends);
+      engine.routes.set(ends.client, ends.public, OWNER_SELF);
+      guest.announced = true;
+    } else this.#announce(guest);
+    return guest;
+  }
+
+  #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
+    const { engines } = this.#engine.config.nodes[guest.home];
+    return this.#engine.linkToEngine(guest.home, routeEngine(endsKey(guest.ends), engines));
+  }
+
+  #announce(guest: Guest): void {
+    const flow = endsToFrame(guest.ends);
+    const sent = this.#linkHome(guest)?.send({ type: FrameType.ROUTE, flow, epoch: guest.epoch });
+    guest.announced = sent === true;
+    if (!guest.announced) this.#owesNews = true;
+  }
+
+  /** A node can be reached again: it may have forgotten, or never heard. */
+  linkUp(link: Link): void {
+    for (const guest of this.#byKey.values()) {
+      if (guest.home !== link.node) continue;
+      guest.announced = false;
+      this.#owesNews = true;
+    }
+  }
+
+  /** Takes over the closing of a guest's socket. */
+  close(guest: Guest, fd: number): void {
+    libc.shutdown(fd, SHUT_WR);
+    guest.fd = fd;
+    this.#leave(guest, 'closing');
+  }
+
+  /** The guest's socket is gone already: reset by us or by the client. */
+  ended(guest: Guest): void {
+    this.#leave(guest, 'lingering');
+  }
+
+  #leave(guest: Guest, state: 'closing' | 'lingering'): void {
+    guest.state = state;
+    guest.sinceMs = this.#engine.loop.nowMs;
+    this.#leaving.add(guest);
+  }
+
+  /** The client has opened a connection with the ends of one that lingers here: its route is needed again. */
+  revive(ends: Ends): Guest | null {
+    const guest = this.#byKey.get(endsKey(ends));
+    if (guest === undefined || guest.state === 'here') return null;
+    this.#closeSocket(guest);
+    this.#leaving.delete(guest);
+    guest.state = 'here';
+    return guest;
+  }
+
+  get lingering(): number {
+    return this.#leaving.size;
+  }
+
+  /** A connection moves to `node`. What still comes here follows it until its home knows. */
+  movedOn(ends: Ends, guest: Guest | null, node: number): void {
+    const home = this.#engine.homeOf(ends.public.address);
+    if (guest !== null) this.#byKey.delete(guest.key);
+    if (home === this.#engine.self) return;
+    // At home the way to here ends when the move is confirmed; a way back would lead in circles.
+    if (home === node) return;
+    this.#engine.routes.set(ends.client, ends.public, node + 1);
+    this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#engine.loop.nowMs });
+  }
+
+  /** A connection comes: what this node forwarded of it before must not go away again. */
+  stopForwarding(ends: Ends): void {
+    const key = endsKey(ends);
+    if (!this.#forwards.delete(key)) return;
+    this.#engine.routes.delete(ends.client, ends.public);
+  }
+
+  tick(nowMs: number): void {
+    if (this.#owesNews) {
+      this.#owesNews = false;
+      for (const guest of this.#byKey.values()) if (!guest.announced) this.#announce(guest);
+    }
+    for (const guest of this.#leaving) {
+      if (guest.state === 'closing') this.#watch(guest, nowMs);
+      else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#cleanUp(guest);
+    }
+    for (const [key, forward] of this.#forwards) {
+      // The new owner tells the home as soon as it can be reached; until then this is the way.
+      if (this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
+      if (nowMs - forward.sinceMs < FLOW_LINGER_MS) continue;
+      this.#forwards.delete(key);
+      this.#engine.routes.delete(forward.ends.client, forward.ends.public);
+    }
+  }
+
+  /** After the end of both halves the kernel holds what it needs by itself. */
+  #watch(guest: Guest, nowMs: number): void {
+    let closed = true;
+    try {
+      readInfo(guest.fd);
+      closed = lastInfo.state() === TcpState.CLOSE;
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+    const late = nowMs - guest.sinceMs >= FLOW_LINGER_LIMIT_MS;
+    if (!closed && !late) return;
+    this.#closeSocket(guest);
+    this.#leave(guest, 'lingering');
+  }
+
+  #closeSocket(guest: Guest): void {
+    if (guest.fd < 0) return;
+    abortClose(guest.fd);
+    guest.fd = -1;
+  }
+
+  #drop(guest: Guest | undefined): void {
+    if (guest === undefined) return;
+    this.#closeSocket(guest);
+    this.#leaving.delete(guest);
+    this.#byKey.delete(guest.key);
+  }
+
+  #cleanUp(guest: Guest): void {
+    this.#drop(guest);
+    if (guest.home === this.#engine.self) {
+      this.#engine.routes.delete(guest.ends.client, guest.ends.public);
+      return;
+    }
+    const flow = endsToFrame(guest.ends);
+    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch, returned: false });
+  }
+
+  /** Nothing here ends by itself any more: the process stops. */
+  discard(): void {
+    for (const guest of [...this.#byKey.values()]) {
+      if (guest.state === 'here') continue;
+      this.#cleanUp(guest);
+    }
+  }
+
+  status(limit: number): FlowStatus[] {
+    const { config, index } = this.#engine;
+    return [...this.#byKey.values()].slice(0, limit).map(({ ends, home, state }) => ({
+      engine: index,
+      slot: -1,
+      role: 'guest',
+      client: formatEndpoint(ends.client),
+      public: formatEndpoint(ends.public),
+      nodes: [config.nodes[home].name],
+      state,
+      acknowledged: 0,
+      ranges: [],
+    }));
+  }
+}
