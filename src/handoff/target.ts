@@ -34,10 +34,10 @@ import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
 import { type Endpoint, formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
-import { SystemError } from '../linux/errors.ts';
+import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
 import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
-import { IPPROTO_TCP, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
+import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
 import { FLAG_WATCH, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
@@ -396,7 +396,11 @@ export class HalfPipe implements Sink, Source {
 
   ready(events: number): void {
     if (this.#closed) return;
-    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) return this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+      // A client that takes nothing would take nothing from another node either.
+      const stalled = pendingError(this.#fd) === ETIMEDOUT;
+      return this.#fail(stalled ? AbortReason.TIMED_OUT : AbortReason.HALF_PIPE_FAILED);
+    }
     this.#drive();
     this.#turn?.exchange.feed?.resume();
   }
