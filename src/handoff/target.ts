@@ -520,10 +520,13 @@ export class HalfPipe implements Sink, Source {
 
   #closeSocket(): void {
     if (this.#fd < 0) return;
-    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
+    // Without ranges every segment is dropped: none may reach the listener of this address, which would reset it.
+    this.rules.ranges = [];
+    this.#engine.flows.write(this.slot, this.rules);
     this.#engine.loop.forget(this.#fd);
     this.#watchesWrites = false;
     silentClose(this.#fd);
+    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
     this.#fd = -1;
     this.#out = null;
   }

@@ -122,6 +122,8 @@ const flowEndpoints: fc.Arbitrary<frames.FlowEndpoints> = fc
     publicPort,
   }));
 
+const optionalPromise: fc.Arbitrary<frames.PromisedResponse | null> = fc.option(promise);
+
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   SETUP: setup,
@@ -130,7 +132,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     ...ids,
     confirmWanted: fc.boolean(),
     identity,
-    promise: fc.option(promise),
+    promise: optionalPromise,
   }),
   SETUP_REJECT: fc.record({
     type: fc.constant(FrameType.SETUP_REJECT),
