@@ -192,13 +192,16 @@ export class HalfPipe implements Sink, Source {
     ranges.openOwn(rules, block.sequence, setup.continuation === null);
     const { promised, implicit } = promiseOf(setup.mechanism, exchange);
     if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
-    this.#engine.flows.write(this.slot, rules);
     if (cold) {
-      // Before connect(): the sock_ops program looks the flow up.
+      // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
+      // before would reach the listener of this address, which answers with a reset.
+      this.#engine.flows.write(this.slot, { ...rules, ranges: [] });
       this.#engine.flows.install(this.#client, this.#public, this.slot);
       const failure = this.#open(block, stampNow, now);
       if (failure !== null) return failure;
-    } else {
+    }
+    this.#engine.flows.write(this.slot, rules);
+    if (!cold) {
       this.#engine.counters.add('half_pipes_reused');
       if (!this.#windowSuffices(exchange, block)) {
         try {
