@@ -34,10 +34,10 @@ import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
 import { type Endpoint, formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
-import { SystemError } from '../linux/errors.ts';
+import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
 import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
-import { IPPROTO_TCP, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
+import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
 import { FLAG_WATCH, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
@@ -192,13 +192,16 @@ export class HalfPipe implements Sink, Source {
     ranges.openOwn(rules, block.sequence, setup.continuation === null);
     const { promised, implicit } = promiseOf(setup.mechanism, exchange);
     if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
-    this.#engine.flows.write(this.slot, rules);
     if (cold) {
-      // Before connect(): the sock_ops program looks the flow up.
+      // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
+      // before would reach the listener of this address, which answers with a reset.
+      this.#engine.flows.write(this.slot, { ...rules, ranges: [] });
       this.#engine.flows.install(this.#client, this.#public, this.slot);
       const failure = this.#open(block, stampNow, now);
       if (failure !== null) return failure;
-    } else {
+    }
+    this.#engine.flows.write(this.slot, rules);
+    if (!cold) {
       this.#engine.counters.add('half_pipes_reused');
       if (!this.#windowSuffices(exchange, block)) {
         try {
@@ -405,7 +408,11 @@ export class HalfPipe implements Sink, Source {
 
   ready(events: number): void {
     if (this.#closed) return;
-    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) return this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+      // A client that takes nothing would take nothing from another node either.
+      const stalled = pendingError(this.#fd) === ETIMEDOUT;
+      return this.#fail(stalled ? AbortReason.TIMED_OUT : AbortReason.HALF_PIPE_FAILED);
+    }
     this.#drive();
     this.#turn?.exchange.feed?.resume();
   }
@@ -525,10 +532,13 @@ export class HalfPipe implements Sink, Source {
 
   #closeSocket(): void {
     if (this.#fd < 0) return;
-    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
+    // Without ranges every segment is dropped: none may reach the listener of this address, which would reset it.
+    this.rules.ranges = [];
+    this.#engine.flows.write(this.slot, this.rules);
     this.#engine.loop.forget(this.#fd);
     this.#watchesWrites = false;
     silentClose(this.#fd);
+    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
     this.#fd = -1;
     this.#out = null;
   }
