@@ -70,6 +70,17 @@ export class Catalogue {
     return listing.complete && !listing.partial ? 'no' : 'unknown';
   }
 
+  /** Bytes of the first of these documents that a node says it has; null when none does. */
+  sizeOf(site: string, names: readonly string[]): number | null {
+    for (const { documents } of this.#sites.get(site)?.values() ?? []) {
+      for (const name of names) {
+        const document = documents.get(name);
+        if (document !== undefined) return document.sizeBytes;
+      }
+    }
+    return null;
+  }
+
   /** How many documents are known, over all sites and nodes. */
   get size(): number {
     let size = 0;

@@ -48,6 +48,11 @@ export class Catalogues {
     return this.#own.get(site)?.documents.has(names) ? 'yes' : 'unknown';
   }
 
+  /** Bytes of a document that another node has told about; null when none has. By `documentNames`. */
+  sizeOf(site: string, names: readonly string[]): number | null {
+    return this.#remote.sizeOf(site, names);
+  }
+
   take(node: number, piece: Piece): void {
     this.#remote.apply(node, piece);
   }

@@ -49,7 +49,7 @@ export interface ClassRule {
   readonly path: string | null;
   /** Regular expression over the path as sent; not with `path`. */
   readonly regex: string | null;
-  /** Bounds of the file's size, both included; never met where the size is not known. */
+  /** Bounds of the file's size, both included; never met where the size is not known (see PolicyContext). */
   readonly minBytes: number | null;
   readonly maxBytes: number | null;
   /** At least this share of an engine's recent requests was for the path. */
@@ -63,8 +63,18 @@ export interface ClassRule {
 export type PolicyConfig =
   | PolicyName
   | { readonly kind: 'class'; readonly rules: readonly ClassRule[]; readonly fallback: PolicyName }
+  | DelegateConfig
   /** `file` is absolute; `options` is plain data, undefined when none are given. */
   | { readonly kind: 'module'; readonly file: string; readonly options: unknown };
+
+/** How much a node gives away of its own clients' requests. */
+export interface DelegateConfig {
+  readonly kind: 'delegate';
+  readonly percent: number;
+  /** Of its own; null: as many as come. */
+  readonly requestsPerSecond: number | null;
+  readonly cpuPermille: number | null;
+}
 
 export interface SiteConfig {
   readonly name: string;

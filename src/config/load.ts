@@ -164,6 +164,10 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
 function policyOf({ policy }: SiteValue, base: string): PolicyConfig {
   const { name, module, options } = policy;
   if (module !== undefined) return { kind: 'module', file: resolve(base, module), options };
+  if (name === 'delegate') {
+    const { percent = 0, requestsPerSecond = null, cpuPermille = null } = policy;
+    return { kind: 'delegate', percent, requestsPerSecond, cpuPermille };
+  }
   if (name !== 'class') return name!;
   const rules = policy.rules!.map((rule) => ({
     path: rule.path ?? null,

@@ -46,15 +46,18 @@ export function checkPolicy(
 function checkKeys(source: Source, path: Path, policy: PolicyValue): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const problem = (key: string, message: string) => {
-    const hint = 'a policy is a name, or { name: class, rules, fallback }, or { module, options }';
+    const hint =
+      'a policy is a name, { name: class, rules, fallback }, { name: delegate, percent }, or { module, options }';
     problems.push(source.problem(key === '' ? path : [...path, key], 'key', message, hint));
   };
-  const { name, module, rules, fallback, options } = policy;
+  const { name, module, rules, fallback, options, percent, requestsPerSecond, cpuPermille } = policy;
   if (name === undefined && module === undefined) problem('', 'the policy has neither name nor module');
   if (name !== undefined && module !== undefined) problem('module', 'the policy has a name already');
   if (name === 'class' && rules === undefined) problem('', 'policy class needs rules');
   if (name !== 'class' && rules !== undefined) problem('rules', 'only policy class has rules');
   if (name !== 'class' && fallback !== undefined) problem('fallback', 'only policy class has a fallback');
+  for (const [key, value] of Object.entries({ percent, requestsPerSecond, cpuPermille }))
+    if (name !== 'delegate' && value !== undefined) problem(key, `only policy delegate has ${key}`);
   if (module === undefined && options !== undefined) problem('options', 'only a module has options');
   return problems;
 }

@@ -44,13 +44,16 @@ export const policySchema = z.preprocess(
   (value) => (typeof value === 'string' ? { name: value } : value),
   z.strictObject(
     {
-      name: choice([...POLICIES, 'class']).optional(),
+      name: choice([...POLICIES, 'class', 'delegate']).optional(),
       rules: z
         .array(ruleSchema, must('a list of rules'))
         .min(1, { error: 'must have at least one rule' })
         .max(MAX_RULES, { error: `must have at most ${MAX_RULES} rules` })
         .optional(),
       fallback: choice(POLICIES).optional(),
+      percent: integer(0, 100, 'percent of the requests').optional(),
+      requestsPerSecond: integer(1, 10_000_000, 'requests').optional(),
+      cpuPermille: integer(1, 1000, 'permille of a processor').optional(),
       module: text('the path of a module').optional(),
       options: z.unknown().optional(),
     },

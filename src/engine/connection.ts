@@ -492,7 +492,7 @@ export class Connection implements Source, HandlingHost {
   /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
   #targetDraining(promise: Promised): void {
     const { flow } = this;
-    if (this.#state !== 'head' || flow === null || !mayGoOn(flow, promise)) return;
+    if (this.#state !== 'head' || flow === null || !mayGoOn(flow.acknowledged, promise)) return;
     if (!this.servedWithout(promise.node)) return;
     flow.dropTarget(promise.node);
     this.#takePromise(promise, flow);

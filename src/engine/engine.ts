@@ -651,6 +651,12 @@ export class Engine implements LinkHost {
     this.#loads.spread();
   }
 
+  /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */
+  listedBytes(site: string, path: string): number | null {
+    const names = documentNames(path);
+    return names === null ? null : this.#catalogues.sizeOf(site, names);
+  }
+
   get connectionCount(): number {
     return this.connections.size;
   }

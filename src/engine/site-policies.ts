@@ -14,6 +14,8 @@ export interface PolicyHost {
   readonly self: number;
   readonly nowMs: number;
   readonly counters: { add(name: 'policy_failures'): void };
+  /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */
+  listedBytes(site: string, path: string): number | null;
   log(level: 'error', message: string, fields: Record<string, unknown>): void;
 }
 
@@ -48,8 +50,12 @@ export class SitePolicies {
     return createPolicy(config, factories, context, (reason) => this.#failed(config.name, reason));
   }
 
-  /** Bytes of the file that a request is for; null when this node does not have it. */
+  /** Bytes of the file that a request is for: this node's, else one that another node has told about; null: none. */
   #sizeOf(config: SiteConfig, head: RequestHead): number | null {
+    return this.#ownSize(config, head) ?? this.#host.listedBytes(config.name, head.path);
+  }
+
+  #ownSize(config: SiteConfig, head: RequestHead): number | null {
     const { nodes } = this.#host.config;
     const source = config.content[nodes[this.#host.self].name];
     if (source?.kind !== 'root') return null;
@@ -73,7 +79,7 @@ export class SitePolicies {
   status(): Record<string, string> {
     const nameOf = ({ policy }: SiteConfig) => {
       if (typeof policy === 'string') return policy;
-      return policy.kind === 'class' ? 'class' : policy.file;
+      return policy.kind === 'module' ? policy.file : policy.kind;
     };
     return Object.fromEntries(
       [...this.#policies.values()].map(({ config }) => [config.name, nameOf(config)]),

@@ -187,7 +187,8 @@ export class AnchorHandling implements Handling, Handoff {
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   #relieve(): void {
-    if (mayGoOn(this.#flow, this.#attempt) && this.#connection.servedWithout(this.node)) this.#giveUp();
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt) && this.#connection.servedWithout(this.node))
+      this.#giveUp();
   }
 
   tick(): void {
@@ -200,7 +201,7 @@ export class AnchorHandling implements Handling, Handoff {
   }
 
   takeBack(): void {
-    if (mayGoOn(this.#flow, this.#attempt)) this.#giveUp();
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt)) this.#giveUp();
   }
 
   body(): void {

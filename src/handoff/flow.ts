@@ -173,7 +173,7 @@ export class AnchorFlow implements Sink {
     this.#readSequence = (this.#readSequence + bytes) >>> 0;
   }
 
-  /** What the client has acknowledged, in its sequence space. */
+  /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
   get acknowledged(): number {
     return this.#engine.flows.ack(this.slot);
   }
@@ -364,11 +364,6 @@ export class AnchorFlow implements Sink {
     this.#write();
   }
 
-  /** How many bytes of the response the client has acknowledged; below `offset`, not even all that was before. */
-  acknowledgedOf({ start, offset }: Attempt): number {
-    return offset + distance(start, this.acknowledged);
-  }
-
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
   beginOwn(): void {
     const last = ranges.lastRange(this.rules)!;
@@ -420,6 +415,9 @@ export class AnchorFlow implements Sink {
     const current = this.current;
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
+    } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
+      // Its promise was taken, and it begins late. One that was given up is no target any more.
+      target.link.send({ type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);

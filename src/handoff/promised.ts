@@ -144,8 +144,8 @@ export class PromisedHandling implements Handling, Handoff {
       case FrameType.SETUP_OK: {
         this.#accepted();
         this.#identity ??= frame.identity;
-        if (frame.promise !== null) return this.#promised(frame.promise);
-        this.#explicit = true;
+        if (frame.promise !== null) this.#promised(frame.promise);
+        else this.#explicit = true;
         if (!frame.confirmWanted) return;
         const confirm = { type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch } as const;
         this.#count(confirm);
@@ -269,12 +269,12 @@ export class PromisedHandling implements Handling, Handoff {
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   tick(): void {
-    if (!this.#draining || !mayGoOn(this.#flow, this.#attempt)) return;
+    if (!this.#draining || !mayGoOn(this.#flow.acknowledged, this.#attempt)) return;
     if (this.#connection.servedWithout(this.node)) this.#giveUp();
   }
 
   takeBack(): void {
-    if (mayGoOn(this.#flow, this.#attempt)) this.#giveUp();
+    if (mayGoOn(this.#flow.acknowledged, this.#attempt)) this.#giveUp();
   }
 
   body(): void {

@@ -24,9 +24,14 @@ const PROBE_INTERVAL_MS = 200;
 /** A client that answers no probe for so long is taken for gone. */
 const PROBE_LIMIT_MS = 5000;
 
-/** Whether another node can go on with a response: its identity is known, and its head is out. */
-export function mayGoOn(flow: AnchorFlow, attempt: Attempt): boolean {
-  return attempt.identity !== null && flow.acknowledgedOf(attempt) >= attempt.identity.headBytes;
+/** Bytes of the response before `acknowledged`; below `offset` when not even all that was before is acknowledged. */
+function bytesBefore(acknowledged: number, { start, offset }: Attempt): number {
+  return offset + distance(start, acknowledged);
+}
+
+/** Whether another node can go on with a response at `acknowledged`: its identity is known, and its head is out. */
+export function mayGoOn(acknowledged: number, attempt: Attempt): boolean {
+  return attempt.identity !== null && bytesBefore(acknowledged, attempt) >= attempt.identity.headBytes;
 }
 
 export class TakeOver implements Handling {
@@ -54,11 +59,12 @@ export class TakeOver implements Handling {
   tick(nowMs: number): boolean {
     if (this.#over) return true;
     const { end, identity } = this.#attempt;
+    // Read once: the place in the client's space and the byte of the response must be of the same acknowledgement.
     const { acknowledged } = this.#flow;
-    const have = this.#flow.acknowledgedOf(this.#attempt);
+    const have = bytesBefore(acknowledged, this.#attempt);
     if (end !== null && distance(end, acknowledged) >= 0) return this.#settle(end);
-    if (mayGoOn(this.#flow, this.#attempt)) {
-      return have === identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
+    if (mayGoOn(acknowledged, this.#attempt)) {
+      return have >= identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
     }
     if (have > 0 && end === null && identity === null)
       return this.#break('the target failed in the middle of its response');

@@ -293,16 +293,8 @@ export class HalfPipe implements Sink, Source {
     if (turn.promised && mechanism !== SetupMechanism.CLONE) {
       this.#done(turn, exchange.lengthBytes);
     } else {
-      const { status, close, lengthBytes, bodyBytes } = exchange;
       turn.waitsConfirm = !exchange.complete;
-      this.#link.send({
-        type: FrameType.SETUP_OK,
-        request: this.#id,
-        epoch: turn.epoch,
-        confirmWanted: turn.waitsConfirm,
-        identity: turn.promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-        promise: turn.promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
-      });
+      this.#sendSetupOk(turn, turn.waitsConfirm);
     }
     this.#engine.loop.defer(() => this.#drive());
   }
@@ -349,6 +341,7 @@ export class HalfPipe implements Sink, Source {
     if (sent > 0) {
       if (turn.firstByteUs < 0) turn.firstByteUs = nowUs() - turn.receivedUs;
       ranges.advanceOwn(this.rules, sent);
+      if (before === 0) this.#checkBegun(turn);
     }
     if (state === 'broken' || (exchange.failed && state !== 'blocked'))
       return this.#fail(AbortReason.HALF_PIPE_FAILED);
@@ -356,6 +349,29 @@ export class HalfPipe implements Sink, Source {
     if (state === 'waiting') exchange.feed?.resume();
     if (state === 'blocked') this.#watchWrites();
     if (state === 'done') this.#finishTurn(turn);
+  }
+
+  /**
+   * The first bytes are in the kernel, which may hold them back (the client's window is full) until the lease has run
+   * out, and then for ever: the anchor is asked to confirm.
+   */
+  #checkBegun(turn: Turn): void {
+    const range = this.rules.ranges.at(-1)!;
+    if (!range.leased || this.#engine.flows.started(this.slot) === range.start) return;
+    this.#sendSetupOk(turn, true);
+  }
+
+  #sendSetupOk(turn: Turn, confirmWanted: boolean): void {
+    const { exchange, promised, epoch } = turn;
+    const { status, close, lengthBytes, bodyBytes } = exchange;
+    this.#link.send({
+      type: FrameType.SETUP_OK,
+      request: this.#id,
+      epoch,
+      confirmWanted,
+      identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
+      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+    });
   }
 
   #watchWrites(): void {
@@ -401,11 +417,12 @@ export class HalfPipe implements Sink, Source {
   }
 
   #confirm(epoch: number): void {
-    if (this.#turn?.epoch !== epoch) return;
-    this.#turn.waitsConfirm = false;
-    const range = this.rules.ranges.at(-1)!;
+    const range = this.rules.ranges.at(-1);
+    if (this.rules.epoch !== epoch || range === undefined) return;
     range.leased = false;
     this.#engine.flows.write(this.slot, this.rules);
+    if (this.#turn === null) return;
+    this.#turn.waitsConfirm = false;
     this.#drive();
   }
 

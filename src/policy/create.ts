@@ -6,6 +6,7 @@ import { statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { SiteConfig } from '../config/config.ts';
 import { ClassPolicy } from './class.ts';
+import { Delegate } from './delegate.ts';
 import { GuardedPolicy } from './guarded.ts';
 import { namedPolicy, type Policy, type PolicyContext, type PolicyFactory } from './policy.ts';
 
@@ -66,6 +67,7 @@ export function createPolicy(
   if (typeof policy === 'string') return namedPolicy(policy);
   if (policy.kind === 'class')
     return new ClassPolicy(policy.rules, namedPolicy(policy.fallback), context.sizeOf);
+  if (policy.kind === 'delegate') return new Delegate(policy, () => performance.now());
   const { file, options } = policy;
   let made: Policy;
   try {

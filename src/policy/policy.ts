@@ -45,12 +45,17 @@ export interface Policy {
 export interface PolicyContext {
   /** Name of the site. */
   readonly site: string;
-  /** Bytes of the file that a request is for, when this node has it in a root directory; else null. */
+  /**
+   * Bytes of the file that a request is for, when this node has it in a root directory, or another node's catalogue
+   * tells; else null.
+   */
   readonly sizeOf: (head: RequestHead) => number | null;
 }
 
-/** The default export of a policy module. `options` is what the configuration gives, as plain data. Made anew for
- * every engine and at every reload. */
+/**
+ * The default export of a policy module. `options` is what the configuration gives, as plain data. Called anew for
+ * every engine and at every reload.
+ */
 export type PolicyFactory = (options: unknown, context: PolicyContext) => Policy;
 
 /** A policy without settings, by name. */

@@ -92,6 +92,11 @@ export class Flows {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WINDOW];
   }
 
+  /** Start of the newest leased range whose first byte has left. */
+  started(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_STARTED];
+  }
+
   /** At an anchor: whether the client has reset the connection since it is closing. */
   wasReset(slot: number): boolean {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WATCHED] === layout.WATCHED_RESET;

@@ -732,10 +732,28 @@ static __noinline __u32 spread_owner(const struct flow_key *key, __u32 syn, __u3
 	return entry.owner;
 }
 
+/* Whether a listener may get a segment: one that begins a connection, or answers its SYN cookie. Any other it would
+ * answer with a reset: the copy of an acknowledgement for a half-pipe that has just let go. */
+static __always_inline int may_begin(struct __sk_buff *skb, struct bpf_sock *listener, __u32 offset)
+{
+	struct tcphdr tcp;
+	struct ipv6hdr ip;
+	__u32 length = skb->protocol == bpf_htons(ETH_P_IP) ? sizeof(struct iphdr) : sizeof(ip);
+
+	if (bpf_skb_load_bytes(skb, offset, &tcp, sizeof(tcp)))
+		return 0;
+	if (tcp.syn)
+		return 1;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return 0;
+	return !bpf_tcp_check_syncookie(listener, &ip, length, &tcp, sizeof(tcp));
+}
+
 enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS };
 
-/* Whether the kernel has a socket for these endpoints, or a listener for the local ones. */
-static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key)
+/* Whether the kernel has a socket for these endpoints, or a listener for the local ones. `offset`: of TCP in a segment
+ * of the client, which must be one for a listener then; 0 when it is not about one. */
+static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key, __u32 offset)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
@@ -759,6 +777,8 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 	if (!socket)
 		return SOCKET_NONE;
 	what = socket->state == BPF_TCP_LISTEN ? SOCKET_LISTENS : SOCKET_WHOLE;
+	if (offset && what == SOCKET_LISTENS && !may_begin(skb, socket, offset))
+		what = SOCKET_NONE;
 	bpf_sk_release(socket);
 	return what;
 }
@@ -834,7 +854,7 @@ int baton_ingress(struct __sk_buff *skb)
 	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
 	 * that arrives is for its socket: a listener would take it for a stranger's. */
 	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER) {
-		int socket = has_socket(skb, &key);
+		int socket = has_socket(skb, &key, s.offset);
 
 		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
 			count(COUNT_STRAY);
@@ -980,7 +1000,7 @@ static __always_inline int is_owner(struct __sk_buff *skb, const struct segment 
 		socket = bpf_sk_fullsock(socket);
 	if (socket && socket->dst_port == s->tcp.dest && socket->src_port == bpf_ntohs(s->tcp.source))
 		return 1;
-	return !(s->tcp.flags & TCP_RST) && has_socket(skb, key);
+	return !(s->tcp.flags & TCP_RST) && has_socket(skb, key, 0);
 }
 
 SEC("tc")

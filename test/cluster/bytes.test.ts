@@ -67,6 +67,15 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await stand.nothingLeft();
   });
 
+  test('pipelined requests of a client that reads nothing for a while: what is held back must come later', async () => {
+    const items = Array.from({ length: 12 }, () => item('anchor.test', 16 * KIB)).concat(
+      mix(12, MEDIUM, HOSTS),
+    );
+    const report = await stand.runRight({ address: 'a', items, pipeline: items.length, pauseMs: 1500 });
+    assert.ok((report.byMechanism.anchor ?? 0) > 0);
+    await stand.nothingLeft();
+  });
+
   test('requests in segments of one byte', async () => {
     const items = mix(60, [...SMALL, ...MEDIUM]);
     const report = await stand.runRight({ address: 'b', items, segmentBytes: 1 });

@@ -33,6 +33,8 @@ export interface Job {
   readonly each?: boolean;
   /** HTTP/1.0 without keep-alive: the server closes, and the client waits for that. */
   readonly http10?: boolean;
+  /** Nothing is read for this long at first. */
+  readonly pauseMs?: number;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
   /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
@@ -132,6 +134,10 @@ async function converse(job: Job, index: number): Promise<void> {
       process.stderr.write('stalled\n');
     }
   });
+  if (job.pauseMs !== undefined) {
+    socket.pause();
+    setTimeout(() => socket.resume(), job.pauseMs);
+  }
   const pause = () =>
     new Promise<void>((done) => {
       wake = done;

@@ -38,6 +38,16 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     stand = await Stand.up({
       name: 'clpolicy',
       sizes: [0, 1, KIB, 4 * KIB, 16 * KIB],
+      sites: (root) => [
+        {
+          name: 'listed',
+          hosts: ['listed.test'],
+          root,
+          serve: ['b', 'c'],
+          catalogue: true,
+          policy: { name: 'class', rules: [{ maxBytes: KIB, nodes: ['b'] }], fallback: 'round-robin' },
+        },
+      ],
       set: ['observe.accessLog=off', 'nodes.a.engines=2', 'nodes.b.engines=2'],
     });
   });
@@ -93,6 +103,16 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     assert.deepEqual([large.byNode, large.byMechanism], [{ c: 2 }, { anchor: 2 }]);
     const other = await fetch(4 * KIB);
     assert.deepEqual([other.byNode, other.byMechanism], [{ a: 1 }, { local: 1 }]);
+  });
+
+  test('classes by the size that another node tells, at a node without the file', async () => {
+    const fetchListed = (size: number) =>
+      stand.runRight({ address: 'a', items: Array.from({ length: 4 }, () => item('listed.test', size)) });
+    await stand.until('a knows what b has', async () => {
+      const { byNode } = await fetchListed(KIB);
+      return byNode.b === 4;
+    });
+    assert.deepEqual((await fetchListed(4 * KIB)).byNode, { b: 2, c: 2 });
   });
 
   test('a class whose node is gone falls back', async () => {

@@ -61,10 +61,7 @@ describe('SYN redirect', { ...skipUnlessRoot(), timeout: 240_000 }, () => {
       const { nodes, problems } = await held.ask();
       assert.deepEqual(problems, []);
       assert.deepEqual(tally(nodes), { a: 50 });
-      const { router, engines } = await status('a');
-      assert.ok(router.spread > 0);
-      const own = engines[0].loads.find((one: { node: string }) => one.node === 'a');
-      assert.ok(own.loadPermille > 250, JSON.stringify(own));
+      assert.ok((await status('a')).router.spread > 0);
     } finally {
       await held.end();
     }

@@ -44,7 +44,7 @@ export class ResponseReader {
   get progress(): string {
     return this.#state === 'head'
       ? `${this.#held.length} bytes of a head`
-      : `${this.#state} at ${this.#check.offset}`;
+      : `${this.#state} at ${this.#check.offset}${this.#check.wrongAt < 0 ? '' : `, wrong byte at ${this.#check.wrongAt}`}`;
   }
 
   /** Throws when the bytes are not HTTP. */

@@ -16,7 +16,8 @@ const CLIENT = fileURLToPath(new URL('./client.js', import.meta.url));
 const POLL_MS = 100;
 const CLIENT_TIMEOUT_MS = 90_000;
 const ADMIN_PORT = '9900';
-const BACKPLANE_PORT = '7946';
+/** Of a node's first and second engine. */
+const BACKPLANE_PORTS = ['7946', '7947'];
 /** Flows stay for 2 s after their connection; FIN and its retransmissions need their time. */
 const LEFT_TIMEOUT_MS = 10_000;
 
@@ -136,7 +137,7 @@ export class Stand {
       const [state, , , local, peer] = line.split(/\s+/);
       if (line === '' || state === 'LISTEN' || state === 'TIME-WAIT') return false;
       const ports = [local, peer].map((end) => end.slice(end.lastIndexOf(':') + 1));
-      return !ports.includes(ADMIN_PORT) && !ports.includes(BACKPLANE_PORT);
+      return !ports.includes(ADMIN_PORT) && !ports.some((port) => BACKPLANE_PORTS.includes(port));
     });
   }
 

@@ -24,11 +24,11 @@ for (const file of readdirSync(EXAMPLES).filter((name) => name.endsWith('.yaml')
   });
 }
 
-test('cluster.yaml has every limit, timeout and observation, with its default', () => {
+test('cluster.yaml has every limit, timeout, observation, and redirection, with its default', () => {
   const defaults = parseConfig(SHORTEST, '/etc/baton/cluster.yaml');
   const example = loadConfig(join(EXAMPLES, 'cluster.yaml'));
   const written = parse(readFileSync(join(EXAMPLES, 'cluster.yaml'), 'utf8'));
-  for (const section of ['limits', 'timeouts', 'observe'] as const) {
+  for (const section of ['limits', 'timeouts', 'redirect', 'observe'] as const) {
     assert.deepEqual(example[section], defaults[section]);
     assert.deepEqual(Object.keys(written[section]).sort(), Object.keys(defaults[section]).sort());
   }

@@ -237,6 +237,7 @@ for (const family of FAMILIES) {
     assert.deepEqual([into(SYN).verdict, out(ACK).verdict], [SHOT, SHOT]);
     const listener = sockets.listenOn(at(family.foreign, PUBLIC_PORT), 1);
     assert.equal(into(SYN).verdict, UNSPEC, 'a listener');
+    assert.equal(into(ACK).verdict, SHOT, 'which gets nothing that it would answer with a reset');
     const client = sockets.tcpSocket(parseAddress(family.client));
     sockets.bindTo(client, at(family.client, CLIENT_PORT));
     sockets.connectTo(client, at(family.foreign, PUBLIC_PORT));
