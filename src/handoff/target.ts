@@ -370,7 +370,8 @@ export class HalfPipe implements Sink, Source {
       epoch,
       confirmWanted,
       identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+      // One that asks for confirmation later repeats no promise.
+      promise: promised && !confirmWanted ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     });
   }
 
