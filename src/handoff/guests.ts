@@ -207,14 +207,14 @@ export class Guests {
       return;
     }
     const flow = endsToFrame(guest.ends);
-    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch, returned: false });
+    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch });
   }
 
-  /** Nothing here ends by itself any more: the process stops. */
+  /** The process stops. What still closes is the kernel's to end; its route goes when our link has been down. */
   discard(): void {
-    for (const guest of [...this.#byKey.values()]) {
-      if (guest.state === 'here') continue;
-      this.#cleanUp(guest);
+    for (const guest of [...this.#leaving]) {
+      if (guest.state === 'lingering') this.#cleanUp(guest);
+      else libc.close(guest.fd);
     }
   }
 
