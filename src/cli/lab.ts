@@ -41,7 +41,7 @@ export function labCommand(): Command {
     'build a lab and start its nodes; an earlier one of that name is taken down first',
   )
     .option('--nodes <n>', 'how many nodes: a, b, c, ...', number, 3)
-    .option('--mechanism <name>', 'local, relay, anchor, clone or split (default: anchor)')
+    .option('--mechanism <name>', 'local, relay, anchor, clone, split or migrate (default: anchor)')
     .option('--policy <name>', 'round-robin, hash, local, least-load or delegate (default: round-robin)')
     .option('--root <dir>', 'what to serve (default: a generated site)')
     .option('--rate <rate>', "of each node's link, each direction, such as 100mbit")

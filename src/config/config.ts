@@ -125,7 +125,7 @@ export interface TimeoutsConfig {
   readonly upstreamConnectMs: number;
   /** An upstream that sends nothing for this long has failed. */
   readonly upstreamSeconds: number;
-  /** After SIGTERM, how long responses in progress may go on. */
+  /** After SIGTERM, how long connections may take to move or end. */
   readonly stopSeconds: number;
 }
 

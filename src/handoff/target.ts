@@ -355,13 +355,21 @@ export class HalfPipe implements Sink, Source {
   }
 
   /**
-   * The first bytes are in the kernel, which may hold them back (the client's window is full) until the lease has run
-   * out, and then for ever: the anchor is asked to confirm.
+   * The first bytes are in the kernel, which may hold them back (the client's window is full, its MAC address is not
+   * known yet) until the lease has run out, and then for ever: the anchor is asked to confirm. It has been told the
+   * rest already.
    */
   #checkBegun(turn: Turn): void {
     const range = this.rules.ranges.at(-1)!;
     if (!range.leased || this.#engine.flows.started(this.slot) === range.start) return;
-    this.#sendSetupOk(turn, true);
+    this.#link.send({
+      type: FrameType.SETUP_OK,
+      request: this.#id,
+      epoch: turn.epoch,
+      confirmWanted: true,
+      identity: null,
+      promise: null,
+    });
   }
 
   #sendSetupOk(turn: Turn, confirmWanted: boolean): void {
@@ -373,7 +381,8 @@ export class HalfPipe implements Sink, Source {
       epoch,
       confirmWanted,
       identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+      // Asked to be confirmed, it has been given before.
+      promise: promised && !confirmWanted ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     });
   }
 

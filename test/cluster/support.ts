@@ -35,7 +35,7 @@ export const item = (host: string, size: number): Item => ({ host, path: `/${siz
 
 /**
  * Sites `anchor.test`, `relay.test` and so on, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
- * with pre-cloning; and `extra` ones.
+ * with pre-cloning; `hash.test`, which is `migrate` to one node for each path; and `extra` ones.
  */
 export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
   const site = (name: string, fields: object) => ({
@@ -47,7 +47,8 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
   });
   const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
-  return `sites=${JSON.stringify([...sites, pre, ...extra])}`;
+  const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
+  return `sites=${JSON.stringify([...sites, pre, hash, ...extra])}`;
 }
 
 /** A lab and its site directory, both gone after `down`. */

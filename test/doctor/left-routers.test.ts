@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Lab } from '../../src/lab/lab.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
@@ -72,13 +73,21 @@ describe('a router that a killed node left', { ...skipUnlessRoot(), timeout: 60_
       ])
     ).stdout;
 
+  /** With nobody to go on with its connections a stopping node takes its router along. */
+  const stopAlone = async (): Promise<void> => {
+    await lab.kill('b');
+    while ((await lab.admin('a', '/api/status')).cluster[1].up) await delay(20);
+    lab.signal('a', 'SIGTERM');
+    await lab.ended('a');
+    await lab.start('b');
+  };
+
   const FOREIGN = FOREIGN_PRIORITIES.flatMap((priority) => [`in ${priority}`, `out ${priority}`]).sort();
   const OURS = ['in 47728', 'out 47728'];
   const PUBLIC = ['eth0 10.77.0.101', 'eth0 fd77::101', 'lo 10.77.0.102', 'lo fd77::102'];
 
   test("a stopped node leaves the clsact; a neighbour's filters are added to it", async () => {
-    lab.signal('a', 'SIGTERM');
-    await lab.ended('a');
+    await stopAlone();
     assert.deepEqual(await filters(), []);
     assert.deepEqual(await publicAddresses(), []);
     for (const side of ['ingress', 'egress']) {
@@ -116,8 +125,7 @@ describe('a router that a killed node left', { ...skipUnlessRoot(), timeout: 60_
 
   test('stopped then, it also removes the addresses that the killed one left', async () => {
     assert.deepEqual(await publicAddresses(), PUBLIC);
-    lab.signal('a', 'SIGTERM');
-    await lab.ended('a');
+    await stopAlone();
     assert.deepEqual(await publicAddresses(), []);
     assert.deepEqual((await filters()).sort(), FOREIGN);
     await lab.start('a');

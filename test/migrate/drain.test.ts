@@ -1,17 +1,16 @@
 /** Nodes that stop, and start again, under load: no client notices. `BATON_LONG=1` takes more clients, and longer. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { collect } from '../../src/lab/exec.ts';
 import { item, KIB, MIB, Stand } from '../cluster/support.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
-import type { RestJob, RestReport } from './idle-client.ts';
+import type { RestJob } from './idle-client.ts';
+import { rest } from './resting.ts';
 
 const IS_LONG = process.env.BATON_LONG === '1';
-const IDLE_CLIENT = fileURLToPath(new URL('./idle-client.js', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const LAB = 'mgdrain';
 const DOWNLOAD = 4 * MIB;
@@ -47,27 +46,6 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     assert.ok(tookMs < (STOP_SECONDS - 5) * 1000, `${node} took ${Math.round(tookMs)} ms to stop`);
   }
 
-  /** Starts clients whose connections rest; resolves when all have been answered once. */
-  async function rest(job: RestJob): Promise<{ askAgain(): Promise<RestReport> }> {
-    const child = stand.lab.spawn('client', [process.execPath, IDLE_CLIENT, JSON.stringify(job)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    let text = '';
-    const resting = once(child.stdout!, 'data');
-    child.stdout!.on('data', (bytes) => {
-      text += bytes;
-    });
-    await resting;
-    return {
-      async askAgain() {
-        child.stdin!.write('go\n');
-        const [code] = await once(child, 'close');
-        assert.equal(code, 0);
-        return JSON.parse(text.trim().split('\n').at(-1)!) as RestReport;
-      },
-    };
-  }
-
   async function rollingRestart(): Promise<void> {
     for (const node of NODES) {
       await stop(node);
@@ -100,7 +78,12 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     const running = Promise.all(NODES.map(wrk));
     running.catch(() => {});
     await delay(1000);
+    let ended = false;
+    running.then(() => {
+      ended = true;
+    });
     await rollingRestart();
+    assert.ok(!ended, 'wrk ran all the time');
     for (const { code, stdout, stderr } of await running) {
       assert.equal(code, 0, stderr);
       assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout);
@@ -117,7 +100,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
       item: item('local.test', KIB),
       again: 2,
     };
-    const clients = await rest(job);
+    const clients = await rest(stand, job);
     stand.leaves('b');
     const argv = [MAIN, 'drain', 'b', '--name', LAB];
     const drained = await collect(spawn(process.execPath, argv, { stdio: 'pipe' }), { timeoutMs: 60_000 });
@@ -141,7 +124,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
 
   test('a connection that rests through two restarts of its home', async () => {
     const job: RestJob = { address: 'fd77::101', connections: 50, item: item('local.test', KIB), again: 1 };
-    const clients = await rest(job);
+    const clients = await rest(stand, job);
     await stop('a');
     await stand.start('a');
     await rollingRestart();
