@@ -1,5 +1,6 @@
 /** `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. */
 import { parseArgs } from 'node:util';
+import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
 import { efficiency } from './efficiency.ts';
 import { frontCpu } from './front-cpu.ts';
@@ -10,6 +11,8 @@ import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
 import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
+import { setup } from './setup.ts';
+import { splitLatency } from './split-latency.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['direct', direct],
@@ -20,6 +23,9 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['migration-cost', migrationCost],
   ['reload', reload],
   ['pipe-drain', pipeDrain],
+  ['cloning', cloning],
+  ['setup', setup],
+  ['split-latency', splitLatency],
 ]);
 
 const EXIT_FAILED = 1;

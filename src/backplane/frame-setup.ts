@@ -313,9 +313,8 @@ export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
   return frame;
 }
 
-function checkPromise({ promise, confirmWanted }: SetupOk): void {
+function checkPromise({ promise }: SetupOk): void {
   if (promise === null) return;
-  must(!confirmWanted, 'a promise, and a confirmation wanted');
   must(promise.status >= 100 && promise.status <= 999, 'status');
   must(promise.bytes >= 1 && promise.bytes <= MAX_PROMISE_BYTES, 'promised bytes');
   must(promise.bodyBytes <= promise.bytes, 'more body than response');

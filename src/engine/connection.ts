@@ -21,7 +21,7 @@ import { HeadError, type RequestHead } from '../http/request.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
-import { abortClose, SHUT_WR } from '../linux/socket.ts';
+import { abortClose, MSG_EOR, MSG_NOSIGNAL, SHUT_WR } from '../linux/socket.ts';
 import type { Choice } from '../policy/policy.ts';
 import type { Engine } from './engine.ts';
 import type { Exchange } from './exchange.ts';
@@ -322,7 +322,7 @@ export class Connection implements Source, HandlingHost {
   /** The interim answer leaves from here: it belongs to the in-half's conversation. */
   #continue(): void {
     this.flow?.beginOwn();
-    libc.sendBytes(this.fd, CONTINUE, CONTINUE.length, 0x4000);
+    libc.sendBytes(this.fd, CONTINUE, CONTINUE.length, MSG_NOSIGNAL | MSG_EOR);
   }
 
   /** Collects a body until it is whole or too large to travel with SETUP. */

@@ -169,6 +169,11 @@ export class Engine implements LinkHost {
   readonly #loads: Loads;
   readonly #policies: SitePolicies;
   readonly #bootId = randomBytes(8);
+  /**
+   * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster
+   * hands requests off: then every response ends its segment.
+   */
+  readonly #sharesConnections: boolean;
   #records: AccessRecord[] = [];
   #sampled = 0;
   #housekeepingAtMs = 0;
@@ -206,6 +211,7 @@ export class Engine implements LinkHost {
     this.routes = this.#router.routes;
     this.spread = this.#router.spread;
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#collect() });
+    this.#sharesConnections = config.sites.some(({ mechanism }) => mechanism !== 'local');
     this.#siteTable = new SiteTable(config.sites);
     this.#catalogues = new Catalogues(this.self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
@@ -481,7 +487,7 @@ export class Engine implements LinkHost {
       if (site.content !== null || site.upstream !== null) return null;
     }
     connection.flow?.beginOwn();
-    return RelayHandling.start(this, connection, request, node, link, givesOutHalf(mechanism));
+    return RelayHandling.start(this, connection, request, node, link, this.#sharesConnections);
   }
 
   #local(connection: Connection, request: Request, site: Site | null): Handling | null {
@@ -493,8 +499,7 @@ export class Engine implements LinkHost {
       connection.broken('the response cannot go on here');
       return null;
     }
-    const isShared = site !== null && site.config.mechanism !== 'local';
-    return new LocalHandling(this, connection, request, exchange, isShared, mechanism);
+    return new LocalHandling(this, connection, request, exchange, this.#sharesConnections, mechanism);
   }
 
   /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */

@@ -145,7 +145,7 @@ export class PromisedHandling implements Handling, Handoff {
         this.#accepted();
         this.#identity ??= frame.identity;
         if (frame.promise !== null) this.#promised(frame.promise);
-        else this.#explicit = true;
+        else if (this.#promise === null) this.#explicit = true;
         if (!frame.confirmWanted) return;
         const confirm = { type: FrameType.CONFIRM, request: this.#id, epoch: this.epoch } as const;
         this.#count(confirm);

@@ -34,10 +34,10 @@ import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
 import { type Endpoint, formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
-import { SystemError } from '../linux/errors.ts';
+import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
 import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
-import { IPPROTO_TCP, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
+import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
 import { FLAG_WATCH, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
@@ -192,13 +192,16 @@ export class HalfPipe implements Sink, Source {
     ranges.openOwn(rules, block.sequence, setup.continuation === null);
     const { promised, implicit } = promiseOf(setup.mechanism, exchange);
     if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
-    this.#engine.flows.write(this.slot, rules);
     if (cold) {
-      // Before connect(): the sock_ops program looks the flow up.
+      // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
+      // before would reach the listener of this address, which answers with a reset.
+      this.#engine.flows.write(this.slot, { ...rules, ranges: [] });
       this.#engine.flows.install(this.#client, this.#public, this.slot);
       const failure = this.#open(block, stampNow, now);
       if (failure !== null) return failure;
-    } else {
+    }
+    this.#engine.flows.write(this.slot, rules);
+    if (!cold) {
       this.#engine.counters.add('half_pipes_reused');
       if (!this.#windowSuffices(exchange, block)) {
         try {
@@ -352,13 +355,21 @@ export class HalfPipe implements Sink, Source {
   }
 
   /**
-   * The first bytes are in the kernel, which may hold them back (the client's window is full) until the lease has run
-   * out, and then for ever: the anchor is asked to confirm.
+   * The first bytes are in the kernel, which may hold them back (the client's window is full, its MAC address is not
+   * known yet) until the lease has run out, and then for ever: the anchor is asked to confirm. It has been told the
+   * rest already.
    */
   #checkBegun(turn: Turn): void {
     const range = this.rules.ranges.at(-1)!;
     if (!range.leased || this.#engine.flows.started(this.slot) === range.start) return;
-    this.#sendSetupOk(turn, true);
+    this.#link.send({
+      type: FrameType.SETUP_OK,
+      request: this.#id,
+      epoch: turn.epoch,
+      confirmWanted: true,
+      identity: null,
+      promise: null,
+    });
   }
 
   #sendSetupOk(turn: Turn, confirmWanted: boolean): void {
@@ -370,7 +381,7 @@ export class HalfPipe implements Sink, Source {
       epoch,
       confirmWanted,
       identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-      // One that asks for confirmation later repeats no promise.
+      // Asked to be confirmed, it has been given before.
       promise: promised && !confirmWanted ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     });
   }
@@ -397,7 +408,11 @@ export class HalfPipe implements Sink, Source {
 
   ready(events: number): void {
     if (this.#closed) return;
-    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) return this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+      // A client that takes nothing would take nothing from another node either.
+      const stalled = pendingError(this.#fd) === ETIMEDOUT;
+      return this.#fail(stalled ? AbortReason.TIMED_OUT : AbortReason.HALF_PIPE_FAILED);
+    }
     this.#drive();
     this.#turn?.exchange.feed?.resume();
   }
@@ -517,10 +532,13 @@ export class HalfPipe implements Sink, Source {
 
   #closeSocket(): void {
     if (this.#fd < 0) return;
-    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
+    // Without ranges every segment is dropped: none may reach the listener of this address, which would reset it.
+    this.rules.ranges = [];
+    this.#engine.flows.write(this.slot, this.rules);
     this.#engine.loop.forget(this.#fd);
     this.#watchesWrites = false;
     silentClose(this.#fd);
+    this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
     this.#fd = -1;
     this.#out = null;
   }

@@ -13,6 +13,7 @@ export const EPERM = constants.errno.EPERM;
 export const ENOENT = constants.errno.ENOENT;
 export const EINTR = constants.errno.EINTR;
 export const EAGAIN = constants.errno.EAGAIN;
+export const ETIMEDOUT = constants.errno.ETIMEDOUT;
 export const EEXIST = constants.errno.EEXIST;
 export const EINPROGRESS = constants.errno.EINPROGRESS;
 

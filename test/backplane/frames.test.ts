@@ -476,7 +476,6 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 50, '40000001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
     throwsCode('RESERVED', patched(promised, 16, '1c'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 16, '05'));
     throwsCode('OUT_OF_RANGE', patched(promised, 16, '08'));
     throwsCode('LENGTH', patched(promised, 16, '00'));
     throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));

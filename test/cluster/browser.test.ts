@@ -1,4 +1,4 @@
-/** Chromium loads a page with 100 images: every byte right, and one connection answered by several nodes. */
+/** Chromium loads a page with 100 images by each handoff: every byte right, and one connection answered by several nodes. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { skipUnlessRoot } from '../lab/root.ts';
 import { Stand } from './support.ts';
 
 const IMAGES = 100;
-const HOST = 'anchor.test';
+const MECHANISMS = ['anchor', 'clone', 'split'];
 const BMP_HEADER_BYTES = 54;
 const WAIT_MS = 60_000;
 /** Six at a time, and some that were opened for nothing. */
@@ -79,45 +79,56 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     rmSync(profile, { recursive: true, force: true });
   });
 
-  test(`a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
-    const chromium = [
-      ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-      ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-      `--user-data-dir=${profile}`,
-      `--host-resolver-rules=MAP ${HOST} ${stand.lab.nodes[0].public[0]}`,
-      `--unsafely-treat-insecure-origin-as-secure=http://${HOST}`,
-      // Time passes for the page while nothing is under way, so its text is written when it is complete.
-      `--virtual-time-budget=${WAIT_MS}`,
-      ...['--dump-dom', `http://${HOST}/`],
-    ];
-    const { code, stdout, stderr } = await stand.lab.exec('client', chromium, { timeoutMs: WAIT_MS });
-    assert.equal(code, 0, stderr);
-    const text = /<pre id="found">(.*)<\/pre>/.exec(stdout)?.[1];
-    assert.match(String(text), /^\{/, stdout.slice(0, 1000) + stderr);
-    const { complete, hashes, error } = JSON.parse(text!);
-    assert.equal(error, null);
-    const indices = Array.from({ length: IMAGES }, (_, index) => index);
-    assert.deepEqual(complete, indices.map(widthOf));
-    assert.deepEqual(
-      hashes,
-      indices.map((index) => createHash('sha256').update(bitmap(index)).digest('hex')),
-    );
-    await stand.noResets();
-    await stand.nothingLeft();
-  });
+  for (const mechanism of MECHANISMS) {
+    const HOST = `${mechanism}.test`;
+    test(`${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
+      const chromium = [
+        ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+        ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+        `--user-data-dir=${join(profile, mechanism)}`,
+        `--host-resolver-rules=MAP ${HOST} ${stand.lab.nodes[0].public[0]}`,
+        `--unsafely-treat-insecure-origin-as-secure=http://${HOST}`,
+        // Time passes for the page while nothing is under way, so its text is written when it is complete.
+        `--virtual-time-budget=${WAIT_MS}`,
+        ...['--dump-dom', `http://${HOST}/`],
+      ];
+      const { code, stdout, stderr } = await stand.lab.exec('client', chromium, { timeoutMs: WAIT_MS });
+      assert.equal(code, 0, stderr);
+      const text = /<pre id="found">(.*)<\/pre>/.exec(stdout)?.[1];
+      assert.match(String(text), /^\{/, stdout.slice(0, 1000) + stderr);
+      const { complete, hashes, error } = JSON.parse(text!);
+      assert.equal(error, null);
+      const indices = Array.from({ length: IMAGES }, (_, index) => index);
+      assert.deepEqual(complete, indices.map(widthOf));
+      assert.deepEqual(
+        hashes,
+        indices.map((index) => createHash('sha256').update(bitmap(index)).digest('hex')),
+      );
+      await stand.noResets();
+      await stand.nothingLeft();
+    });
 
-  test('several nodes answered on one connection', () => {
-    const lines = readFileSync(join(stand.lab.plan.directory, 'a.log'), 'utf8').trim().split('\n');
-    const records = lines.map((line) => JSON.parse(line)).filter(({ target }) => target?.endsWith('.bmp'));
-    assert.equal(records.length, 2 * IMAGES);
-    const nodesOf = new Map<string, Set<string>>();
-    for (const { client, node, status } of records) {
-      assert.equal(status, 200);
-      nodesOf.set(client, (nodesOf.get(client) ?? new Set()).add(node));
-    }
-    // A browser keeps few connections to a host, and uses them again.
-    assert.ok(nodesOf.size <= MAX_CONNECTIONS, `${nodesOf.size} connections`);
-    const most = Math.max(...[...nodesOf.values()].map((nodes) => nodes.size));
-    assert.equal(most, stand.lab.nodes.length, 'nodes that answered on one connection');
-  });
+    test(`${mechanism}: several nodes answered${mechanism === 'split' ? '' : ' on one connection'}`, () => {
+      const lines = readFileSync(join(stand.lab.plan.directory, 'a.log'), 'utf8').trim().split('\n');
+      const records = lines
+        .map((line) => JSON.parse(line))
+        .filter(({ host, target }) => host === HOST && target.endsWith('.bmp'));
+      assert.equal(records.length, 2 * IMAGES);
+      const byClient = new Map<string, { node: string; mechanism: string }[]>();
+      for (const record of records) {
+        assert.equal(record.status, 200);
+        byClient.set(record.client, [...(byClient.get(record.client) ?? []), record]);
+      }
+      if (mechanism === 'split') {
+        for (const all of byClient.values())
+          for (const { mechanism } of all.slice(0, -1)) assert.equal(mechanism, 'local', 'split comes last');
+        assert.equal(new Set(records.map(({ node }) => node)).size, stand.lab.nodes.length);
+        return;
+      }
+      // A browser keeps few connections to a host, and uses them again.
+      assert.ok(byClient.size <= MAX_CONNECTIONS, `${byClient.size} connections`);
+      const nodes = [...byClient.values()].map((all) => new Set(all.map(({ node }) => node)).size);
+      assert.equal(Math.max(...nodes), stand.lab.nodes.length, 'nodes that answered on one connection');
+    });
+  }
 });

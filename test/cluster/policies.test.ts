@@ -163,7 +163,7 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
           writeFileSync(file(), good);
           return setPolicy('fastest');
         },
-        /config\.yaml:\d+:\d+: sites\.0\.policy must be one of/,
+        /config\.yaml:\d+:\d+: sites\.\d+\.policy must be one of/,
       ],
       [
         () =>
