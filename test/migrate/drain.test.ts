@@ -24,7 +24,13 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
       name: LAB,
       sizes: [KIB, 16 * KIB, DOWNLOAD],
       rate: '100mbit',
-      set: ['observe.accessLog=off', `timeouts.stopSeconds=${STOP_SECONDS}`, 'limits.idleSeconds=120'],
+      // A connection may rest for longer than a new one may take to ask.
+      set: [
+        'observe.accessLog=off',
+        `timeouts.stopSeconds=${STOP_SECONDS}`,
+        'limits.idleSeconds=120',
+        'limits.headSeconds=2',
+      ],
     });
   });
   after(() => stand?.down());
