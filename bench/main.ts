@@ -9,6 +9,7 @@ import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
 import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
 import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
+import { preCloning } from './pre-cloning.ts';
 import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
 import { setup } from './setup.ts';
@@ -24,6 +25,7 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['reload', reload],
   ['pipe-drain', pipeDrain],
   ['cloning', cloning],
+  ['pre-cloning', preCloning],
   ['setup', setup],
   ['split-latency', splitLatency],
 ]);
