@@ -1,0 +1,49 @@
+/** The sockets on which an engine accepts clients; every engine of a server has its own (SO_REUSEPORT). */
+import { LISTEN_BACKLOG } from '../cluster/load.ts';
+import type { Endpoint } from '../linux/address.ts';
+import { EPOLLIN } from '../linux/epoll.ts';
+import * as libc from '../linux/libc.ts';
+import { acceptFrom, IPPROTO_TCP, listenOn, setOption, TCP_NODELAY } from '../linux/socket.ts';
+import type { Loop } from './loop.ts';
+
+/** One listener gives way to other events after this many connections. */
+const ACCEPTS_PER_TURN = 64;
+
+export class Listeners {
+  readonly #loop: Loop;
+  readonly #accepted: (fd: number) => void;
+  readonly #fds: number[] = [];
+
+  /** `accepted`: gets every new connection's socket. */
+  constructor(loop: Loop, accepted: (fd: number) => void) {
+    this.#loop = loop;
+    this.#accepted = accepted;
+  }
+
+  get fds(): readonly number[] {
+    return this.#fds;
+  }
+
+  listen(endpoint: Endpoint): void {
+    const fd = listenOn(endpoint, LISTEN_BACKLOG);
+    // Accepted sockets inherit it.
+    setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    this.#fds.push(fd);
+    this.#loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
+  }
+
+  #accept(listener: number): void {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+      const fd = acceptFrom(listener);
+      if (fd < 0) return;
+      this.#accepted(fd);
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) {
+      this.#loop.forget(fd);
+      libc.close(fd);
+    }
+  }
+}
