@@ -10,6 +10,7 @@ import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
 import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
+import { webstone } from './webstone.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['direct', direct],
@@ -20,6 +21,7 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['migration-cost', migrationCost],
   ['reload', reload],
   ['pipe-drain', pipeDrain],
+  ['webstone', webstone],
 ]);
 
 const EXIT_FAILED = 1;
