@@ -36,7 +36,7 @@ interface Level {
 /** Of saturation: the number of connections from which on round robin answers hardly any more a second. */
 const LEVELS: readonly Level[] = [
   { name: 'below', connections: 2, rampSeconds: 0.5, seconds: 1.5 },
-  { name: 'at', connections: 32, rampSeconds: 1, seconds: 2.5 },
+  { name: 'at', connections: 32, rampSeconds: 0.8, seconds: 2.5 },
   { name: 'beyond', connections: 96, rampSeconds: 2, seconds: 2 },
 ];
 const AT = LEVELS.filter(({ name }) => name === 'at');
