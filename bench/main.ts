@@ -1,5 +1,6 @@
 /** `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. */
 import { parseArgs } from 'node:util';
+import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
 import { efficiency } from './efficiency.ts';
 import { frontCpu } from './front-cpu.ts';
@@ -8,8 +9,11 @@ import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
 import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
 import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
+import { preCloning } from './pre-cloning.ts';
 import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
+import { setup } from './setup.ts';
+import { splitLatency } from './split-latency.ts';
 import { webstone } from './webstone.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
@@ -22,6 +26,10 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['reload', reload],
   ['pipe-drain', pipeDrain],
   ['webstone', webstone],
+  ['cloning', cloning],
+  ['pre-cloning', preCloning],
+  ['setup', setup],
+  ['split-latency', splitLatency],
 ]);
 
 const EXIT_FAILED = 1;

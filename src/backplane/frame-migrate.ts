@@ -201,27 +201,20 @@ export function readRoute(bytes: Buffer, at: number, end: number): Route {
 }
 
 /*
- * CLEANUP (19), owner to home: the connection has ended, or is at home again
+ * CLEANUP (19), owner to home: the connection has ended
  *
  * | offset | bytes | field | value |
  * |--------|-------|-------|-------|
  * | 8      | 36    | flow  | see above |
  * | 44     | 4     | epoch | moves of the connection |
- * | 48     | 1     | flags | bit 0 it is at home again: its route is gone already |
  */
-export const CLEANUP_BYTES = FLOW_BYTES + 5;
+export const CLEANUP_BYTES = FLOW_BYTES + 4;
 
 export function writeCleanup(frame: Cleanup, into: Buffer, at: number): number {
-  const next = putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
-  return putU8(into, next, frame.returned ? 1 : 0);
+  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
 }
 
 export function readCleanup(bytes: Buffer, at: number, end: number): Cleanup {
   requireLength(at, end, CLEANUP_BYTES);
-  return {
-    type: FrameType.CLEANUP,
-    flow: readFlow(bytes, at),
-    epoch: bytes.readUInt32BE(at + FLOW_BYTES),
-    returned: getFlags(bytes, at + FLOW_BYTES + 4, 1) !== 0,
-  };
+  return { type: FrameType.CLEANUP, flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
 }

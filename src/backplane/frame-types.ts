@@ -345,8 +345,6 @@ export interface Cleanup {
   type: T['CLEANUP'];
   flow: FlowEndpoints;
   epoch: number;
-  /** It has not ended: it is at home again, and its route is gone. */
-  returned: boolean;
 }
 
 /** A file as its node describes it. */

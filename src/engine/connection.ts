@@ -95,7 +95,8 @@ export class Connection implements Source, HandlingHost {
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
     this.#stays = arrived?.serveFirst ?? false;
     this.#arrivedWith = arrived?.response ?? null;
-    engine.headDeadlines.set(this, engine.loop.nowMs);
+    // A new client is to ask; one that has come from another node may rest.
+    (arrived === null ? engine.headDeadlines : engine.idleDeadlines).set(this, engine.loop.nowMs);
   }
 
   /** The client has sent more than the request in progress. */
@@ -242,7 +243,7 @@ export class Connection implements Source, HandlingHost {
   #goOnWith({ head: headBytes, close, continuation, exchange }: NonNullable<Arrived['response']>): void {
     const head = this.#engine.parsed(headBytes);
     this.#state = 'busy';
-    this.#engine.headDeadlines.clear(this);
+    this.#engine.idleDeadlines.clear(this);
     this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
     this.#site = this.#engine.siteFor(head.host);
     const body = NOTHING;

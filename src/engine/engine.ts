@@ -20,7 +20,7 @@ import { SiteTable } from '../config/sites.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
 import { cloneForm } from '../handoff/clone.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
-import type { Ends } from '../handoff/ends.ts';
+import { type Ends, endsKey, routeEngine } from '../handoff/ends.ts';
 import { type AnchorFlow, unlessSocketDied } from '../handoff/flow.ts';
 import { Guests } from '../handoff/guests.ts';
 import type { Handling, Outcome, Request } from '../handoff/handling.ts';
@@ -300,12 +300,9 @@ export class Engine implements LinkHost {
   /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
   #revived(fd: number): Arrived | null {
     if (this.guests.lingering === 0) return null;
-    try {
-      const guest = this.guests.revive({ client: remoteEndpoint(fd), public: localEndpoint(fd) });
-      return guest === null ? null : { guest, serveFirst: false };
-    } catch (error) {
-      return unlessSocketDied(error, null);
-    }
+    const ends = endsOf(fd);
+    const guest = ends === null ? null : this.guests.revive(ends);
+    return guest === null ? null : { guest, serveFirst: false };
   }
 
   /** Goes on with a connection that has come from another node. */
@@ -398,7 +395,7 @@ export class Engine implements LinkHost {
 
   /** Begins to move a connection. Null: it stays. */
   migrate(connection: Connection, { node, mechanism }: Choice): Migration | null {
-    const link = this.#peers.linkTo(node);
+    const link = this.#linkForMove(connection, node);
     if (link === undefined) return null;
     const draining = this.#drain !== null;
     // The traditional handoff: not before everything sent is acknowledged.
@@ -408,6 +405,17 @@ export class Engine implements LinkHost {
       draining,
       whenAcknowledged,
     });
+  }
+
+  /** At home one engine of several keeps the route; elsewhere the one that has a half-pipe can make room. */
+  #linkForMove(connection: Connection, node: number): Link | undefined {
+    const { engines } = this.config.nodes[node];
+    if (engines === 1) return this.#peers.linkTo(node);
+    const ends = endsOf(connection.fd);
+    if (ends === null) return undefined;
+    if (this.homeOf(ends.public.address) === node)
+      return this.#peers.linkToEngine(node, routeEngine(endsKey(ends), engines));
+    return connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
   }
 
   /** Field lines that every response carries when the configuration says so. */
@@ -903,6 +911,15 @@ function moves(mechanism: MechanismName): boolean {
 /** Whether this node has something to answer a site's requests with. */
 function answers(site: Site): boolean {
   return site.content !== null || site.upstream !== null;
+}
+
+/** Null when the client has just reset the connection. */
+function endsOf(fd: number): Ends | null {
+  try {
+    return { client: remoteEndpoint(fd), public: localEndpoint(fd) };
+  } catch (error) {
+    return unlessSocketDied(error, null);
+  }
 }
 
 /** The client's address as text; `-` when it has just reset the connection. */

@@ -1,6 +1,6 @@
 /**
  * The connections of this node's public addresses that live elsewhere: for each a route in the router, and a record
- * here of who has it. Of several engines each keeps the records that `routeEngine` gives it.
+ * here of who has it. Of several engines each keeps those that `routeEngine` gives it; a connection comes home to it.
  *
  *   given away here, or ROUTE  --> routed --ROUTE of a later epoch--> routed (to the new owner)
  *                                    |--CLEANUP--> gone
@@ -41,13 +41,18 @@ export class DivertedConnections {
     return this.#byKey.size;
   }
 
+  #keeps(key: string): boolean {
+    const { config, self, index } = this.#engine;
+    return routeEngine(key, config.nodes[self].engines) === index;
+  }
+
   /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */
   inherit(): void {
-    const { config, self, index, routes } = this.#engine;
+    const { config, self, routes } = this.#engine;
     for (const { client, public: pub, owner } of routes.entries()) {
       const ends = { client, public: pub };
       const key = endsKey(ends);
-      if (routeEngine(key, config.nodes[self].engines) !== index) continue;
+      if (!this.#keeps(key)) continue;
       const isOurs = this.#engine.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
       if (!isOurs || owner - 1 === self) routes.delete(client, pub);
       else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#engine.loop.nowMs });
@@ -57,7 +62,9 @@ export class DivertedConnections {
   /** Routes a connection that is given to `node`. False: no room for the route, it has to stay. */
   divert(ends: Ends, node: number, epoch: number): boolean {
     if (!this.#engine.routes.set(ends.client, ends.public, node + 1)) return false;
-    this.#byKey.set(endsKey(ends), { ends, node, epoch, lostAtMs: -1 });
+    const key = endsKey(ends);
+    // Of another engine's the owner's ROUTE makes a record.
+    if (this.#keeps(key)) this.#byKey.set(key, { ends, node, epoch, lostAtMs: -1 });
     return true;
   }
 
@@ -84,13 +91,12 @@ export class DivertedConnections {
     }
   }
 
-  /** A connection has ended at its owner, or is back here. */
+  /** A connection has ended at its owner. */
   cleanup(link: Link, frame: Cleanup): void {
     const ends = endsOfFrame(frame.flow);
     const known = this.#byKey.get(endsKey(ends));
     if (known === undefined || distance(known.epoch, frame.epoch) < 0) return;
-    if (frame.returned) this.returned(ends);
-    else if (known.node === link.node) this.#end(known);
+    if (known.node === link.node) this.#end(known);
   }
 
   /** A connection is here again; whoever has it sees to its route. */
@@ -101,7 +107,6 @@ export class DivertedConnections {
   #end(diverted: Diverted): void {
     const { client, public: pub } = diverted.ends;
     this.#byKey.delete(endsKey(diverted.ends));
-    // Another engine may have routed it anew.
     if (this.#engine.routes.owner(client, pub) === diverted.node + 1) this.#engine.routes.delete(client, pub);
   }
 

@@ -125,6 +125,8 @@ export class AnchorFlow implements Sink {
   /** The socket; -1 once it is closed. */
   #fd: number;
   epoch = 0;
+  /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
+  confirmed = false;
   current: Handoff | null = null;
   closedAtMs = -1;
   /** When a response was taken from its target last. */
@@ -190,6 +192,7 @@ export class AnchorFlow implements Sink {
   /** Sends a frame of this flow's conversations, and counts it. */
   send(link: Link, frame: Frame): boolean {
     this.#count(frame);
+    if (frame.type === FrameType.CONFIRM && frame.epoch === this.epoch) this.confirmed = true;
     return link.send(frame);
   }
 
@@ -262,6 +265,7 @@ export class AnchorFlow implements Sink {
     this.rules.ownNext = capture.writeSequence;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
     this.epoch = (this.epoch + 1) % WATCHED_RESET || 1;
+    this.confirmed = false;
     ranges.openTarget(this.rules, node + 1, start);
     this.rules.flags = 0;
     this.#write();
@@ -417,7 +421,7 @@ export class AnchorFlow implements Sink {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
       // Its promise was taken, and it begins late. One that was given up is no target any more.
-      target.link.send({ type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
+      this.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);

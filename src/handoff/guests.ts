@@ -147,11 +147,11 @@ export class Guests {
     this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#engine.loop.nowMs });
   }
 
-  /** A connection comes: what this node forwarded of it before must not go away again. */
+  /** A connection comes: what any engine of this node forwarded of it before must not go away again. */
   stopForwarding(ends: Ends): void {
-    const key = endsKey(ends);
-    if (!this.#forwards.delete(key)) return;
-    this.#engine.routes.delete(ends.client, ends.public);
+    this.#forwards.delete(endsKey(ends));
+    if (this.#engine.homeOf(ends.public.address) !== this.#engine.self)
+      this.#engine.routes.delete(ends.client, ends.public);
   }
 
   tick(nowMs: number): void {
@@ -168,7 +168,10 @@ export class Guests {
       if (this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
       if (nowMs - forward.sinceMs < FLOW_LINGER_MS) continue;
       this.#forwards.delete(key);
-      this.#engine.routes.delete(forward.ends.client, forward.ends.public);
+      const { client, public: pub } = forward.ends;
+      // It may have come back to another engine here since, and gone elsewhere.
+      if (this.#engine.routes.owner(client, pub) === forward.node + 1)
+        this.#engine.routes.delete(client, pub);
     }
   }
 
@@ -207,14 +210,14 @@ export class Guests {
       return;
     }
     const flow = endsToFrame(guest.ends);
-    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch, returned: false });
+    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch });
   }
 
-  /** Nothing here ends by itself any more: the process stops. */
+  /** The process stops. What still closes is the kernel's to end; its route goes when our link has been down. */
   discard(): void {
-    for (const guest of [...this.#byKey.values()]) {
-      if (guest.state === 'here') continue;
-      this.#cleanUp(guest);
+    for (const guest of [...this.#leaving]) {
+      if (guest.state === 'lingering') this.#cleanUp(guest);
+      else libc.close(guest.fd);
     }
   }
 

@@ -133,6 +133,8 @@ export class Arrival implements Sink {
     if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
     engine.guests.stopForwarding(this.#ends);
     engine.dropHalfPipeOf(this.#ends);
+    // What is left is another engine's: its socket is in the way, and its entry must stay.
+    if (engine.flows.installed(this.#ends.client, this.#ends.public) >= 0) return RejectReason.BUSY_TUPLE;
     this.#slot = engine.flows.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
     this.#install();

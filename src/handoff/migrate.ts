@@ -28,7 +28,7 @@ import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../linux/socket.
 import { capture, silentClose, thaw } from '../linux/tcp-repair.ts';
 import { encodedBytes, encodeState } from '../tcp/codec.ts';
 import { type ConnectionState, StateError } from '../tcp/state.ts';
-import { type Ends, endsKey, endsToFrame, routeEngine } from './ends.ts';
+import type { Ends } from './ends.ts';
 import type { Handling } from './handling.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
 
@@ -218,23 +218,12 @@ export class Migration implements Handling, Sink {
     }
     this.#leave();
     engine.guests.movedOn(ends, this.#connection.guest, this.#node);
-    if (home === this.#node) this.#forgetAtHome(ends, home);
     this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
     this.#link.closeSink(this.#id);
     engine.counters.add('migrations_out');
     const { fd } = this.#connection;
     this.#connection.moved();
     silentClose(fd);
-  }
-
-  /** Of several engines at home one has the record and another the connection. */
-  #forgetAtHome(ends: Ends, home: number): void {
-    const keeper = routeEngine(endsKey(ends), this.#engine.config.nodes[home].engines);
-    if (keeper === this.#link.peer?.engine) return;
-    const flow = endsToFrame(ends);
-    this.#engine
-      .linkToEngine(home, keeper)
-      ?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch, returned: true });
   }
 
   #tellOff(): void {

@@ -4,15 +4,18 @@
  *   all of it:          nothing is missing.
  *   its head and more:  another node goes on from there, when it has the same body (src/http/continuation.ts). What
  *                       the dead target's kernel still delivers is the same bytes.
- *   a part of its head, or something of a response without identity: the dead target's kernel may still deliver what
+ *   a part of its head, or something of a response without identity: one that is only cut off may still deliver what
  *                       it was given of it; when there is no promise, and none to come, the connection ends.
  *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more:
  *
- *     lease:  wait until the target's lease has run out. From then on its router lets no first byte pass.
+ *     lease:  wait until the target's lease has run out. From then on its router lets nothing pass of which the client
+ *             has acknowledged nothing. When the target was confirmed: until its node has noticed that the link is
+ *             gone, or its rules have run out.
  *     probe:  have the client say what it holds (a window probe), and wait for a segment of it.
  */
 import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
+import { ALIVE_LEASE_MS } from '../router/control.ts';
 import { distance } from '../router/ranges.ts';
 import type { AnchorFlow, Attempt } from './flow.ts';
 import type { Handling } from './handling.ts';
@@ -50,7 +53,10 @@ export class TakeOver implements Handling {
     this.#flow = flow;
     this.#connection = connection;
     this.#attempt = attempt;
-    this.#leaseEndMs = attempt.sentAtMs + SETUP_LEASE_MS + LEASE_MARGIN_MS;
+    const quietAtMs = flow.confirmed
+      ? engine.loop.nowMs + Math.max(ALIVE_LEASE_MS, engine.config.timeouts.peerMs)
+      : attempt.sentAtMs + SETUP_LEASE_MS;
+    this.#leaseEndMs = quietAtMs + LEASE_MARGIN_MS;
     this.#limitMs = Math.max(this.#leaseEndMs, engine.loop.nowMs) + PROBE_LIMIT_MS;
     engine.takeOvers.add(this);
   }

@@ -57,6 +57,8 @@ const IDENTIFIED_BYTES = 16 * 1024;
 const REPORT_RTT_US = 1000;
 const REPORT_BYTES = 64 * 1024;
 const ERROR_CHECK_MS = 1000;
+/** More than lies between two looks at a turn in progress (housekeeping), and than an answer takes. */
+const ASK_BEFORE_MS = 130;
 const NS_PER_MS = 1_000_000;
 
 const MECHANISM_NAMES = {
@@ -113,6 +115,8 @@ export class HalfPipe implements Sink, Source {
   /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
   #uncollected = -1;
   #checkedAtMs = 0;
+  /** The epoch for which a confirmation was asked. */
+  #askedEpoch = 0;
   /** Segments of the client seen when the socket's window was last set from here. */
   #refreshedAt = 0;
 
@@ -296,8 +300,16 @@ export class HalfPipe implements Sink, Source {
     if (turn.promised && mechanism !== SetupMechanism.CLONE) {
       this.#done(turn, exchange.lengthBytes);
     } else {
+      const { status, close, lengthBytes, bodyBytes } = exchange;
       turn.waitsConfirm = !exchange.complete;
-      this.#sendSetupOk(turn, turn.waitsConfirm);
+      this.#link.send({
+        type: FrameType.SETUP_OK,
+        request: this.#id,
+        epoch: turn.epoch,
+        confirmWanted: turn.waitsConfirm,
+        identity: turn.promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
+        promise: turn.promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+      });
     }
     this.#engine.loop.defer(() => this.#drive());
   }
@@ -344,7 +356,6 @@ export class HalfPipe implements Sink, Source {
     if (sent > 0) {
       if (turn.firstByteUs < 0) turn.firstByteUs = nowUs() - turn.receivedUs;
       ranges.advanceOwn(this.rules, sent);
-      if (before === 0) this.#checkBegun(turn);
     }
     if (state === 'broken' || (exchange.failed && state !== 'blocked'))
       return this.#fail(AbortReason.HALF_PIPE_FAILED);
@@ -355,35 +366,20 @@ export class HalfPipe implements Sink, Source {
   }
 
   /**
-   * The first bytes are in the kernel, which may hold them back (the client's window is full, its MAC address is not
-   * known yet) until the lease has run out, and then for ever: the anchor is asked to confirm. It has been told the
-   * rest already.
+   * The lease is about to end, and the client has acknowledged nothing of the range: the first bytes are lost, or held
+   * back (the client's window is full), or the path is long. Then they may go out, or out again, only with the
+   * anchor's word that nobody else sends in their place.
    */
-  #checkBegun(turn: Turn): void {
-    const range = this.rules.ranges.at(-1)!;
-    if (!range.leased || this.#engine.flows.started(this.slot) === range.start) return;
-    this.#link.send({
-      type: FrameType.SETUP_OK,
-      request: this.#id,
-      epoch: turn.epoch,
-      confirmWanted: true,
-      identity: null,
-      promise: null,
-    });
-  }
-
-  #sendSetupOk(turn: Turn, confirmWanted: boolean): void {
-    const { exchange, promised, epoch } = turn;
-    const { status, close, lengthBytes, bodyBytes } = exchange;
-    this.#link.send({
-      type: FrameType.SETUP_OK,
-      request: this.#id,
-      epoch,
-      confirmWanted,
-      identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
-      // Asked to be confirmed, it has been given before.
-      promise: promised && !confirmWanted ? { status, close, bytes: lengthBytes, bodyBytes } : null,
-    });
+  #askConfirm(): void {
+    const range = this.rules.ranges.at(-1);
+    const { epoch, leaseNs } = this.rules;
+    if (range === undefined || !range.leased || this.#askedEpoch === epoch) return;
+    if (distance(range.start, this.#engine.flows.ack(this.slot)) > 0) return;
+    if (monotonicMs() < leaseNs / NS_PER_MS - ASK_BEFORE_MS) return;
+    this.#askedEpoch = epoch;
+    // The rest it has been told before.
+    const told = { identity: null, promise: null };
+    this.#link.send({ type: FrameType.SETUP_OK, request: this.#id, epoch, confirmWanted: true, ...told });
   }
 
   #watchWrites(): void {
@@ -466,6 +462,7 @@ export class HalfPipe implements Sink, Source {
   /** Looks whether the newest turn is acknowledged. Called on the router's event, and every tick. */
   collect(): void {
     if (this.#closed || this.#uncollected < 0) return;
+    this.#askConfirm();
     if (distance(this.#uncollected, this.#engine.flows.ack(this.slot)) < 0 || sendQueueBytes(this.#fd) > 0) {
       if (this.#engine.loop.nowMs - this.#checkedAtMs >= ERROR_CHECK_MS) this.#check();
       return;
@@ -508,9 +505,10 @@ export class HalfPipe implements Sink, Source {
 
   /** Keeps sequence distances small while much is sent in one turn. */
   tick(): void {
-    if (this.#turn !== null && ranges.trim(this.rules, this.#engine.flows.ack(this.slot))) {
+    if (this.#turn === null) return;
+    this.#askConfirm();
+    if (ranges.trim(this.rules, this.#engine.flows.ack(this.slot)))
       this.#engine.flows.write(this.slot, this.rules);
-    }
   }
 
   /** A socket that gave up (TCP_USER_TIMEOUT) is not in epoll unless it blocked: ask it now and then. */

@@ -65,8 +65,6 @@ export class Flows {
     const at = slot * layout.OBSERVED_WORDS;
     this.#observed[at + layout.OBSERVED_ACK] = observed.ack;
     this.#observed[at + layout.OBSERVED_EDGE] = observed.edge;
-    // No range begins there.
-    this.#observed[at + layout.OBSERVED_STARTED] = (observed.ack - 1) >>> 0;
     this.#observed[at + layout.OBSERVED_SENT_NEXT] = observed.sentNext;
     this.#observed[at + layout.OBSERVED_WATCHED] = 0;
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
@@ -90,11 +88,6 @@ export class Flows {
   /** What the own socket was last told that it may send, in bytes. */
   window(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WINDOW];
-  }
-
-  /** Start of the newest leased range whose first byte has left. */
-  started(slot: number): number {
-    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_STARTED];
   }
 
   /** At an anchor: whether the client has reset the connection since it is closing. */

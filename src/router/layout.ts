@@ -30,18 +30,17 @@ export const RULES_RANGES = 12;
 /** struct flow: active, unused, two copies of the rules. */
 export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
 /** struct flow_observed. */
-export const OBSERVED_WORDS = 10;
+export const OBSERVED_WORDS = 8;
 export const OBSERVED_ACK = 0;
 export const OBSERVED_EDGE = 1;
-export const OBSERVED_STARTED = 2;
-export const OBSERVED_SENT_NEXT = 3;
-export const OBSERVED_WATCHED = 4;
+export const OBSERVED_SENT_NEXT = 2;
+export const OBSERVED_WATCHED = 3;
 /** Instead of an epoch: the client has reset the closing connection. */
 export const WATCHED_RESET = 0xffff_ffff;
-export const OBSERVED_SEGMENTS = 5;
-export const OBSERVED_TSVAL = 6;
-export const OBSERVED_IN_NEXT = 7;
-export const OBSERVED_WINDOW = 8;
+export const OBSERVED_SEGMENTS = 4;
+export const OBSERVED_TSVAL = 5;
+export const OBSERVED_IN_NEXT = 6;
+export const OBSERVED_WINDOW = 7;
 /** struct control. */
 export const CONTROL_BYTES = 24;
 /** Where `flags` is in it, in words. */

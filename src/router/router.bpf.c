@@ -964,13 +964,11 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 		count(COUNT_NO_RANGE);
 		return TC_ACT_SHOT;
 	}
-	/* Rule lease: a target that the anchor may have given up must not begin. */
-	if (s->payload && g->leased && o->started != g->start) {
-		if (now > r->lease_ns) {
-			count(COUNT_LEASE_ENDED);
-			return TC_ACT_SHOT;
-		}
-		o->started = g->start;
+	/* Rule lease: a target that the anchor may have given up sends nothing: not what is late, and not again what was
+	 * lost. Once the client has acknowledged a byte of it, the anchor knows it as well. */
+	if (s->payload && g->leased && now > r->lease_ns && !after(o->ack, g->start)) {
+		count(COUNT_LEASE_ENDED);
+		return TC_ACT_SHOT;
 	}
 	if (s->payload)
 		note_sent(o, s, local);
@@ -986,6 +984,16 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 	}
 	count(COUNT_TRANSLATED_OUT);
 	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* The socket of a process that has ended. */
+static __always_inline int is_orphan(struct __sk_buff *skb, const struct segment *s)
+{
+	struct bpf_sock *socket = skb->sk;
+
+	if (socket)
+		socket = bpf_sk_fullsock(socket);
+	return socket && socket->dst_port == s->tcp.dest && socket->state != BPF_TCP_ESTABLISHED;
 }
 
 /* Rule guard, for a connection that another node's address owns: it lives here when a whole socket of ours sends,
@@ -1044,7 +1052,7 @@ int baton_egress(struct __sk_buff *skb)
 			count(s.tcp.flags & TCP_RST ? COUNT_GUARD_RST : COUNT_GUARD_FIN);
 			return TC_ACT_SHOT;
 		}
-		if (role != ROLE_TARGET || !r || !o || !alive(now)) {
+		if (role != ROLE_TARGET || !r || !o || !alive(now) || is_orphan(skb, &s)) {
 			count(COUNT_GUARD_STRAY);
 			return TC_ACT_SHOT;
 		}

@@ -98,14 +98,12 @@ struct flow {
 struct flow_observed {
 	__u32 ack;       /* highest acknowledgement of the client */
 	__u32 edge;      /* highest right edge of its window */
-	__u32 started;   /* start of the newest leased range that has begun */
 	__u32 sent_next; /* the own socket's number after the last byte seen leaving */
 	__u32 watched;   /* epoch whose watch has fired; WATCHED_RESET: the client has reset the closing connection */
 	__u32 segments;  /* segments of the client seen */
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
 	__u32 window;    /* what the own socket was last told that it may send, in bytes */
-	__u32 unused;
 };
 
 struct control {

@@ -230,9 +230,9 @@ const LAYOUTS: [Frame, string][] = [
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007`,
   ],
   [
-    { type: FrameType.CLEANUP, flow: FLOW, epoch: 7, returned: true },
-    `00000031 13 01 0000
-     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007 01`,
+    { type: FrameType.CLEANUP, flow: FLOW, epoch: 7 },
+    `00000030 13 01 0000
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007`,
   ],
   [HELLO, '00000022 0e 01 0000 0001 01 61 0000 0002 020000000001 00000005 0102030405060708'],
   [
@@ -440,7 +440,7 @@ describe('frames', () => {
       { type: FrameType.MIGRATE_DATA, request: 1, bytes: Buffer.alloc(0) },
       { type: FrameType.ROUTE, flow: { ...FLOW, clientPort: 0 }, epoch: 1 },
       { type: FrameType.ROUTE, flow: { ...FLOW, clientAddress: Buffer.alloc(4) }, epoch: 1 },
-      { type: FrameType.CLEANUP, flow: { ...FLOW, publicPort: 0 }, epoch: 1, returned: false },
+      { type: FrameType.CLEANUP, flow: { ...FLOW, publicPort: 0 }, epoch: 1 },
       { ...HELLO, protocol: 0 },
       { ...HELLO, engine: 2 },
       { ...HELLO, engines: 0 },

@@ -24,7 +24,13 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
       name: LAB,
       sizes: [KIB, 16 * KIB, DOWNLOAD],
       rate: '100mbit',
-      set: ['observe.accessLog=off', `timeouts.stopSeconds=${STOP_SECONDS}`, 'limits.idleSeconds=120'],
+      // A connection may rest for longer than a new one may take to ask.
+      set: [
+        'observe.accessLog=off',
+        `timeouts.stopSeconds=${STOP_SECONDS}`,
+        'limits.idleSeconds=120',
+        'limits.headSeconds=2',
+      ],
     });
   });
   after(() => stand?.down());
@@ -53,7 +59,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     }
   }
 
-  for (const mechanism of ['local', 'anchor', 'migrate'])
+  for (const mechanism of ['local', 'anchor', 'clone', 'migrate'])
     test(`rolling restart under slow downloads, ${mechanism}`, async () => {
       const connections = IS_LONG || mechanism === 'local' ? 100 : 40;
       const items = [item(`${mechanism}.test`, DOWNLOAD), item(`${mechanism}.test`, KIB)];

@@ -154,7 +154,6 @@ test('layout.ts states the sizes and offsets that the object has', () => {
     for (const [name, word] of Object.entries({
       ack: layout.OBSERVED_ACK,
       edge: layout.OBSERVED_EDGE,
-      started: layout.OBSERVED_STARTED,
       sent_next: layout.OBSERVED_SENT_NEXT,
       watched: layout.OBSERVED_WATCHED,
       segments: layout.OBSERVED_SEGMENTS,

@@ -218,10 +218,20 @@ for (const family of FAMILIES) {
       assert.equal(stand.observed(slot, layout.OBSERVED_SENT_NEXT), at(5000), 'nothing left');
       stand.engine.flows.write(slot, { ...rules, leaseNs: (monotonicMs() + 60_000) * NS_PER_MS });
       assert.equal(egress(family, family.foreign, first).result.verdict, UNSPEC);
-      assert.equal(stand.observed(slot, layout.OBSERVED_STARTED), at(300));
       stand.engine.flows.write(slot, { ...rules, leaseNs: 1 });
-      assert.equal(egress(family, family.foreign, first).result.verdict, UNSPEC, 'what began goes on');
+      assert.deepEqual(egress(family, family.foreign, first).result.counts, { lease_ended: 1 }, 'sent again');
+      stand.run('baton_ingress', fromClient(family, family.foreign, { ack: at(300) }));
+      assert.equal(
+        egress(family, family.foreign, first).result.verdict,
+        SHOT,
+        'nothing of it is acknowledged',
+      );
+      stand.run('baton_ingress', fromClient(family, family.foreign, { ack: at(301) }));
+      assert.equal(egress(family, family.foreign, first).result.verdict, UNSPEC, 'what has arrived goes on');
       assert.deepEqual(egress(family, family.foreign, second).result.counts, { lease_ended: 1 });
+      for (const g of rules.ranges) g.leased = false;
+      stand.engine.flows.write(slot, { ...rules, leaseNs: 1 });
+      assert.equal(egress(family, family.foreign, second).result.verdict, UNSPEC, 'confirmed');
     });
 
     test(`${name}: guard, with rules in force or without`, { skip }, () => {
