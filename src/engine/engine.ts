@@ -440,6 +440,10 @@ export class Engine implements LinkHost {
   ): Handling | null {
     const site = siteConfig === null ? undefined : this.#sites.get(siteConfig);
     if (site === undefined) return this.#local(connection, request, null);
+    // That nobody has it is an answer; that nobody can be reached is another.
+    const { candidates } = site;
+    if (!answers(site) && candidates.length > 0 && this.#listed(site, request.head).length === 0)
+      return this.#local(connection, request, null);
     if (!connection.fullyTried && !this.#keeps(site)) {
       const isFirst = tried.length === 0;
       const { node, mechanism } =
