@@ -109,6 +109,7 @@ export class Dispatcher {
     tried: readonly number[],
     chosen: Choice | null,
   ): Handling | null {
+    if (site !== null && this.#nobodyHasIt(site, request.head)) return this.#local(connection, request, null);
     if (site === null || connection.fullyTried || this.#keeps(site))
       return this.#local(connection, request, site);
     const { node, mechanism } =
@@ -118,6 +119,12 @@ export class Dispatcher {
       node === this.#engine.self || mechanism === 'local' || (moves(mechanism) && answers(site));
     const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
     return handling ?? this.#local(connection, request, site);
+  }
+
+  /** That nobody has it is an answer (404); that nobody can be reached is another (503). */
+  #nobodyHasIt(site: Site, head: RequestHead): boolean {
+    if (answers(site) || site.candidates.length === 0) return false;
+    return this.#engine.sites.candidatesFor(site, head).length === 0;
   }
 
   #again(site: Site, head: RequestHead, tried: readonly number[]): Choice {

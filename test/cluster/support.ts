@@ -45,7 +45,8 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
     policy: 'round-robin',
     ...fields,
   });
-  const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
+  const others = MECHANISMS.filter((mechanism) => mechanism !== 'anchor');
+  const sites = ['anchor', ...others].map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
   return `sites=${JSON.stringify([...sites, pre, hash, ...extra])}`;
