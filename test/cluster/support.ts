@@ -91,9 +91,9 @@ export class Stand {
   }
 
   /** Runs the client to its end. */
-  async run(job: Job): Promise<Report> {
+  async run(job: Job, timeoutMs = CLIENT_TIMEOUT_MS): Promise<Report> {
     const argv = [process.execPath, CLIENT, JSON.stringify(job)];
-    const { code, stdout, stderr } = await this.lab.exec('client', argv, { timeoutMs: CLIENT_TIMEOUT_MS });
+    const { code, stdout, stderr } = await this.lab.exec('client', argv, { timeoutMs });
     assert.equal(code, 0, `the client ended with ${code}: ${stderr}`);
     return JSON.parse(stdout) as Report;
   }
