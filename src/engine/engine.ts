@@ -22,7 +22,7 @@ import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { closeRawSockets, openRawSockets } from '../linux/raw.ts';
-import { MSG_NOSIGNAL } from '../linux/socket.ts';
+import { IPPROTO_TCP, MSG_NOSIGNAL, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import type { PolicyFactories } from '../policy/create.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
@@ -155,7 +155,7 @@ export class Engine {
     this.diverted.inherit();
     const switchboard = new Switchboard(this, this.#router, options.mac, options.clusterKey);
     this.peers = new Peers(config, this.self, this.index, switchboard);
-    this.listeners = new Listeners(this.loop, (fd) => this.#accepted(fd));
+    this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd) => this.#accepted(fd));
     this.loads = new Loads(this, this.peers, this.spread, options.counters);
     this.policies = new SitePolicies(this, options.policies);
     this.dispatcher = new Dispatcher(this, this.peers, this.policies);
@@ -198,6 +198,7 @@ export class Engine {
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: Arrived): void {
+    setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.config.limits.stallSeconds * 1000);
     this.#take(new Connection(this, fd, arrived));
   }
 

@@ -3,7 +3,14 @@ import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import type { Endpoint } from '../linux/address.ts';
 import { EPOLLIN } from '../linux/epoll.ts';
 import * as libc from '../linux/libc.ts';
-import { acceptFrom, IPPROTO_TCP, listenOn, setOption, TCP_NODELAY } from '../linux/socket.ts';
+import {
+  acceptFrom,
+  IPPROTO_TCP,
+  listenOn,
+  setOption,
+  TCP_NODELAY,
+  TCP_USER_TIMEOUT,
+} from '../linux/socket.ts';
 import type { Loop } from './loop.ts';
 
 /** One listener gives way to other events after this many connections. */
@@ -11,12 +18,14 @@ const ACCEPTS_PER_TURN = 64;
 
 export class Listeners {
   readonly #loop: Loop;
+  readonly #stallMs: number;
   readonly #accepted: (fd: number) => void;
   readonly #fds: number[] = [];
 
-  /** `accepted`: gets every new connection's socket. */
-  constructor(loop: Loop, accepted: (fd: number) => void) {
+  /** `stallMs`: how long a client may acknowledge nothing. `accepted`: gets every new connection's socket. */
+  constructor(loop: Loop, stallMs: number, accepted: (fd: number) => void) {
     this.#loop = loop;
+    this.#stallMs = stallMs;
     this.#accepted = accepted;
   }
 
@@ -26,8 +35,9 @@ export class Listeners {
 
   listen(endpoint: Endpoint): void {
     const fd = listenOn(endpoint, LISTEN_BACKLOG);
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit both. The second is for a response that is in the kernel already, as a whole.
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#stallMs);
     this.#fds.push(fd);
     this.#loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
   }
