@@ -37,7 +37,7 @@ interface Level {
 const LEVELS: readonly Level[] = [
   { name: 'below', connections: 2, rampSeconds: 0.5, seconds: 1.5 },
   { name: 'at', connections: 32, rampSeconds: 0.8, seconds: 2.5 },
-  { name: 'beyond', connections: 96, rampSeconds: 2, seconds: 2 },
+  { name: 'beyond', connections: 64, rampSeconds: 2, seconds: 2 },
 ];
 const AT = LEVELS.filter(({ name }) => name === 'at');
 
