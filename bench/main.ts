@@ -14,6 +14,7 @@ import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
 import { setup } from './setup.ts';
 import { splitLatency } from './split-latency.ts';
+import { webstone } from './webstone.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['direct', direct],
@@ -24,6 +25,7 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['migration-cost', migrationCost],
   ['reload', reload],
   ['pipe-drain', pipeDrain],
+  ['webstone', webstone],
   ['cloning', cloning],
   ['pre-cloning', preCloning],
   ['setup', setup],

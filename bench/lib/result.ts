@@ -12,6 +12,8 @@ export interface Figure {
   /** The peer's value, in the same unit; null when there is no peer. */
   readonly baseline: number | null;
   readonly target: Target | null;
+  /** The ratio that the paper has, where it states one: never a measurement of ours. */
+  readonly published?: number;
 }
 
 export interface Result extends Figure {
@@ -32,11 +34,20 @@ const SIGNIFICANT_DIGITS = 5;
 const rounded = (value: number): number => Number(value.toPrecision(SIGNIFICANT_DIGITS));
 
 export function toResult(figure: Figure, machineText: string): Result {
-  const { name, value, unit, baseline, target } = figure;
+  const { name, value, unit, baseline, target, published } = figure;
   // A baseline that is not above zero (an added time lost in the noise) makes no ratio.
   const ratio = baseline === null || baseline <= 0 ? null : rounded(value / baseline);
   const shownBaseline = baseline === null ? null : rounded(baseline);
-  return { name, value: rounded(value), unit, baseline: shownBaseline, ratio, target, machine: machineText };
+  return {
+    name,
+    value: rounded(value),
+    unit,
+    baseline: shownBaseline,
+    ratio,
+    target,
+    ...(published === undefined ? {} : { published: rounded(published) }),
+    machine: machineText,
+  };
 }
 
 /** Null when there is no target, or no ratio to compare with it. */
@@ -46,7 +57,7 @@ export function isReached({ ratio, target }: Result): boolean | null {
   return target.startsWith('>=') ? ratio >= bound : ratio <= bound;
 }
 
-const COLUMNS = ['figure', 'value', 'peer', 'unit', 'ratio', 'target', ''] as const;
+const COLUMNS = ['figure', 'value', 'peer', 'unit', 'ratio', 'paper', 'target', ''] as const;
 
 /** A table for people, one line a result. */
 export function formatTable(results: readonly Result[]): string {
@@ -58,6 +69,7 @@ export function formatTable(results: readonly Result[]): string {
       String(result.baseline ?? '-'),
       result.unit,
       result.ratio === null ? '-' : result.ratio.toFixed(3),
+      result.published === undefined ? '-' : result.published.toFixed(3),
       result.target ?? '-',
       reached === null ? '' : reached ? 'reached' : 'not reached',
     ];

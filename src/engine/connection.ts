@@ -8,7 +8,6 @@
  * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
 import type { MovedResponse } from '../backplane/frames.ts';
-import type { SiteConfig } from '../config/config.ts';
 import { AnchorFlow, type Promised } from '../handoff/flow.ts';
 import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
@@ -26,6 +25,7 @@ import type { Choice } from '../policy/policy.ts';
 import type { Engine } from './engine.ts';
 import type { Exchange } from './exchange.ts';
 import type { Source } from './loop.ts';
+import { answers, type Site } from './sites.ts';
 import { nowUs } from './time.ts';
 
 /** Bodies up to this size are collected and travel with SETUP; larger ones follow in pieces. */
@@ -75,7 +75,7 @@ export class Connection implements Source, HandlingHost {
   /** While moving: what goes on when it does not come to that. */
   #paused: Handling | null = null;
   #request: Request | null = null;
-  #site: SiteConfig | null = null;
+  #site: Site | null = null;
   /** By the policy, for this request; null before the first. */
   #chosen: Choice | null = null;
   #body: {
@@ -174,7 +174,7 @@ export class Connection implements Source, HandlingHost {
         at += this.#follow(bytes, at, end);
         if (this.#following !== null) break;
       } else {
-        const head = this.#engine.heads.parse(bytes, at, end, at + scanned);
+        const head = this.#engine.sites.heads.parse(bytes, at, end, at + scanned);
         scanned = 0;
         if (head === null) {
           this.#scanned = end - at;
@@ -185,8 +185,8 @@ export class Connection implements Source, HandlingHost {
           this.#refuse(head.status as ErrorStatus);
           break;
         }
-        this.#site = this.#engine.siteFor(head.host);
-        this.#chosen = this.#engine.choose(head, this.#site, this.#stays);
+        this.#site = this.#engine.sites.find(head.host);
+        this.#chosen = this.#engine.dispatcher.choose(head, this.#site, this.#stays);
         if (this.#move(this.#chosen, bytes, at, end)) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
@@ -198,10 +198,10 @@ export class Connection implements Source, HandlingHost {
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    if (!this.#engine.mayMove(to)) return false;
+    if (!this.#engine.dispatcher.mayMove(to)) return false;
     const held = this.#held;
     this.#held = Buffer.from(bytes.subarray(at, end));
-    const migration = this.#engine.migrate(this, to);
+    const migration = this.#engine.dispatcher.migrate(this, to);
     if (migration === null) {
       this.#held = held;
       return false;
@@ -225,7 +225,12 @@ export class Connection implements Source, HandlingHost {
     if (this.#processing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
     if (this.#state === 'head' || (this.#state === 'busy' && this.movingResponse !== null)) {
       this.#move({ node, mechanism: 'migrate' }, this.#held, 0, this.#held.length);
-    } else if (this.#state === 'busy' && this.#following === null && this.#engine.answers(this.#site)) {
+    } else if (
+      this.#state === 'busy' &&
+      this.#following === null &&
+      this.#site !== null &&
+      answers(this.#site)
+    ) {
       this.#handling?.takeBack?.();
     }
   }
@@ -241,11 +246,11 @@ export class Connection implements Source, HandlingHost {
 
   /** Goes on with the response that it came with. */
   #goOnWith({ head: headBytes, close, continuation, exchange }: NonNullable<Arrived['response']>): void {
-    const head = this.#engine.parsed(headBytes);
+    const head = this.#engine.sites.parsed(headBytes);
     this.#state = 'busy';
     this.#engine.idleDeadlines.clear(this);
     this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
-    this.#site = this.#engine.siteFor(head.host);
+    this.#site = this.#engine.sites.find(head.host);
     const body = NOTHING;
     const startUs = nowUs();
     this.#request = { head, headBytes, body, bodyFollows: false, startUs, close, continuation };
@@ -383,7 +388,7 @@ export class Connection implements Source, HandlingHost {
 
   #dispatch(): void {
     const request = this.#request!;
-    const handling = this.#engine.dispatch(this, request, this.#site, this.#tried, this.#chosen);
+    const handling = this.#engine.dispatcher.dispatch(this, request, this.#site, this.#tried, this.#chosen);
     // A handling that finished at once has put the connection into another state already.
     if (handling === null) return;
     this.#handling = handling;
@@ -465,7 +470,7 @@ export class Connection implements Source, HandlingHost {
 
   /** Whether there is a node other than `node` to ask for what is being requested. */
   servedWithout(node: number): boolean {
-    return this.#engine.servedWithout(node, this.#site);
+    return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
   }
 
   takeOver(takeOver: TakeOver): void {

@@ -84,6 +84,6 @@ export class Drain {
   #stopListening(): void {
     if (!this.#listening) return;
     this.#listening = false;
-    this.#engine.stopListening();
+    this.#engine.listeners.close();
   }
 }

@@ -24,7 +24,7 @@ export interface LoadHost {
   /** Takes no new connections any more. */
   readonly stopping: boolean;
   readonly connectionCount: number;
-  readonly listeners: readonly number[];
+  readonly listeners: { readonly fds: readonly number[] };
 }
 
 export class Loads {
@@ -111,7 +111,7 @@ export class Loads {
     const own = this.#counters[index];
     this.#measuredAtMs = nowMs;
     const { cpuPermille, requestsPerSecond } = this.#meter.rates(nowMs, threadCpuMs(), own.get('requests'));
-    const acceptQueue = listeners.reduce((sum, fd) => sum + acceptQueueOf(fd), 0);
+    const acceptQueue = listeners.fds.reduce((sum, fd) => sum + acceptQueueOf(fd), 0);
     this.#measured = { cpuPermille, requestsPerSecond, acceptQueue };
     own.set('cpu_permille_now', cpuPermille);
     own.set('requests_per_second_now', requestsPerSecond);

@@ -6,6 +6,7 @@ import { allocate } from '../linux/memory.ts';
 import { importPolicies } from '../policy/create.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { FromEngine, ToEngine } from './messages.ts';
+import { engineStatus, flowStatus } from './status.ts';
 
 export interface EngineWorkerData extends Omit<EngineOptions, 'post' | 'policies'> {
   readonly port: MessagePort;
@@ -55,7 +56,7 @@ function handle(message: ToEngine): void {
     post({
       type: 'reply',
       id: message.id,
-      value: message.what === 'status' ? engine.status() : engine.flowStatus(),
+      value: message.what === 'status' ? engineStatus(engine) : flowStatus(engine),
     });
 }
 

@@ -1,6 +1,8 @@
 /** The two ends of a connection: as frames carry them, and as keys of maps. */
 import type { FlowEndpoints } from '../backplane/frames.ts';
 import type { Endpoint } from '../linux/address.ts';
+import { unlessSocketDied } from '../linux/errors.ts';
+import { localEndpoint, remoteEndpoint } from '../linux/socket.ts';
 import { flowKeyText } from '../router/flow-key.ts';
 
 export interface Ends {
@@ -27,6 +29,15 @@ export function endsOfFrame(flow: FlowEndpoints): Ends {
 
 export function endsKey(ends: Ends): string {
   return flowKeyText(ends.client, ends.public);
+}
+
+/** The ends of an accepted socket; null when the client has just reset the connection. */
+export function endsOf(fd: number): Ends | null {
+  try {
+    return { client: remoteEndpoint(fd), public: localEndpoint(fd) };
+  } catch (error) {
+    return unlessSocketDied(error, null);
+  }
 }
 
 /** The engine that keeps a connection's route, of the `engines` of its home: the same for every node. */

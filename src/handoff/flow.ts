@@ -16,7 +16,7 @@ import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import type { Identity } from '../http/continuation.ts';
 import { formatEndpoint, isMapped } from '../linux/address.ts';
-import { SystemError } from '../linux/errors.ts';
+import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
@@ -92,15 +92,6 @@ export interface Handoff {
   tick(): void;
   /** The client has acknowledged the byte that the router watches. */
   acknowledged?(): void;
-}
-
-/**
- * A client may reset its connection between any two system calls; the socket then refuses what only a connected one
- * can do. Its event is on the way and ends the connection; nothing else may suffer.
- */
-export function unlessSocketDied<T>(error: unknown, otherwise: T): T {
-  if (error instanceof SystemError) return otherwise;
-  throw error;
 }
 
 /** A range of another node that is not all acknowledged. */

@@ -150,7 +150,7 @@ export class Arrival implements Sink {
 
   #canGoOn({ head, close, continuation }: MovedResponse): boolean {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
-    this.#exchange = this.#engine.serve(request, 'migrate');
+    this.#exchange = this.#engine.sites.serve(request, 'migrate');
     return this.#exchange !== null;
   }
 

@@ -22,8 +22,9 @@ import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
 import type { Identity } from '../http/continuation.ts';
+import { unlessSocketDied } from '../linux/errors.ts';
 import { distance } from '../router/ranges.ts';
-import { type AnchorFlow, type Attempt, type Handoff, unlessSocketDied } from './flow.ts';
+import type { AnchorFlow, Attempt, Handoff } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
 import { mayGoOn, TakeOver } from './take-over.ts';
 

@@ -26,7 +26,7 @@ export class RelayTarget implements Sink, Out {
 
   static setup(engine: Engine, link: Link, setup: Setup): void {
     engine.counters.add('setups_received');
-    const exchange = engine.stopping ? null : engine.serve(setup, 'relay');
+    const exchange = engine.stopping ? null : engine.sites.serve(setup, 'relay');
     if (exchange === null) {
       engine.counters.add('setups_rejected');
       const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : unserved(setup);

@@ -139,7 +139,7 @@ export class HalfPipe implements Sink, Source {
       if (slot < 0) return refuse(RejectReason.FULL);
       pipe = new HalfPipe(engine, link, setup.request, block, slot);
     }
-    const exchange = engine.serve(setup, MECHANISM_NAMES[setup.mechanism]);
+    const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism]);
     if (exchange === null) {
       if (known === null) pipe.#close();
       return refuse(unserved(setup));

@@ -43,3 +43,12 @@ export function check(syscall: string, result: number, detail = ''): number {
   if (result < 0) throw new SystemError(syscall, koffi.errno(), detail);
   return result;
 }
+
+/**
+ * A client may reset its connection between any two system calls; the socket then refuses what only a connected one
+ * can do. Its event is on the way and ends the connection; nothing else may suffer.
+ */
+export function unlessSocketDied<T>(error: unknown, otherwise: T): T {
+  if (error instanceof SystemError) return otherwise;
+  throw error;
+}

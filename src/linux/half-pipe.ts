@@ -38,6 +38,7 @@ import {
   SOL_SOCKET,
   sendQueueBytes,
   setOption,
+  sharePort,
   TCP_NODELAY,
   tcpSocket,
 } from './socket.ts';
@@ -258,6 +259,7 @@ function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   const { options } = seed;
   setOption(fd, SOL_SOCKET, SO_MARK, HALF_PIPE_MARK);
   setRepair(fd, REPAIR_ON);
+  sharePort(fd);
   selectQueue(fd, RECEIVE_QUEUE);
   setQueueSequence(fd, seed.acknowledge);
   selectQueue(fd, SEND_QUEUE);

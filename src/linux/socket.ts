@@ -100,6 +100,14 @@ export function connectTo(fd: number, endpoint: Endpoint): void {
   if (result < 0 && lastErrno() !== EINPROGRESS) throw new SystemError('connect', lastErrno());
 }
 
+/**
+ * As an accepted socket has it: else a restored one, or what the kernel still closes of it after a crash, keeps its
+ * port from the listeners of an engine that starts.
+ */
+export function sharePort(fd: number): void {
+  setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
 /** Opens a listener that shares its port with the other engines of the process. */
 export function listenOn(endpoint: Endpoint, backlog: number): number {
   const fd = tcpSocket(endpoint.address);

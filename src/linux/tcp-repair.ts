@@ -303,8 +303,7 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   if (state.finReceived) replayFin(state);
   writeWindow(fd, window.sendWl1, window.sendWindow, window.maxWindow, receiveWindow, window.receiveWup);
   setRepair(fd, REPAIR_OFF_SILENT);
-  // As an accepted socket has them: else what the kernel still closes after a crash keeps the port from listeners.
-  sockets.setOption(fd, sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1);
+  // Leaving repair has taken it away.
   sockets.setOption(fd, sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1);
 }
 
@@ -334,6 +333,7 @@ export function restoreSilently(state: ConnectionState): number {
     const fd = sockets.tcpSocket(state.public.address);
     try {
       setRepair(fd, REPAIR_ON);
+      sockets.sharePort(fd);
       fill(fd, state, rtt);
       return fd;
     } catch (error) {

@@ -45,7 +45,8 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
     policy: 'round-robin',
     ...fields,
   });
-  const sites = MECHANISMS.map((mechanism) => site(mechanism, { mechanism }));
+  const others = MECHANISMS.filter((mechanism) => mechanism !== 'anchor');
+  const sites = ['anchor', ...others].map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
   return `sites=${JSON.stringify([...sites, pre, hash, ...extra])}`;
@@ -90,9 +91,9 @@ export class Stand {
   }
 
   /** Runs the client to its end. */
-  async run(job: Job): Promise<Report> {
+  async run(job: Job, timeoutMs = CLIENT_TIMEOUT_MS): Promise<Report> {
     const argv = [process.execPath, CLIENT, JSON.stringify(job)];
-    const { code, stdout, stderr } = await this.lab.exec('client', argv, { timeoutMs: CLIENT_TIMEOUT_MS });
+    const { code, stdout, stderr } = await this.lab.exec('client', argv, { timeoutMs });
     assert.equal(code, 0, `the client ended with ${code}: ${stderr}`);
     return JSON.parse(stdout) as Report;
   }

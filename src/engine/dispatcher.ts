@@ -1,0 +1,171 @@
+/**
+ * Which node answers a request, and by which mechanism: asks the site's policy, and begins. What cannot be had falls
+ * back: the connection that cannot move is answered here, the handoff without room by relay or here.
+ */
+import type { MechanismName } from '../config/config.ts';
+import { AnchorHandling } from '../handoff/anchor.ts';
+import { cloneForm } from '../handoff/clone.ts';
+import { endsKey, endsOf, routeEngine } from '../handoff/ends.ts';
+import type { Handling, Request } from '../handoff/handling.ts';
+import { LocalHandling } from '../handoff/local.ts';
+import { Migration } from '../handoff/migrate.ts';
+import { PromisedHandling } from '../handoff/promised.ts';
+import { RelayHandling } from '../handoff/relay.ts';
+import { SPLIT_FORM } from '../handoff/split.ts';
+import type { RequestHead } from '../http/request.ts';
+import type { Candidate, Choice } from '../policy/policy.ts';
+import type { Connection } from './connection.ts';
+import type { Engine } from './engine.ts';
+import type { Link } from './link.ts';
+import type { Peers } from './peers.ts';
+import type { SitePolicies } from './site-policies.ts';
+import { answers, type Site } from './sites.ts';
+import { nowUs } from './time.ts';
+
+/** Mechanisms by which another node sends the out-half. */
+function givesOutHalf(mechanism: MechanismName): boolean {
+  return mechanism === 'anchor' || mechanism === 'clone' || mechanism === 'split';
+}
+
+/** Whether connections go to other nodes as a whole. */
+function moves(mechanism: MechanismName): boolean {
+  return mechanism === 'migrate' || mechanism === 'drain';
+}
+
+export class Dispatcher {
+  readonly #engine: Engine;
+  readonly #peers: Peers;
+  readonly #policies: SitePolicies;
+  /**
+   * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster
+   * hands requests off: then every response ends its segment.
+   */
+  readonly #sharesConnections: boolean;
+
+  constructor(engine: Engine, peers: Peers, policies: SitePolicies) {
+    this.#engine = engine;
+    this.#peers = peers;
+    this.#policies = policies;
+    this.#sharesConnections = engine.config.sites.some(({ mechanism }) => mechanism !== 'local');
+  }
+
+  /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
+  choose(head: RequestHead, site: Site | null, stays: boolean): Choice {
+    const { self, drain } = this.#engine;
+    const away = stays ? null : (drain?.next() ?? null);
+    if (away !== null) return { node: away, mechanism: 'migrate' };
+    if (site === null || (stays && answers(site))) return { node: self, mechanism: 'local' };
+    return this.#choose(site, head, this.#engine.sites.candidatesFor(site, head));
+  }
+
+  #choose(site: Site, head: RequestHead, candidates: Candidate[]): Choice {
+    const { mechanism } = site.config;
+    const { self } = this.#engine;
+    if (mechanism === 'local' || candidates.length === 0) return { node: self, mechanism: 'local' };
+    const choice = this.#policies.of(site.config).choose(head, candidates, self);
+    return typeof choice === 'number' ? { node: choice, mechanism } : choice;
+  }
+
+  /** Whether a choice means that the connection goes to another node. */
+  mayMove({ node, mechanism }: Choice): boolean {
+    return moves(mechanism) && node !== this.#engine.self;
+  }
+
+  /** Begins to move a connection. Null: it stays. */
+  migrate(connection: Connection, { node, mechanism }: Choice): Migration | null {
+    const link = this.#linkForMove(connection, node);
+    if (link === undefined) return null;
+    const draining = this.#engine.drain !== null;
+    // The traditional handoff: not before everything sent is acknowledged.
+    const whenAcknowledged = mechanism === 'drain';
+    const how = { serveFirst: !draining, draining, whenAcknowledged };
+    return Migration.start(this.#engine, connection, node, link, how);
+  }
+
+  /** At home one engine of several keeps the route; elsewhere the one that has a half-pipe can make room. */
+  #linkForMove(connection: Connection, node: number): Link | undefined {
+    const { engines } = this.#engine.config.nodes[node];
+    if (engines === 1) return this.#peers.linkTo(node);
+    const ends = endsOf(connection.fd);
+    if (ends === null) return undefined;
+    if (this.#engine.homeOf(ends.public.address) === node)
+      return this.#peers.linkToEngine(node, routeEngine(endsKey(ends), engines));
+    return connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
+  }
+
+  /** A node that goes away begins nothing elsewhere that it would have to wait for. */
+  #keeps(site: Site): boolean {
+    return this.#engine.drain !== null && answers(site);
+  }
+
+  /**
+   * Begins to answer a request. `tried`: nodes that have failed it. `chosen`: by `choose`, or null when that was not
+   * asked. Null: the connection had to be broken.
+   */
+  dispatch(
+    connection: Connection,
+    request: Request,
+    site: Site | null,
+    tried: readonly number[],
+    chosen: Choice | null,
+  ): Handling | null {
+    if (site !== null && this.#nobodyHasIt(site, request.head)) return this.#local(connection, request, null);
+    if (site === null || connection.fullyTried || this.#keeps(site))
+      return this.#local(connection, request, site);
+    const { node, mechanism } =
+      (tried.length === 0 ? chosen : null) ?? this.#again(site, request.head, tried);
+    // A connection that could not move is answered here, if that is possible.
+    const isLocal =
+      node === this.#engine.self || mechanism === 'local' || (moves(mechanism) && answers(site));
+    const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
+    return handling ?? this.#local(connection, request, site);
+  }
+
+  /** That nobody has it is an answer (404); that nobody can be reached is another (503). */
+  #nobodyHasIt(site: Site, head: RequestHead): boolean {
+    if (answers(site) || site.candidates.length === 0) return false;
+    return this.#engine.sites.candidatesFor(site, head).length === 0;
+  }
+
+  #again(site: Site, head: RequestHead, tried: readonly number[]): Choice {
+    const candidates = this.#engine.sites.candidatesFor(site, head);
+    return this.#choose(
+      site,
+      head,
+      candidates.filter(({ index }) => !tried.includes(index)),
+    );
+  }
+
+  #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
+    const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
+    if (link === undefined) return null;
+    const engine = this.#engine;
+    const request = connection.retain();
+    if (givesOutHalf(mechanism) && !request.bodyFollows) {
+      const flow = connection.ensureFlow();
+      if (flow?.makeRoom()) {
+        if (mechanism === 'anchor')
+          return AnchorHandling.start(engine, connection, flow, request, node, link);
+        const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
+        return PromisedHandling.start(engine, connection, flow, request, node, link, form);
+      }
+      engine.counters.add('handoffs_no_room');
+      if (answers(site)) return null;
+    }
+    connection.flow?.beginOwn();
+    return RelayHandling.start(engine, connection, request, node, link, this.#sharesConnections);
+  }
+
+  #local(connection: Connection, request: Request, site: Site | null): Handling | null {
+    connection.flow?.beginOwn();
+    const hasMoved = connection.guest !== null && site !== null && moves(site.config.mechanism);
+    const mechanism = hasMoved ? 'migrate' : 'local';
+    const { sites } = this.#engine;
+    const exchange = sites.exchange(site, request, mechanism, nowUs() - request.startUs);
+    if (exchange === null) {
+      connection.broken('the response cannot go on here');
+      return null;
+    }
+    return new LocalHandling(this.#engine, connection, request, exchange, this.#sharesConnections, mechanism);
+  }
+}

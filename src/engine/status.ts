@@ -1,0 +1,38 @@
+/** What an engine says of itself to the admin API. */
+import type { Engine } from './engine.ts';
+import type { EngineStatus, FlowStatus } from './messages.ts';
+
+/** Of each kind. */
+const REPORTED_FLOWS = 2500;
+
+export function engineStatus(engine: Engine): EngineStatus {
+  return {
+    engine: engine.index,
+    connections: engine.connections.size,
+    flows: engine.flowsBySlot.size,
+    halfPipes: engine.halfPipes.size,
+    links: [...engine.peers.all].map((link) => ({
+      node: link.peer?.node ?? '?',
+      engine: link.peer?.engine ?? -1,
+      up: link.up,
+      queuedBytes: link.queuedBytes,
+    })),
+    loads: engine.loads.status(),
+    spread: engine.loads.spreadStatus(),
+    policies: engine.policies.status(),
+  };
+}
+
+export function flowStatus(engine: Engine): FlowStatus[] {
+  const flows = [...engine.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
+  const pipes = [...engine.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
+  const arrivals = [...engine.arrivals]
+    .map((arrival) => arrival.status())
+    .filter((status) => status !== null);
+  return flows.concat(
+    pipes,
+    arrivals,
+    engine.guests.status(REPORTED_FLOWS),
+    engine.diverted.status(REPORTED_FLOWS),
+  );
+}
