@@ -749,7 +749,7 @@ static __always_inline int may_begin(struct __sk_buff *skb, struct bpf_sock *lis
 	return !bpf_tcp_check_syncookie(listener, &ip, length, &tcp, sizeof(tcp));
 }
 
-enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS };
+enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS, SOCKET_TIME_WAIT };
 
 /* Whether the kernel has a socket for these endpoints, or a listener for the local ones. `offset`: of TCP in a segment
  * of the client, which must be one for a listener then; 0 when it is not about one. */
@@ -776,7 +776,10 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 	}
 	if (!socket)
 		return SOCKET_NONE;
-	what = socket->state == BPF_TCP_LISTEN ? SOCKET_LISTENS : SOCKET_WHOLE;
+	if (socket->state == BPF_TCP_LISTEN)
+		what = SOCKET_LISTENS;
+	else
+		what = socket->state == BPF_TCP_TIME_WAIT ? SOCKET_TIME_WAIT : SOCKET_WHOLE;
 	if (offset && what == SOCKET_LISTENS && !may_begin(skb, socket, offset))
 		what = SOCKET_NONE;
 	bpf_sk_release(socket);
@@ -839,9 +842,10 @@ int baton_ingress(struct __sk_buff *skb)
 		if (role == ROLE_TARGET && (owner == OWNER_SELF || is_forwarded_by(skb, owner)))
 			return ingress_target(skb, &s, slot, r, o);
 		if (role == ROLE_ANCHOR && owner == OWNER_SELF) {
-			if (!(s.tcp.flags & TCP_SYN) || !(r->flags & FLAG_CLOSING))
+			/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
+			 * kernel knows; user space may not have seen it yet. */
+			if (!(s.tcp.flags & TCP_SYN) || has_socket(skb, &key, 0) == SOCKET_WHOLE)
 				return ingress_anchor(skb, &s, slot, r, o);
-			/* Rule syn-ends-flow: the client uses the port anew. */
 			bpf_map_delete_elem(&slots, &key);
 			count(COUNT_SYN_ENDED);
 		}

@@ -1,0 +1,50 @@
+/**
+ * Clients that use the port of a connection anew as soon as it is over, while its flow lingers at the nodes: each new
+ * connection is a new one, for the router as for the kernel, and no client is reset.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { inNamespace } from '../../src/lab/network.ts';
+import { run } from '../../src/lab/system.ts';
+import { skipUnlessRoot } from '../lab/root.ts';
+import { KIB, Stand } from './support.ts';
+
+const CONNECTIONS = 64;
+/** Each port is used some twenty times in a run, often within a few milliseconds. */
+const PORTS = [40_000, 40_255];
+const SECONDS = 3;
+const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate'];
+
+describe('ports that are used anew at once', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({ name: 'ports', sizes: [100, KIB], set: ['observe.accessLog=off'] });
+    const settings = [
+      ['ip_local_port_range', PORTS.join(' ')],
+      // A port whose connection the client closed first is used again after a millisecond, not a minute.
+      ['tcp_tw_reuse', '1'],
+      ['tcp_tw_reuse_delay', '1'],
+    ];
+    for (const [name, value] of settings) {
+      const set = `echo "${value}" > /proc/sys/net/ipv4/${name}`;
+      run(inNamespace(stand.lab.plan.client.namespace, ['sh', '-ec', set]));
+    }
+  });
+  after(() => stand?.down());
+
+  for (const mechanism of MECHANISMS) {
+    test(mechanism, async () => {
+      const before = { requests: await stand.total('requests'), client: await stand.lab.counters('client') };
+      const argv = ['wrk', '-t1', `-c${CONNECTIONS}`, `-d${SECONDS}s`, '-H', `Host: ${mechanism}.test`];
+      argv.push('-H', 'Connection: close', 'http://a/100.bin');
+      const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 20_000 });
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout);
+      const requests = (await stand.total('requests')) - before.requests;
+      assert.ok(requests > 4 * (PORTS[1] - PORTS[0]), `ports were used anew: ${requests} requests`);
+      const refused = (await stand.lab.counters('client')).TcpAttemptFails - before.client.TcpAttemptFails;
+      assert.equal(refused, 0, 'handshakes that were answered with a reset');
+      await stand.nothingLeft();
+    });
+  }
+});
