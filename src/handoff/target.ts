@@ -200,7 +200,7 @@ export class HalfPipe implements Sink, Source {
       // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
       // before would reach the listener of this address, which answers with a reset.
       this.#engine.flows.write(this.slot, { ...rules, ranges: [] });
-      this.#engine.flows.install(this.#client, this.#public, this.slot);
+      if (!this.#claim()) return RejectReason.BUSY_TUPLE;
       const failure = this.#open(block, stampNow, now);
       if (failure !== null) return failure;
     }
@@ -230,6 +230,15 @@ export class HalfPipe implements Sink, Source {
     this.#implicit = implicit;
     this.#answerSetup(this.#turn, setup.mechanism);
     return null;
+  }
+
+  /** The client uses a port anew: a half-pipe of the connection before it has nothing to wait for any more. */
+  #claim(): boolean {
+    const { flows } = this.#engine;
+    if (flows.claim(this.#client, this.#public, this.slot)) return true;
+    this.#engine.dropHalfPipeOf({ client: this.#client, public: this.#public });
+    // What is left is another engine's, or a connection's: its entry must stay.
+    return flows.claim(this.#client, this.#public, this.slot);
   }
 
   /**
@@ -554,9 +563,9 @@ export class HalfPipe implements Sink, Source {
     this.#engine.flows.release(this.slot);
   }
 
-  /** Ends at once: the process stops. */
+  /** Ends at once: the process stops, or the connection is another one. */
   discard(): void {
-    this.#close();
+    this.#letGo();
   }
 
   status(): FlowStatus {

@@ -3,7 +3,7 @@
  * `KernelObject` owns everything it opened; `close()` gives it back, except what is attached to an interface.
  */
 import koffi from 'koffi';
-import { check, EAGAIN, EEXIST, ENOENT, SystemError } from './errors.ts';
+import { check, EAGAIN, EEXIST, ENOENT, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { addressOf, allocate, type Memory, viewOf } from './memory.ts';
 
@@ -16,6 +16,7 @@ const BPF_PROG_GET_FD_BY_ID = 13;
 const BPF_MAP_GET_FD_BY_ID = 14;
 const BPF_OBJ_GET_INFO_BY_FD = 15;
 const BPF_LINK_CREATE = 28;
+const BPF_NOEXIST = 1n;
 const BPF_CGROUP_SOCK_OPS = 3;
 const BPF_MAP_TYPE_RINGBUF = 27;
 
@@ -235,6 +236,8 @@ export class KernelMap {
   readonly key: Memory;
   readonly value: Memory;
   readonly #attributes = allocate(32);
+  /** The same, for an entry that must be new. */
+  readonly #newAttributes = allocate(32);
   /** Without a value: the kernel refuses BPF_MAP_DELETE_ELEM when anything follows the key. */
   readonly #keyAttributes = allocate(32);
 
@@ -245,12 +248,22 @@ export class KernelMap {
     this.#attributes.bytes.writeUInt32LE(fd, 0);
     this.#attributes.bytes.writeBigUInt64LE(BigInt(this.key.address), 8);
     this.#attributes.bytes.writeBigUInt64LE(BigInt(this.value.address), 16);
+    this.#attributes.bytes.copy(this.#newAttributes.bytes);
+    this.#newAttributes.bytes.writeBigUInt64LE(BPF_NOEXIST, 24);
     this.#attributes.bytes.copy(this.#keyAttributes.bytes, 0, 0, 16);
   }
 
   /** Stores `value` under `key`. */
   update(): void {
     check('bpf(MAP_UPDATE)', libc.bpf(BPF_MAP_UPDATE_ELEM, this.#attributes.address, 32));
+  }
+
+  /** Stores `value` under `key`, unless there is an entry: then false. */
+  insert(): boolean {
+    const result = libc.bpf(BPF_MAP_UPDATE_ELEM, this.#newAttributes.address, 32);
+    if (result < 0 && lastErrno() === EEXIST) return false;
+    check('bpf(MAP_UPDATE)', result);
+    return true;
   }
 
   /** Reads the entry of `key` into `value`; false when there is none. */

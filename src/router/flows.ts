@@ -142,6 +142,13 @@ export class Flows {
     this.#slots.update();
   }
 
+  /** `install`, unless the connection's segments reach another slot: then false. */
+  claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
+    this.#key(client, pub);
+    this.#slots.value.bytes.writeUInt32LE(slot, 0);
+    return this.#slots.insert();
+  }
+
   /** The slot that the connection's segments reach now; -1 when none. */
   installed(client: Endpoint, pub: Endpoint): number {
     this.#key(client, pub);

@@ -3,14 +3,13 @@
  * byte right, no reset, the connection answers further requests, nothing is left.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdirSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { FlowStatus } from '../../src/engine/messages.ts';
 import { writeRamp } from '../../src/lab/sample-site.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
-import type { Job, Report } from './client.ts';
+import type { Job } from './client.ts';
+import { assertRight, continued, metric, sender, together, withFaults } from './faults.ts';
 import { item, KIB, MIB, Stand } from './support.ts';
 
 const BIG = 10 * MIB;
@@ -24,71 +23,6 @@ const PAIR = {
   policy: 'round-robin',
   mechanism: 'anchor',
 };
-
-/** Runs a client; `fault` is called once for each mark that it passes, one after the other. */
-async function withFaults(
-  stand: Stand,
-  job: Job,
-  fault: (mark: number) => Promise<unknown>,
-): Promise<Report> {
-  const child = stand.lab.spawn('client', stand.clientArgv(job), { stdio: ['ignore', 'pipe', 'pipe'] });
-  let [text, errors] = ['', ''];
-  let faults: Promise<unknown> = Promise.resolve();
-  child.stdout!.on('data', (bytes) => {
-    text += bytes;
-  });
-  child.stderr!.on('data', (bytes) => {
-    errors += bytes;
-    for (let end = errors.indexOf('\n'); end >= 0; end = errors.indexOf('\n')) {
-      const [word, mark] = errors.slice(0, end).split(' ');
-      errors = errors.slice(end + 1);
-      if (word === 'at') faults = faults.then(() => fault(Number(mark)));
-    }
-  });
-  try {
-    const [code] = await once(child, 'close');
-    await faults;
-    assert.equal(code, 0, `the client ended with ${code}: ${errors}`);
-    return JSON.parse(text) as Report;
-  } finally {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-  }
-}
-
-/** The node that sends on the first flow of node a; a itself only when `own` says so. */
-async function sender(stand: Stand, own = false): Promise<string> {
-  let name = '';
-  await stand.until('a node sends', async () => {
-    const answer = await stand.lab.admin('a', '/api/flows');
-    const flows = (Array.isArray(answer) ? answer : answer.flows) as FlowStatus[];
-    name =
-      flows.find(({ role, state }) => role === 'anchor' && state !== 'closing')?.ranges.at(-1)?.node ?? '';
-    return name !== '' && (own || name !== 'a');
-  });
-  return name;
-}
-
-async function metric(stand: Stand, name: string): Promise<number> {
-  const text = await stand.lab.adminText('a', '/metrics');
-  const lines = text.split('\n').filter((line) => line.startsWith(`baton_${name}`));
-  assert.ok(lines.length > 0, `no metric ${name}`);
-  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
-}
-
-const continued = (stand: Stand) => metric(stand, 'handoffs_continued');
-
-/** Waits until the anchor has its links again. */
-function together(stand: Stand): Promise<void> {
-  return stand.until('the links are up', async () => {
-    const { engines } = await stand.lab.admin('a', '/api/status');
-    return engines[0].links.filter(({ up }: { up: boolean }) => up).length === 2;
-  });
-}
-
-function assertRight(report: Report, job: Job): void {
-  assert.deepEqual(report.failures, []);
-  assert.equal(report.answered, job.items.length * (job.connections ?? 1));
-}
 
 describe('a response goes on at another node', { ...skipUnlessRoot(), timeout: 280_000 }, () => {
   let stand: Stand;
