@@ -90,7 +90,8 @@ export class AnchorFlow implements Sink {
     this.#readSequence = (capture.receiveSequence - receiveQueueBytes(fd)) >>> 0;
     const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
     const edge = (acknowledged + capture.sendWindow) >>> 0;
-    engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence });
+    const inNext = capture.receiveSequence;
+    engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence, inNext });
     this.rules.clientScale = Math.max(capture.sendScale, 0);
     this.rules.engine = engine.index;
     ranges.beginOwn(this.rules, capture.writeSequence);
@@ -424,11 +425,19 @@ export class AnchorFlow implements Sink {
   release(nowMs: number): boolean {
     const since = nowMs - this.closedAtMs;
     // The client takes no more of it, and will say so to nobody again.
-    if (!this.#discarding && this.#engine.flows.wasReset(this.slot)) this.#reset(true);
+    if (!this.#discarding && (this.#engine.flows.wasReset(this.slot) || this.#replaced(since)))
+      this.#reset(true);
     this.#forgetImplicit();
     if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
     this.discard();
     return true;
+  }
+
+  /** The client uses the port anew (rule syn-ends-flow): targets hear no acknowledgement any more. */
+  #replaced(sinceClosedMs: number): boolean {
+    if (sinceClosedMs < FLOW_LINGER_MS || this.#targets.size === 0) return false;
+    const { client, public: pub } = this.#capture;
+    return this.#engine.flows.installed(client, pub) !== this.slot;
   }
 
   /**

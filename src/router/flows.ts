@@ -16,6 +16,8 @@ export interface Observed {
   edge: number;
   /** The own socket's number after the last byte seen leaving. */
   sentNext: number;
+  /** At an anchor: the client's number after the last byte that has come from it; absent: none seen yet. */
+  inNext?: number;
 }
 
 export interface FlowMaps {
@@ -69,7 +71,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_WATCHED] = 0;
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
     this.#observed[at + layout.OBSERVED_TSVAL] = 0;
-    this.#observed[at + layout.OBSERVED_IN_NEXT] = 0;
+    this.#observed[at + layout.OBSERVED_IN_NEXT] = observed.inNext ?? 0;
     this.#observed[at + layout.OBSERVED_WINDOW] = 0;
   }
 

@@ -1,6 +1,7 @@
 /**
  * Clients that use the port of a connection anew as soon as it is over, while its flow lingers at the nodes: each new
- * connection is a new one, for the router as for the kernel, and no client is reset.
+ * connection is a new one, for the router as for the kernel, and no client is reset. And clients of which nothing but
+ * resets is heard.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,6 +15,38 @@ const CONNECTIONS = 64;
 const PORTS = [40_000, 40_255];
 const SECONDS = 3;
 const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate'];
+
+describe('clients that have left before their request is read', {
+  ...skipUnlessRoot(),
+  timeout: 90_000,
+}, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({ name: 'early', sizes: [100, 64 * KIB], set: ['observe.accessLog=off'] });
+  });
+  after(() => stand?.down());
+
+  for (const mechanism of ['anchor', 'clone', 'split'])
+    for (const size of [100, 64 * KIB])
+      test(`${mechanism}: ${size} bytes`, async () => {
+        const before = await stand.total('setups_sent');
+        const a = stand.lab.node('a').public[0];
+        const request = `GET /${size}.bin HTTP/1.1\r\nHost: ${mechanism}.test\r\n\r\n`;
+        const leave = `exec 3<>/dev/tcp/${a}/80; printf '${request}' >&3; exec 3>&-`;
+        // The kernel accepts and acknowledges; the node finds request and FIN when it goes on.
+        stand.lab.signal('a', 'SIGSTOP');
+        try {
+          for (let i = 0; i < 6; i++) {
+            const { code, stderr } = await stand.lab.exec('client', ['bash', '-c', leave]);
+            assert.equal(code, 0, stderr);
+          }
+        } finally {
+          stand.lab.signal('a', 'SIGCONT');
+        }
+        await stand.nothingLeft();
+        assert.ok((await stand.total('setups_sent')) - before >= 2, 'requests were handed off');
+      });
+});
 
 describe('ports that are used anew at once', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   let stand: Stand;
