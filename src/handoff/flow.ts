@@ -22,6 +22,7 @@ import {
 } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
+import { max } from '../tcp/sequence.ts';
 import type { BegunTarget, Handoff, Promised } from './attempt.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
@@ -91,7 +92,13 @@ export class AnchorFlow implements Sink {
     const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
     const edge = (acknowledged + capture.sendWindow) >>> 0;
     const inNext = capture.receiveSequence;
-    engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence, inNext });
+    engine.flows.resetObserved(slot, {
+      ack: acknowledged,
+      edge,
+      sentNext: capture.writeSequence,
+      inNext,
+      inAck: inNext,
+    });
     this.rules.clientScale = Math.max(capture.sendScale, 0);
     this.rules.engine = engine.index;
     ranges.beginOwn(this.rules, capture.writeSequence);
@@ -198,7 +205,7 @@ export class AnchorFlow implements Sink {
     const halfPipe = halfPipeBlock(capture, {
       start,
       edge: this.#engine.flows.edge(this.slot),
-      readSequence: this.#readSequence,
+      acknowledge: max(this.#readSequence, this.#engine.flows.inAck(this.slot)),
       nowMs: now,
       stamp: this.rules.stamp,
       tsecr: this.#engine.flows.tsval(this.slot),

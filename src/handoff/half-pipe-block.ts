@@ -12,8 +12,8 @@ export interface Present {
   readonly start: number;
   /** The right edge of the client's window. */
   readonly edge: number;
-  /** After the last byte that was read from the client. */
-  readonly readSequence: number;
+  /** The client's number after the last byte that the anchor is known to have. */
+  readonly acknowledge: number;
   readonly nowMs: number;
   /** Added to the socket's clock. */
   readonly stamp: number;
@@ -43,7 +43,7 @@ export function halfPipeBlock(capture: HalfPipeCapture, present: Present): HalfP
     sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
     receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
     sequence: present.start,
-    acknowledge: present.readSequence,
+    acknowledge: present.acknowledge,
     receiveWindow: Math.min(capture.receiveWindow, MAX_SEND_WINDOW_BYTES),
     sendWindow,
     maxWindow: Math.max(Math.min(capture.maxWindow, MAX_SEND_WINDOW_BYTES), sendWindow),
