@@ -155,14 +155,15 @@ export class Engine {
     this.diverted.inherit();
     const switchboard = new Switchboard(this, this.#router, options.mac, options.clusterKey);
     this.peers = new Peers(config, this.self, this.index, switchboard);
+    // Before the router stops sending new connections to others, as the process before this one had it do. Connections
+    // to other nodes' addresses come here when their router sends them on.
     this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd) => this.#accepted(fd));
+    for (const address of role === 'server' ? config.nodes.flatMap((node) => node.public) : [])
+      this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
     this.loads = new Loads(this, this.peers, this.spread, options.counters);
     this.policies = new SitePolicies(this, options.policies);
     this.dispatcher = new Dispatcher(this, this.peers, this.policies);
     this.linksChanged();
-    // Connections to other nodes' addresses come here when their router sends them on.
-    for (const address of role === 'server' ? config.nodes.flatMap((node) => node.public) : [])
-      this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
     options.post({ type: 'listening' });
   }
 
