@@ -8,7 +8,8 @@
  * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
 import type { MovedResponse } from '../backplane/frames.ts';
-import { AnchorFlow, type Promised } from '../handoff/flow.ts';
+import type { Promised } from '../handoff/attempt.ts';
+import { AnchorFlow } from '../handoff/flow.ts';
 import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';

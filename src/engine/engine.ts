@@ -37,7 +37,7 @@ import { Drain } from './drain.ts';
 import type { Link } from './link.ts';
 import { Listeners } from './listeners.ts';
 import { Loads } from './loads.ts';
-import { Loop } from './loop.ts';
+import { IDLE_MS, Loop, QUICK_TICK_MS, TICK_MS } from './loop.ts';
 import type { FromEngine } from './messages.ts';
 import { Peers } from './peers.ts';
 import { SitePolicies } from './site-policies.ts';
@@ -309,7 +309,8 @@ export class Engine {
     });
   }
 
-  #tick(): boolean {
+  /** Returns within how many milliseconds it wants to be called again. */
+  #tick(): number {
     const now = this.loop.nowMs;
     if (this.uncollected.size > 0) this.#collect();
     for (const handling of this.promised) handling.acknowledged();
@@ -324,18 +325,13 @@ export class Engine {
     this.drain?.give();
     this.setupDeadlines.run(now);
     this.leavingDeadlines.run(now);
-    let waiting =
-      this.uncollected.size +
-        this.promised.size +
-        this.takeOvers.size +
-        this.blockedRelays.size +
-        this.setupDeadlines.size +
-        this.migrations.size +
-        this.arrivals.size >
-      0;
-    if (this.sites.tick()) waiting = true;
     if (now - this.#housekeepingAtMs >= HOUSEKEEPING_MS) this.#keepHouse(now);
-    return waiting || this.drain !== null;
+    const upstreamsWait = this.sites.tick();
+    if (this.migrations.size > 0) return QUICK_TICK_MS;
+    const { uncollected, promised, takeOvers, blockedRelays, setupDeadlines, arrivals } = this;
+    const sets = [uncollected, promised, takeOvers, blockedRelays, setupDeadlines, arrivals];
+    const waits = upstreamsWait || this.drain !== null || sets.some(({ size }) => size > 0);
+    return waits ? TICK_MS : IDLE_MS;
   }
 
   #keepHouse(now: number): void {

@@ -13,7 +13,9 @@ export interface Source {
 
 /** The loop wakes at least this often while something waits for a deadline or a ring event. */
 export const TICK_MS = 10;
-const IDLE_MS = 200;
+/** While something waits for what only asking again tells: a connection that moves when all is acknowledged. */
+export const QUICK_TICK_MS = 1;
+export const IDLE_MS = 200;
 
 export class Loop {
   readonly #epoll = new Epoll();
@@ -53,13 +55,13 @@ export class Loop {
 
   /**
    * Runs until `stop`, then it returns true, or until `pause`. `settle` is called whenever frames may wait to be
-   * sent; `tick` once a turn, and says whether the loop has to come back within TICK_MS.
+   * sent; `tick` once a turn, and says within how many milliseconds the loop has to come back.
    */
-  run(settle: () => void, tick: () => boolean): boolean {
+  run(settle: () => void, tick: () => number): boolean {
     this.#running = true;
-    let soon = true;
+    let waitMs = 0;
     while (this.#running) {
-      const count = this.#epoll.wait(this.#deferred.length > 0 ? 0 : soon ? TICK_MS : IDLE_MS);
+      const count = this.#epoll.wait(this.#deferred.length > 0 ? 0 : waitMs);
       this.nowMs = monotonicMs();
       this.wallMs = Date.now();
       for (let i = 0; i < count; i++) {
@@ -72,7 +74,7 @@ export class Loop {
         for (const task of tasks) task();
         settle();
       }
-      soon = tick();
+      waitMs = tick();
       settle();
     }
     if (this.#stopped) this.#epoll.close();

@@ -3,19 +3,11 @@
  * It owns the connection's entry in the router and the conversations with its targets, and outlives the connection's
  * socket until the targets have let go and the client's last segments are through.
  */
-import {
-  AbortReason,
-  type Frame,
-  FrameType,
-  frameSize,
-  type HalfPipe,
-  NO_WINDOW_SCALE,
-} from '../backplane/frames.ts';
+import { AbortReason, type Frame, FrameType, frameSize } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
-import type { Identity } from '../http/continuation.ts';
-import { formatEndpoint, isMapped } from '../linux/address.ts';
+import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
@@ -30,69 +22,18 @@ import {
 } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
-import type { Request } from './handling.ts';
+import { max } from '../tcp/sequence.ts';
+import type { BegunTarget, Handoff, Promised } from './attempt.ts';
+import { FlowTargets, type Target } from './flow-targets.ts';
+import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
 import type { OwnSpace } from './migrate-state.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
-const MAX_SEND_WINDOW_BYTES = 2 ** 30;
 /** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
 const LATE_MS = 1000;
-
-/** A node that holds, or held, a half-pipe of the flow. */
-interface Target {
-  readonly node: number;
-  readonly link: Link;
-  readonly id: number;
-  /** RESET is sent and not answered. */
-  leaving: boolean;
-  /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
-  implicit: boolean;
-}
-
-/** A response that a target was given to send, and what is known of it. */
-export interface Attempt {
-  readonly node: number;
-  /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
-  readonly start: number;
-  /** Not 0 when the response goes on from another node's, or has become long. */
-  readonly offset: number;
-  /** Where the response ends in the client's sequence space; null while the target has not said so. */
-  readonly end: number | null;
-  readonly identity: Identity | null;
-  readonly sentAtMs: number;
-}
-
-/** A response that a target has promised. */
-export interface Promised extends Attempt {
-  readonly request: Request;
-  readonly end: number;
-}
-
-/** What SETUP says of a handoff. */
-interface BegunTarget {
-  readonly id: number;
-  readonly epoch: number;
-  readonly halfPipe: HalfPipe;
-  /** Where the target starts, in the client's sequence space. */
-  readonly start: number;
-  /** The very moment that `halfPipe.tsval` is of. */
-  readonly sentAtMs: number;
-}
-
-/** The handoff in progress on a flow. */
-export interface Handoff {
-  readonly epoch: number;
-  readonly node: number;
-  answer(frame: Frame): void;
-  /** The target's link died, or the target gave up. */
-  lost(): void;
-  tick(): void;
-  /** The client has acknowledged the byte that the router watches. */
-  acknowledged?(): void;
-}
 
 /** A range of another node that is not all acknowledged. */
 function owes(range: ranges.Range, acknowledged: number): boolean {
@@ -103,7 +44,7 @@ export class AnchorFlow implements Sink {
   readonly slot: number;
   readonly rules = ranges.emptyRules(ROLE_ANCHOR);
   readonly #engine: Engine;
-  readonly #targets = new Map<number, Target>();
+  readonly #targets = new FlowTargets(this);
   #capture: HalfPipeCapture;
   /** The client's number after the last byte that was read from the socket. */
   #readSequence: number;
@@ -151,7 +92,13 @@ export class AnchorFlow implements Sink {
     const acknowledged = (capture.writeSequence - sendQueueBytes(fd)) >>> 0;
     const edge = (acknowledged + capture.sendWindow) >>> 0;
     const inNext = capture.receiveSequence;
-    engine.flows.resetObserved(slot, { ack: acknowledged, edge, sentNext: capture.writeSequence, inNext });
+    engine.flows.resetObserved(slot, {
+      ack: acknowledged,
+      edge,
+      sentNext: capture.writeSequence,
+      inNext,
+      inAck: inNext,
+    });
     this.rules.clientScale = Math.max(capture.sendScale, 0);
     this.rules.engine = engine.index;
     ranges.beginOwn(this.rules, capture.writeSequence);
@@ -203,16 +150,7 @@ export class AnchorFlow implements Sink {
 
   /** The link over which a node has a half-pipe of this flow: another engine of it cannot make a second one. */
   linkTo(node: number): Link | undefined {
-    const link = this.#targets.get(node)?.link;
-    return link?.up === true ? link : undefined;
-  }
-
-  #target(node: number, link: Link): Target {
-    const known = this.#targets.get(node);
-    if (known !== undefined && known.link === link && !known.leaving) return known;
-    const target = { node, link, id: link.openSink(this), leaving: false, implicit: false };
-    this.#targets.set(node, target);
-    return target;
+    return this.#targets.linkTo(node);
   }
 
   /** Whether another half-pipe fits; makes room from what the client has acknowledged. */
@@ -261,39 +199,20 @@ export class AnchorFlow implements Sink {
     ranges.openTarget(this.rules, node + 1, start);
     this.rules.flags = 0;
     this.#write();
-    const target = this.#target(node, link);
+    const target = this.#targets.open(node, link);
     target.implicit = false;
     const now = monotonicMs();
-    const halfPipe = this.#halfPipe(capture, start, now);
+    const halfPipe = halfPipeBlock(capture, {
+      start,
+      edge: this.#engine.flows.edge(this.slot),
+      acknowledge: max(this.#readSequence, this.#engine.flows.inAck(this.slot)),
+      nowMs: now,
+      stamp: this.rules.stamp,
+      tsecr: this.#engine.flows.tsval(this.slot),
+      congestionWindow: this.#congestion.window,
+      srttUs: this.#congestion.srttUs,
+    });
     return { id: target.id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
-  }
-
-  #halfPipe(capture: HalfPipeCapture, start: number, now: number): HalfPipe {
-    const flows = this.#engine.flows;
-    const window = Math.max(0, distance(start, flows.edge(this.slot)));
-    const sendWindow = Math.min(window, MAX_SEND_WINDOW_BYTES);
-    return {
-      clientAddress: capture.client.address,
-      clientPort: capture.client.port,
-      publicAddress: capture.public.address,
-      publicPort: capture.public.port,
-      family: isMapped(capture.public.address) ? 4 : 6,
-      sack: capture.sack,
-      timestamps: capture.timestamps,
-      ecn: false,
-      mss: capture.mss,
-      sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
-      receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
-      sequence: start,
-      acknowledge: this.#readSequence,
-      receiveWindow: Math.min(capture.receiveWindow, MAX_SEND_WINDOW_BYTES),
-      sendWindow,
-      maxWindow: Math.max(Math.min(capture.maxWindow, MAX_SEND_WINDOW_BYTES), sendWindow),
-      tsval: (now + capture.clockOffset + this.rules.stamp) >>> 0,
-      tsecr: flows.tsval(this.slot),
-      congestionWindow: this.#congestion.window || capture.congestionWindow,
-      srttUs: this.#congestion.srttUs || capture.srttUs,
-    };
   }
 
   /** The target's last byte is before `end`. */
@@ -369,7 +288,7 @@ export class AnchorFlow implements Sink {
     ranges.openOwn(this.rules, start);
     this.#write();
     if (this.#fd < 0) return;
-    const window = Math.max(0, distance(start, this.#engine.flows.edge(this.slot)));
+    const window = sendWindowFrom(start, this.#engine.flows.edge(this.slot));
     try {
       const unacknowledged = sendQueueBytes(this.#fd);
       refreshSendWindow(this.#fd, Math.min(window + unacknowledged, MAX_SEND_WINDOW_BYTES));
@@ -390,12 +309,11 @@ export class AnchorFlow implements Sink {
 
   frame(frame: Frame, link: Link): void {
     if (!('request' in frame)) return;
-    const target = this.#byLink(link, frame.request);
+    const target = this.#targets.of(link, frame.request);
     if (target === undefined) return;
     this.#count(frame);
     if (frame.type === FrameType.RESET_OK) {
-      link.closeSink(target.id);
-      if (this.#targets.get(target.node) === target) this.#targets.delete(target.node);
+      this.#targets.close(target);
       return;
     }
     if (frame.type === FrameType.COLLECTED) {
@@ -421,15 +339,10 @@ export class AnchorFlow implements Sink {
     }
   }
 
-  #byLink(link: Link, id: number): Target | undefined {
-    for (const target of this.#targets.values()) if (target.link === link && target.id === id) return target;
-    return undefined;
-  }
-
   linkDown(link: Link): void {
-    for (const target of [...this.#targets.values()]) {
+    for (const target of this.#targets.all) {
       if (target.link !== link) continue;
-      this.#targets.delete(target.node);
+      this.#targets.close(target);
       if (!target.leaving) this.#lost(target);
     }
   }
@@ -463,8 +376,7 @@ export class AnchorFlow implements Sink {
       epoch: this.epoch,
       reason: AbortReason.SUPERSEDED,
     });
-    this.#targets.delete(node);
-    target.link.closeSink(target.id);
+    this.#targets.close(target);
   }
 
   /**
@@ -500,7 +412,7 @@ export class AnchorFlow implements Sink {
   #reset(discard: boolean): void {
     this.#discarding = discard;
     this.#forgetImplicit();
-    for (const target of this.#targets.values()) {
+    for (const target of this.#targets.all) {
       if (target.implicit && !discard) continue;
       target.leaving = true;
       const { epoch } = this;
@@ -510,10 +422,9 @@ export class AnchorFlow implements Sink {
 
   /** Targets that let go by themselves are gone once all of theirs is acknowledged. */
   #forgetImplicit(): void {
-    for (const target of [...this.#targets.values()]) {
+    for (const target of this.#targets.all) {
       if (!target.implicit || target.leaving || this.#owed(target).length > 0) continue;
-      target.link.closeSink(target.id);
-      this.#targets.delete(target.node);
+      this.#targets.close(target);
     }
   }
 
@@ -567,8 +478,7 @@ export class AnchorFlow implements Sink {
   discard(): void {
     if (this.#released) return;
     this.#released = true;
-    for (const target of this.#targets.values()) target.link.closeSink(target.id);
-    this.#targets.clear();
+    this.#targets.closeAll();
     const { client, public: pub } = this.#capture;
     if (this.#installed) this.#engine.flows.uninstall(client, pub, this.slot);
     this.#engine.flowsBySlot.delete(this.slot);
@@ -590,7 +500,7 @@ export class AnchorFlow implements Sink {
       role: 'anchor',
       client: this.clientText,
       public: formatEndpoint(this.#capture.public),
-      nodes: [...this.#targets.keys()].map((node) => nodes[node].name),
+      nodes: this.#targets.nodes.map((node) => nodes[node].name),
       state: this.closedAtMs >= 0 ? 'closing' : this.current === null ? 'idle' : 'away',
       acknowledged: this.acknowledged,
       ranges: this.rules.ranges.map((g) => ({

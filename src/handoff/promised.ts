@@ -24,7 +24,8 @@ import { nowUs } from '../engine/time.ts';
 import type { Identity } from '../http/continuation.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { distance } from '../router/ranges.ts';
-import type { AnchorFlow, Attempt, Handoff } from './flow.ts';
+import type { Attempt, Handoff } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
 import { mayGoOn, TakeOver } from './take-over.ts';
 

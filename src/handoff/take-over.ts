@@ -17,7 +17,8 @@ import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ALIVE_LEASE_MS } from '../router/control.ts';
 import { distance } from '../router/ranges.ts';
-import type { AnchorFlow, Attempt } from './flow.ts';
+import type { Attempt } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
 import type { Handling } from './handling.ts';
 import { SETUP_LEASE_MS } from './target.ts';
 

@@ -171,7 +171,12 @@ export class HalfPipe implements Sink, Source {
       rules.ownNext = block.sequence;
       rules.inLocal = block.acknowledge;
       const edge = (block.sequence + block.sendWindow) >>> 0;
-      this.#engine.flows.resetObserved(this.slot, { ack: block.sequence, edge, sentNext: block.sequence });
+      this.#engine.flows.resetObserved(this.slot, {
+        ack: block.sequence,
+        edge,
+        sentNext: block.sequence,
+        inAck: block.acknowledge,
+      });
     } else {
       ranges.trim(rules, this.#engine.flows.ack(this.slot));
       if (!ranges.hasRoom(rules)) return RejectReason.FULL;

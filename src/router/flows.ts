@@ -18,6 +18,8 @@ export interface Observed {
   sentNext: number;
   /** At an anchor: the client's number after the last byte that has come from it; absent: none seen yet. */
   inNext?: number;
+  /** What the anchor has acknowledged to the client; absent: not known. */
+  inAck?: number;
 }
 
 export interface FlowMaps {
@@ -73,6 +75,8 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_TSVAL] = 0;
     this.#observed[at + layout.OBSERVED_IN_NEXT] = observed.inNext ?? 0;
     this.#observed[at + layout.OBSERVED_WINDOW] = 0;
+    // 0 says that it is not known; the number before it is as good.
+    this.#observed[at + layout.OBSERVED_IN_ACK] = observed.inAck === 0 ? 0xffff_ffff : (observed.inAck ?? 0);
   }
 
   ack(slot: number): number {
@@ -81,6 +85,11 @@ export class Flows {
 
   edge(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_EDGE];
+  }
+
+  /** What the own socket has acknowledged to the client, as seen leaving. */
+  inAck(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_IN_ACK];
   }
 
   segments(slot: number): number {

@@ -30,7 +30,7 @@ export const RULES_RANGES = 12;
 /** struct flow: active, unused, two copies of the rules. */
 export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
 /** struct flow_observed. */
-export const OBSERVED_WORDS = 8;
+export const OBSERVED_WORDS = 10;
 export const OBSERVED_ACK = 0;
 export const OBSERVED_EDGE = 1;
 export const OBSERVED_SENT_NEXT = 2;
@@ -41,6 +41,7 @@ export const OBSERVED_SEGMENTS = 4;
 export const OBSERVED_TSVAL = 5;
 export const OBSERVED_IN_NEXT = 6;
 export const OBSERVED_WINDOW = 7;
+export const OBSERVED_IN_ACK = 8;
 /** struct control. */
 export const CONTROL_BYTES = 24;
 /** Where `flags` is in it, in words. */

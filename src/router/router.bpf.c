@@ -466,14 +466,22 @@ static __always_inline void watch(__u32 slot, const struct flow_rules *r, struct
 	bpf_ringbuf_submit(event, r->flags & FLAG_WAKE ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline int set_sequence(struct __sk_buff *skb, __u32 offset, __be32 from, __be32 to)
+{
+	if (from == to)
+		return 0;
+	return bpf_skb_store_bytes(skb, offset + __builtin_offsetof(struct tcp_header, seq), &to, 4, 0) ||
+	       bpf_l4_csum_replace(skb, offset + TCP_CHECK, from, to, 4);
+}
+
 /* Rule forward: each owner of unfinished bytes whose part of the window is open gets the segment. Rule late-forward:
  * an owner that lets go by itself may have missed the acknowledgement of its last byte; it then retransmits, and the
  * client answers with an acknowledgement that says nothing new. It gets those, and nothing else. */
-static __always_inline int forward(struct __sk_buff *skb, const struct flow_rules *r, __u32 edge, int keep,
-				   int duplicate)
+static __always_inline int forward(struct __sk_buff *skb, const struct segment *s, const struct flow_rules *r,
+				   const struct flow_observed *o, __u32 edge, int keep, int duplicate)
 {
+	__be32 told = o->in_ack ? bpf_htonl(o->in_ack) : s->tcp.seq;
 	__u64 done = 0;
-	__u32 pending = 0;
 	int redirect_pending = 0;
 	__u8 own[6];
 
@@ -493,12 +501,13 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow_rule
 		peer = bpf_map_lookup_elem(&peers, &owner);
 		if (!peer)
 			continue;
+		if (!redirect_pending && set_sequence(skb, s->offset, s->tcp.seq, told))
+			break;
 		if (redirect_pending && bpf_clone_redirect(skb, skb->ifindex, 0))
 			count(COUNT_FORWARD_FAILED);
 		bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0);
 		bpf_skb_store_bytes(skb, 6, own, 6, 0);
 		redirect_pending = 1;
-		pending++;
 		count(COUNT_FORWARDED);
 	}
 	if (!redirect_pending)
@@ -507,7 +516,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow_rule
 		return bpf_redirect(skb->ifindex, 0);
 	if (bpf_clone_redirect(skb, skb->ifindex, 0))
 		count(COUNT_FORWARD_FAILED);
-	return TC_ACT_UNSPEC;
+	return set_sequence(skb, s->offset, told, s->tcp.seq) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* Rule local-delivery: payload, control bits, ACKs while the own socket has something unfinished, and the client's
@@ -560,8 +569,8 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	keep = wants_delivery(r, s, o, acked);
 	watch(slot, r, o);
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
-	verdict = forward(skb, r, edge, keep, duplicate);
-	if (!keep)
+	verdict = forward(skb, s, r, o, edge, keep, duplicate);
+	if (!keep || verdict != TC_ACT_UNSPEC)
 		return verdict;
 	acknowledge_locally(skb, r, s, o, duplicate);
 	if (write_header(skb, s, &old))
@@ -582,6 +591,9 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 	}
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), o->ack);
 	observe(o, r, s);
+	/* Rule in-ack: the copy's sequence number is what the anchor has acknowledged. */
+	if (o->in_ack && after(bpf_ntohl(s->tcp.seq), o->in_ack))
+		o->in_ack = bpf_ntohl(s->tcp.seq);
 	acknowledge_locally(skb, r, s, o, duplicate);
 	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
 	s->tcp.seq = bpf_htonl(r->in_local);
@@ -918,6 +930,9 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 
 	if ((s->tcp.flags & TCP_SYN) || r->count == 0)
 		return TC_ACT_UNSPEC;
+	/* Rule in-ack: for the targets, which acknowledge no less. */
+	if (o->in_ack && (s->tcp.flags & TCP_ACK) && after(bpf_ntohl(s->tcp.ack), o->in_ack))
+		o->in_ack = bpf_ntohl(s->tcp.ack);
 	g = range_of_local(r, local);
 	if (g && reaches_beyond(g, local, s->payload)) {
 		count(COUNT_NO_RANGE);
@@ -977,8 +992,9 @@ static __always_inline int egress_target(struct __sk_buff *skb, struct segment *
 	if (s->payload)
 		note_sent(o, s, local);
 	s->tcp.seq = bpf_htonl(g->start + (local - g->local));
-	/* Rule frozen-in-half, the other way: what the anchor has read, and its window. */
-	s->tcp.ack = bpf_htonl(r->in_wire);
+	/* Rule frozen-in-half, the other way: what the anchor has, and its window. A client takes no timestamp from a
+	 * segment whose acknowledgement is older than one before (rule in-ack). */
+	s->tcp.ack = bpf_htonl(o->in_ack && after(o->in_ack, r->in_wire) ? o->in_ack : r->in_wire);
 	s->tcp.window = bpf_htons(r->in_window);
 	stamps = s->options ? find_options(s) & 0xff : 0;
 	if (stamps) {

@@ -104,6 +104,8 @@ struct flow_observed {
 	__u32 tsval;     /* anchor: the client's newest timestamp */
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
 	__u32 window;    /* what the own socket was last told that it may send, in bytes */
+	__u32 in_ack;    /* what the anchor's socket has acknowledged to the client, as far as known here; 0: not */
+	__u32 unused;
 };
 
 struct control {

@@ -160,6 +160,7 @@ test('layout.ts states the sizes and offsets that the object has', () => {
       tsval: layout.OBSERVED_TSVAL,
       in_next: layout.OBSERVED_IN_NEXT,
       window: layout.OBSERVED_WINDOW,
+      in_ack: layout.OBSERVED_IN_ACK,
     }))
       assert.equal(observed[name], word * WORD_BITS, name);
     const control = object.struct('control').offsets;
