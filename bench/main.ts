@@ -14,6 +14,8 @@ import { reload } from './reload.ts';
 import { scaleOut } from './scale-out.ts';
 import { setup } from './setup.ts';
 import { splitLatency } from './split-latency.ts';
+import { splitScaleup } from './split-scaleup.ts';
+import { splitSize } from './split-size.ts';
 import { webstone } from './webstone.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
@@ -30,6 +32,8 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['pre-cloning', preCloning],
   ['setup', setup],
   ['split-latency', splitLatency],
+  ['split-scaleup', splitScaleup],
+  ['split-size', splitSize],
 ]);
 
 const EXIT_FAILED = 1;

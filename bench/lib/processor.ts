@@ -10,6 +10,8 @@ const SERVER_CORE = 0;
 const CLIENT_CORE = availableParallelism() - 1;
 /** Of /proc/stat; USER_HZ, the same on every architecture Linux has. */
 const TICK_NS = 10_000_000;
+/** utime among the fields of /proc/PID/stat that follow the name; stime is next. */
+const STAT_UTIME = 11;
 /** user, nice, system, irq, softirq in the first line of /proc/stat. */
 const BUSY_FIELDS = [1, 2, 3, 6, 7];
 
@@ -31,6 +33,21 @@ export function cpuNs(pid: number): number {
     }
   }
   return total;
+}
+
+/** How a process and its children spent it: user and system time, in steps of 10 ms. */
+export function userAndSystemNs(pid: number): { user: number; system: number } {
+  const sum = { user: 0, system: 0 };
+  for (const one of withChildren(pid)) {
+    const text = readFileSync(`/proc/${one}/stat`, 'utf8');
+    const [user, system] = text
+      .slice(text.lastIndexOf(')') + 2)
+      .split(' ')
+      .slice(STAT_UTIME, STAT_UTIME + 2);
+    sum.user += Number(user) * TICK_NS;
+    sum.system += Number(system) * TICK_NS;
+  }
+  return sum;
 }
 
 /** Nanoseconds that all cores together have been busy, interrupts included; in steps of 10 ms. */

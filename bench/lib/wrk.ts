@@ -17,6 +17,8 @@ export interface LoadOptions {
   readonly seconds: number;
   /** A new connection for each request. */
   readonly close?: boolean;
+  /** Addresses that clients connect to, each an equal share of them; default: the server's endpoint. */
+  readonly endpoints?: readonly string[];
 }
 
 export interface Load {
@@ -71,11 +73,23 @@ end
 `;
 }
 
+/** Lua that gives each of wrk's threads an address of its own. */
+function among(endpoints: readonly string[]): string {
+  if (endpoints.length === 1) return '';
+  return `
+local endpoints, threads = { ${endpoints.map((endpoint) => `"${endpoint}"`).join(', ')} }, 0
+function setup(thread)
+  threads = threads % #endpoints + 1
+  thread.addr = wrk.lookup(endpoints[threads], "80")[1]
+end
+`;
+}
+
 async function runWrk(server: Server, options: LoadOptions): Promise<Summary> {
   const script = join(scratchDirectory(), 'wrk.lua');
-  writeFileSync(script, inTurn(options.paths) + DONE);
-  const { connections, seconds } = options;
-  const argv = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '-s', script];
+  const { connections, seconds, endpoints = [server.endpoint] } = options;
+  writeFileSync(script, among(endpoints) + inTurn(options.paths) + DONE);
+  const argv = ['wrk', `-t${endpoints.length}`, `-c${connections}`, `-d${seconds}s`, '-s', script];
   argv.push('--timeout', `${REQUEST_TIMEOUT_SECONDS}s`);
   if (options.close) argv.push('-H', 'Connection: close');
   argv.push(`http://${server.endpoint}${options.paths[0]}`);

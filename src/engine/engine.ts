@@ -316,7 +316,8 @@ export class Engine {
     if (this.uncollected.size > 0) this.#collect();
     for (const handling of this.promised) handling.acknowledged();
     for (const takeOver of this.takeOvers) if (takeOver.tick(now)) this.takeOvers.delete(takeOver);
-    for (const relay of this.blockedRelays) {
+    // A copy: one that is still blocked puts itself back.
+    for (const relay of [...this.blockedRelays]) {
       this.blockedRelays.delete(relay);
       relay.drive();
     }
