@@ -61,6 +61,9 @@ export class AnchorFlow implements Sink {
   confirmed = false;
   current: Handoff | null = null;
   closedAtMs = -1;
+  /** While closing: the client's number after the socket's FIN, and when that was last not acknowledged. */
+  #finEnd = 0;
+  #owedAtMs = 0;
   /** When a response was taken from its target last. */
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
@@ -393,6 +396,8 @@ export class AnchorFlow implements Sink {
       if (last.open) this.rules.ownNext = this.#writeSequence();
       else ranges.openOwn(this.rules, last.end);
     }
+    const own = ranges.lastRange(this.rules)!;
+    this.#finEnd = (own.start + distance(own.local, this.rules.ownNext) + 1) >>> 0;
     this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();
@@ -428,21 +433,27 @@ export class AnchorFlow implements Sink {
     }
   }
 
-  /** Gives the slot back when everybody has let go. Returns true when it has. */
+  /**
+   * Gives the slot back when everybody has let go, and the client has what the own socket sent: until then that may be
+   * sent again, and without the entry in the socket's own sequence space. Returns true when it has.
+   */
   release(nowMs: number): boolean {
     const since = nowMs - this.closedAtMs;
     // The client takes no more of it, and will say so to nobody again.
     if (!this.#discarding && (this.#engine.flows.wasReset(this.slot) || this.#replaced(since)))
       this.#reset(true);
     this.#forgetImplicit();
-    if (since < FLOW_LINGER_MS || (this.#targets.size > 0 && since < FLOW_LINGER_LIMIT_MS)) return false;
+    const owes = !this.#discarding && distance(this.#finEnd, this.acknowledged) < 0;
+    if (owes || this.#targets.size > 0) this.#owedAtMs = nowMs;
+    const quietMs = nowMs - Math.max(this.closedAtMs, this.#owedAtMs);
+    if (quietMs < FLOW_LINGER_MS && since < FLOW_LINGER_LIMIT_MS) return false;
     this.discard();
     return true;
   }
 
-  /** The client uses the port anew (rule syn-ends-flow): targets hear no acknowledgement any more. */
+  /** The client uses the port anew (rule syn-ends-flow): no acknowledgement comes any more. */
   #replaced(sinceClosedMs: number): boolean {
-    if (sinceClosedMs < FLOW_LINGER_MS || this.#targets.size === 0) return false;
+    if (sinceClosedMs < FLOW_LINGER_MS) return false;
     const { client, public: pub } = this.#capture;
     return this.#engine.flows.installed(client, pub) !== this.slot;
   }
