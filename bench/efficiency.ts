@@ -3,8 +3,8 @@
  * the throughput of one plain engine.
  *
  * All nodes share this machine's cores, where machines of a cluster have their own. So a system's throughput is what
- * its busiest node could do with a core for itself: requests over the processor time of that node, its process and the
- * kernel's receiving for it. The throughput by the clock, with all nodes on one core, is reported beside it.
+ * its busiest node could do with a core for itself: requests over the processor time of that node's process. The
+ * throughput by the clock, with all nodes on one core, is reported beside it.
  */
 import { Baton } from './lib/baton.ts';
 import type { Report, Target } from './lib/result.ts';

@@ -1,7 +1,7 @@
 /**
- * What the front node spends on a gigabyte that others deliver: the processor time of node a, files of 1 MB: its
- * process, and the kernel's receiving for it, which has the router's work on clients' packets in it. The figures for
- * the whole machine (servers and client included) are beside it.
+ * What the front node spends on a gigabyte that others deliver: the processor time of node a's process, files of 1 MB.
+ * The router's work on clients' packets is done in the kernel, in nobody's process, as is the kernel's share of a
+ * proxy's receiving; the figures for the whole machine (servers and client included) have all of it.
  */
 import { Baton } from './lib/baton.ts';
 import { Peers } from './lib/peers.ts';

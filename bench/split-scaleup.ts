@@ -70,15 +70,13 @@ export async function splitScaleup(report: Report): Promise<void> {
 interface Spent {
   readonly user: number;
   readonly system: number;
-  /** The interface's thread. */
-  readonly receive: number;
 }
 
 /** Microseconds of each node for one request, over a round. */
 async function spent({ baton }: Splitting, run: () => Promise<Load>): Promise<Map<string, Spent>> {
   const clocks = (node: string) => {
     const pid = baton.processes.get(node)!;
-    return { ...userAndSystemNs(pid), all: cpuNs(pid), receive: cpuNs(baton.receivers.get(node)!) };
+    return { ...userAndSystemNs(pid), all: cpuNs(pid) };
   };
   const before = NODES.map(clocks);
   const { requests } = await run();
@@ -91,7 +89,7 @@ async function spent({ baton }: Splitting, run: () => Promise<Load>): Promise<Ma
       const us = (ns: number) => (ns * US_PER_NS) / requests;
       const user = us((since('all') * since('user')) / ticks);
       const system = us((since('all') * since('system')) / ticks);
-      return [node, { user, system, receive: us(since('receive')) }];
+      return [node, { user, system }];
     }),
   );
 }
@@ -104,7 +102,7 @@ async function breakdown(report: Report, whole: Splitting, split: Splitting, pat
     ['a', 'connection'],
     ['b', 'data'],
   ]) {
-    for (const part of ['user', 'system', 'receive'] as const) {
+    for (const part of ['user', 'system'] as const) {
       const name = `split-scaleup.4k.cpu.${role}.${part}`;
       const value = shared.get(node)![part];
       report({ name, value, unit: 'us of a request', baseline: alone[part], target: null });

@@ -3,7 +3,6 @@ import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
 import { atExit } from './cleanup.ts';
 import { pinServer } from './processor.ts';
-import { receivers } from './receivers.ts';
 import type { Server } from './server.ts';
 
 const QUIET = ['observe.accessLog=off', 'observe.servedBy=false', 'observe.serverTiming=false'];
@@ -15,7 +14,6 @@ export class Baton implements Server {
   readonly lab: Lab;
   readonly endpoint: string;
   readonly processes: ReadonlyMap<string, number>;
-  readonly receivers: ReadonlyMap<string, number>;
   /** Takes the lab down. */
   readonly down: () => void;
 
@@ -26,7 +24,6 @@ export class Baton implements Server {
     this.endpoint = lab.nodes[0].public[0];
     this.processes = new Map(lab.nodes.map(({ name }) => [name, lab.processOf(name)!.pid]));
     for (const pid of this.processes.values()) pinServer(pid);
-    this.receivers = receivers(lab);
   }
 
   static async up(options: LabOptions): Promise<Baton> {

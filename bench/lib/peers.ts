@@ -13,7 +13,6 @@ import { Lab } from '../../src/lab/lab.ts';
 import type { LabOptions } from '../../src/lab/plan.ts';
 import { atExit, scratchDirectory } from './cleanup.ts';
 import { pinServer } from './processor.ts';
-import { receivers } from './receivers.ts';
 import type { Server } from './server.ts';
 
 /**
@@ -97,7 +96,6 @@ export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'>
 
 export class Peers {
   readonly #lab: Lab;
-  readonly #receivers: ReadonlyMap<string, number>;
   readonly #ends: Array<() => void> = [];
   readonly #removeLab: () => void;
   /** nginx serving files, by node. */
@@ -109,7 +107,6 @@ export class Peers {
 
   private constructor(lab: Lab) {
     this.#lab = lab;
-    this.#receivers = receivers(lab);
     this.#removeLab = atExit(() => lab.down());
   }
 
@@ -177,7 +174,6 @@ export class Peers {
       lab: this.#lab,
       endpoint: `${address}:${port}`,
       processes: new Map([[node, child.pid!]]),
-      receivers: new Map([[node, this.#receivers.get(node)!]]),
       log: () => readFileSync(log, 'utf8'),
     };
   }

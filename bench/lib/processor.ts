@@ -1,6 +1,10 @@
 /**
  * Processor time, and who runs where: servers on the first core, clients on the last, so that the client's load is
  * the same for every system.
+ *
+ * What the kernel does for a packet is charged to whoever caused it. Over veth that is mostly the sender: a node's
+ * time has the way of its packets to the client in it, but not what it costs to receive the client's. (Threaded NAPI,
+ * which would separate the two, is not used by veth while the sender segments by TSO.)
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -59,11 +63,6 @@ export function machineCpuNs(): number {
 /** All threads of a process, and of its children, onto the servers' core. */
 export function pinServer(pid: number): void {
   for (const one of withChildren(pid)) run(['taskset', '-a', '-p', '-c', String(SERVER_CORE), String(one)]);
-}
-
-/** A thread of the client's, onto the clients' core. */
-export function pinClient(pid: number): void {
-  run(['taskset', '-p', '-c', String(CLIENT_CORE), String(pid)]);
 }
 
 /** A client's command, on the clients' core. */

@@ -8,8 +8,6 @@ export interface Server {
   readonly endpoint: string;
   /** The process of each node, by node; its children count with it. */
   readonly processes: ReadonlyMap<string, number>;
-  /** The kernel's thread that receives for each node (lib/receivers.ts); its time counts as the node's. */
-  readonly receivers: ReadonlyMap<string, number>;
   /** What a node's process has logged, or the end of it. */
   log(node: string): string;
 }

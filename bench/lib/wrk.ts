@@ -29,7 +29,7 @@ export interface Load {
   readonly bytesPerSecond: number;
   readonly p50Us: number;
   readonly p99Us: number;
-  /** Processor time by node: of its process, and of the kernel receiving for it. */
+  /** Processor time by node. */
   readonly cpuNs: Readonly<Record<string, number>>;
   /** Of the whole machine, the client and whatever else ran included. */
   readonly machineCpuNs: number;
@@ -104,7 +104,7 @@ async function runWrk(server: Server, options: LoadOptions): Promise<Summary> {
 
 function spentBy(server: Server, node: string): number {
   try {
-    return cpuNs(server.processes.get(node)!) + cpuNs(server.receivers.get(node)!);
+    return cpuNs(server.processes.get(node)!);
   } catch (error) {
     const { message } = error as Error;
     throw new Error(`${server.name}: node ${node} has ended (${message}); its log:\n${server.log(node)}`);
