@@ -397,7 +397,11 @@ export class AnchorFlow implements Sink {
       else ranges.openOwn(this.rules, last.end);
     }
     const own = ranges.lastRange(this.rules)!;
-    this.#finEnd = (own.start + distance(own.local, this.rules.ownNext) + 1) >>> 0;
+    // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
+    this.#finEnd =
+      own.owner === OWNER_SELF
+        ? (own.start + distance(own.local, this.rules.ownNext) + 1) >>> 0
+        : this.acknowledged;
     this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();
