@@ -30,6 +30,8 @@ import type { OwnSpace } from './migrate-state.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
+/** A client that has not acknowledged all, and says nothing for so long, is not waited for. */
+const OWED_SILENCE_MS = 5000;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
 /** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
@@ -61,9 +63,10 @@ export class AnchorFlow implements Sink {
   confirmed = false;
   current: Handoff | null = null;
   closedAtMs = -1;
-  /** While closing: the client's number after the socket's FIN, and when that was last not acknowledged. */
+  /** While closing: the client's number after the socket's FIN; segments of the client, and when the last was heard. */
   #finEnd = 0;
-  #owedAtMs = 0;
+  #heardSegments = 0;
+  #heardAtMs = 0;
   /** When a response was taken from its target last. */
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
@@ -447,10 +450,14 @@ export class AnchorFlow implements Sink {
     if (!this.#discarding && (this.#engine.flows.wasReset(this.slot) || this.#replaced(since)))
       this.#reset(true);
     this.#forgetImplicit();
+    if (this.segments !== this.#heardSegments) {
+      this.#heardSegments = this.segments;
+      this.#heardAtMs = nowMs;
+    }
     const owes = !this.#discarding && distance(this.#finEnd, this.acknowledged) < 0;
-    if (owes || this.#targets.size > 0) this.#owedAtMs = nowMs;
-    const quietMs = nowMs - Math.max(this.closedAtMs, this.#owedAtMs);
-    if (quietMs < FLOW_LINGER_MS && since < FLOW_LINGER_LIMIT_MS) return false;
+    const quietMs = nowMs - Math.max(this.closedAtMs, this.#heardAtMs);
+    const waits = this.#targets.size > 0 || quietMs < (owes ? OWED_SILENCE_MS : FLOW_LINGER_MS);
+    if (waits && since < FLOW_LINGER_LIMIT_MS) return false;
     this.discard();
     return true;
   }
