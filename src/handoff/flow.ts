@@ -31,7 +31,7 @@ import type { OwnSpace } from './migrate-state.ts';
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
 /** A client that has not acknowledged all, and says nothing for so long, is not waited for. */
-const OWED_SILENCE_MS = 5000;
+const OWED_SILENCE_MS = 7000;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
 /** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
