@@ -144,10 +144,10 @@ export class Dispatcher {
     if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = connection.ensureFlow();
       if (flow?.makeRoom()) {
-        if (mechanism === 'anchor')
-          return AnchorHandling.start(engine, connection, flow, request, node, link);
+        const given = { engine, connection, flow, request, node, link };
+        if (mechanism === 'anchor') return AnchorHandling.start(given);
         const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
-        return PromisedHandling.start(engine, connection, flow, request, node, link, form);
+        return PromisedHandling.start(given, form);
       }
       engine.counters.add('handoffs_no_room');
       if (answers(site)) return null;

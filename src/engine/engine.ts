@@ -3,7 +3,7 @@
  * answers is decided in dispatcher.ts, what this node answers with is in sites.ts, and how, in src/handoff.
  */
 import type { ClusterConfig, SiteConfig } from '../config/config.ts';
-import type { AnchorHandling } from '../handoff/anchor.ts';
+import type { AwayHandling } from '../handoff/away.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
 import { type Ends, endsOf } from '../handoff/ends.ts';
 import type { AnchorFlow } from '../handoff/flow.ts';
@@ -100,7 +100,7 @@ export class Engine {
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
-  readonly setupDeadlines: Deadlines<AnchorHandling | PromisedHandling | RelayHandling | Migration>;
+  readonly setupDeadlines: Deadlines<AwayHandling | RelayHandling | Migration>;
   readonly leavingDeadlines: Deadlines<Migration>;
   /** Set once the engine is told to stop. */
   drain: Drain | null = null;

@@ -1,0 +1,204 @@
+/**
+ * What anchor, clone and split have in common at the anchor: the out-half of a connection is away, at a target, for
+ * one response. Here is how it begins and how it fails; the mechanisms say how they learn that the response is out.
+ *
+ *   setup --SETUP_OK--> accepted --(the mechanism's)--> finished
+ *     |--SETUP_REJECT--> again        `--lost, draining, taken back--> take-over
+ *     `--time-out, lost--> take-over
+ */
+import {
+  AbortReason,
+  type DataDone,
+  type Frame,
+  FrameType,
+  type Setup,
+  type SetupMechanism,
+  type SetupOk,
+} from '../backplane/frames.ts';
+import type { Connection } from '../engine/connection.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Link } from '../engine/link.ts';
+import { nowUs } from '../engine/time.ts';
+import type { Identity } from '../http/continuation.ts';
+import { unlessSocketDied } from '../linux/errors.ts';
+import type { Attempt, Handoff } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
+import type { Handling, Request } from './handling.ts';
+import { mayGoOn, TakeOver } from './take-over.ts';
+
+/** A request of a connection that is one of a flow, and the target it is to go to. */
+export interface Given {
+  readonly engine: Engine;
+  readonly connection: Connection;
+  readonly flow: AnchorFlow;
+  readonly request: Request;
+  readonly node: number;
+  readonly link: Link;
+}
+
+export abstract class AwayHandling implements Handling, Handoff {
+  readonly epoch: number;
+  readonly node: number;
+  readonly sentAtMs: number;
+  protected readonly engine: Engine;
+  protected readonly connection: Connection;
+  protected readonly flow: AnchorFlow;
+  protected readonly request: Request;
+  readonly #link: Link;
+  readonly #setup: Setup;
+  /** Where the response's byte `offset` lies in the client's space; at first the target's start. */
+  protected from: number;
+  protected offset: number;
+  /** Where the response ends in the client's space; null while the target has not said so. */
+  protected end: number | null = null;
+  #identity: Identity | null;
+  /** The target stops, and waits for another node to go on. */
+  #draining = false;
+  protected handoffUs = -1;
+  protected over = false;
+
+  /** `closes`: the connection ends with the response, whatever the request says. */
+  protected constructor(given: Given, mechanism: SetupMechanism, closes: boolean) {
+    const { engine, connection, flow, request, node, link } = given;
+    this.engine = engine;
+    this.connection = connection;
+    this.flow = flow;
+    this.request = request;
+    this.node = node;
+    this.#link = link;
+    this.sentAtMs = engine.loop.nowMs;
+    const begun = flow.beginTarget(node, link);
+    this.epoch = begun.epoch;
+    this.from = begun.start;
+    this.offset = request.continuation?.offset ?? 0;
+    this.#identity = request.continuation;
+    this.#setup = {
+      type: FrameType.SETUP,
+      request: begun.id,
+      epoch: begun.epoch,
+      mechanism,
+      http10: request.head.minor === 0,
+      close: request.close || closes,
+      bodyFollows: false,
+      sentAtMs: begun.sentAtMs,
+      halfPipe: begun.halfPipe,
+      continuation: request.continuation,
+      head: request.headBytes,
+      body: request.body,
+    };
+  }
+
+  /** Makes a handling and sends its SETUP. Null when that could not be; the flow then is as before. */
+  protected static begin<T extends AwayHandling>(make: () => T): T | null {
+    try {
+      const handling = make();
+      return handling.#begin() ? handling : null;
+    } catch (error) {
+      return unlessSocketDied(error, null);
+    }
+  }
+
+  #begin(): boolean {
+    if (!this.send(this.#setup)) {
+      this.over = true;
+      this.flow.cancelTarget(this.from);
+      return false;
+    }
+    this.engine.counters.add('setups_sent');
+    this.flow.current = this;
+    this.engine.setupDeadlines.set(this, this.engine.loop.nowMs);
+    return true;
+  }
+
+  protected send(frame: Frame): boolean {
+    return this.flow.send(this.#link, frame);
+  }
+
+  /** The target has accepted, or is done. */
+  protected abstract heard(frame: SetupOk | DataDone): void;
+
+  answer(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.SETUP_OK:
+      case FrameType.DATA_DONE:
+        if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
+        this.engine.setupDeadlines.clear(this);
+        this.#identity ??= frame.identity;
+        this.heard(frame);
+        if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
+          this.send({ type: FrameType.CONFIRM, request: this.#setup.request, epoch: this.epoch });
+        return;
+      case FrameType.SETUP_REJECT:
+        this.engine.counters.add('handoffs_rejected');
+        this.leave();
+        this.flow.cancelTarget(this.from);
+        return this.connection.again(this.node);
+      case FrameType.ABORT:
+        if (frame.reason === AbortReason.DRAINING) {
+          this.#draining = true;
+          return this.tick();
+        }
+        // The client takes nothing: another node would fare no better.
+        if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
+        return this.lost();
+      default:
+        return;
+    }
+  }
+
+  protected leave(): void {
+    this.over = true;
+    this.engine.setupDeadlines.clear(this);
+    if (this.flow.current === this) this.flow.current = null;
+  }
+
+  /** The target did not answer in time. */
+  timedOut(): void {
+    this.engine.counters.add('handoffs_timed_out');
+    this.#giveUp();
+  }
+
+  lost(): void {
+    if (this.over) return;
+    this.engine.counters.add('handoffs_lost');
+    this.#giveUp();
+  }
+
+  protected get attempt(): Attempt {
+    const { node, from: start, offset, end, sentAtMs } = this;
+    return { node, start, offset, end, identity: this.#identity, sentAtMs };
+  }
+
+  /** Whether the target has begun is known only to the client: the take-over asks it. */
+  #giveUp(): void {
+    this.leave();
+    this.flow.dropTarget(this.node);
+    this.connection.takeOver(new TakeOver(this.engine, this.flow, this.connection, this.attempt));
+  }
+
+  /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
+  tick(): void {
+    if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.attempt)) return;
+    if (this.connection.servedWithout(this.node)) this.#giveUp();
+  }
+
+  takeBack(): void {
+    if (mayGoOn(this.flow.acknowledged, this.attempt)) this.#giveUp();
+  }
+
+  body(): void {
+    throw new Error('a request whose body follows is not handed off');
+  }
+
+  get wantsBody(): boolean {
+    return true;
+  }
+
+  writable(): void {
+    // The client's socket has nothing to send while the out-half is away.
+  }
+
+  cancel(): void {
+    this.leave();
+  }
+}
