@@ -12,9 +12,6 @@ const BPF_MAP_LOOKUP_ELEM = 1;
 const BPF_MAP_UPDATE_ELEM = 2;
 const BPF_MAP_DELETE_ELEM = 3;
 const BPF_MAP_GET_NEXT_KEY = 4;
-const BPF_PROG_GET_FD_BY_ID = 13;
-const BPF_MAP_GET_FD_BY_ID = 14;
-const BPF_OBJ_GET_INFO_BY_FD = 15;
 const BPF_LINK_CREATE = 28;
 const BPF_NOEXIST = 1n;
 const BPF_CGROUP_SOCK_OPS = 3;
@@ -178,47 +175,6 @@ export function attachedProgram(ifindex: number, direction: number): number {
   const options = tcOptions(0, 0);
   if (libbpf().query(hook.address, options.address) < 0) return 0;
   return options.bytes.readUInt32LE(16);
-}
-
-const PROGRAM_INFO_BYTES = 128;
-const MAP_INFO_BYTES = 80;
-const MAX_MAPS = 64;
-
-function objectInfo(fd: number, info: Memory): void {
-  const attributes = allocate(16);
-  attributes.bytes.writeUInt32LE(fd, 0);
-  attributes.bytes.writeUInt32LE(info.bytes.length, 4);
-  attributes.bytes.writeBigUInt64LE(BigInt(info.address), 8);
-  check('bpf(OBJ_GET_INFO)', libc.bpf(BPF_OBJ_GET_INFO_BY_FD, attributes.address, 16));
-}
-
-function descriptorOf(command: number, id: number): number {
-  const attributes = allocate(16);
-  attributes.bytes.writeUInt32LE(id, 0);
-  return check('bpf(GET_FD_BY_ID)', libc.bpf(command, attributes.address, 12), `id ${id}`);
-}
-
-/** The maps of a program in the kernel, by name: descriptors that the caller closes. */
-export function mapsOfProgram(id: number): Map<string, number> {
-  const program = descriptorOf(BPF_PROG_GET_FD_BY_ID, id);
-  const ids = allocate(MAX_MAPS * 4);
-  const info = allocate(PROGRAM_INFO_BYTES);
-  info.bytes.writeUInt32LE(MAX_MAPS, 52);
-  info.bytes.writeBigUInt64LE(BigInt(ids.address), 56);
-  const out = new Map<string, number>();
-  try {
-    objectInfo(program, info);
-    const count = Math.min(info.bytes.readUInt32LE(52), MAX_MAPS);
-    for (let i = 0; i < count; i++) {
-      const map = descriptorOf(BPF_MAP_GET_FD_BY_ID, ids.bytes.readUInt32LE(i * 4));
-      const mapInfo = allocate(MAP_INFO_BYTES);
-      objectInfo(map, mapInfo);
-      out.set(mapInfo.bytes.toString('latin1', 24, 40).replace(/\0.*$/s, ''), map);
-    }
-  } finally {
-    libc.close(program);
-  }
-  return out;
 }
 
 /** Attaches a sock_ops program to a cgroup; closing the returned descriptor detaches it. */

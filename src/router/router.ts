@@ -15,10 +15,10 @@ import {
   KernelMap,
   KernelObject,
   mapMemory,
-  mapsOfProgram,
   TC_EGRESS,
   TC_INGRESS,
 } from '../linux/bpf.ts';
+import { openMapNamed, programInfo } from '../linux/bpf-info.ts';
 import { ENOENT, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
@@ -53,12 +53,9 @@ const INHERITED_MAPS = ['routes', 'spread', 'spread_table', 'peers'];
 function inheritedMaps(interfaceName: string): Record<string, number> {
   const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
   if (program === 0) return {};
-  const maps: Record<string, number> = {};
-  for (const [name, fd] of mapsOfProgram(program)) {
-    if (INHERITED_MAPS.includes(name)) maps[name] = fd;
-    else libc.close(fd);
-  }
-  return maps;
+  const { mapIds } = programInfo(program);
+  const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
+  return Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
 }
 
 export interface RouterOptions {
