@@ -120,6 +120,20 @@ static __always_inline const struct flow_rules *rules_of(__u32 slot)
 	return flow ? &flow->copy[*(volatile __u32 *)&flow->active & 1] : NULL;
 }
 
+/* The role of this node in a flow, with where the flow is; ROLE_NONE: there is no flow. */
+static __always_inline __u32 find_flow(const struct flow_key *key, __u32 *slot, const struct flow_rules **r,
+				       struct flow_observed **o)
+{
+	__u32 *found = bpf_map_lookup_elem(&slots, key);
+
+	if (!found)
+		return ROLE_NONE;
+	*slot = *found;
+	*r = rules_of(*found);
+	*o = bpf_map_lookup_elem(&observed, found);
+	return *r && *o ? (*r)->role : ROLE_NONE;
+}
+
 /* Functions that are not static are verified once, by themselves; hence their tests for NULL. */
 
 /* Rule to-local: the client's sequence number in the own socket's space, clamped into the own ranges. */
@@ -474,6 +488,39 @@ static __always_inline int set_sequence(struct __sk_buff *skb, __u32 offset, __b
 	       bpf_l4_csum_replace(skb, offset + TCP_CHECK, from, to, 4);
 }
 
+/* Where the hop limit is. In IPv4 the word with it, whose other byte is the protocol, is in the checksum. */
+static __always_inline __u32 hops_at(const struct __sk_buff *skb)
+{
+	return ETH_HLEN + (skb->protocol == bpf_htons(ETH_P_IP) ? __builtin_offsetof(struct iphdr, ttl) :
+								  __builtin_offsetof(struct ipv6hdr, hop_limit));
+}
+
+/* How many hops a segment may still go; 0: cannot be read. */
+static __always_inline __u8 hops_left(struct __sk_buff *skb)
+{
+	__u8 hops;
+
+	return bpf_skb_load_bytes(skb, hops_at(skb), &hops, 1) ? 0 : hops;
+}
+
+static __always_inline int set_hops(struct __sk_buff *skb, __u8 from, __u8 to)
+{
+	__u32 at = hops_at(skb);
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return bpf_skb_store_bytes(skb, at, &to, 1, BPF_F_RECOMPUTE_CSUM);
+	return bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check),
+				   bpf_htons((__u16)(from << 8 | IPPROTO_TCP)),
+				   bpf_htons((__u16)(to << 8 | IPPROTO_TCP)), 2) ||
+	       bpf_skb_store_bytes(skb, at, &to, 1, 0);
+}
+
+/* Rule copy: what an anchor sends on to its targets, told by the one hop that is left. */
+static __always_inline int is_copy(struct __sk_buff *skb)
+{
+	return hops_left(skb) == COPY_HOPS;
+}
+
 /* Rule forward: each owner of unfinished bytes whose part of the window is open gets the segment. Rule late-forward:
  * an owner that lets go by itself may have missed the acknowledgement of its last byte; it then retransmits, and the
  * client answers with an acknowledgement that says nothing new. It gets those, and nothing else. */
@@ -483,7 +530,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 	__be32 told = o->in_ack ? bpf_htonl(o->in_ack) : s->tcp.seq;
 	__u64 done = 0;
 	int redirect_pending = 0;
-	__u8 own[6];
+	__u8 hops = hops_left(skb), own[6];
 
 	bpf_skb_load_bytes(skb, 0, own, 6);
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
@@ -501,8 +548,9 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 		peer = bpf_map_lookup_elem(&peers, &owner);
 		if (!peer)
 			continue;
-		if (!redirect_pending && set_sequence(skb, s->offset, s->tcp.seq, told))
-			break;
+		if (!redirect_pending &&
+		    (set_sequence(skb, s->offset, s->tcp.seq, told) || set_hops(skb, hops, COPY_HOPS)))
+			return TC_ACT_SHOT;
 		if (redirect_pending && bpf_clone_redirect(skb, skb->ifindex, 0))
 			count(COUNT_FORWARD_FAILED);
 		bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0);
@@ -516,7 +564,8 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 		return bpf_redirect(skb->ifindex, 0);
 	if (bpf_clone_redirect(skb, skb->ifindex, 0))
 		count(COUNT_FORWARD_FAILED);
-	return set_sequence(skb, s->offset, told, s->tcp.seq) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return set_sequence(skb, s->offset, told, s->tcp.seq) || set_hops(skb, COPY_HOPS, hops) ? TC_ACT_SHOT :
+												    TC_ACT_UNSPEC;
 }
 
 /* Rule local-delivery: payload, control bits, ACKs while the own socket has something unfinished, and the client's
@@ -671,30 +720,13 @@ static __always_inline __u32 hash_of(const struct flow_key *key)
 static __noinline int divert(struct __sk_buff *skb, __u32 owner)
 {
 	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
-	__u8 own[6];
+	__u8 hops = hops_left(skb), own[6];
 
 	if (!peer || owner == OWNER_SELF)
 		goto failed;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		__u32 at = ETH_HLEN + __builtin_offsetof(struct iphdr, ttl);
-		__be16 was, now;
-
-		if (bpf_skb_load_bytes(skb, at, &was, 2) || (was & bpf_htons(0xff00)) <= bpf_htons(0x0100))
-			goto failed;
-		now = bpf_htons(bpf_ntohs(was) - 0x0100);
-		if (bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), was, now, 2) ||
-		    bpf_skb_store_bytes(skb, at, &now, 2, 0))
-			goto failed;
-	} else {
-		__u32 at = ETH_HLEN + __builtin_offsetof(struct ipv6hdr, hop_limit);
-		__u8 hops;
-
-		if (bpf_skb_load_bytes(skb, at, &hops, 1) || hops <= 1)
-			goto failed;
-		hops--;
-		if (bpf_skb_store_bytes(skb, at, &hops, 1, BPF_F_RECOMPUTE_CSUM))
-			goto failed;
-	}
+	/* With its last hop it would be taken for a copy. */
+	if (hops <= COPY_HOPS + 1 || set_hops(skb, hops, hops - 1))
+		goto failed;
 	if (bpf_skb_load_bytes(skb, 0, own, 6) || bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0) ||
 	    bpf_skb_store_bytes(skb, 6, own, 6, 0))
 		goto failed;
@@ -798,25 +830,12 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 	return what;
 }
 
-/* A copy that the connection's owner forwards to a target here, not the client's own segment. */
-static __always_inline int is_forwarded_by(struct __sk_buff *skb, __u32 owner)
-{
-	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
-	__u8 source[6], other = 0;
-
-	if (!peer || bpf_skb_load_bytes(skb, 6, source, 6))
-		return 0;
-	for (int i = 0; i < 6; i++)
-		other |= source[i] ^ peer->mac[i];
-	return !other;
-}
-
 SEC("tc")
 int baton_ingress(struct __sk_buff *skb)
 {
 	struct segment s = {};
 	struct flow_key key;
-	__u32 kind, slot = 0, flags, owner = OWNER_SELF, role = ROLE_NONE, *found;
+	__u32 kind, slot = 0, flags, owner = OWNER_SELF, role;
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
 	struct route *route = NULL;
@@ -842,25 +861,21 @@ int baton_ingress(struct __sk_buff *skb)
 		if (route)
 			owner = route->owner;
 	}
-	found = bpf_map_lookup_elem(&slots, &key);
-	if (found) {
-		slot = *found;
-		r = rules_of(slot);
-		o = bpf_map_lookup_elem(&observed, &slot);
-		if (r && o)
-			role = r->role;
-	}
-	if (r && o && role != ROLE_OWNER && alive(bpf_ktime_get_ns())) {
-		if (role == ROLE_TARGET && (owner == OWNER_SELF || is_forwarded_by(skb, owner)))
+	role = find_flow(&key, &slot, &r, &o);
+	if (is_copy(skb)) {
+		/* Whoever is not its target has no use for it: it bears another sequence number. */
+		if (role == ROLE_TARGET && r && o && alive(bpf_ktime_get_ns()))
 			return ingress_target(skb, &s, slot, r, o);
-		if (role == ROLE_ANCHOR && owner == OWNER_SELF) {
-			/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
-			 * kernel knows; user space may not have seen it yet. */
-			if (!(s.tcp.flags & TCP_SYN) || has_socket(skb, &key, 0) == SOCKET_WHOLE)
-				return ingress_anchor(skb, &s, slot, r, o);
-			bpf_map_delete_elem(&slots, &key);
-			count(COUNT_SYN_ENDED);
-		}
+		count(COUNT_STRAY);
+		return TC_ACT_SHOT;
+	}
+	if (role == ROLE_ANCHOR && owner == OWNER_SELF && r && o && alive(bpf_ktime_get_ns())) {
+		/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
+		 * kernel knows; user space may not have seen it yet. */
+		if (!(s.tcp.flags & TCP_SYN) || has_socket(skb, &key, 0) == SOCKET_WHOLE)
+			return ingress_anchor(skb, &s, slot, r, o);
+		bpf_map_delete_elem(&slots, &key);
+		count(COUNT_SYN_ENDED);
 	}
 	/* A route to this node: what was sent elsewhere by its SYN has come back. */
 	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
@@ -868,8 +883,8 @@ int baton_ingress(struct __sk_buff *skb)
 	if (owner != OWNER_SELF)
 		return divert(skb, owner);
 	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
-	 * that arrives is for its socket: a listener would take it for a stranger's. */
-	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER) {
+	 * that arrives is for its socket: a listener would take it for a stranger's. A half-pipe takes copies only. */
+	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER || role == ROLE_TARGET) {
 		int socket = has_socket(skb, &key, s.offset);
 
 		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
@@ -1036,7 +1051,7 @@ int baton_egress(struct __sk_buff *skb)
 {
 	struct segment s = {};
 	struct flow_key key;
-	__u32 kind, slot, *found, role = ROLE_NONE;
+	__u32 kind, slot, role;
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
 	__u64 now;
@@ -1055,15 +1070,8 @@ int baton_egress(struct __sk_buff *skb)
 	if (kind == PUBLIC_NONE)
 		return TC_ACT_UNSPEC;
 	key = key_to_client(&s);
-	found = bpf_map_lookup_elem(&slots, &key);
+	role = find_flow(&key, &slot, &r, &o);
 	now = bpf_ktime_get_ns();
-	if (found) {
-		slot = *found;
-		r = rules_of(slot);
-		o = bpf_map_lookup_elem(&observed, &slot);
-		if (r && o)
-			role = r->role;
-	}
 	/* Rule guard: a half-pipe's socket ends no connection, whatever happens to it. */
 	if (role == ROLE_TARGET || skb->mark == HALF_PIPE_MARK || (kind == PUBLIC_FOREIGN && role == ROLE_NONE)) {
 		if (role != ROLE_TARGET && is_owner(skb, &s, &key))

@@ -46,6 +46,7 @@
 
 enum { PUBLIC_NONE, PUBLIC_OWN, PUBLIC_FOREIGN };
 enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
+enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
 enum { OWNER_SELF = 0 }; /* other owners are indices into `peers` */
 enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4 };
 enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4 };

@@ -26,6 +26,8 @@ export interface Segment {
   ack: number;
   flags: number;
   window: number;
+  /** TTL, or hop limit. */
+  hops: number;
   /** TSval and TSecr. */
   timestamps?: readonly [number, number];
   /** SACK blocks: left and right edge. */
@@ -63,19 +65,25 @@ function options(segment: Segment): Buffer {
 }
 
 /** An IP packet in a frame. `source` and `destination` are textual. */
-export function ipFrame(source: string, destination: string, protocol: number, body: Buffer): Buffer {
+export function ipFrame(
+  source: string,
+  destination: string,
+  protocol: number,
+  body: Buffer,
+  hops = 64,
+): Buffer {
   const from = parseAddress(source);
   const to = parseAddress(destination);
   const four = isMapped(from);
   const ip = Buffer.alloc(four ? 20 : 40);
   if (four) {
-    ip.set([0x45, 0, 0, 0, 0x12, 0x34, 0x40, 0, 64, protocol]);
+    ip.set([0x45, 0, 0, 0, 0x12, 0x34, 0x40, 0, hops, protocol]);
     ip.writeUInt16BE(20 + body.length, 2);
     from.copy(ip, 12, 12);
     to.copy(ip, 16, 12);
     ip.writeUInt16BE(checksum(ip), 10);
   } else {
-    ip.set([0x60, 0, 0, 0, 0, 0, protocol, 64]);
+    ip.set([0x60, 0, 0, 0, 0, 0, protocol, hops]);
     ip.writeUInt16BE(body.length, 4);
     from.copy(ip, 8);
     to.copy(ip, 24);
@@ -107,7 +115,7 @@ export function build(segment: Segment): Buffer {
   const from = parseAddress(segment.source).subarray(four ? 12 : 0);
   const to = parseAddress(segment.destination).subarray(four ? 12 : 0);
   body.writeUInt16BE(checksum(pseudoHeader(from, to, PROTOCOL_TCP, body.length), body), 16);
-  return ipFrame(segment.source, segment.destination, PROTOCOL_TCP, body);
+  return ipFrame(segment.source, segment.destination, PROTOCOL_TCP, body, segment.hops);
 }
 
 function readOptions(bytes: Buffer, segment: Segment): void {
@@ -162,6 +170,7 @@ export function read(frame: Buffer, from: Pick<Segment, 'source' | 'destination'
     ack: tcp.readUInt32BE(8),
     flags: tcp[13],
     window: tcp.readUInt16BE(14),
+    hops: ip[four ? 8 : 7],
     payload: Buffer.from(tcp.subarray(dataAt)),
   };
   readOptions(tcp.subarray(TCP_BYTES, dataAt), segment);

@@ -13,7 +13,17 @@ import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
 import { privateNetwork, skipWithoutRoot } from '../tcp/network.ts';
 import { ACK, PSH, read } from './frames.ts';
-import { BASES, FAMILIES, fromClient, REDIRECT, Stand, toClient, UNSPEC } from './stand.ts';
+import {
+  BASES,
+  COPY_HOPS,
+  copyToTarget,
+  FAMILIES,
+  fromClient,
+  REDIRECT,
+  Stand,
+  toClient,
+  UNSPEC,
+} from './stand.ts';
 
 const skip = skipWithoutRoot();
 const WORD = Buffer.from('GET / HTTP/1.1');
@@ -74,7 +84,7 @@ for (const family of FAMILIES) {
       const plain = fromClient(family, family.own, { seq: at(7081), ack: at(400) });
       const forwarded = stand.run('baton_ingress', plain);
       assert.equal(forwarded.verdict, REDIRECT);
-      assert.deepEqual(forwarded.segment, { ...plain, seq: at(7040) });
+      assert.deepEqual(forwarded.segment, { ...plain, seq: at(7040), hops: COPY_HOPS });
 
       const request = { ...plain, seq: at(7040), flags: ACK | PSH, payload: WORD };
       stand.run('baton_egress', { ...out, ack: at(7030) });
@@ -97,9 +107,9 @@ for (const family of FAMILIES) {
       stand.install(family.client, family.foreign, rules, observed);
       const data = toClient(family, family.foreign, { seq: at(300), payload: WORD });
       assert.equal(stand.run('baton_egress', data).segment.ack, at(7000));
-      stand.run('baton_ingress', fromClient(family, family.foreign, { seq: at(7040), ack: at(350) }));
+      stand.run('baton_ingress', copyToTarget(family, family.foreign, { seq: at(7040), ack: at(350) }));
       assert.equal(stand.run('baton_egress', data).segment.ack, at(7040));
-      stand.run('baton_ingress', fromClient(family, family.foreign, { seq: at(7010), ack: at(351) }));
+      stand.run('baton_ingress', copyToTarget(family, family.foreign, { seq: at(7010), ack: at(351) }));
       assert.equal(stand.run('baton_egress', data).segment.ack, at(7040), 'never back');
       stand.uninstall(family.client, family.foreign);
     });

@@ -9,10 +9,11 @@ import { silentClose } from '../../src/linux/tcp-repair.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { privateNetwork, run, skipWithoutRoot } from '../tcp/network.ts';
-import { ACK, build, FIN, NODE_MAC, PSH, RST, read, type Segment, SYN } from './frames.ts';
+import { ACK, build, FIN, NODE_MAC, PSH, RST, type Segment, SYN } from './frames.ts';
 import {
   assertResult,
   CLIENT_PORT,
+  copyToTarget,
   FAMILIES,
   type Family,
   fromClient,
@@ -44,7 +45,6 @@ function established(family: Family, pub: string): number {
 
 const WORD = Buffer.from('payload of the client');
 const PEERS = ['020000000002', '020000000003'].map((mac) => Buffer.from(mac, 'hex'));
-const TTL_AT = { IPv4: 22, IPv6: 21 } as const;
 const KINDS = [ACK, ACK | PSH, FIN | ACK, RST, SYN];
 let stand: Stand;
 
@@ -68,14 +68,13 @@ function table(owner: (slot: number) => number): Uint8Array {
 }
 
 /** The segment went on to a peer, one hop further, otherwise as it was. */
-function assertDiverted(family: Family, sent: Segment, owner: number): void {
+function assertDiverted(sent: Segment, owner: number): void {
   const result = stand.run('baton_ingress', sent);
   assert.equal(result.verdict, REDIRECT, 'verdict');
   assert.equal(result.counts.diverted, 1);
-  assert.deepEqual(result.segment, sent);
+  assert.deepEqual(result.segment, { ...sent, hops: sent.hops - 1 });
   assert.deepEqual(result.frame.subarray(0, 6), PEERS[owner - 1]);
   assert.deepEqual(result.frame.subarray(6, 12), NODE_MAC);
-  assert.equal(result.frame[TTL_AT[family.name as keyof typeof TTL_AT]], 63);
 }
 
 /** The same segment from another port of the client. */
@@ -90,7 +89,6 @@ for (const family of FAMILIES) {
         stand.setAlive(alive);
         for (const flags of KINDS)
           assertDiverted(
-            family,
             fromClient(family, pub, { flags, payload: flags === RST ? Buffer.alloc(0) : WORD }),
             2,
           );
@@ -106,10 +104,13 @@ for (const family of FAMILIES) {
 
   test(`${family.name}: divert stops at the last hop, and without a peer`, { skip }, () => {
     stand.route(family.client, family.own, 1);
-    const frame = build(fromClient(family, family.own, {}));
-    frame[TTL_AT[family.name as keyof typeof TTL_AT]] = 1;
-    const { verdict, counts } = stand.runFrame('baton_ingress', frame);
-    assert.deepEqual([verdict, counts], [SHOT, { divert_failed: 1 }]);
+    const last = stand.run('baton_ingress', fromClient(family, family.own, { hops: 2 }));
+    assert.deepEqual([last.verdict, last.counts], [SHOT, { divert_failed: 1 }]);
+    assertDiverted(fromClient(family, family.own, { hops: 3 }), 1);
+    for (const parts of [{}, { payload: WORD }, { flags: FIN | ACK }]) {
+      const copy = stand.run('baton_ingress', copyToTarget(family, family.own, parts));
+      assert.deepEqual([copy.verdict, copy.counts], [SHOT, { stray: 1 }], 'a copy goes nowhere else');
+    }
     stand.route(family.client, family.own, 0);
   });
 
@@ -124,12 +125,17 @@ for (const family of FAMILIES) {
     stand.install(family.client, family.own, rules, { ack: 300, edge: 300, sentNext: 5100 });
     stand.route(family.client, family.own, 1);
     const sent = fromClient(family, family.own, { ack: 400 });
-    assertDiverted(family, sent, 1);
-    const copy = build(sent);
-    PEERS[0].copy(copy, 6);
-    const result = stand.runFrame('baton_ingress', copy);
-    assert.deepEqual([result.verdict, result.counts], [UNSPEC, { translated_in: 1 }]);
-    assert.equal(read(result.frame, sent).ack, 5100);
+    assertDiverted(sent, 1);
+    const copy = stand.run('baton_ingress', copyToTarget(family, family.own, { ack: 400 }));
+    assert.deepEqual([copy.verdict, copy.counts], [UNSPEC, { translated_in: 1 }]);
+    assert.equal(copy.segment.ack, 5100);
+    stand.route(family.client, family.own, 0);
+    assertResult(stand.run('baton_ingress', sent), sent, { verdict: SHOT, counts: { stray: 1 } });
+    stand.engine.spread.write(table(() => 2));
+    stand.engine.spread.setFront(true);
+    assertDiverted(sent, 2);
+    stand.engine.spread.setFront(false);
+    stand.engine.spread.write(table(() => 0));
     stand.route(family.client, family.own, 0);
     stand.uninstall(family.client, family.own);
   });
@@ -140,13 +146,13 @@ for (const family of FAMILIES) {
     const port = (family.name === 'IPv4' ? 10_000 : 20_000) + 1;
     const syn = fromPort(family, port, { flags: SYN });
     stand.engine.spread.write(table(() => 2));
-    assertDiverted(family, syn, 2);
+    assertDiverted(syn, 2);
     stand.engine.spread.write(table(() => 1));
-    assertDiverted(family, syn, 2);
-    for (const flags of [ACK, FIN | ACK, RST]) assertDiverted(family, fromPort(family, port, { flags }), 2);
-    assertDiverted(family, fromPort(family, port + 1, { flags: SYN }), 1);
+    assertDiverted(syn, 2);
+    for (const flags of [ACK, FIN | ACK, RST]) assertDiverted(fromPort(family, port, { flags }), 2);
+    assertDiverted(fromPort(family, port + 1, { flags: SYN }), 1);
     stand.engine.spread.write(table(() => 0));
-    assertDiverted(family, fromPort(family, port, { payload: WORD }), 2);
+    assertDiverted(fromPort(family, port, { payload: WORD }), 2);
     const stays = fromPort(family, port + 2, { flags: SYN });
     assertResult(stand.run('baton_ingress', stays), stays, { verdict: UNSPEC, counts: {} });
     stand.engine.spread.write(table(() => 1));
@@ -168,7 +174,7 @@ for (const family of FAMILIES) {
     assert.deepEqual(stand.run('baton_ingress', segment).counts, { translated_in: 1 });
     stand.uninstall(family.client, family.own);
     stand.route(family.client, family.own, 2);
-    assertDiverted(family, fromClient(family, family.own, { flags: SYN }), 2);
+    assertDiverted(fromClient(family, family.own, { flags: SYN }), 2);
     stand.route(family.client, family.own, 0);
     stand.engine.spread.write(table(() => 0));
   });
@@ -211,7 +217,7 @@ for (const family of FAMILIES) {
       const out = toClient(family, pub, { payload: WORD });
       assertResult(stand.run('baton_egress', out), out, { verdict: SHOT, counts: { lease_ended: 1 } });
       stand.route(family.client, pub, 1);
-      assertDiverted(family, fromClient(family, pub, {}), 1);
+      assertDiverted(fromClient(family, pub, {}), 1);
       assert.equal(stand.run('baton_egress', out).verdict, SHOT, 'what went on confirms nothing');
       stand.route(family.client, pub, 0);
       const listener = sockets.listenOn(at(family.foreign, PUBLIC_PORT), 1);

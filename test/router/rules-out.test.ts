@@ -10,6 +10,7 @@ import { ACK, arpFrame, build, FIN, ipFrame, neighbourFrame, PSH, RST, SYN } fro
 import {
   assertResult,
   BASES,
+  copyToTarget,
   FAMILIES,
   type Family,
   fromClient,
@@ -220,13 +221,13 @@ for (const family of FAMILIES) {
       assert.equal(egress(family, family.foreign, first).result.verdict, UNSPEC);
       stand.engine.flows.write(slot, { ...rules, leaseNs: 1 });
       assert.deepEqual(egress(family, family.foreign, first).result.counts, { lease_ended: 1 }, 'sent again');
-      stand.run('baton_ingress', fromClient(family, family.foreign, { ack: at(300) }));
+      stand.run('baton_ingress', copyToTarget(family, family.foreign, { ack: at(300) }));
       assert.equal(
         egress(family, family.foreign, first).result.verdict,
         SHOT,
         'nothing of it is acknowledged',
       );
-      stand.run('baton_ingress', fromClient(family, family.foreign, { ack: at(301) }));
+      stand.run('baton_ingress', copyToTarget(family, family.foreign, { ack: at(301) }));
       assert.equal(egress(family, family.foreign, first).result.verdict, UNSPEC, 'what has arrived goes on');
       assert.deepEqual(egress(family, family.foreign, second).result.counts, { lease_ended: 1 });
       for (const g of rules.ranges) g.leased = false;

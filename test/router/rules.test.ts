@@ -12,6 +12,8 @@ import { ACK, build, FIN, NODE_MAC, PSH, RST, read, type Segment, SYN, URG } fro
 import {
   assertResult,
   BASES,
+  COPY_HOPS,
+  copyToTarget,
   FAMILIES,
   type Family,
   fromClient,
@@ -234,7 +236,11 @@ for (const family of FAMILIES) {
       const slot = anchor(family, targetSends(base), at(300));
       const sent = fromClient(family, family.own, { ack: at(350), window: 900, timestamps: [1, 2] });
       const result = stand.run('baton_ingress', sent);
-      assertResult(result, sent, { verdict: REDIRECT, counts: { forwarded: 1 } });
+      assertResult(result, sent, {
+        verdict: REDIRECT,
+        counts: { forwarded: 1 },
+        parts: { hops: COPY_HOPS },
+      });
       assert.deepEqual(result.frame.subarray(0, 6), PEER);
       assert.deepEqual(result.frame.subarray(6, 12), NODE_MAC);
       assert.equal(stand.engine.flows.ack(slot), at(350));
@@ -256,7 +262,7 @@ for (const family of FAMILIES) {
       assert.deepEqual(clone.subarray(6, 12), NODE_MAC);
       assert.deepEqual(
         clone.subarray(12),
-        build(sent).subarray(12),
+        build({ ...sent, hops: COPY_HOPS }).subarray(12),
         'the peer gets it as the client sent it',
       );
     });
@@ -274,11 +280,15 @@ for (const family of FAMILIES) {
       const sent = fromClient(family, family.own, { ack: at(0), window: 300 });
       const result = stand.run('baton_ingress', sent);
       // Peer 3 has no part of the window yet.
-      assertResult(result, sent, { verdict: REDIRECT, counts: { forwarded: 2 } });
+      assertResult(result, sent, {
+        verdict: REDIRECT,
+        counts: { forwarded: 2 },
+        parts: { hops: COPY_HOPS },
+      });
       assert.deepEqual(result.frame.subarray(0, 6), OTHER_PEER);
       const [clone] = clones(1);
       assert.deepEqual(clone.subarray(0, 6), PEER);
-      assert.deepEqual(clone.subarray(12), build(sent).subarray(12));
+      assert.deepEqual(clone.subarray(12), build({ ...sent, hops: COPY_HOPS }).subarray(12));
     });
 
     test(`${name}: local-delivery`, { skip }, () => {
@@ -342,7 +352,7 @@ for (const family of FAMILIES) {
         const flags = ACK | PSH | FIN | URG;
         const sack = [[at(500), at(600)]] as [number, number][];
         const parts = { ack: at(400), window: 900, timestamps: [9, 50_000] as const, sack, payload, flags };
-        const sent = fromClient(family, family.foreign, parts);
+        const sent = copyToTarget(family, family.foreign, parts);
         assertResult(stand.run('baton_ingress', sent, payload.length > 0), sent, {
           verdict: UNSPEC,
           counts: { translated_in: 1, ...(payload.length > 0 ? { trimmed: 1 } : {}) },
@@ -358,7 +368,7 @@ for (const family of FAMILIES) {
         assert.equal(stand.engine.flows.ack(slot), at(400));
       }
       for (const flags of [SYN, RST, RST | ACK, SYN | ACK, FIN, 0]) {
-        const sent = fromClient(family, family.foreign, { flags, ack: at(400) });
+        const sent = copyToTarget(family, family.foreign, { flags, ack: at(400) });
         assertResult(stand.run('baton_ingress', sent), sent, { verdict: SHOT, counts: { stray: 1 } });
       }
       stand.uninstall(family.client, family.foreign);
@@ -383,7 +393,8 @@ for (const family of FAMILIES) {
           sentNext: at(5100),
         });
         const acknowledged = (ack: number) => {
-          const sent = fromClient(family, pub, { ack: at(ack), window: 4000 });
+          const arriving = pub === family.own ? fromClient : copyToTarget;
+          const sent = arriving(family, pub, { ack: at(ack), window: 4000 });
           const { segment, verdict } = stand.run('baton_ingress', sent);
           assert.equal(verdict, UNSPEC);
           return segment.ack;
@@ -420,7 +431,7 @@ for (const family of FAMILIES) {
         [500, 5200, 4000],
         [900, 5200, 4000],
       ]) {
-        const sent = fromClient(family, family.foreign, { ack: at(ack), window: 4000 });
+        const sent = copyToTarget(family, family.foreign, { ack: at(ack), window: 4000 });
         const { segment } = stand.run('baton_ingress', sent);
         assert.deepEqual([segment.ack, segment.window], [at(local), window]);
       }

@@ -19,6 +19,8 @@ export const UNSPEC = -1;
 export const SHOT = 2;
 export const REDIRECT = 7;
 
+/** Of a copy for a target. */
+export const COPY_HOPS = 1;
 const FLOWS = 64;
 const BPF_PROG_TEST_RUN = 10;
 /** The frame has CHECKSUM_COMPLETE, and the kernel fails the run with EBADMSG when that is wrong afterwards. */
@@ -222,9 +224,15 @@ export function fromClient(family: Family, pub: string, parts: Partial<Segment>)
     ack: 0,
     flags: ACK,
     window: 4096,
+    hops: 64,
     payload: Buffer.alloc(0),
     ...parts,
   };
+}
+
+/** The same as an anchor sends it on to a target here (rule copy). */
+export function copyToTarget(family: Family, pub: string, parts: Partial<Segment>): Segment {
+  return fromClient(family, pub, { ...parts, hops: COPY_HOPS });
 }
 
 /** A pure acknowledgement to the client, changed by `parts`. */
