@@ -9,6 +9,7 @@
  */
 import type { MovedResponse } from '../backplane/frames.ts';
 import type { Promised } from '../handoff/attempt.ts';
+import { endsKey, endsOf } from '../handoff/ends.ts';
 import { AnchorFlow } from '../handoff/flow.ts';
 import type { Guest } from '../handoff/guests.ts';
 import type { Handling, HandlingHost, Outcome, Request } from '../handoff/handling.ts';
@@ -58,6 +59,7 @@ export class Connection implements Source, HandlingHost {
   flow: AnchorFlow | null = null;
   /** Not null: the connection has come from another node. */
   guest: Guest | null;
+  #key: string | null = null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
@@ -98,6 +100,15 @@ export class Connection implements Source, HandlingHost {
     this.#arrivedWith = arrived?.response ?? null;
     // A new client is to ask; one that has come from another node may rest.
     (arrived === null ? engine.headDeadlines : engine.idleDeadlines).set(this, engine.loop.nowMs);
+  }
+
+  /** What it is known by on every node; null when the client has just reset it. */
+  get key(): string | null {
+    if (this.#key === null) {
+      const ends = this.guest?.ends ?? endsOf(this.fd);
+      if (ends !== null) this.#key = endsKey(ends);
+    }
+    return this.#key;
   }
 
   /** The client has sent more than the request in progress. */

@@ -5,7 +5,7 @@
 import type { MechanismName } from '../config/config.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
 import { cloneForm } from '../handoff/clone.ts';
-import { endsKey, endsOf, routeEngine } from '../handoff/ends.ts';
+import { engineFor } from '../handoff/ends.ts';
 import type { Handling, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
 import { Migration } from '../handoff/migrate.ts';
@@ -73,7 +73,7 @@ export class Dispatcher {
 
   /** Begins to move a connection. Null: it stays. */
   migrate(connection: Connection, { node, mechanism }: Choice): Migration | null {
-    const link = this.#linkForMove(connection, node);
+    const link = this.#linkTo(connection, node);
     if (link === undefined) return null;
     const draining = this.#engine.drain !== null;
     // The traditional handoff: not before everything sent is acknowledged.
@@ -82,15 +82,11 @@ export class Dispatcher {
     return Migration.start(this.#engine, connection, node, link, how);
   }
 
-  /** At home one engine of several keeps the route; elsewhere the one that has a half-pipe can make room. */
-  #linkForMove(connection: Connection, node: number): Link | undefined {
+  #linkTo(connection: Connection, node: number): Link | undefined {
     const { engines } = this.#engine.config.nodes[node];
-    if (engines === 1) return this.#peers.linkTo(node);
-    const ends = endsOf(connection.fd);
-    if (ends === null) return undefined;
-    if (this.#engine.homeOf(ends.public.address) === node)
-      return this.#peers.linkToEngine(node, routeEngine(endsKey(ends), engines));
-    return connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
+    if (engines === 1) return this.#peers.linkToEngine(node, 0);
+    const { key } = connection;
+    return key === null ? undefined : this.#peers.linkToEngine(node, engineFor(key, engines));
   }
 
   /** A node that goes away begins nothing elsewhere that it would have to wait for. */
@@ -137,7 +133,7 @@ export class Dispatcher {
   }
 
   #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
-    const link = connection.flow?.linkTo(node) ?? this.#peers.linkTo(node);
+    const link = this.#linkTo(connection, node);
     if (link === undefined) return null;
     const engine = this.#engine;
     const request = connection.retain();

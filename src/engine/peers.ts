@@ -39,7 +39,6 @@ export class Peers implements Source {
   readonly #links = new Set<Link>();
   /** Links that are up, by node. */
   readonly #byNode: Link[][];
-  #turn = 0;
 
   constructor(config: ClusterConfig, self: number, engine: number, host: LinkHost) {
     this.#config = config;
@@ -80,16 +79,9 @@ export class Peers implements Source {
     return this.#config.nodes.reduce((sum, node, i) => sum + (i === this.#self ? 0 : node.engines), 0);
   }
 
+  /** Whether each engine of a node can be reached: which one gets a connection is not ours to choose. */
   isUp(node: number): boolean {
-    return this.#byNode[node].length > 0;
-  }
-
-  /** A link to a node, its engines in turn; undefined when there is none. */
-  linkTo(node: number): Link | undefined {
-    const links = this.#byNode[node];
-    if (links.length <= 1) return links[0];
-    this.#turn = (this.#turn + 1) >>> 0;
-    return links[this.#turn % links.length];
+    return this.#byNode[node].length === this.#config.nodes[node].engines;
   }
 
   /** The link to one engine of a node; undefined when it is not up. */

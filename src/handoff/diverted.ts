@@ -1,6 +1,6 @@
 /**
  * The connections of this node's public addresses that live elsewhere: for each a route in the router, and a record
- * here of who has it. Of several engines each keeps those that `routeEngine` gives it; a connection comes home to it.
+ * here of who has it. Of several engines each keeps those that `engineFor` gives it.
  *
  *   given away here, or ROUTE  --> routed --ROUTE of a later epoch--> routed (to the new owner)
  *                                    |--CLEANUP--> gone
@@ -15,7 +15,7 @@ import type { Link } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { distance } from '../tcp/sequence.ts';
-import { type Ends, endsKey, endsOfFrame, routeEngine } from './ends.ts';
+import { type Ends, endsKey, endsOfFrame, engineFor } from './ends.ts';
 
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
@@ -43,7 +43,7 @@ export class DivertedConnections {
 
   #keeps(key: string): boolean {
     const { config, self, index } = this.#engine;
-    return routeEngine(key, config.nodes[self].engines) === index;
+    return engineFor(key, config.nodes[self].engines) === index;
   }
 
   /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */

@@ -40,8 +40,11 @@ export function endsOf(fd: number): Ends | null {
   }
 }
 
-/** The engine that keeps a connection's route, of the `engines` of its home: the same for every node. */
-export function routeEngine(key: string, engines: number): number {
+/**
+ * The engine of a node with `engines` that gets whatever comes there of a connection: half-pipes, the connection itself,
+ * at its home its route. The same for every node that asks; two engines would be in each other's way.
+ */
+export function engineFor(key: string, engines: number): number {
   let hash = 0;
   for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) >>> 0;
   return hash % engines;

@@ -43,12 +43,6 @@ export class FlowTargets {
     return undefined;
   }
 
-  /** The link over which a node has a half-pipe of this flow: another engine of it cannot make a second one. */
-  linkTo(node: number): Link | undefined {
-    const link = this.#byNode.get(node)?.link;
-    return link?.up === true ? link : undefined;
-  }
-
   /** The conversation with a node, a new one if there is none that goes on. */
   open(node: number, link: Link): Target {
     const known = this.#byNode.get(node);

@@ -154,11 +154,6 @@ export class AnchorFlow implements Sink {
     this.#engine.flows.install(this.#capture.client, this.#capture.public, this.slot);
   }
 
-  /** The link over which a node has a half-pipe of this flow: another engine of it cannot make a second one. */
-  linkTo(node: number): Link | undefined {
-    return this.#targets.linkTo(node);
-  }
-
   /** Whether another half-pipe fits; makes room from what the client has acknowledged. */
   makeRoom(): boolean {
     const acknowledged = this.acknowledged;

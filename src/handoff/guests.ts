@@ -19,7 +19,7 @@ import * as libc from '../linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
-import { type Ends, endsKey, endsToFrame, routeEngine } from './ends.ts';
+import { type Ends, endsKey, endsToFrame, engineFor } from './ends.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './flow.ts';
 
 export interface Guest {
@@ -85,7 +85,7 @@ export class Guests {
 
   #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
     const { engines } = this.#engine.config.nodes[guest.home];
-    return this.#engine.linkToEngine(guest.home, routeEngine(endsKey(guest.ends), engines));
+    return this.#engine.linkToEngine(guest.home, engineFor(endsKey(guest.ends), engines));
   }
 
   #announce(guest: Guest): void {
