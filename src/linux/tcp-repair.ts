@@ -51,6 +51,7 @@ const SO_BUF_LOCK = 72;
 const OVERHEAD_FACTOR = 2;
 /** The kernel takes a write only while its send buffer has room beyond what is queued. */
 const SEND_SLACK_BYTES = 64 * 1024;
+const SETTLED_SEND_BYTES = 64 * 1024;
 /** One write into a queue in repair: the kernel allocates it in one piece. */
 const REFILL_CHUNK_BYTES = 32 * 1024;
 /** How often capture looks again when segments arrive or are acknowledged while it reads. */
@@ -224,14 +225,27 @@ export function silentClose(fd: number): void {
 }
 
 /**
- * Lets a buffer hold `bytes`, without taking it out of the kernel's automatic sizing. The kernel doubles the value,
- * for its own overhead. Never more than is needed: what is free is advertised, so a margin here would grow the
- * window at every move.
+ * Lets a buffer hold `bytes` of a queue, without taking it out of the kernel's automatic sizing. The kernel doubles the
+ * value, for its own overhead. The window is no reason for a larger one: what is free is advertised, so a buffer
+ * made for a window gives a larger window, and more at every move. What was advertised the kernel keeps to anyway.
  */
 function growBuffer(fd: number, option: number, force: number, bytes: number): void {
   if (sockets.getOption(fd, sockets.SOL_SOCKET, option) >= bytes * OVERHEAD_FACTOR) return;
+  sizeBuffer(fd, force, bytes);
+}
+
+function sizeBuffer(fd: number, force: number, bytes: number): void {
   sockets.setOption(fd, sockets.SOL_SOCKET, force, bytes);
   sockets.setOption(fd, sockets.SOL_SOCKET, SO_BUF_LOCK, 0);
+}
+
+/**
+ * After the refill: a buffer twice the queue that came would be filled, and the next move had twice as much to carry.
+ * The kernel sizes it by the congestion window from here on; what is above that waits to be acknowledged.
+ */
+function settleSendBuffer(fd: number): void {
+  if (sockets.getOption(fd, sockets.SOL_SOCKET, SO_SNDBUF) > SETTLED_SEND_BYTES * OVERHEAD_FACTOR)
+    sizeBuffer(fd, SO_SNDBUFFORCE, SETTLED_SEND_BYTES);
 }
 
 /** Writes all of `bytes`; in repair into the selected queue, otherwise to the client. */
@@ -284,7 +298,7 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   selectQueue(fd, SEND_QUEUE);
   // Where the RTT is given, a byte that was never sent lies before the first one.
   setQueueSequence(fd, add(state.sendSequence, -unacknowledged - (rtt === null ? 0 : 1)));
-  growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length + receiveWindow);
+  growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length);
   growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
   setMss(fd, state.mss);
   sockets.setOption(fd, sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1);
@@ -348,5 +362,6 @@ export function restoreSilently(state: ConnectionState): number {
 /** Sends what `restoreSilently` kept back. Throws SystemError when the client has reset the connection meanwhile. */
 export function release(fd: number, state: ConnectionState): void {
   refill(fd, state.unsentQueue);
+  settleSendBuffer(fd);
   if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
 }

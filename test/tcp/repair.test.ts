@@ -15,6 +15,10 @@ import { privateNetwork, skipWithoutRoot } from './network.ts';
 
 const skip = skipWithoutRoot();
 const MOVES = 1000;
+const SO_SNDBUF = 7;
+/** A move at every so many bytes of a response. */
+const STEP_BYTES = 1000;
+const RESPONSE_BYTES = 5_000_000;
 const TIMESTAMP_OPTION_BYTES = 12;
 
 before(() => {
@@ -218,7 +222,47 @@ for (const address of ['127.0.0.1', '::1']) {
     assert.ok(live.toClient.verified > 1_000_000);
     await finish(live);
   });
+
+  test(`${address}: a move at every ${STEP_BYTES}th byte of ${RESPONSE_BYTES}, up and down`, {
+    skip,
+  }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    const { receiveWindow } = capture(live.server).window;
+    let state: ConnectionState | undefined;
+    for (let moves = 0; moves < RESPONSE_BYTES / STEP_BYTES; moves++) {
+      for (const [stream, from, to] of [
+        [live.toClient, live.server, live.client],
+        [live.toServer, live.client, live.server],
+      ] as const) {
+        assert.equal(stream.write(from, STEP_BYTES), STEP_BYTES);
+        // Now and then both sides lag behind, so that the queues travel.
+        if (moves % 50 >= 20) stream.read(to);
+      }
+      state = move(live);
+    }
+    assert.ok(state!.window.receiveWindow < 2 * receiveWindow, 'the window does not grow with every move');
+    await live.toClient.drain(live.client);
+    await live.toServer.drain(live.server);
+    for (const { verified } of [live.toClient, live.toServer]) assert.equal(verified, RESPONSE_BYTES);
+    await finish(live);
+  });
 }
+
+test('a full send queue does not grow with every move', { skip }, async () => {
+  const live = connected('127.0.0.1');
+  ignoreResets(live.client);
+  sockets.setOption(live.server, sockets.SOL_SOCKET, SO_SNDBUF, 128 * 1024);
+  const queued: number[] = [];
+  for (let moves = 0; moves < 10; moves++) {
+    while (live.toClient.write(live.server, 65_536) === 65_536);
+    const { sendQueue, unsentQueue } = move(live);
+    queued.push(sendQueue.length + unsentQueue.length);
+  }
+  assert.ok(queued[0] > 100_000 && queued[9] < 2 * queued[0], `${queued}`);
+  await live.toClient.drain(live.client);
+  await finish(live);
+});
 
 test('what cannot travel is refused and left alone', { skip }, async () => {
   const live = connected('127.0.0.1');
