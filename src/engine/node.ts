@@ -90,6 +90,10 @@ export async function startNode(config: ClusterConfig, name: string): Promise<Ru
   const takesOver = isAttached(self.interface);
   if (takesOver) logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
   const router = openRouter(config, self);
+  if (router.disinherited)
+    logger.warn(
+      'connections that had moved from here are lost: taking over their routes needs CAP_SYS_ADMIN',
+    );
   // The guard stands before the addresses that it guards are there.
   router.attach();
   if (!router.carriesCongestion)

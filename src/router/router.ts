@@ -19,7 +19,7 @@ import {
   TC_INGRESS,
 } from '../linux/bpf.ts';
 import { openMapNamed, programInfo } from '../linux/bpf-info.ts';
-import { ENOENT, SystemError } from '../linux/errors.ts';
+import { ENOENT, EPERM, SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { SOL_SOCKET, tcpSocket } from '../linux/socket.ts';
@@ -49,13 +49,21 @@ const SO_NETNS_COOKIE = 71;
  */
 const INHERITED_MAPS = ['routes', 'spread', 'spread_table', 'peers'];
 
-/** The maps to take over; closed by the caller once the new object holds them. */
-function inheritedMaps(interfaceName: string): Record<string, number> {
+/**
+ * The maps to take over; closed by the caller once the new object holds them. None when there is nothing to take
+ * over; null when this process may not (bpf(2): by their ids only with CAP_SYS_ADMIN).
+ */
+function inheritedMaps(interfaceName: string): Record<string, number> | null {
   const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
   if (program === 0) return {};
-  const { mapIds } = programInfo(program);
-  const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
-  return Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
+  try {
+    const { mapIds } = programInfo(program);
+    const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
+    return Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === EPERM) return null;
+    throw error;
+  }
 }
 
 export interface RouterOptions {
@@ -111,6 +119,8 @@ export class Router {
   readonly handles: RouterHandles;
   /** Routes and spread come from a router that was attached before: of a node that left, or crashed. */
   readonly inherited: boolean;
+  /** There was one, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
+  readonly disinherited: boolean;
   readonly #object: KernelObject;
   readonly #interface: string;
   readonly #counters: KernelMap;
@@ -127,7 +137,9 @@ export class Router {
       observed: totalFlows,
       routes: totalFlows,
     };
-    const maps = inheritedMaps(options.interface);
+    const left = inheritedMaps(options.interface);
+    this.disinherited = left === null;
+    const maps = left ?? {};
     this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
     this.inherited = Object.keys(maps).length > 0;
     for (const fd of Object.values(maps)) libc.close(fd);

@@ -1,6 +1,8 @@
 /** What a router hands on to the next one on the interface: connections that live elsewhere outlive the process. */
 import assert from 'node:assert';
+import { execFileSync } from 'node:child_process';
 import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../src/linux/address.ts';
 import { SPREAD_SIZE } from '../../src/router/layout.ts';
 import { detach, isAttached, Router } from '../../src/router/router.ts';
@@ -50,6 +52,24 @@ test('routes and spread are taken over from a router that stayed', { skip }, () 
   assert.deepEqual(third.engine.routes.entries(), []);
   third.engine.close();
   third.router.close();
+});
+
+test('without CAP_SYS_ADMIN a router takes the place of one that stayed, but not its routes', {
+  skip,
+}, () => {
+  const heir = fileURLToPath(new URL('./heir.js', import.meta.url));
+  for (const [capabilities, expected] of [
+    ['-sys_admin', { inherited: false, disinherited: true }],
+    ['-sys_module', { inherited: true, disinherited: false }],
+  ] as const) {
+    const first = start();
+    assert.ok(first.engine.routes.set(client, pub, 2));
+    first.engine.close();
+    first.router.close(true);
+    const argv = ['--bounding-set', capabilities, process.execPath, heir, JSON.stringify(OPTIONS)];
+    assert.deepEqual(JSON.parse(execFileSync('setpriv', argv, { encoding: 'utf8' })), expected);
+    assert.equal(isAttached('lo'), false);
+  }
 });
 
 test('the table of routes says when it is full', { skip }, () => {
