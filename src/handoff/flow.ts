@@ -11,7 +11,9 @@ import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
+import { socketState } from '../linux/sock-diag.ts';
 import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
+import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 import {
   FLAG_CLOSING,
   FLAG_WAKE,
@@ -30,8 +32,8 @@ import type { OwnSpace } from './migrate-state.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
-/** A client that has not acknowledged all, and says nothing for so long, is not waited for. */
-const OWED_SILENCE_MS = 7000;
+/** How often a closed socket is looked for that may still have something to send. */
+const SOCKET_CHECK_MS = 500;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
 /** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
@@ -63,10 +65,11 @@ export class AnchorFlow implements Sink {
   confirmed = false;
   current: Handoff | null = null;
   closedAtMs = -1;
-  /** While closing: the client's number after the socket's FIN; segments of the client, and when the last was heard. */
-  #finEnd = 0;
+  /** While closing: segments of the client, when the last was heard, and when the socket was last looked for. */
   #heardSegments = 0;
   #heardAtMs = 0;
+  #awaitsSocket = false;
+  #socketCheckedAtMs = 0;
   /** When a response was taken from its target last. */
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
@@ -394,12 +397,8 @@ export class AnchorFlow implements Sink {
       if (last.open) this.rules.ownNext = this.#writeSequence();
       else ranges.openOwn(this.rules, last.end);
     }
-    const own = ranges.lastRange(this.rules)!;
     // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
-    this.#finEnd =
-      own.owner === OWNER_SELF
-        ? (own.start + distance(own.local, this.rules.ownNext) + 1) >>> 0
-        : this.acknowledged;
+    this.#awaitsSocket = !discard && ranges.lastRange(this.rules)!.owner === OWNER_SELF;
     this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();
@@ -435,6 +434,15 @@ export class AnchorFlow implements Sink {
     }
   }
 
+  /** Whether the kernel still waits for an acknowledgement of what the own socket sent, its FIN at the end. */
+  #socketOwes(nowMs: number): boolean {
+    if (this.#discarding || !this.#awaitsSocket) return false;
+    if (nowMs - this.#socketCheckedAtMs < SOCKET_CHECK_MS) return true;
+    this.#socketCheckedAtMs = nowMs;
+    const { client, public: pub } = this.#capture;
+    return FIN_PENDING_STATES.includes(socketState(pub, client));
+  }
+
   /**
    * Gives the slot back when everybody has let go, and the client has what the own socket sent: until then that may be
    * sent again, and without the entry in the socket's own sequence space. Returns true when it has.
@@ -449,9 +457,8 @@ export class AnchorFlow implements Sink {
       this.#heardSegments = this.segments;
       this.#heardAtMs = nowMs;
     }
-    const owes = !this.#discarding && distance(this.#finEnd, this.acknowledged) < 0;
     const quietMs = nowMs - Math.max(this.closedAtMs, this.#heardAtMs);
-    const waits = this.#targets.size > 0 || quietMs < (owes ? OWED_SILENCE_MS : FLOW_LINGER_MS);
+    const waits = this.#targets.size > 0 || quietMs < FLOW_LINGER_MS || this.#socketOwes(nowMs);
     if (waits && since < FLOW_LINGER_LIMIT_MS) return false;
     this.discard();
     return true;

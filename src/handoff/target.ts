@@ -39,7 +39,7 @@ import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '.
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
-import { FLAG_WATCH, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
+import { FLAG_WATCH, HALF_PIPE_MARK, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import { NO_SCALING } from '../tcp/state.ts';
@@ -294,6 +294,7 @@ export class HalfPipe implements Sink, Source {
         tsvalAtMs,
         tsecr: block.tsecr,
         srttUs: block.srttUs >= REPORT_RTT_US ? block.srttUs : 0,
+        mark: HALF_PIPE_MARK,
       });
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;

@@ -3,7 +3,6 @@
  * established socket with empty queues. This is on the path of every handed-off request, so there is one system
  * call a fact and nothing is allocated but the result. Needs CAP_NET_ADMIN and CAP_NET_RAW.
  */
-import { HALF_PIPE_MARK } from '../router/layout.ts';
 import { add, distance } from '../tcp/sequence.ts';
 import { type ConnectionOptions, StateError } from '../tcp/state.ts';
 import { type Endpoint, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
@@ -90,6 +89,8 @@ export interface HalfPipeSeed {
   readonly tsecr?: number;
   /** The smoothed RTT to start from; 0 when unknown: the first timeout is then 3 s. */
   readonly srttUs: number;
+  /** SO_MARK: by it a router knows what the socket sends from its first segment on. */
+  readonly mark?: number;
 }
 
 /** performance.now() counts from the start of this thread; this is CLOCK_MONOTONIC at that moment, in ms. */
@@ -257,7 +258,7 @@ function limitTimeout(fd: number, milliseconds: number): void {
 
 function establish(fd: number, seed: HalfPipeSeed, withRtt: boolean): void {
   const { options } = seed;
-  setOption(fd, SOL_SOCKET, SO_MARK, HALF_PIPE_MARK);
+  if (seed.mark !== undefined) setOption(fd, SOL_SOCKET, SO_MARK, seed.mark);
   setRepair(fd, REPAIR_ON);
   sharePort(fd);
   selectQueue(fd, RECEIVE_QUEUE);

@@ -196,5 +196,6 @@ export const TcpState = {
   CLOSE: 7,
   CLOSE_WAIT: 8,
   LAST_ACK: 9,
+  LISTEN: 10,
   CLOSING: 11,
 } as const;

@@ -1,11 +1,14 @@
 /**
- * Sockets that no process holds any more: what a killed process had not delivered, its kernel goes on delivering, for
- * as long as TCP_USER_TIMEOUT. Found and ended over netlink (sock_diag(7)). Needs CAP_NET_ADMIN.
+ * Sockets that no process holds any more: what a process had not delivered when it closed them, or was killed, its
+ * kernel goes on delivering, for as long as TCP_USER_TIMEOUT. Found, and ended, over netlink (sock_diag(7)). To end
+ * them needs CAP_NET_ADMIN.
  */
 import assert from 'node:assert';
+import { type Endpoint, isMapped } from './address.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
+import { TcpState } from './repair-options.ts';
 import { IPPROTO_TCP, SOCK_CLOEXEC, SOCK_RAW } from './socket.ts';
 
 const AF_NETLINK = 16;
@@ -26,6 +29,10 @@ const ATTRIBUTE_BYTES = 4;
 const ID_BYTES = 48;
 const REQUEST_ID = 8;
 const MESSAGE_ID = 4;
+const MESSAGE_STATE = 1;
+/** In struct inet_diag_sockid: two ports, two addresses of 16 bytes, an interface, a cookie (all ones: any). */
+const ID_ADDRESSES = 4;
+const ID_COOKIE = 40;
 const INET_DIAG_MARK = 15;
 /** TCP_ESTABLISHED to TCP_CLOSING, without SYN_RECV, TIME_WAIT and LISTEN: bit n is state n. */
 const WITH_A_SOCKET = 0xbb6;
@@ -63,6 +70,35 @@ function eachMessage(fd: number, take: (type: number, body: Buffer) => boolean):
   }
 }
 
+function open(): number {
+  return check('socket(sock_diag)', libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+}
+
+/** The state (TcpState) of the socket between two ends; CLOSE when this network namespace has none, or a listener. */
+export function socketState(local: Endpoint, remote: Endpoint): number {
+  const four = isMapped(local.address);
+  const id = Buffer.alloc(ID_BYTES);
+  id.writeUInt16BE(local.port, 0);
+  id.writeUInt16BE(remote.port, 2);
+  local.address.copy(id, ID_ADDRESSES, four ? 12 : 0);
+  remote.address.copy(id, ID_ADDRESSES + 16, four ? 12 : 0);
+  id.fill(0xff, ID_COOKIE);
+  const fd = open();
+  let state: number = TcpState.CLOSE;
+  try {
+    ask(fd, SOCK_DIAG_BY_FAMILY, 0, four ? AF_INET : AF_INET6, id);
+    eachMessage(fd, (type, body) => {
+      if (type === SOCK_DIAG_BY_FAMILY) state = body[MESSAGE_STATE];
+      else if (-body.readInt32LE(0) !== ENOENT)
+        throw new SystemError('sock_diag', -body.readInt32LE(0), 'one');
+      return true;
+    });
+  } finally {
+    libc.close(fd);
+  }
+  return state === TcpState.LISTEN ? TcpState.CLOSE : state;
+}
+
 function markOf(body: Buffer): number {
   for (let at = MESSAGE_BYTES; at + ATTRIBUTE_BYTES <= body.length; ) {
     const length = body.readUInt16LE(at);
@@ -89,7 +125,7 @@ function marked(fd: number, family: number, mark: number): Buffer[] {
  * many there were. Throws SystemError: EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
  */
 export function destroyMarked(mark: number): number {
-  const fd = check('socket(sock_diag)', libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  const fd = open();
   try {
     let ended = 0;
     for (const family of [AF_INET, AF_INET6]) {

@@ -65,7 +65,11 @@ const FIN_SENT_STATES: readonly number[] = [
   TcpState.CLOSING,
 ];
 /** States in which our FIN is sent and not acknowledged: it counts as a byte in the kernel's queue length. */
-const FIN_PENDING_STATES: readonly number[] = [TcpState.FIN_WAIT1, TcpState.LAST_ACK, TcpState.CLOSING];
+export const FIN_PENDING_STATES: readonly number[] = [
+  TcpState.FIN_WAIT1,
+  TcpState.LAST_ACK,
+  TcpState.CLOSING,
+];
 
 /** struct sock_fprog and its one instruction, "return 0": every segment is dropped before TCP sees it. */
 const dropAll = allocate(24);

@@ -262,12 +262,6 @@ for (const family of FAMILIES) {
     libc.close(accepted);
     assert.deepEqual([into(ACK).verdict, out(ACK).verdict], [SHOT, SHOT], 'and is foreign again');
   });
-
-  test(`${family.name}: a half-pipe's socket bears the mark`, { skip }, () => {
-    const fd = established(family, family.foreign);
-    assert.equal(sockets.getOption(fd, sockets.SOL_SOCKET, 36), layout.HALF_PIPE_MARK);
-    silentClose(fd);
-  });
 }
 
 test('a segment with IPv4 options is handled like any other; fragments say nothing', { skip }, () => {

@@ -16,6 +16,8 @@ import { add, distance } from '../../src/tcp/sequence.ts';
 import { connected, facing, facingSeeds, ignoreResets, Stream, until } from './live.ts';
 import { privateNetwork, skipWithoutRoot } from './network.ts';
 
+const SO_MARK = 36;
+const MARK = 0x62;
 const skip = skipWithoutRoot();
 
 const TCP_RTO_MAX_MS = 44;
@@ -50,11 +52,13 @@ for (const address of ['127.0.0.1', '::1']) {
     const tsval = (monotonicMs() + p.clockOffset) >>> 0;
     live.server = restoreHalfPipe({
       ...p,
+      mark: MARK,
       options: p,
       sequence: p.writeSequence,
       acknowledge: p.receiveSequence,
       tsval,
     });
+    assert.equal(sockets.getOption(live.server, sockets.SOL_SOCKET, SO_MARK), MARK);
     live.toClient.write(live.server, 50_000);
     live.toServer.write(live.client, 5000);
     await live.toClient.drain(live.client);
