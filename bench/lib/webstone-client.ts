@@ -8,7 +8,8 @@
  */
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { RampCheck } from '../../src/lab/ramp.ts';
-import { CLASSES, type Document, documentOf, Mix, Random } from './webstone-mix.ts';
+import { Random } from '../../src/lab/random.ts';
+import { CLASSES, type Document, documentOf, Mix } from './webstone-mix.ts';
 
 export interface WebStoneJob {
   /** Addresses that connections go to in turn. */

@@ -8,7 +8,9 @@
  * here has several hundred, asked for by a Zipf-like law, as the paper supposes. The exponent is in the middle of
  * what Breslau et al. (Web Caching and Zipf-like Distributions, INFOCOM 1999) found: 0.64 to 0.83.
  */
+
 import assert from 'node:assert';
+import { Random } from '../../src/lab/random.ts';
 
 export interface DocumentClass {
   /** Of each hundred requests. */
@@ -47,28 +49,6 @@ export const documentOf = (index: number, rank: number): Document => ({
   path: `/class${index}/${rank}`,
   bytes: CLASSES[index].bytes,
 });
-
-/** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  }
-
-  /** 0 to `limit` - 1. */
-  below(limit: number): number {
-    return Math.floor(this.next() * limit);
-  }
-}
 
 /** Sums of the popularity of ranks 0 to i, as shares of all. */
 const CUMULATED: readonly number[] = (() => {

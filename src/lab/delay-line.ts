@@ -3,6 +3,7 @@
  * No clock and no I/O inside: the caller says what time it is and owns the frames' bytes, one slot each.
  */
 import assert from 'node:assert';
+import { Random } from './random.ts';
 
 /** A FIFO of slot numbers with the time each is due. Bounded: a full line takes nothing. */
 export class DelayLine {
@@ -61,23 +62,19 @@ export class DelayLine {
   }
 }
 
-/** Independent random loss, the same for the same seed (mulberry32). */
+/** Independent random loss, the same for the same seed. */
 export class Loss {
-  readonly #threshold: number;
-  #state: number;
+  readonly #share: number;
+  readonly #random: Random;
 
   constructor(percent: number, seed: number) {
     assert.ok(percent >= 0 && percent <= 100);
-    this.#threshold = (percent / 100) * 2 ** 32;
-    this.#state = seed >>> 0;
+    this.#share = percent / 100;
+    this.#random = new Random(seed);
   }
 
   /** Whether the next frame is lost. */
   next(): boolean {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return (t ^ (t >>> 14)) >>> 0 < this.#threshold;
+    return this.#random.next() < this.#share;
   }
 }

@@ -949,6 +949,9 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 	if (o->in_ack && (s->tcp.flags & TCP_ACK) && after(bpf_ntohl(s->tcp.ack), o->in_ack))
 		o->in_ack = bpf_ntohl(s->tcp.ack);
 	g = range_of_local(r, local);
+	/* Rule probe: the byte before the first one that is not acknowledged; it may lie in no range any more. */
+	if (!g && !s->payload && !(s->tcp.flags & (TCP_FIN | TCP_RST)))
+		g = range_of_local(r, local + 1);
 	if (g && reaches_beyond(g, local, s->payload)) {
 		count(COUNT_NO_RANGE);
 		return TC_ACT_SHOT;

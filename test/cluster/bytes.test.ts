@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../lab/root.ts';
-import type { Item, Report } from './client.ts';
-import { item, KIB, MIB, Stand } from './support.ts';
+import type { Report } from './client.ts';
+import { item, KIB, MIB, mix, Stand } from './support.ts';
 
 const HOSTS = ['anchor.test', 'relay.test', 'local.test'];
 /** Payload of a full segment on the lab's links: 1500 - 20 - 20 - 12 (timestamps). */
@@ -14,13 +14,6 @@ const SMALL = [0, 1, MSS - 1, MSS, MSS + 1, ...NEAR_ONE_SEGMENT, 2 * MSS, KIB];
 const MEDIUM = [64 * KIB - 1, 64 * KIB, 64 * KIB + 1];
 const LARGE = 10 * MIB;
 const SIZES = [...SMALL, ...MEDIUM, 16 * KIB, LARGE];
-
-/** `count` requests: sizes in turn, and the hosts in turn for each size. */
-function mix(count: number, sizes: readonly number[], hosts: readonly string[] = HOSTS): Item[] {
-  return Array.from({ length: count }, (_, i) =>
-    item(hosts[i % hosts.length], sizes[Math.floor(i / hosts.length) % sizes.length]),
-  );
-}
 
 /**
  * Of three nodes in turn one is the anchor itself: two thirds of an anchor or relay site go to others. Pipelined
@@ -46,7 +39,7 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   after(() => stand?.down());
 
   test('600 requests on one connection, 10 MiB among them, alternating over nodes and mechanisms', async () => {
-    const items = [...mix(594, [...SMALL, ...MEDIUM]), ...mix(9, [LARGE])];
+    const items = [...mix(594, [...SMALL, ...MEDIUM], HOSTS), ...mix(9, [LARGE], HOSTS)];
     const report = await stand.runRight({ address: 'a', items });
     assertMechanisms(report, items.length / 3);
     await stand.nothingLeft();
@@ -54,14 +47,14 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   });
 
   test('over IPv6', async () => {
-    const items = [...mix(120, [...SMALL, ...MEDIUM]), ...mix(3, [LARGE])];
+    const items = [...mix(120, [...SMALL, ...MEDIUM], HOSTS), ...mix(3, [LARGE], HOSTS)];
     const report = await stand.runRight({ address: 'fd77::102', items });
     assertMechanisms(report, items.length / 3);
     await stand.nothingLeft();
   });
 
   test('16 pipelined requests at a time', async () => {
-    const items = mix(480, [...SMALL, ...MEDIUM]);
+    const items = mix(480, [...SMALL, ...MEDIUM], HOSTS);
     const report = await stand.runRight({ address: 'c', items, pipeline: 16 });
     assertMechanisms(report, items.length / 3, 0.5);
     await stand.nothingLeft();
@@ -77,14 +70,14 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   });
 
   test('requests in segments of one byte', async () => {
-    const items = mix(60, [...SMALL, ...MEDIUM]);
+    const items = mix(60, [...SMALL, ...MEDIUM], HOSTS);
     const report = await stand.runRight({ address: 'b', items, segmentBytes: 1 });
     assertMechanisms(report, items.length / 3);
     await stand.nothingLeft();
   });
 
   test('eight connections to every node at the same time', async () => {
-    const items = mix(90, [0, 1, KIB, MSS, 16 * KIB, 64 * KIB + 1]);
+    const items = mix(90, [0, 1, KIB, MSS, 16 * KIB, 64 * KIB + 1], HOSTS);
     const reports = await Promise.all(
       ['a', 'b', 'c'].map((address) => stand.runRight({ address, items, connections: 8 })),
     );
@@ -93,20 +86,13 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await stand.noResets();
   });
 
-  test('a client with a receive window of 4 KiB', async () => {
-    const sysctl = (value: string) =>
-      stand.lab.exec('client', ['sh', '-ec', `echo ${value} > /proc/sys/net/ipv4/tcp_rmem`]);
-    const { stdout } = await stand.lab.exec('client', ['cat', '/proc/sys/net/ipv4/tcp_rmem']);
-    assert.equal((await sysctl('"4096 8192 8192"')).code, 0);
-    try {
-      const items = mix(90, [...SMALL.slice(0, 6), ...MEDIUM]);
+  test('a client with a receive window of 4 KiB', () =>
+    stand.withSmallWindow(async () => {
+      const items = mix(90, [...SMALL.slice(0, 6), ...MEDIUM], HOSTS);
       const report = await stand.runRight({ address: 'a', items });
       assertMechanisms(report, items.length / 3);
       await stand.nothingLeft();
-    } finally {
-      await sysctl(`"${stdout.trim()}"`);
-    }
-  });
+    }));
 });
 
 describe('bytes on a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
@@ -124,7 +110,7 @@ describe('bytes on a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_000 
   after(() => stand?.down());
 
   test('4 % loss and 50 ms delay: all mechanisms on one connection', async () => {
-    const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1]), ...mix(3, [MIB])];
+    const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1], HOSTS), ...mix(3, [MIB], HOSTS)];
     const report = await stand.runRight({ address: 'a', items });
     assertMechanisms(report, items.length / 3);
     await stand.nothingLeft();

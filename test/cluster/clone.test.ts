@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../lab/root.ts';
 import type { Item, Report } from './client.ts';
-import { item, KIB, MIB, Stand } from './support.ts';
+import { item, KIB, MIB, mix, Stand } from './support.ts';
 
 const MSS = 1448;
 /** Head and body together fill one segment somewhere in here. */
@@ -15,12 +15,6 @@ const LARGE = 10 * MIB;
 const FORMS = ['clone.test', 'pre.test'];
 /** With other mechanisms on the same connection. */
 const MIXED = ['clone.test', 'anchor.test', 'pre.test', 'relay.test', 'clone.test', 'local.test'];
-
-function mix(count: number, sizes: readonly number[], hosts: readonly string[]): Item[] {
-  return Array.from({ length: count }, (_, i) =>
-    item(hosts[i % hosts.length], sizes[Math.floor(i / hosts.length) % sizes.length]),
-  );
-}
 
 /** Of three nodes in turn one is the anchor itself. */
 function assertCloned(report: Report, asked: number): void {
@@ -98,19 +92,12 @@ describe('clone: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await stand.noResets();
   });
 
-  test('a client with a receive window of 4 KiB', async () => {
-    const sysctl = (value: string) =>
-      stand.lab.exec('client', ['sh', '-ec', `echo ${value} > /proc/sys/net/ipv4/tcp_rmem`]);
-    const { stdout } = await stand.lab.exec('client', ['cat', '/proc/sys/net/ipv4/tcp_rmem']);
-    assert.equal((await sysctl('"4096 8192 8192"')).code, 0);
-    try {
+  test('a client with a receive window of 4 KiB', () =>
+    stand.withSmallWindow(async () => {
       const items = mix(60, [...SMALL.slice(0, 6), ...MEDIUM], FORMS);
       assertCloned(await stand.runRight({ address: 'a', items }), items.length);
       await stand.nothingLeft();
-    } finally {
-      await sysctl(`"${stdout.trim()}"`);
-    }
-  });
+    }));
 
   test('two messages a request, and none when the connection ends', async () => {
     const before = await stand.total('flow_messages');

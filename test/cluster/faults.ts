@@ -66,6 +66,48 @@ export function together(stand: Stand): Promise<void> {
 }
 
 export function assertRight(report: Report, job: Job): void {
-  assert.deepEqual(report.failures, []);
+  assert.deepEqual(report.failures, [], `marks ${job.marks}`);
   assert.equal(report.answered, job.items.length * (job.connections ?? 1));
+}
+
+/** The target that sends when the client passes its mark is killed, and comes back when the client has all. */
+export async function killed(stand: Stand, job: Job): Promise<void> {
+  let name = '';
+  const report = await withFaults(stand, job, async () => {
+    name = await sender(stand);
+    await stand.kill(name);
+  });
+  assertRight(report, job);
+  await stand.start(name);
+  await together(stand);
+}
+
+/** It is stopped (alive, silent) until the client has all. */
+export async function stopped(stand: Stand, job: Job): Promise<void> {
+  let name = '';
+  const report = await withFaults(stand, job, async () => {
+    name = await sender(stand);
+    stand.lab.signal(name, 'SIGSTOP');
+  });
+  stand.lab.signal(name, 'SIGCONT');
+  assertRight(report, job);
+  await together(stand);
+}
+
+/** It is told to stop: it hands over and ends, before the client has all. The client hears no reset. */
+export async function toldToStop(stand: Stand, job: Job): Promise<void> {
+  const resets = async () => (await stand.lab.counters('client')).TcpEstabResets;
+  const before = await resets();
+  let name = '';
+  let serving = false;
+  const report = await withFaults(stand, job, async () => {
+    name = await sender(stand);
+    await stand.terminate(name);
+    serving = (await sender(stand)) !== name;
+  });
+  assertRight(report, job);
+  assert.equal(await resets(), before, 'the client heard no reset');
+  assert.ok(serving, 'another node sends after it has ended');
+  await stand.start(name);
+  await together(stand);
 }

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Random } from '../../src/lab/random.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import { item, KIB, MIB, Stand } from './support.ts';
 
@@ -15,15 +16,6 @@ const HOSTS = ['anchor.test', 'clone.test'];
 /** A client whose target dies with its first bytes waits for lease, probe and a retransmission. */
 const SILENCE_MS = 15_000;
 const MIN_HANDOFFS = 500;
-
-/** Park and Miller's minimal standard generator: the same faults in every run. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 48_271) % 0x7fff_ffff;
-    return state / 0x7fff_ffff;
-  };
-}
 
 describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => {
   let stand: Stand;
@@ -39,9 +31,9 @@ describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => 
   after(() => stand?.down());
 
   test('targets come and go, nobody notices', async () => {
-    const pick = random(20_261_121);
+    const random = new Random(20_261_121);
     const items = Array.from({ length: 200 }, () =>
-      item(HOSTS[Math.floor(pick() * HOSTS.length)], SIZES[Math.floor(pick() * SIZES.length)]),
+      item(HOSTS[random.below(HOSTS.length)], SIZES[random.below(SIZES.length)]),
     );
     const job = {
       address: 'a',
@@ -53,8 +45,8 @@ describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => 
     const running = stand.run(job, DURATION_MS + 60_000);
     const over = running.then(() => true);
     let kills = 0;
-    while (!(await Promise.race([over, delay(500 + pick() * 2500, false)]))) {
-      const node = pick() < 0.5 ? 'b' : 'c';
+    while (!(await Promise.race([over, delay(500 + random.next() * 2500, false)]))) {
+      const node = random.next() < 0.5 ? 'b' : 'c';
       await stand.kill(node);
       await stand.start(node);
       kills++;

@@ -79,20 +79,13 @@ describe('split: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await stand.nothingLeft();
   });
 
-  test('a client with a receive window of 4 KiB', async () => {
-    const sysctl = (value: string) =>
-      stand.lab.exec('client', ['sh', '-ec', `echo ${value} > /proc/sys/net/ipv4/tcp_rmem`]);
-    const { stdout } = await stand.lab.exec('client', ['cat', '/proc/sys/net/ipv4/tcp_rmem']);
-    assert.equal((await sysctl('"4096 8192 8192"')).code, 0);
-    try {
+  test('a client with a receive window of 4 KiB', () =>
+    stand.withSmallWindow(async () => {
       const all = items(30, [...SMALL.slice(0, 6), ...MEDIUM]);
       const report = await stand.runRight({ address: 'a', items: all, each: true, http10: true });
       assertSplit(report, all.length);
       await stand.nothingLeft();
-    } finally {
-      await sysctl(`"${stdout.trim()}"`);
-    }
-  });
+    }));
 
   test('pipelined requests: one is answered, and the connection ends in order', async () => {
     const report = await stand.run({ address: 'a', items: items(8, [64 * KIB]), pipeline: 8 });

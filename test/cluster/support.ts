@@ -33,6 +33,13 @@ export function rampSite(sizes: readonly number[]): string {
 
 export const item = (host: string, size: number): Item => ({ host, path: `/${size}.bin`, size });
 
+/** `count` requests: sizes in turn, and the hosts in turn for each size. */
+export function mix(count: number, sizes: readonly number[], hosts: readonly string[]): Item[] {
+  return Array.from({ length: count }, (_, i) =>
+    item(hosts[i % hosts.length], sizes[Math.floor(i / hosts.length) % sizes.length]),
+  );
+}
+
 /**
  * Sites `anchor.test`, `relay.test` and so on, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
  * with pre-cloning; `hash.test`, which is `migrate` to one node for each path; and `extra` ones.
@@ -231,6 +238,19 @@ export class Stand {
       if (growth !== 0) grown[name] = growth;
     }
     assert.deepEqual(grown, {}, 'resets sent by nodes');
+  }
+
+  /** With a receive window of 4 KiB at the client: the kernel gives half of the buffer. */
+  async withSmallWindow(work: () => Promise<void>): Promise<void> {
+    const file = '/proc/sys/net/ipv4/tcp_rmem';
+    const set = (value: string) => this.lab.exec('client', ['sh', '-ec', `echo ${value} > ${file}`]);
+    const { stdout } = await this.lab.exec('client', ['cat', file]);
+    assert.equal((await set('"4096 8192 8192"')).code, 0);
+    try {
+      await work();
+    } finally {
+      await set(`"${stdout.trim()}"`);
+    }
   }
 
   /** Waits until a condition holds. */

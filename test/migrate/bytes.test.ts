@@ -1,20 +1,13 @@
 /** Every byte of every response while the connection itself moves from node to node. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { Item, Report } from '../cluster/client.ts';
-import { item, KIB, MIB, Stand } from '../cluster/support.ts';
+import type { Report } from '../cluster/client.ts';
+import { KIB, MIB, mix, Stand } from '../cluster/support.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 
 const HOST = 'migrate.test';
 const SIZES = [0, 1, 1447, 1448, 1449, KIB, 64 * KIB - 1, 64 * KIB + 1];
 const LARGE = 10 * MIB;
-
-/** `count` requests, sizes in turn, hosts in turn for each size. */
-function mix(count: number, sizes: readonly number[], hosts: readonly string[] = [HOST]): Item[] {
-  return Array.from({ length: count }, (_, i) =>
-    item(hosts[i % hosts.length], sizes[Math.floor(i / hosts.length) % sizes.length]),
-  );
-}
 
 function moved(report: Report, atLeast: number): void {
   assert.ok((report.byMechanism.migrate ?? 0) >= atLeast, JSON.stringify(report.byMechanism));
@@ -50,7 +43,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   for (const address of ['a', 'fd77::102']) {
     test(`${address}: 200 requests and 10 MiB ones on one connection, which moves for most of them`, async () => {
       const before = await counter('migrations_out');
-      const items = [...mix(200, SIZES), ...mix(6, [LARGE])];
+      const items = [...mix(200, SIZES, [HOST]), ...mix(6, [LARGE], [HOST])];
       const report = await stand.runRight({ address, items });
       moved(report, items.length * 0.9);
       assert.ok((await counter('migrations_out')) - before >= 50, 'a ring of more than 50 moves');
@@ -61,7 +54,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   }
 
   test('16 pipelined requests at a time', async () => {
-    const items = mix(320, SIZES);
+    const items = mix(320, SIZES, [HOST]);
     const report = await stand.runRight({ address: 'c', items, pipeline: 16 });
     moved(report, items.length / 3);
     await stand.nothingLeft();
@@ -69,7 +62,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   });
 
   test('requests in segments of one byte', async () => {
-    const report = await stand.runRight({ address: 'b', items: mix(40, SIZES), segmentBytes: 1 });
+    const report = await stand.runRight({ address: 'b', items: mix(40, SIZES, [HOST]), segmentBytes: 1 });
     moved(report, 30);
     await stand.nothingLeft();
   });
@@ -85,7 +78,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   });
 
   test('eight connections to every node at the same time', async () => {
-    const items = mix(60, [0, 1, KIB, 1448, 16 * KIB, 64 * KIB + 1]);
+    const items = mix(60, [0, 1, KIB, 1448, 16 * KIB, 64 * KIB + 1], [HOST]);
     await Promise.all(['a', 'b', 'c'].map((address) => stand.runRight({ address, items, connections: 8 })));
     await stand.nothingLeft();
     await noneReset();
@@ -101,7 +94,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   test('a client that has closed its half', async () => {
     const report = await stand.run({
       address: 'a',
-      items: mix(4, [LARGE]),
+      items: mix(4, [LARGE], [HOST]),
       connections: 4,
       pipeline: 4,
       leave: { afterBytes: MIB, how: 'fin' },
@@ -114,7 +107,7 @@ describe('migrating connections', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   test('a client that resets', async () => {
     await stand.run({
       address: 'a',
-      items: mix(8, [LARGE]),
+      items: mix(8, [LARGE], [HOST]),
       connections: 4,
       leave: { afterBytes: 12 * MIB, how: 'rst' },
     });
@@ -138,7 +131,7 @@ describe('migrating on a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_
 
   for (const address of ['a', 'fd77::103'])
     test(`${address}: 3 % loss and 20 ms: every byte right`, async () => {
-      const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1]), ...mix(3, [MIB])];
+      const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1], [HOST]), ...mix(3, [MIB], [HOST])];
       const report = await stand.runRight({ address, items, silenceMs: 20_000 });
       moved(report, 50);
       await stand.nothingLeft();

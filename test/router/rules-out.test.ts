@@ -164,6 +164,24 @@ for (const family of FAMILIES) {
       assertResult(probe.result, probe.sent, { verdict: UNSPEC, counts, parts: { seq: at(999) } });
     });
 
+    test(`${name}: probe of an anchor with bytes that the window has held back`, { skip }, () => {
+      const rules = anchorRules(base);
+      // 100 bytes wait behind what the client has; the ranges before are gone, and with the FIN all are counted.
+      rules.ranges = [range({ start: at(1000), local: at(300), open: true })];
+      for (const ownNext of [300, 400]) {
+        rules.ownNext = at(ownNext);
+        install(rules, 1000, 1000);
+        const probe = egress(family, family.own, { seq: at(299) });
+        assertResult(probe.result, probe.sent, {
+          verdict: UNSPEC,
+          counts: { translated_out: 1 },
+          parts: { seq: at(999) },
+        });
+        const fin = egress(family, family.own, { seq: at(299), flags: FIN | ACK });
+        assertResult(fin.result, fin.sent, { verdict: SHOT, counts: { no_range: 1 } });
+      }
+    });
+
     test(`${name}: a target's segments: ranges, frozen-in-half, time`, { skip }, () => {
       const slot = install(targetRules(base), 300, 5000, 5000);
       for (const [local, wire, tsecr, echoed, stamp] of [
