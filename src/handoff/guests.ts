@@ -17,6 +17,7 @@ import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
+import { socketState } from '../linux/sock-diag.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
 import { type Ends, endsKey, endsToFrame, engineFor } from './ends.ts';
@@ -161,7 +162,7 @@ export class Guests {
     }
     for (const guest of this.#leaving) {
       if (guest.state === 'closing') this.#watch(guest, nowMs);
-      else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#cleanUp(guest);
+      else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#letGo(guest, nowMs);
     }
     for (const [key, forward] of this.#forwards) {
       // The new owner tells the home as soon as it can be reached; until then this is the way.
@@ -188,6 +189,16 @@ export class Guests {
     if (!closed && !late) return;
     this.#closeSocket(guest);
     this.#leave(guest, 'lingering');
+  }
+
+  /**
+   * A client that uses its port anew may be in the middle of its handshake here, which no accept has shown yet: its
+   * next segment still has to come by this route.
+   */
+  #letGo(guest: Guest, nowMs: number): void {
+    const state = socketState(guest.ends.public, guest.ends.client);
+    if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
+    else guest.sinceMs = nowMs;
   }
 
   #closeSocket(guest: Guest): void {
