@@ -14,6 +14,7 @@ const CONNECTIONS = 64;
 /** Each port is used some twenty times in a run, often within a few milliseconds. */
 const PORTS = [40_000, 40_255];
 const SECONDS = 3;
+const LOSSY_SECONDS = 8;
 const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate'];
 
 describe('clients that have left before their request is read', {
@@ -48,35 +49,67 @@ describe('clients that have left before their request is read', {
       });
 });
 
+/** The client's ports, few, and used again after a millisecond, not a minute, where it closed first. */
+function useFewPorts(stand: Stand): void {
+  const settings = [
+    ['ip_local_port_range', PORTS.join(' ')],
+    ['tcp_tw_reuse', '1'],
+    ['tcp_tw_reuse_delay', '1'],
+  ];
+  for (const [name, value] of settings) {
+    const set = `echo "${value}" > /proc/sys/net/ipv4/${name}`;
+    run(inNamespace(stand.lab.plan.client.namespace, ['sh', '-ec', set]));
+  }
+}
+
+/** A connection a request, for some seconds; none may be refused or reset. Returns how many requests there were. */
+async function connectionsInTurn(stand: Stand, mechanism: string, seconds: number): Promise<number> {
+  const before = await stand.total('requests');
+  const argv = ['wrk', '-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-H', `Host: ${mechanism}.test`];
+  argv.push('--timeout', '20s', '-H', 'Connection: close', 'http://a/100.bin');
+  const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 30_000 });
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout);
+  return (await stand.total('requests')) - before;
+}
+
 describe('ports that are used anew at once', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   let stand: Stand;
   before(async () => {
     stand = await Stand.up({ name: 'ports', sizes: [100, KIB], set: ['observe.accessLog=off'] });
-    const settings = [
-      ['ip_local_port_range', PORTS.join(' ')],
-      // A port whose connection the client closed first is used again after a millisecond, not a minute.
-      ['tcp_tw_reuse', '1'],
-      ['tcp_tw_reuse_delay', '1'],
-    ];
-    for (const [name, value] of settings) {
-      const set = `echo "${value}" > /proc/sys/net/ipv4/${name}`;
-      run(inNamespace(stand.lab.plan.client.namespace, ['sh', '-ec', set]));
-    }
+    useFewPorts(stand);
   });
   after(() => stand?.down());
 
   for (const mechanism of MECHANISMS) {
     test(mechanism, async () => {
-      const before = { requests: await stand.total('requests'), client: await stand.lab.counters('client') };
-      const argv = ['wrk', '-t1', `-c${CONNECTIONS}`, `-d${SECONDS}s`, '-H', `Host: ${mechanism}.test`];
-      argv.push('-H', 'Connection: close', 'http://a/100.bin');
-      const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 20_000 });
-      assert.equal(code, 0, stderr);
-      assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout);
-      const requests = (await stand.total('requests')) - before.requests;
+      const before = await stand.lab.counters('client');
+      const requests = await connectionsInTurn(stand, mechanism, SECONDS);
       assert.ok(requests > 4 * (PORTS[1] - PORTS[0]), `ports were used anew: ${requests} requests`);
-      const refused = (await stand.lab.counters('client')).TcpAttemptFails - before.client.TcpAttemptFails;
+      const refused = (await stand.lab.counters('client')).TcpAttemptFails - before.TcpAttemptFails;
       assert.equal(refused, 0, 'handshakes that were answered with a reset');
+      await stand.nothingLeft();
+    });
+  }
+});
+
+describe('ports that are used anew while segments are lost', {
+  ...skipUnlessRoot(),
+  timeout: 120_000,
+}, () => {
+  let stand: Stand;
+  before(async () => {
+    const path = { delayMs: 20, lossPercent: 4 };
+    stand = await Stand.up({ name: 'portsloss', sizes: [100], set: ['observe.accessLog=off'], ...path });
+    useFewPorts(stand);
+  });
+  after(() => stand?.down());
+
+  for (const mechanism of ['anchor', 'migrate']) {
+    test(mechanism, async () => {
+      // A handshake that loses a segment takes a second or more: as long as the connection before it lingers.
+      const requests = await connectionsInTurn(stand, mechanism, LOSSY_SECONDS);
+      assert.ok(requests > 4 * (PORTS[1] - PORTS[0]), `ports were used anew: ${requests} requests`);
       await stand.nothingLeft();
     });
   }
