@@ -66,21 +66,37 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
     });
 
     test(`${mechanism}: the backplane is cut between two nodes`, async () => {
-      const route = (verb: string) =>
-        Promise.all(
-          [
-            ['a', '10.77.0.3'],
-            ['c', '10.77.0.1'],
-          ].map(async ([node, address]) => {
-            const result = await stand.lab.exec(node, ['ip', 'route', verb, 'blackhole', `${address}/32`]);
-            assert.equal(result.code, 0, result.stderr);
-          }),
-        );
+      const ways = [
+        ['a', '10.77.0.3'],
+        ['c', '10.77.0.1'],
+      ] as const;
+      const route = async (verb: string, [node, address]: (typeof ways)[number]) => {
+        const { code, stderr } = await stand.lab.exec(node, [
+          'ip',
+          'route',
+          verb,
+          'blackhole',
+          `${address}/32`,
+        ]);
+        assert.equal(code, 0, stderr);
+      };
+      const received = async () => (await stand.lab.admin('c', '/api/status')).counters.setups_received;
       let report: Report;
       try {
-        report = await during(host, () => route('add'));
+        // First no request comes to c any more, then none of its answers leaves: a response that has begun, and of
+        // which the anchor does not know, could be given up only with the connection.
+        report = await during(host, async () => {
+          await route('add', ways[0]);
+          let before = -1;
+          await stand.until('c has answered what came', async () => {
+            const last = before;
+            before = await received();
+            return before === last;
+          });
+          await route('add', ways[1]);
+        });
       } finally {
-        await route('del');
+        for (const way of ways) await route('del', way);
       }
       assert.ok(report.byNode.b > 0 && report.byNode.c > 0, JSON.stringify(report.byNode));
       await servesAgain('c', host);
