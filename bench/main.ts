@@ -4,6 +4,7 @@ import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
 import { efficiency } from './efficiency.ts';
 import { frontCpu } from './front-cpu.ts';
+import { keeping } from './keeping.ts';
 import { latency } from './latency.ts';
 import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
 import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
@@ -30,6 +31,7 @@ const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new M
   ['webstone', webstone],
   ['cloning', cloning],
   ['pre-cloning', preCloning],
+  ['keeping', keeping],
   ['setup', setup],
   ['split-latency', splitLatency],
   ['split-scaleup', splitScaleup],

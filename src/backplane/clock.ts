@@ -34,6 +34,18 @@ export class ClockFilter {
     return relative - Math.min(this.#currentMs, this.#previousMs);
   }
 
+  /**
+   * The same of something that is no frame, and says the time modulo 2^16: it teaches the filter nothing. Infinite
+   * while nothing is known.
+   */
+  excessOf16Ms(sentMs: number, nowMs: number): number {
+    const least = Math.min(this.#currentMs, this.#previousMs);
+    if (least === Number.POSITIVE_INFINITY) return least;
+    const excess = (nowMs - sentMs - this.#base - least) & 0xffff;
+    // Faster than any frame.
+    return excess >= 0x8000 ? 0 : excess;
+  }
+
   #turn(nowMs: number): void {
     const elapsedMs = (nowMs - this.#windowStartMs) >>> 0;
     if (elapsedMs < CLOCK_WINDOW_MS) return;

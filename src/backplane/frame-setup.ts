@@ -46,10 +46,11 @@ import {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation, bit 4 keep |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
+ * |        | 4     | keep             | with bit 4 only, mechanism clone: what the next request's choice goes by |
  * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
  * |        | 4     | body length B    | at most 65536; 0 when the body follows |
@@ -61,6 +62,8 @@ const HTTP10 = 1;
 const CLOSE = 2;
 const BODY_FOLLOWS = 4;
 const CONTINUES = 8;
+const KEEPS = 16;
+const KEEP_BYTES = 4;
 
 /** Bytes after the header. */
 export function setupSize(frame: Setup): number {
@@ -68,6 +71,7 @@ export function setupSize(frame: Setup): number {
     SETUP_FIXED_BYTES +
     (frame.halfPipe === null ? 0 : HALF_PIPE_BYTES) +
     (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
+    (frame.keep === null ? 0 : KEEP_BYTES) +
     6 +
     frame.head.length +
     frame.body.length
@@ -85,11 +89,13 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
     (frame.http10 ? HTTP10 : 0) |
       (frame.close ? CLOSE : 0) |
       (frame.bodyFollows ? BODY_FOLLOWS : 0) |
-      (frame.continuation === null ? 0 : CONTINUES),
+      (frame.continuation === null ? 0 : CONTINUES) |
+      (frame.keep === null ? 0 : KEEPS),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
   if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
+  if (frame.keep !== null) at = putU32(into, at, frame.keep);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
   at = putU32(into, at, frame.body.length);
@@ -99,7 +105,7 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
 export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES);
+  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   if (mechanism !== SetupMechanism.RELAY) {
@@ -112,6 +118,12 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     requireAtLeast(at, end, CONTINUATION_BYTES);
     continuation = readContinuation(bytes, at);
     at += CONTINUATION_BYTES;
+  }
+  let keep: number | null = null;
+  if ((flags & KEEPS) !== 0) {
+    requireAtLeast(at, end, KEEP_BYTES);
+    keep = bytes.readUInt32BE(at);
+    at += KEEP_BYTES;
   }
   requireAtLeast(at, end, 2);
   const headEnd = at + 2 + bytes.readUInt16BE(at);
@@ -129,6 +141,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     sentAtMs: bytes.readUInt32BE(start + 10),
     halfPipe,
     continuation,
+    keep,
     head: bytes.subarray(at + 2, headEnd),
     body: bytes.subarray(headEnd + 4, end),
   };
@@ -139,6 +152,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
 function checkSetup(frame: Setup): void {
   must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.SPLIT, 'mechanism');
   must((frame.mechanism === SetupMechanism.RELAY) === (frame.halfPipe === null), 'half-pipe and mechanism');
+  must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
   if (frame.head.length > MAX_HEAD_BYTES)
     throw new FrameError('TOO_LARGE', `head of ${frame.head.length} bytes`);
@@ -327,7 +341,7 @@ function checkPromise({ promise }: SetupOk): void {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response |
+ * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response, 9 next request waits for SETUP |
  */
 export const SETUP_REJECT_BYTES = 9;
 
@@ -351,7 +365,7 @@ export function readSetupReject(bytes: Buffer, at: number, end: number): SetupRe
 }
 
 function checkReason(reason: number): void {
-  must(reason >= RejectReason.FULL && reason <= RejectReason.DIFFERENT, 'reject reason');
+  must(reason >= RejectReason.FULL && reason <= RejectReason.NOT_KEPT, 'reject reason');
 }
 
 /*

@@ -66,6 +66,8 @@ export const RejectReason = {
   SHUTTING_DOWN: 6,
   INTERNAL: 7,
   DIFFERENT: 8,
+  /** The next request is the target's, but it waits for SETUP. */
+  NOT_KEPT: 9,
 } as const;
 export type RejectReason = (typeof RejectReason)[keyof typeof RejectReason];
 
@@ -132,12 +134,18 @@ export interface Setup {
   halfPipe: HalfPipe | null;
   /** The response is to go on where another node left it; null: from its beginning. */
   continuation: Continuation | null;
+  /**
+   * With mechanism clone only: the target may answer the connection's next request without being asked, when its own
+   * policy chooses it as well. Stands for what the anchor's policy chooses by; null: it may not.
+   */
+  keep: number | null;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
   /** At most MAX_BODY_BYTES. */
   body: Buffer;
 }
 
+/** Target to anchor: accepted. Also without a SETUP of that epoch, for a next request that the target has taken. */
 export interface SetupOk {
   type: T['SETUP_OK'];
   request: number;

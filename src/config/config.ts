@@ -93,6 +93,8 @@ export interface SiteConfig {
 export interface CloneConfig {
   /** Pipelined requests: a clone is set up as soon as the response before it has a known end. */
   readonly pre: boolean;
+  /** The clone answers the connection's next request without being asked, when the policy gives it to the same node. */
+  readonly keep: boolean;
 }
 
 export interface LimitsConfig {

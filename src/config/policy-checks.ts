@@ -39,7 +39,32 @@ export function checkPolicy(
     const message = `site ${site.name} has mechanism local, which asks no policy`;
     problems.push(source.problem(path, 'key', message, 'choose another mechanism, or remove the policy'));
   }
+  if (site.clone.keep) problems.push(...checkKeep(source, index, site));
   return problems;
+}
+
+/** With clone.keep two nodes choose for the same request, and must choose the same. */
+function checkKeep(source: Source, index: number, site: SiteValue): ConfigProblem[] {
+  const path = ['sites', index, 'clone', 'keep'];
+  const problem = (message: string, hint: string) => [source.problem(path, 'value', message, hint)];
+  const { policy, mechanism, catalogue } = site;
+  if (mechanism !== 'clone')
+    return problem(`site ${site.name} has mechanism ${mechanism}`, 'keep is an option of mechanism clone');
+  if (catalogue) return problem('nodes may know different catalogues', 'remove catalogue, or remove keep');
+  const isRepeatable =
+    policy.name === 'hash' || (policy.name === 'class' && policy.fallback === 'hash' && dependOnPath(policy));
+  if (isRepeatable) return [];
+  return problem(
+    `what ${policy.module === undefined ? `policy ${policy.name}` : 'a policy module'} chooses here another node cannot repeat`,
+    'keep needs policy hash, or classes by path or regex alone with fallback: hash',
+  );
+}
+
+function dependOnPath({ rules = [] }: PolicyValue): boolean {
+  return rules.every(
+    (rule) =>
+      rule.minBytes === undefined && rule.maxBytes === undefined && rule.popularPermille === undefined,
+  );
 }
 
 /** Keys that need, or exclude, one another. */

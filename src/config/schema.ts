@@ -105,7 +105,9 @@ export const siteSchema = z.strictObject({
   policy: policySchema.prefault('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
   catalogue: flag().default(false),
-  clone: z.strictObject({ pre: flag().default(false) }, must('a map of options')).prefault({}),
+  clone: z
+    .strictObject({ pre: flag().default(false), keep: flag().default(false) }, must('a map of options'))
+    .prefault({}),
 });
 
 const KIB = 1024;

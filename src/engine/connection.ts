@@ -8,7 +8,7 @@
  * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head
  */
 import type { MovedResponse } from '../backplane/frames.ts';
-import type { Promised } from '../handoff/attempt.ts';
+import type { Kept, Promised } from '../handoff/attempt.ts';
 import { endsKey, endsOf } from '../handoff/ends.ts';
 import { AnchorFlow } from '../handoff/flow.ts';
 import type { Guest } from '../handoff/guests.ts';
@@ -79,6 +79,10 @@ export class Connection implements Source, HandlingHost {
   #paused: Handling | null = null;
   #request: Request | null = null;
   #site: Site | null = null;
+  /** Bytes that had been read beyond the request when it was complete. */
+  #beyond = 0;
+  /** A clone that may have taken the request that was read just now. */
+  #kept: Kept | null = null;
   /** By the policy, for this request; null before the first. */
   #chosen: Choice | null = null;
   #body: {
@@ -114,6 +118,18 @@ export class Connection implements Source, HandlingHost {
   /** The client has sent more than the request in progress. */
   get hasMore(): boolean {
     return this.#held.length > 0 || this.#readable;
+  }
+
+  /** Nothing of the next request had been read when this one was complete. */
+  get quiet(): boolean {
+    return this.#beyond === 0;
+  }
+
+  /** The clone that may have taken the request, once. */
+  takeKept(): Kept | null {
+    const kept = this.#kept;
+    this.#kept = null;
+    return kept;
   }
 
   get busy(): boolean {
@@ -198,7 +214,12 @@ export class Connection implements Source, HandlingHost {
           break;
         }
         this.#site = this.#engine.sites.find(head.host);
-        this.#chosen = this.#engine.dispatcher.choose(head, this.#site, this.#stays);
+        this.#beyond = end - at - head.headLength;
+        this.#kept = this.flow?.takenBy(head) ?? null;
+        this.#chosen =
+          this.#kept === null
+            ? this.#engine.dispatcher.choose(head, this.#site, this.#stays)
+            : { node: this.#kept.target.node, mechanism: 'clone' };
         if (this.#move(this.#chosen, bytes, at, end)) break;
         this.#begin(head, bytes.subarray(at, at + head.headLength));
         at += head.headLength;
@@ -347,6 +368,7 @@ export class Connection implements Source, HandlingHost {
   #collect(bytes: Buffer, at: number, end: number): number {
     const body = this.#body!;
     const used = body.reader.push(bytes, at, end);
+    this.#beyond = end - at - used;
     if (body.reader.fault !== null) {
       this.#refuse(body.reader.fault === 'BODY_TOO_LARGE' ? 413 : 400);
       return end - at;

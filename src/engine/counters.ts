@@ -15,6 +15,7 @@ export const ENGINE_COUNTERS = [
   ['requests_anchor', 'Requests answered straight from a target'],
   ['requests_migrate', 'Requests answered on a connection that has come from another node'],
   ['requests_clone', 'Requests answered by a clone'],
+  ['requests_kept', 'Requests answered by a clone that was there, without having been asked'],
   ['requests_split', 'Requests answered by a data server, on a connection of one request'],
   ['responses_2xx', 'Responses with status 2xx'],
   ['responses_3xx', 'Responses with status 3xx'],

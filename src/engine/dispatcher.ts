@@ -2,14 +2,16 @@
  * Which node answers a request, and by which mechanism: asks the site's policy, and begins. What cannot be had falls
  * back: the connection that cannot move is answered here, the handoff without room by relay or here.
  */
+import assert from 'node:assert';
 import type { MechanismName } from '../config/config.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
+import type { Kept } from '../handoff/attempt.ts';
 import { cloneForm } from '../handoff/clone.ts';
 import { engineFor } from '../handoff/ends.ts';
 import type { Handling, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
 import { Migration } from '../handoff/migrate.ts';
-import { PromisedHandling } from '../handoff/promised.ts';
+import { type Form, PromisedHandling } from '../handoff/promised.ts';
 import { RelayHandling } from '../handoff/relay.ts';
 import { SPLIT_FORM } from '../handoff/split.ts';
 import type { RequestHead } from '../http/request.ts';
@@ -105,6 +107,8 @@ export class Dispatcher {
     tried: readonly number[],
     chosen: Choice | null,
   ): Handling | null {
+    const kept = connection.takeKept();
+    if (kept !== null) return this.#kept(connection, site!, kept);
     if (site !== null && this.#nobodyHasIt(site, request.head)) return this.#local(connection, request, null);
     if (site === null || connection.fullyTried || this.#keeps(site))
       return this.#local(connection, request, site);
@@ -115,6 +119,19 @@ export class Dispatcher {
       node === this.#engine.self || mechanism === 'local' || (moves(mechanism) && answers(site));
     const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
     return handling ?? this.#local(connection, request, site);
+  }
+
+  #cloneForm(site: Site): Form {
+    return cloneForm(site.config.clone, this.#engine.nextChoices.of(site));
+  }
+
+  /** The clone that is there has the request, and may be answering it. */
+  #kept(connection: Connection, site: Site, kept: Kept): Handling {
+    const { node, link } = kept.target;
+    const flow = connection.flow!;
+    assert(flow.makeRoom(), 'all that was sent before is acknowledged');
+    const given = { engine: this.#engine, connection, flow, request: connection.retain(), node, link };
+    return PromisedHandling.startKept(given, this.#cloneForm(site), kept);
   }
 
   /** That nobody has it is an answer (404); that nobody can be reached is another (503). */
@@ -142,8 +159,7 @@ export class Dispatcher {
       if (flow?.makeRoom()) {
         const given = { engine, connection, flow, request, node, link };
         if (mechanism === 'anchor') return AnchorHandling.start(given);
-        const form = mechanism === 'clone' ? cloneForm(site.config.clone) : SPLIT_FORM;
-        return PromisedHandling.start(given, form);
+        return PromisedHandling.start(given, mechanism === 'clone' ? this.#cloneForm(site) : SPLIT_FORM);
       }
       engine.counters.add('handoffs_no_room');
       if (answers(site)) return null;

@@ -39,6 +39,7 @@ import { Listeners } from './listeners.ts';
 import { Loads } from './loads.ts';
 import { IDLE_MS, Loop, QUICK_TICK_MS, TICK_MS } from './loop.ts';
 import type { FromEngine } from './messages.ts';
+import { NextChoices } from './next-choice.ts';
 import { Peers } from './peers.ts';
 import { SitePolicies } from './site-policies.ts';
 import { Sites } from './sites.ts';
@@ -79,6 +80,7 @@ export class Engine {
   readonly flowsBySlot = new Map<number, AnchorFlow>();
   readonly closingFlows = new Set<AnchorFlow>();
   readonly halfPipes = new Set<HalfPipe>();
+  readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly takeOvers = new Set<TakeOver>();
@@ -110,6 +112,7 @@ export class Engine {
   readonly peers: Peers;
   readonly loads: Loads;
   readonly policies: SitePolicies;
+  readonly nextChoices = new NextChoices(this);
   readonly #post: (message: FromEngine) => void;
   /** Of connections alone: handling what came on one may read from a link before its bytes are used up. */
   readonly #memory = allocate(RECEIVE_BYTES);
@@ -297,7 +300,10 @@ export class Engine {
 
   /** Which half-pipes have everything acknowledged: the router says so, and every tick they are asked. */
   #collect(): void {
-    this.#router.drainEvents((slot) => this.flowsBySlot.get(slot)?.current?.acknowledged?.());
+    this.#router.drainEvents(
+      (slot) => this.flowsBySlot.get(slot)?.current?.acknowledged?.(),
+      (slot, bytes) => this.halfPipesBySlot.get(slot)?.followed(bytes),
+    );
     for (const pipe of this.uncollected) pipe.collect();
   }
 

@@ -1,5 +1,5 @@
 /** The policies of an engine's sites: made at its start, replaced at a reload, watched over when they are modules. */
-import type { ClusterConfig, SiteConfig } from '../config/config.ts';
+import type { ClusterConfig, PolicyConfig, SiteConfig } from '../config/config.ts';
 import { FileSizes } from '../http/file-sizes.ts';
 import type { RequestHead } from '../http/request.ts';
 import { createPolicy, type PolicyFactories } from '../policy/create.ts';
@@ -35,6 +35,11 @@ export class SitePolicies {
 
   of(site: SiteConfig): Policy {
     return this.#policies.get(site.name)!.policy;
+  }
+
+  /** What the policy in force was made from. */
+  configOf(site: SiteConfig): PolicyConfig {
+    return this.#policies.get(site.name)!.config.policy;
   }
 
   /** Takes the policies of `sites`, which are otherwise the configured ones. Throws PolicyError: then the old stay. */

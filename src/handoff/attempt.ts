@@ -1,6 +1,9 @@
 /** What is known of a response that another node was given to send, and who waits for it. */
 import type { Frame, HalfPipe } from '../backplane/frames.ts';
+import type { NextChoice } from '../engine/next-choice.ts';
 import type { Identity } from '../http/continuation.ts';
+import { WATCHED_RESET } from '../router/layout.ts';
+import type { Target } from './flow-targets.ts';
 import type { Request } from './handling.ts';
 
 /** A response that a target was given to send, and what is known of it. */
@@ -31,6 +34,26 @@ export interface BegunTarget {
   readonly start: number;
   /** The very moment that `halfPipe.tsval` is of. */
   readonly sentAtMs: number;
+}
+
+/** The request after this one, when the target may take it without being asked (clone's option `keep`). */
+export interface Next {
+  /** Where it begins: the client's number. */
+  readonly at: number;
+  readonly choice: NextChoice;
+}
+
+/** A clone to which the next request goes as well, and which may have taken it. */
+export interface Kept extends Next {
+  readonly target: Target;
+}
+
+/** How a handoff begins that the clone may have begun itself. */
+export type BegunKept = Pick<BegunTarget, 'id' | 'epoch' | 'start'>;
+
+/** Handoffs of a flow are counted from 1; the number after `epoch`. */
+export function nextEpoch(epoch: number): number {
+  return (epoch + 1) % WATCHED_RESET || 1;
 }
 
 /** The handoff in progress on a flow. */

@@ -5,13 +5,14 @@
  *   setup --SETUP_OK--> accepted --(the mechanism's)--> finished
  *     |--SETUP_REJECT--> again        `--lost, draining, taken back--> take-over
  *     `--time-out, lost--> take-over
+ *
+ * A clone that is kept has the request without SETUP: kept --SETUP_OK--> accepted, or --not kept, no answer--> setup.
  */
 import {
   AbortReason,
   type DataDone,
   type Frame,
   FrameType,
-  type Setup,
   type SetupMechanism,
   type SetupOk,
 } from '../backplane/frames.ts';
@@ -21,7 +22,8 @@ import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
 import type { Identity } from '../http/continuation.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
-import type { Attempt, Handoff } from './attempt.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
+import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
 import { mayGoOn, TakeOver } from './take-over.ts';
@@ -39,13 +41,18 @@ export interface Given {
 export abstract class AwayHandling implements Handling, Handoff {
   readonly epoch: number;
   readonly node: number;
-  readonly sentAtMs: number;
+  protected sentAtMs: number;
   protected readonly engine: Engine;
   protected readonly connection: Connection;
   protected readonly flow: AnchorFlow;
   protected readonly request: Request;
   readonly #link: Link;
-  readonly #setup: Setup;
+  readonly #mechanism: SetupMechanism;
+  readonly #closes: boolean;
+  protected readonly begun: BegunKept;
+  protected readonly next: Next | null;
+  /** SETUP has been sent. */
+  protected asked = false;
   /** Where the response's byte `offset` lies in the client's space; at first the target's start. */
   protected from: number;
   protected offset: number;
@@ -57,8 +64,17 @@ export abstract class AwayHandling implements Handling, Handoff {
   protected handoffUs = -1;
   protected over = false;
 
-  /** `closes`: the connection ends with the response, whatever the request says. */
-  protected constructor(given: Given, mechanism: SetupMechanism, closes: boolean) {
+  /**
+   * `closes`: the connection ends with the response, whatever the request says. `kept`: the target may have taken the
+   * request already. `next`: and may take the one after it.
+   */
+  protected constructor(
+    given: Given,
+    mechanism: SetupMechanism,
+    closes: boolean,
+    kept: Kept | null = null,
+    next: Next | null = null,
+  ) {
     const { engine, connection, flow, request, node, link } = given;
     this.engine = engine;
     this.connection = connection;
@@ -66,46 +82,59 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.request = request;
     this.node = node;
     this.#link = link;
-    this.sentAtMs = engine.loop.nowMs;
-    const begun = flow.beginTarget(node, link);
-    this.epoch = begun.epoch;
-    this.from = begun.start;
+    this.#mechanism = mechanism;
+    this.#closes = closes;
+    this.next = next;
+    this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
+    // Nothing that the target may begin by was sent later.
+    this.sentAtMs = monotonicMs();
+    this.epoch = this.begun.epoch;
+    this.from = this.begun.start;
     this.offset = request.continuation?.offset ?? 0;
     this.#identity = request.continuation;
-    this.#setup = {
-      type: FrameType.SETUP,
-      request: begun.id,
-      epoch: begun.epoch,
-      mechanism,
-      http10: request.head.minor === 0,
-      close: request.close || closes,
-      bodyFollows: false,
-      sentAtMs: begun.sentAtMs,
-      halfPipe: begun.halfPipe,
-      continuation: request.continuation,
-      head: request.headBytes,
-      body: request.body,
-    };
   }
 
   /** Makes a handling and sends its SETUP. Null when that could not be; the flow then is as before. */
   protected static begin<T extends AwayHandling>(make: () => T): T | null {
     try {
       const handling = make();
-      return handling.#begin() ? handling : null;
+      return handling.#begin(handling.begun as BegunTarget) ? handling : null;
     } catch (error) {
       return unlessSocketDied(error, null);
     }
   }
 
-  #begin(): boolean {
-    if (!this.send(this.#setup)) {
+  #begin(begun: BegunTarget): boolean {
+    if (!this.ask(begun)) {
       this.over = true;
       this.flow.cancelTarget(this.from);
       return false;
     }
-    this.engine.counters.add('setups_sent');
     this.flow.current = this;
+    return true;
+  }
+
+  /** Sends SETUP. False: it could not be sent. */
+  protected ask(begun: BegunTarget): boolean {
+    const { request } = this;
+    const sent = this.send({
+      type: FrameType.SETUP,
+      request: begun.id,
+      epoch: begun.epoch,
+      mechanism: this.#mechanism,
+      http10: request.head.minor === 0,
+      close: request.close || this.#closes,
+      bodyFollows: false,
+      sentAtMs: begun.sentAtMs,
+      halfPipe: begun.halfPipe,
+      continuation: request.continuation,
+      keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
+      head: request.headBytes,
+      body: request.body,
+    });
+    if (!sent) return false;
+    this.asked = true;
+    this.engine.counters.add('setups_sent');
     this.engine.setupDeadlines.set(this, this.engine.loop.nowMs);
     return true;
   }
@@ -126,7 +155,7 @@ export abstract class AwayHandling implements Handling, Handoff {
         this.#identity ??= frame.identity;
         this.heard(frame);
         if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
-          this.send({ type: FrameType.CONFIRM, request: this.#setup.request, epoch: this.epoch });
+          this.send({ type: FrameType.CONFIRM, request: this.begun.id, epoch: this.epoch });
         return;
       case FrameType.SETUP_REJECT:
         this.engine.counters.add('handoffs_rejected');

@@ -6,12 +6,16 @@
  *             response is acknowledged; only then is the next request taken up (implicit synchronisation)
  *   clone:    closes without a word when its own router has seen its last byte acknowledged
  *
+ * With `keep` the clone stays, gets the connection's next request as the original does, and answers it without having
+ * been asked when the policy gives it to the same node: one message a request.
  * With `pre` the next pipelined request is handed off as soon as the end of this response is known.
  */
 import { SetupMechanism } from '../backplane/frames.ts';
 import type { CloneConfig } from '../config/config.ts';
+import type { NextChoice } from '../engine/next-choice.ts';
 import type { Form } from './promised.ts';
 
-export function cloneForm(options: CloneConfig): Form {
-  return { name: 'clone', mechanism: SetupMechanism.CLONE, closes: false, ahead: options.pre };
+/** `next`: which node the connection's next request is for, when the clone may find that out by itself. */
+export function cloneForm(options: CloneConfig, next: NextChoice | null): Form {
+  return { name: 'clone', mechanism: SetupMechanism.CLONE, closes: false, ahead: options.pre, next };
 }

@@ -10,6 +10,8 @@ export interface Target {
   leaving: boolean;
   /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
   implicit: boolean;
+  /** It stays for the next request all the same, until RESET. */
+  kept: boolean;
 }
 
 export class FlowTargets {
@@ -47,7 +49,14 @@ export class FlowTargets {
   open(node: number, link: Link): Target {
     const known = this.#byNode.get(node);
     if (known !== undefined && known.link === link && !known.leaving) return known;
-    const target = { node, link, id: link.openSink(this.#sink), leaving: false, implicit: false };
+    const target = {
+      node,
+      link,
+      id: link.openSink(this.#sink),
+      leaving: false,
+      implicit: false,
+      kept: false,
+    };
     this.#byNode.set(node, target);
     return target;
   }

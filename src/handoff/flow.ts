@@ -7,6 +7,7 @@ import { AbortReason, type Frame, FrameType, frameSize } from '../backplane/fram
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
+import type { RequestHead } from '../http/request.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
@@ -16,19 +17,28 @@ import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 import {
   FLAG_CLOSING,
+  FLAG_FOLLOW,
   FLAG_WAKE,
   FLAG_WATCH,
   OWNER_SELF,
   ROLE_ANCHOR,
-  WATCHED_RESET,
 } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
 import { max } from '../tcp/sequence.ts';
-import type { BegunTarget, Handoff, Promised } from './attempt.ts';
+import {
+  type BegunKept,
+  type BegunTarget,
+  type Handoff,
+  type Kept,
+  type Next,
+  nextEpoch,
+  type Promised,
+} from './attempt.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
 import type { OwnSpace } from './migrate-state.ts';
+import { KEEP_IDLE_MS } from './target.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
@@ -36,6 +46,8 @@ export const FLOW_LINGER_MS = 2000;
 const SOCKET_CHECK_MS = 500;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
+/** Segments that the router was at work on when it was told to follow no more are through by then. */
+const UNFOLLOWED_MS = 10;
 /** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
 const LATE_MS = 1000;
 
@@ -74,6 +86,11 @@ export class AnchorFlow implements Sink {
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
   promise: Promised | null = null;
+  /** The clone that the next request goes to as well; its frames about it that have come before the request was read. */
+  #kept: Kept | null = null;
+  #early: Frame[] = [];
+  #unfollowedAtMs = 0;
+  #busyAtMs = 0;
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
   onLost: (promise: Promised | null) => void = () => {};
   /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
@@ -188,25 +205,40 @@ export class AnchorFlow implements Sink {
 
   /**
    * Gives the out-half to `node` from here on: the router is told first, then the caller sends the frame made of
-   * what is returned. The in-half stays.
+   * what is returned. The in-half stays. `next`: the target may take that request as well.
    */
-  beginTarget(node: number, link: Link): BegunTarget {
+  beginTarget(node: number, link: Link, next: Next | null): BegunTarget {
     const last = ranges.lastRange(this.rules)!;
     // The capture that made the flow is of this very moment; and while the own socket sends nothing, what an old one
     // says of it stays true: its window holds from what has been read, a number that no later one contradicts.
     if (this.epoch > 0 && last.open) this.#capture = captureHalfPipe(this.#fd, this.#capture);
-    const capture = this.#capture;
-    this.rules.ownNext = capture.writeSequence;
+    this.rules.ownNext = this.#capture.writeSequence;
     const start = last.open ? ranges.closeOwn(this.rules) : last.end;
-    this.epoch = (this.epoch + 1) % WATCHED_RESET || 1;
+    this.epoch = nextEpoch(this.epoch);
     this.confirmed = false;
     ranges.openTarget(this.rules, node + 1, start);
-    this.rules.flags = 0;
-    this.#write();
     const target = this.#targets.open(node, link);
     target.implicit = false;
+    const begun = this.#describe(target.id, start);
+    // What has come since: the target would take the next but one for the next.
+    this.#follow(target, begun.halfPipe.acknowledge === next?.at ? next : null, true);
+    this.#write();
+    return begun;
+  }
+
+  /** Whether, and to whom, the next request goes as well, from the next `#write` on. `asked`: by SETUP. */
+  #follow(target: Target, next: Next | null, asked: boolean): void {
+    this.rules.flags = next === null ? 0 : FLAG_FOLLOW;
+    this.rules.epoch = this.epoch;
+    if (next === null) return;
+    this.#kept = { ...next, target };
+    // The clone goes on by the clock it was told. What the own socket acknowledges meanwhile is never older than that.
+    if (asked) ranges.advanceStamp(this.rules);
+  }
+
+  #describe(id: number, start: number): BegunTarget {
     const now = monotonicMs();
-    const halfPipe = halfPipeBlock(capture, {
+    const halfPipe = halfPipeBlock(this.#capture, {
       start,
       edge: this.#engine.flows.edge(this.slot),
       acknowledge: max(this.#readSequence, this.#engine.flows.inAck(this.slot)),
@@ -216,33 +248,111 @@ export class AnchorFlow implements Sink {
       congestionWindow: this.#congestion.window,
       srttUs: this.#congestion.srttUs,
     });
-    return { id: target.id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
+    return { id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
+  }
+
+  /**
+   * The clone that may have taken the request which begins with `head`, the next one of the connection; null: none,
+   * and none will. From here on nothing more is sent on to it (rule follow).
+   */
+  takenBy(head: RequestHead): Kept | null {
+    const kept = this.#kept;
+    if (kept === null) return null;
+    const end = (kept.at + head.headLength) >>> 0;
+    const hasAll = distance(end, this.#engine.flows.followed(this.slot)) >= 0;
+    const hasTaken = this.#early.some(({ type }) => type === FrameType.SETUP_OK);
+    this.#kept = null;
+    if (hasTaken || (hasAll && kept.choice.nodeFor(head) === kept.target.node)) return kept;
+    this.#early = [];
+    this.#unfollow();
+    return null;
+  }
+
+  /** The clone may send from here on, and had what it begins by before. */
+  beginKept({ target }: Kept, next: Next | null): BegunKept {
+    const last = ranges.lastRange(this.rules)!;
+    const start = last.open ? ranges.closeOwn(this.rules) : last.end;
+    this.epoch = nextEpoch(this.epoch);
+    this.confirmed = false;
+    ranges.openTarget(this.rules, target.node + 1, start, false);
+    this.#follow(target, next, false);
+    this.#write();
+    return { id: target.id, epoch: this.epoch, start };
+  }
+
+  /** Whether the clone can still be asked. */
+  isThere({ node, link, id }: Target): boolean {
+    const target = this.#targets.get(node);
+    return target?.link === link && target.id === id && !target.leaving && link.up;
+  }
+
+  /** It has not answered: what SETUP is to say. */
+  describeKept({ id, start }: BegunKept): BegunTarget {
+    ranges.advanceStamp(this.rules);
+    const begun = this.#describe(id, start);
+    ranges.advanceStamp(this.rules);
+    this.#write();
+    return begun;
+  }
+
+  /** What it has said already. */
+  takeEarly(): Frame[] {
+    const early = this.#early;
+    this.#early = [];
+    return early;
+  }
+
+  #unfollow(): void {
+    if ((this.rules.flags & FLAG_FOLLOW) === 0) return;
+    this.rules.flags &= ~FLAG_FOLLOW;
+    this.#unfollowedAtMs = this.#engine.loop.nowMs;
+    this.#write();
+  }
+
+  /** Where the next request begins, when nothing of it has come yet; else -1. */
+  get nextRequest(): number {
+    const { flows } = this.#engine;
+    const next = this.#readSequence;
+    const isQuiet = flows.inNext(this.slot) === next && max(next, flows.inAck(this.slot)) === next;
+    return isQuiet ? next : -1;
   }
 
   /** The target's last byte is before `end`. */
   endTarget(end: number): void {
+    // One that has not promised its response takes nothing after it.
+    this.rules.flags = 0;
+    this.#kept = null;
     ranges.endTarget(this.rules, end);
     this.#write();
   }
 
   /**
    * The target has said where its response ends, before it is sent, and says no more: the router tells when the
-   * client has acknowledged `watch` (`current.acknowledged`), unless it has already.
+   * client has acknowledged `watch` (`current.acknowledged`), unless it has already. `keeps`: it stays after that.
    */
-  promiseTarget(node: number, end: number, watch: number): void {
+  promiseTarget(node: number, end: number, watch: number, keeps: boolean): void {
     const target = this.#targets.get(node);
-    if (target !== undefined) target.implicit = true;
+    if (target !== undefined) {
+      target.implicit = true;
+      target.kept = keeps;
+    }
     this.rules.watch = watch;
     this.rules.epoch = this.epoch;
-    this.rules.flags = FLAG_WATCH | FLAG_WAKE;
-    this.endTarget(end);
+    this.rules.flags = FLAG_WATCH | FLAG_WAKE | (this.rules.flags & FLAG_FOLLOW);
+    ranges.endTarget(this.rules, end);
+    this.#write();
+  }
+
+  /** The range of the clone that rule follow sends on to: it may have sent more than is known here. */
+  get #followed(): ranges.Range | undefined {
+    return (this.rules.flags & FLAG_FOLLOW) === 0 ? undefined : ranges.lastRange(this.rules);
   }
 
   /** Rule late-forward for what the client has acknowledged of targets that let go by themselves. */
   #markLate(): void {
     const { acknowledged } = this;
     for (const range of this.rules.ranges) {
-      if (range.owner === OWNER_SELF || range.open || range.late) continue;
+      if (range.owner === OWNER_SELF || range.open || range.late || range === this.#followed) continue;
       if (distance(range.end, acknowledged) < 0) continue;
       range.late = this.#targets.get(range.owner - 1)?.implicit === true;
     }
@@ -274,6 +384,7 @@ export class AnchorFlow implements Sink {
    */
   cutTarget(node: number, at: number): void {
     this.#cutAtMs = this.#engine.loop.nowMs;
+    this.#unfollow();
     this.dropTarget(node);
     const last = ranges.lastRange(this.rules)!;
     last.open = true;
@@ -331,7 +442,9 @@ export class AnchorFlow implements Sink {
     }
     if (!('epoch' in frame)) return;
     const current = this.current;
-    if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
+    if (target === this.#kept?.target && frame.epoch === nextEpoch(this.epoch)) {
+      this.#early.push(frame);
+    } else if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
       // Its promise was taken, and it begins late. One that was given up is no target any more.
@@ -347,6 +460,7 @@ export class AnchorFlow implements Sink {
     for (const target of this.#targets.all) {
       if (target.link !== link) continue;
       this.#targets.close(target);
+      if (target === this.#kept?.target) this.#unfollow();
       if (!target.leaving) this.#lost(target);
     }
   }
@@ -392,6 +506,7 @@ export class AnchorFlow implements Sink {
     this.onLost = () => {};
     this.onDraining = () => {};
     this.promise = null;
+    this.#kept = null;
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
       if (last.open) this.rules.ownNext = this.#writeSequence();
@@ -419,7 +534,7 @@ export class AnchorFlow implements Sink {
     this.#discarding = discard;
     this.#forgetImplicit();
     for (const target of this.#targets.all) {
-      if (target.implicit && !discard) continue;
+      if (target.implicit && !target.kept && !discard) continue;
       target.leaving = true;
       const { epoch } = this;
       this.send(target.link, { type: FrameType.RESET, request: target.id, epoch, discard, onlyEpoch: false });
@@ -429,7 +544,7 @@ export class AnchorFlow implements Sink {
   /** Targets that let go by themselves are gone once all of theirs is acknowledged. */
   #forgetImplicit(): void {
     for (const target of this.#targets.all) {
-      if (!target.implicit || target.leaving || this.#owed(target).length > 0) continue;
+      if (!target.implicit || target.kept || target.leaving || this.#owed(target).length > 0) continue;
       this.#targets.close(target);
     }
   }
@@ -478,6 +593,7 @@ export class AnchorFlow implements Sink {
    */
   ownSpace(): OwnSpace | null {
     if (this.current !== null || this.#engine.loop.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
+    if (!this.#letsMove()) return null;
     const { acknowledged } = this;
     if (this.rules.ranges.some((g) => owes(g, acknowledged))) return null;
     this.beginOwn();
@@ -485,6 +601,16 @@ export class AnchorFlow implements Sink {
     const shift = distance(last.local, last.start) >>> 0;
     const edge = this.#engine.flows.edge(this.slot);
     return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
+  }
+
+  /** A clone that may take the next request is told of no more, and has had no byte of one. */
+  #letsMove(): boolean {
+    if (this.#kept === null) return true;
+    this.#unfollow();
+    const isOver = this.#engine.loop.nowMs - this.#unfollowedAtMs >= UNFOLLOWED_MS;
+    if (!isOver || this.#engine.flows.inNext(this.slot) !== this.#kept.at) return false;
+    this.#kept = null;
+    return true;
   }
 
   /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */
@@ -512,6 +638,8 @@ export class AnchorFlow implements Sink {
   /** Keeps sequence distances small on connections that carry much. */
   tick(nowMs: number): void {
     this.current?.tick();
+    if (this.current !== null) this.#busyAtMs = nowMs;
+    else if (nowMs - this.#busyAtMs > KEEP_IDLE_MS) this.#unfollow();
     const trimmed = ranges.trim(this.rules, this.acknowledged);
     if (this.#dropLate(nowMs) || trimmed) this.#write();
   }

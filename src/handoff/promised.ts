@@ -3,6 +3,7 @@
  * What the anchor still has to know it reads from the client's acknowledgements.
  *
  *   away --promise--> promised --the client has acknowledged `watch`--> finished
+ *   kept --SETUP_OK (promise)--> promised         the clone has the request, and SETUP is sent when it does not answer
  *     `--no promise (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
  */
 import {
@@ -11,10 +12,13 @@ import {
   FrameType,
   frameSize,
   type PromisedResponse,
+  RejectReason,
   type SetupMechanism,
   type SetupOk,
 } from '../backplane/frames.ts';
+import type { NextChoice } from '../engine/next-choice.ts';
 import { distance } from '../router/ranges.ts';
+import type { Kept, Next } from './attempt.ts';
 import { AwayHandling, type Given } from './away.ts';
 
 /**
@@ -31,6 +35,21 @@ export interface Form {
   readonly closes: boolean;
   /** The next pipelined request is handed off as soon as the end of this one's response is known. */
   readonly ahead: boolean;
+  /** The target may take the connection's next request as well, if that is for it; null: it may not. */
+  readonly next: NextChoice | null;
+}
+
+/** A clone that is there answers before that, or is asked. */
+const KEPT_ANSWER_MS = 30;
+
+/** Not when some of it is here already: the target would not get it. */
+function nextOf({ request, connection, flow }: Given, { next }: Form, kept: Kept | null): Next | null {
+  // What it goes by the target was told once.
+  const same = kept === null || kept.choice.digest === next?.digest;
+  if (next === null || !same || request.close || request.continuation !== null || !connection.quiet)
+    return null;
+  const at = flow.nextRequest;
+  return at < 0 ? null : { at, choice: next };
 }
 
 export class PromisedHandling extends AwayHandling {
@@ -41,15 +60,41 @@ export class PromisedHandling extends AwayHandling {
   #explicit = false;
   #firstByteUs = -1;
   readonly #messages = { count: 0, bytes: 0 };
+  readonly #kept: Kept | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
   static start(given: Given, form: Form): PromisedHandling | null {
     return AwayHandling.begin(() => new PromisedHandling(given, form));
   }
 
-  private constructor(given: Given, form: Form) {
-    super(given, form.mechanism, form.closes);
+  /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
+  static startKept(given: Given, form: Form, kept: Kept): PromisedHandling {
+    const handling = new PromisedHandling(given, form, kept);
+    given.flow.current = handling;
+    given.engine.promised.add(handling);
+    given.engine.setupDeadlines.set(handling, given.engine.loop.nowMs);
+    return handling;
+  }
+
+  private constructor(given: Given, form: Form, kept: Kept | null = null) {
+    super(given, form.mechanism, form.closes, kept, nextOf(given, form, kept));
     this.#form = form;
+    this.#kept = kept;
+  }
+
+  start(): void {
+    if (this.#kept === null) return;
+    const early = this.flow.takeEarly();
+    for (const frame of early) this.answer(frame);
+    if (!this.flow.isThere(this.#kept.target)) this.lost();
+  }
+
+  /** The clone has not taken it, or its word is late: then it passes over SETUP. */
+  #askKept(): void {
+    if (this.asked || this.over) return;
+    const begun = this.flow.describeKept(this.begun);
+    if (this.ask(begun)) this.sentAtMs = begun.sentAtMs;
+    else this.lost();
   }
 
   #count(frame: Frame): void {
@@ -64,6 +109,11 @@ export class PromisedHandling extends AwayHandling {
 
   override answer(frame: Frame): void {
     this.#count(frame);
+    if (frame.type === FrameType.SETUP_REJECT) {
+      // What it has accepted it does not refuse any more.
+      if (this.#promise !== null || this.#explicit) return;
+      if (frame.reason === RejectReason.NOT_KEPT) return this.#askKept();
+    }
     super.answer(frame);
   }
 
@@ -92,14 +142,19 @@ export class PromisedHandling extends AwayHandling {
     // The FIN follows what is promised, inside the client's window, and not before the target has begun.
     const ahead = Math.min(CLOSE_AHEAD_BYTES, promise.bytes - 1, this.flow.windowBytes);
     this.#watch = closing ? (end - ahead) >>> 0 : end;
-    this.flow.promiseTarget(this.node, end, this.#watch);
+    this.flow.promiseTarget(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
     this.engine.promised.add(this);
     this.acknowledged();
   }
 
   /** The router's event, and every tick: has the client acknowledged what is waited for? */
   acknowledged(): void {
-    if (this.over || this.#promise === null) return;
+    if (this.over) return;
+    if (this.#promise === null) {
+      const waits = this.#kept !== null && !this.asked;
+      if (waits && this.engine.loop.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
+      return;
+    }
     if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#promise, this.end!);
     else this.more();
   }
@@ -113,6 +168,7 @@ export class PromisedHandling extends AwayHandling {
 
   #finish({ status, close, bytes, bodyBytes }: PromisedResponse, end: number): void {
     this.leave();
+    if (!this.asked) this.engine.counters.add('requests_kept');
     this.flow.promise = { ...this.attempt, end, request: this.request };
     this.connection.finished({
       node: this.node,

@@ -56,6 +56,7 @@ export class RelayHandling implements Handling, Sink {
       sentAtMs: Math.floor(engine.loop.nowMs) >>> 0,
       halfPipe: null,
       continuation: request.continuation,
+      keep: null,
       head: request.headBytes,
       body: request.body,
     });

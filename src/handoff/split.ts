@@ -19,4 +19,5 @@ export const SPLIT_FORM: Form = {
   mechanism: SetupMechanism.SPLIT,
   closes: true,
   ahead: false,
+  next: null,
 };

@@ -8,10 +8,17 @@
  *
  *           end is told                        acknowledged         half-pipe
  *   anchor  DATA_DONE (64 KiB or less: first)  COLLECTED            until RESET
- *   clone   SETUP_OK, first                    nothing is said      closes by itself
+ *   clone   SETUP_OK, first                    nothing is said      closes by itself; with `keep` until RESET
  *   split   DATA_DONE, first                   nothing is said      closes by itself
  *
  * A response whose length is not known is served as with anchor, whatever the mechanism.
+ *
+ * With clone's option `keep` a half-pipe whose response the client has acknowledged waits for the next request, which
+ * the anchor's router sends here as well (rule follow). It takes it as if SETUP had come with the last copy:
+ *
+ *   waiting --whole head, this node's--> taken: SETUP_OK, response --acknowledged--> waiting
+ *     |--whole head, this node's, but cannot--> SETUP_REJECT (not kept)        `--SETUP--> as ever
+ *     `--another's head, a gap, too late--> waits for SETUP
  */
 import {
   AbortReason,
@@ -32,6 +39,7 @@ import type { Source } from '../engine/loop.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
+import { HeadError } from '../http/request.ts';
 import { type Endpoint, formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT } from '../linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
@@ -39,13 +47,18 @@ import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '.
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
-import { FLAG_WATCH, HALF_PIPE_MARK, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
+import { FLAG_FOLLOW, FLAG_WATCH, HALF_PIPE_MARK, OWNER_SELF, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';
+import type { FollowedBytes } from '../router/router-engine.ts';
 import { NO_SCALING } from '../tcp/state.ts';
+import { nextEpoch } from './attempt.ts';
+import { NextRequest } from './next-request.ts';
 
 /** A target may send its first byte this long after SETUP was sent, not later: then the anchor may have moved on. */
 export const SETUP_LEASE_MS = 250;
+/** A half-pipe that is kept, and that nothing was asked of for so long, goes. */
+export const KEEP_IDLE_MS = 10_000;
 /** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
 const PROMISE_BYTES = 64 * 1024;
 /**
@@ -60,6 +73,8 @@ const ERROR_CHECK_MS = 1000;
 /** More than lies between two looks at a turn in progress (housekeeping), and than an answer takes. */
 const ASK_BEFORE_MS = 130;
 const NS_PER_MS = 1_000_000;
+
+const NOTHING = Buffer.alloc(0);
 
 const MECHANISM_NAMES = {
   [SetupMechanism.RELAY]: 'relay',
@@ -111,6 +126,13 @@ export class HalfPipe implements Sink, Source {
   #leaving = false;
   /** The newest turn was of a mechanism without COLLECTED and RESET. */
   #implicit = false;
+  /** What the anchor's choice goes by, when the next request may be taken; null: it may not. */
+  #keep: number | null = null;
+  /** The next request, as far as it is here; null: it is not waited for. */
+  #next: NextRequest | null = null;
+  /** The epoch that began without SETUP; 0: none has. */
+  #takenEpoch = 0;
+  #restsSinceMs = 0;
   #closed = false;
   /** End of the newest turn in the client's space, while it is not all acknowledged; -1: all is. */
   #uncollected = -1;
@@ -122,6 +144,10 @@ export class HalfPipe implements Sink, Source {
 
   /** Serves a SETUP, on the half-pipe there is or on a new one. Answers it in every case. */
   static setup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
+    // It has been answered already.
+    if (known?.hasTaken(setup.epoch)) return;
+    // Whatever becomes of this one: the next request is taken by SETUP.
+    if (known !== null) known.#next = null;
     engine.counters.add('setups_received');
     const receivedMs = monotonicMs();
     const lateMs = link.clock.excessMs(setup.sentAtMs, receivedMs);
@@ -133,7 +159,8 @@ export class HalfPipe implements Sink, Source {
     if (engine.stopping) return refuse(RejectReason.SHUTTING_DOWN);
     const block = setup.halfPipe!;
     if (!engine.isPublic(block.publicAddress)) return refuse(RejectReason.STATE_INVALID);
-    let pipe = known;
+    const usable = known === null || known.#closed ? null : known;
+    let pipe = usable;
     if (pipe === null) {
       const slot = engine.halfPipes.size < engine.config.limits.flows ? engine.flows.allocate() : -1;
       if (slot < 0) return refuse(RejectReason.FULL);
@@ -141,13 +168,13 @@ export class HalfPipe implements Sink, Source {
     }
     const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism]);
     if (exchange === null) {
-      if (known === null) pipe.#close();
+      if (usable === null) pipe.#close();
       return refuse(unserved(setup));
     }
     const refused = pipe.#begin(setup, block, exchange, receivedMs - lateMs);
     if (refused === null) return;
     exchange.end();
-    if (known === null) pipe.#close();
+    if (usable === null) pipe.#close();
     refuse(refused);
   }
 
@@ -159,6 +186,7 @@ export class HalfPipe implements Sink, Source {
     this.#client = { address: Buffer.from(block.clientAddress), port: block.clientPort };
     this.#public = { address: Buffer.from(block.publicAddress), port: block.publicPort };
     engine.halfPipes.add(this);
+    engine.halfPipesBySlot.set(slot, this);
     link.attachSink(id, this);
   }
 
@@ -200,6 +228,8 @@ export class HalfPipe implements Sink, Source {
     // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
     ranges.openOwn(rules, block.sequence, setup.continuation === null);
     const { promised, implicit } = promiseOf(setup.mechanism, exchange);
+    this.#keep = implicit && !exchange.close ? setup.keep : null;
+    this.#next = this.#keep === null ? null : new NextRequest(block.acknowledge);
     if (promised) this.#setEnd((block.sequence + exchange.lengthBytes) >>> 0);
     if (cold) {
       // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
@@ -224,17 +254,66 @@ export class HalfPipe implements Sink, Source {
       }
     }
     this.#srttUs = block.srttUs;
-    this.#turn = {
-      epoch: setup.epoch,
-      exchange,
-      receivedUs: nowUs(),
-      promised,
-      waitsConfirm: false,
-      firstByteUs: -1,
-    };
     this.#implicit = implicit;
-    this.#answerSetup(this.#turn, setup.mechanism);
+    this.#answerSetup(exchange, promised, setup.mechanism);
     return null;
+  }
+
+  /** Whether this epoch is in progress, or was, without SETUP. */
+  hasTaken(epoch: number): boolean {
+    return this.#takenEpoch === epoch;
+  }
+
+  /** What the client sends next, as the router has seen it (rule follow). */
+  followed(piece: FollowedBytes): void {
+    const next = this.#next;
+    if (next === null || this.#closed || this.#turn !== null || piece.epoch !== this.rules.epoch) return;
+    const sentMs = piece.arrivedMs - this.#link.clock.excessOf16Ms(piece.sentMs, piece.arrivedMs);
+    // As late as a SETUP may be; the anchor may have given the request to another node after that.
+    const isLate = !(monotonicMs() - sentMs <= SETUP_LEASE_MS / 2);
+    const head =
+      isLate || !next.push(piece.sequence, piece.bytes)
+        ? undefined
+        : this.#engine.sites.heads.parse(next.bytes, 0, next.bytes.length);
+    if (head === null) return;
+    this.#next = null;
+    if (head === undefined || head instanceof HeadError) return;
+    const site = this.#engine.sites.find(head.host);
+    const choice = site === null ? null : this.#engine.nextChoices.of(site);
+    if (choice?.nodeFor(head) !== this.#engine.self) return;
+    const isSure = choice.digest === this.#keep && site?.content != null;
+    if (isSure && head.headLength === next.bytes.length && this.#take(next, sentMs)) return;
+    const { epoch } = this.rules;
+    const reason = RejectReason.NOT_KEPT;
+    this.#link.send({ type: FrameType.SETUP_REJECT, request: this.#id, epoch: nextEpoch(epoch), reason });
+  }
+
+  /** Goes on with the next request, from behind the response before it. */
+  #take(next: NextRequest, sentMs: number): boolean {
+    const { rules } = this;
+    const engine = this.#engine;
+    const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
+    const exchange = engine.stopping || this.#leaving ? null : engine.sites.serve(asked, 'clone');
+    if (exchange === null) return false;
+    const { end } = rules.ranges.at(-1)!;
+    ranges.trim(rules, engine.flows.ack(this.slot));
+    if (!promiseOf(SetupMechanism.CLONE, exchange).implicit || exchange.close || !ranges.hasRoom(rules)) {
+      exchange.end();
+      return false;
+    }
+    // The client has it all: it acknowledged that with this very request.
+    this.#uncollected = -1;
+    engine.uncollected.delete(this);
+    rules.epoch = nextEpoch(rules.epoch);
+    rules.leaseNs = (sentMs + SETUP_LEASE_MS) * NS_PER_MS;
+    for (const range of rules.ranges) range.leased = false;
+    ranges.openOwn(rules, end, true);
+    this.#setEnd((end + exchange.lengthBytes) >>> 0);
+    engine.flows.write(this.slot, rules);
+    this.#takenEpoch = rules.epoch;
+    this.#next = new NextRequest((next.start + next.bytes.length) >>> 0);
+    this.#answerSetup(exchange, true, SetupMechanism.CLONE);
+    return true;
   }
 
   /** The client uses a port anew: a half-pipe of the connection before it has nothing to wait for any more. */
@@ -270,7 +349,7 @@ export class HalfPipe implements Sink, Source {
     range.end = end;
     range.open = false;
     this.rules.watch = end;
-    this.rules.flags = FLAG_WATCH;
+    this.rules.flags = this.#keep === null ? FLAG_WATCH : FLAG_WATCH | FLAG_FOLLOW;
   }
 
   #open(block: HalfPipeBlock, tsval: number, tsvalAtMs: number): RejectReason | null {
@@ -309,8 +388,17 @@ export class HalfPipe implements Sink, Source {
   }
 
   /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
-  #answerSetup(turn: Turn, mechanism: SetupMechanism): void {
-    const { exchange } = turn;
+  #answerSetup(exchange: Exchange, promised: boolean, mechanism: SetupMechanism): void {
+    const { epoch } = this.rules;
+    const turn: Turn = {
+      epoch,
+      exchange,
+      receivedUs: nowUs(),
+      promised,
+      waitsConfirm: false,
+      firstByteUs: -1,
+    };
+    this.#turn = turn;
     exchange.onProgress = () => this.#drive();
     if (turn.promised && mechanism !== SetupMechanism.CLONE) {
       this.#done(turn, exchange.lengthBytes);
@@ -429,6 +517,7 @@ export class HalfPipe implements Sink, Source {
   }
 
   frame(frame: Frame): void {
+    if (this.#closed) return this.#last(frame);
     switch (frame.type) {
       case FrameType.CONFIRM:
         return this.#confirm(frame.epoch);
@@ -441,6 +530,14 @@ export class HalfPipe implements Sink, Source {
       default:
         return;
     }
+  }
+
+  /** It has failed, and waits for the anchor's word: a SETUP that crosses that must not begin again. */
+  #last(frame: Frame): void {
+    if (frame.type === FrameType.RESET && !frame.onlyEpoch)
+      this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
+    else if (frame.type !== FrameType.ABORT) return;
+    this.#link.closeSink(this.#id);
   }
 
   #confirm(epoch: number): void {
@@ -484,7 +581,9 @@ export class HalfPipe implements Sink, Source {
     }
     if (this.#implicit) {
       // The anchor has seen the same acknowledgement, and may have sent the next request already.
-      if (this.#turn === null) return this.#letGo();
+      const stays = this.#keep !== null && !this.#leaving && !this.#engine.stopping;
+      if (this.#turn === null && !stays) return this.#letGo();
+      this.#restsSinceMs = this.#engine.loop.nowMs;
       this.#uncollected = -1;
       this.#engine.uncollected.delete(this);
       return;
@@ -520,7 +619,11 @@ export class HalfPipe implements Sink, Source {
 
   /** Keeps sequence distances small while much is sent in one turn. */
   tick(): void {
-    if (this.#turn === null) return;
+    if (this.#turn === null) {
+      const rests = this.#keep !== null && this.#uncollected < 0;
+      if (rests && this.#engine.loop.nowMs - this.#restsSinceMs > KEEP_IDLE_MS) this.#letGo();
+      return;
+    }
     this.#askConfirm();
     if (ranges.trim(this.rules, this.#engine.flows.ack(this.slot)))
       this.#engine.flows.write(this.slot, this.rules);
@@ -536,7 +639,7 @@ export class HalfPipe implements Sink, Source {
   #fail(reason: AbortReason): void {
     this.#engine.counters.add('half_pipes_failed');
     this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: this.rules.epoch, reason });
-    this.#close();
+    this.#close(this.hasTaken(this.rules.epoch));
   }
 
   linkDown(): void {
@@ -556,16 +659,18 @@ export class HalfPipe implements Sink, Source {
     this.#out = null;
   }
 
-  #close(): void {
+  /** `waits`: for the anchor's last word. */
+  #close(waits = false): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#turn?.exchange.end();
     this.#turn = null;
     this.#closeSocket();
     this.#engine.flows.uninstall(this.#client, this.#public, this.slot);
-    this.#link.closeSink(this.#id);
+    if (!waits) this.#link.closeSink(this.#id);
     this.#engine.uncollected.delete(this);
     this.#engine.halfPipes.delete(this);
+    this.#engine.halfPipesBySlot.delete(this.slot);
     this.#engine.flows.release(this.slot);
   }
 

@@ -293,19 +293,19 @@ export class RingBuffer {
     };
   }
 
-  /** Hands every finished record to `each` (view, offset of the record) and frees it. Returns how many. */
-  drain(each: (data: DataView, offset: number) => void): number {
+  /** Hands every finished record to `each` (view, offset of the record, its length) and frees it. Returns how many. */
+  drain(each: (data: DataView, offset: number, lengthBytes: number) => void): number {
     let count = 0;
     const end = Atomics.load(this.#producer, 0);
     while (this.#position < end) {
       const offset = Number(this.#position & BigInt(this.#sizeBytes - 1));
       const header = this.#data.getUint32(offset, true);
       if ((header & BUSY_BIT) !== 0) break;
+      const length = header & ~(BUSY_BIT | DISCARD_BIT);
       if ((header & DISCARD_BIT) === 0) {
-        each(this.#data, offset + RECORD_HEADER_BYTES);
+        each(this.#data, offset + RECORD_HEADER_BYTES, length);
         count++;
       }
-      const length = header & ~(BUSY_BIT | DISCARD_BIT);
       this.#position += BigInt((length + RECORD_HEADER_BYTES + 7) & ~7);
       Atomics.store(this.#consumer, 0, this.#position);
     }

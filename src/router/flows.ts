@@ -77,6 +77,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_WINDOW] = 0;
     // 0 says that it is not known; the number before it is as good.
     this.#observed[at + layout.OBSERVED_IN_ACK] = observed.inAck === 0 ? 0xffff_ffff : (observed.inAck ?? 0);
+    this.#observed[at + layout.OBSERVED_FOLLOWED] = observed.inNext ?? 0;
   }
 
   ack(slot: number): number {
@@ -99,6 +100,16 @@ export class Flows {
   /** What the own socket was last told that it may send, in bytes. */
   window(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_WINDOW];
+  }
+
+  /** At an anchor: the client's number after the last byte that has come from it. */
+  inNext(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_IN_NEXT];
+  }
+
+  /** At an anchor: the client's number after the last byte that rule follow has sent on. */
+  followed(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_FOLLOWED];
   }
 
   /** At an anchor: whether the client has reset the connection since it is closing. */

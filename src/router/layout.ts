@@ -15,6 +15,7 @@ export const ROLE_OWNER = 3;
 export const FLAG_CLOSING = 1;
 export const FLAG_WATCH = 2;
 export const FLAG_WAKE = 4;
+export const FLAG_FOLLOW = 8;
 
 export const PUBLIC_OWN = 1;
 export const PUBLIC_FOREIGN = 2;
@@ -42,6 +43,11 @@ export const OBSERVED_TSVAL = 5;
 export const OBSERVED_IN_NEXT = 6;
 export const OBSERVED_WINDOW = 7;
 export const OBSERVED_IN_ACK = 8;
+export const OBSERVED_FOLLOWED = 9;
+/** struct event, and struct followed up to its bytes. */
+export const EVENT_BYTES = 16;
+export const FOLLOWED_HEADER_BYTES = 24;
+export const MAX_FOLLOWED_BYTES = 2048;
 /** struct control. */
 export const CONTROL_BYTES = 24;
 /** Where `flags` is in it, in words. */
@@ -77,5 +83,6 @@ export const COUNTERS = [
   'diverted',
   'spread',
   'divert_failed',
+  'followed',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

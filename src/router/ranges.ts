@@ -111,7 +111,7 @@ export function beginOwn(rules: FlowRules, sequence: number): void {
 }
 
 /** The anchor keeps the flow's time; a target is told. */
-function advanceStamp(rules: FlowRules): void {
+export function advanceStamp(rules: FlowRules): void {
   if (rules.role === ROLE_ANCHOR) rules.stamp = (rules.stamp + STAMP_STEP_MS) >>> 0;
 }
 
@@ -153,10 +153,10 @@ export function closeOwn(rules: FlowRules): number {
   return last.end;
 }
 
-/** A target sends from `start` on. */
-export function openTarget(rules: FlowRules, owner: number, start: number): void {
+/** A target sends from `start` on. `changes`: another node than the one before. */
+export function openTarget(rules: FlowRules, owner: number, start: number, changes = true): void {
   assert(rules.ranges.length < MAX_RANGES && owner !== OWNER_SELF, 'hasRoom was asked');
-  advanceStamp(rules);
+  if (changes) advanceStamp(rules);
   rules.ranges.push({ start, end: 0, local: 0, stamp: 0, owner, open: true, leased: false });
 }
 

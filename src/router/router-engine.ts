@@ -3,7 +3,7 @@ import { createRingBuffer, KernelMap, RingBuffer, setInnerMap } from '../linux/b
 import * as libc from '../linux/libc.ts';
 import { Control } from './control.ts';
 import { Flows } from './flows.ts';
-import { RING_BYTES } from './layout.ts';
+import { EVENT_BYTES, FOLLOWED_HEADER_BYTES, RING_BYTES } from './layout.ts';
 import { Routes } from './routes.ts';
 import { Spread } from './spread.ts';
 
@@ -20,6 +20,19 @@ export interface RouterHandles {
   /** Size of the whole flow table, and of an engine's share of it. */
   readonly totalFlows: number;
   readonly flowsPerEngine: number;
+}
+
+/** Bytes of a client's next request, as the router at a clone has seen them (rule follow). */
+export interface FollowedBytes {
+  readonly epoch: number;
+  /** The client's number of the first byte. */
+  readonly sequence: number;
+  /** When the anchor sent them on: its monotonic clock in milliseconds, modulo 2^16. */
+  readonly sentMs: number;
+  /** When they came: the own monotonic clock in whole milliseconds. */
+  readonly arrivedMs: number;
+  /** A view into the ring: valid during the call. */
+  readonly bytes: Buffer;
 }
 
 export class RouterEngine {
@@ -58,9 +71,19 @@ export class RouterEngine {
     this.#peers.update();
   }
 
-  /** Takes the events away: `acknowledged` gets the slot of each flow whose watched byte is. */
-  drainEvents(acknowledged: (slot: number) => void): void {
-    this.#ring.drain((data, at) => acknowledged(data.getUint32(at, true)));
+  /**
+   * Takes the events away: `acknowledged` gets the slot of each flow whose watched byte is, `followed` what came of a
+   * next request.
+   */
+  drainEvents(
+    acknowledged: (slot: number) => void,
+    followed: (slot: number, bytes: FollowedBytes) => void,
+  ): void {
+    this.#ring.drain((data, at, lengthBytes) => {
+      const slot = data.getUint32(at, true);
+      if (lengthBytes === EVENT_BYTES) acknowledged(slot);
+      else followed(slot, readFollowed(data, at));
+    });
   }
 
   close(): void {
@@ -70,4 +93,15 @@ export class RouterEngine {
     this.spread.close();
     this.#control.close();
   }
+}
+
+function readFollowed(data: DataView, at: number): FollowedBytes {
+  const start = data.byteOffset + at + FOLLOWED_HEADER_BYTES;
+  return {
+    epoch: data.getUint32(at + 4, true),
+    sequence: data.getUint32(at + 8, true),
+    sentMs: data.getUint16(at + 12, true),
+    arrivedMs: Number(data.getBigUint64(at + 16, true) / 1_000_000n),
+    bytes: Buffer.from(data.buffer, start, data.getUint16(at + 14, true)),
+  };
 }

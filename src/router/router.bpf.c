@@ -568,6 +568,85 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 												    TC_ACT_UNSPEC;
 }
 
+/* Where a flow is, in the bits of the TCP header that are reserved. */
+static __always_inline __u8 epoch_bits(const struct flow_rules *r)
+{
+	return r->epoch << EPOCH_SHIFT & EPOCH_BITS;
+}
+
+/* A word of the TCP header, with the checksum brought along. */
+static __always_inline int set_word(struct __sk_buff *skb, const struct segment *s, __u32 field, __be16 from, __be16 to)
+{
+	return bpf_skb_store_bytes(skb, s->offset + field, &to, 2, 0) ||
+	       bpf_l4_csum_replace(skb, s->offset + TCP_CHECK, from, to, 2);
+}
+
+/* Rule follow: the client's next request goes to the clone that has sent the response before it as well, with the
+ * client's own sequence number. Marked by URG; the urgent pointer is the time, so that one that comes late is known, and
+ * the reserved bits are the epoch's last: a clone that is one request ahead of the anchor goes no further.
+ * Nonzero: the segment cannot be made whole again. */
+static __always_inline int follow(struct __sk_buff *skb, const struct segment *s, const struct flow_rules *r,
+				  struct flow_observed *o)
+{
+	__u32 owner = r->range[(r->count - 1) & (MAX_RANGES - 1)].owner, next = bpf_ntohl(s->tcp.seq) + s->payload;
+	__be16 flags = bpf_htons(s->tcp.doff << 8 | s->tcp.flags);
+	__be16 marked = bpf_htons((s->tcp.doff & ~EPOCH_BITS) << 8 | epoch_bits(r) << 8 | s->tcp.flags | TCP_URG);
+	__be16 now_ms = bpf_htons((__u16)(bpf_ktime_get_ns() / 1000000));
+	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
+	__u8 hops = hops_left(skb), own[6];
+
+	if (!peer || owner == OWNER_SELF)
+		return 0;
+	if (after(next, o->followed))
+		o->followed = next;
+	bpf_skb_load_bytes(skb, 0, own, 6);
+	if (set_word(skb, s, TCP_FLAGS, flags, marked) || set_word(skb, s, TCP_URGENT, s->tcp.urgent, now_ms) ||
+	    set_hops(skb, hops, COPY_HOPS) || bpf_skb_store_bytes(skb, 0, peer->mac, 6, 0) ||
+	    bpf_skb_store_bytes(skb, 6, own, 6, 0))
+		return -1;
+	count(COUNT_FOLLOWED);
+	if (bpf_clone_redirect(skb, skb->ifindex, 0))
+		count(COUNT_FORWARD_FAILED);
+	return set_word(skb, s, TCP_FLAGS, marked, flags) || set_word(skb, s, TCP_URGENT, now_ms, s->tcp.urgent) ||
+	       set_hops(skb, COPY_HOPS, hops);
+}
+
+/* A request that begins when the whole response before it is acknowledged; or, while its end is not known here, some. */
+static __always_inline int follows(const struct flow_rules *r, const struct segment *s)
+{
+	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	__u32 ack = bpf_ntohl(s->tcp.ack);
+
+	if (!(r->flags & FLAG_FOLLOW) || !s->payload || (s->tcp.flags & TCP_URG))
+		return 0;
+	return last->open ? after(ack, last->start) : ack == r->watch;
+}
+
+/* Rule follow, at the clone: the bytes go to the engine; the socket's in-half stands still. */
+static __always_inline void hand_over(struct __sk_buff *skb, const struct segment *s, __u32 slot,
+				      const struct flow_rules *r, __u32 seq)
+{
+	__u32 zero = 0, engine = r->engine, length = s->payload;
+	struct followed *record = bpf_map_lookup_elem(&scratch, &zero);
+	void *ring = bpf_map_lookup_elem(&events, &engine);
+
+	if (!record || !ring || length == 0)
+		return;
+	/* As in store_options. */
+	asm volatile("" : "+r"(length));
+	if (length > MAX_FOLLOWED_BYTES ||
+	    bpf_skb_load_bytes(skb, s->offset + TCP_BASE + s->options, record->bytes, length))
+		return;
+	record->slot = slot;
+	record->epoch = r->epoch;
+	record->seq = seq;
+	record->sent_ms = bpf_ntohs(s->tcp.urgent);
+	record->length = length;
+	record->arrived_ns = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(ring, record, __builtin_offsetof(struct followed, bytes) + length, BPF_RB_FORCE_WAKEUP))
+		count(COUNT_EVENT_LOST);
+}
+
 /* Rule local-delivery: payload, control bits, ACKs while the own socket has something unfinished, and the client's
  * own probes (window, keepalive: a sequence number before what it sent last), which only the anchor can answer. */
 static __always_inline int wants_delivery(const struct flow_rules *r, const struct segment *s,
@@ -618,9 +697,14 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	keep = wants_delivery(r, s, o, acked);
 	watch(slot, r, o);
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
-	verdict = forward(skb, s, r, o, edge, keep, duplicate);
-	if (!keep || verdict != TC_ACT_UNSPEC)
-		return verdict;
+	if (follows(r, s)) {
+		if (follow(skb, s, r, o))
+			return TC_ACT_SHOT;
+	} else if (!(s->tcp.flags & TCP_URG)) {
+		verdict = forward(skb, s, r, o, edge, keep, duplicate);
+		if (!keep || verdict != TC_ACT_UNSPEC)
+			return verdict;
+	}
 	acknowledge_locally(skb, r, s, o, duplicate);
 	if (write_header(skb, s, &old))
 		return TC_ACT_SHOT;
@@ -632,7 +716,9 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 					  const struct flow_rules *r, struct flow_observed *o)
 {
 	struct tcp_header old = s->tcp;
-	int duplicate;
+	__u32 seq = bpf_ntohl(s->tcp.seq);
+	int duplicate, followed = s->payload && (s->tcp.flags & TCP_URG);
+	int whole = bpf_ntohl(s->tcp.ack) == r->watch;
 
 	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0) {
 		count(COUNT_STRAY);
@@ -640,14 +726,20 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 	}
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), o->ack);
 	observe(o, r, s);
-	/* Rule in-ack: the copy's sequence number is what the anchor has acknowledged. */
-	if (o->in_ack && after(bpf_ntohl(s->tcp.seq), o->in_ack))
-		o->in_ack = bpf_ntohl(s->tcp.seq);
+	/* Rule in-ack: the copy's sequence number is what the anchor has acknowledged; not one that rule follow sent. */
+	if (!followed && o->in_ack && after(seq, o->in_ack))
+		o->in_ack = seq;
 	acknowledge_locally(skb, r, s, o, duplicate);
 	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
 	s->tcp.seq = bpf_htonl(r->in_local);
 	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
 	watch(slot, r, o);
+	if (followed && whole && (r->flags & FLAG_FOLLOW) && (old.doff & EPOCH_BITS) == epoch_bits(r))
+		hand_over(skb, s, slot, r, seq);
+	if (followed) {
+		s->tcp.urgent = 0;
+		s->tcp.doff &= ~EPOCH_BITS;
+	}
 	count(COUNT_TRANSLATED_IN);
 	if (s->payload) {
 		count(COUNT_TRIMMED);
@@ -930,7 +1022,8 @@ static __always_inline __u32 away_sequence(const struct flow_rules *r, const str
 	/* A window probe: one acknowledged byte before, so that the client answers with what it holds. */
 	if (local == r->own_next - 1)
 		return o->ack - 1;
-	if (!last->open && after_eq(o->ack, last->end))
+	/* Rule follow: the clone may be sending by now, and no time of ours may be remembered before its. */
+	if (!last->open && after_eq(o->ack, last->end) && !(r->flags & FLAG_FOLLOW))
 		return o->ack;
 	return after(o->edge, o->ack) ? o->edge - 1 : o->ack;
 }

@@ -18,6 +18,7 @@
 #define SPREAD_BYTES 16384
 #define SPREAD_CONNECTIONS 262144 /* the oldest give way */
 #define SYN_MEMORY_S 3 /* a SYN goes where the one before it went */
+#define MAX_FOLLOWED_BYTES 2048 /* of a request, in one segment */
 #define HALF_PIPE_MARK 0x6261746f /* SO_MARK of half-pipes' sockets */
 
 #define AF_INET 2
@@ -32,6 +33,10 @@
 #define TCP_OPTIONS_MASK 63
 #define TCP_HEADER (TCP_BASE + TCP_OPTIONS)
 #define TCP_CHECK 16
+#define TCP_FLAGS 12 /* of the word with the header's length and the flags */
+#define TCP_URGENT 18
+#define EPOCH_BITS 0x0e /* the reserved bits of the byte with the header's length (RFC 9293 section 3.1) */
+#define EPOCH_SHIFT 1
 #define OPTION_END 0
 #define OPTION_NOP 1
 #define OPTION_SACK 5
@@ -49,13 +54,13 @@ enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
 enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
 enum { OWNER_SELF = 0 }; /* other owners are indices into `peers` */
 enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4 };
-enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4 };
+enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4, FLAG_FOLLOW = 8 };
 
 enum {
 	COUNT_TRANSLATED_IN, COUNT_TRANSLATED_OUT, COUNT_FORWARDED, COUNT_FORWARD_FAILED, COUNT_TRIMMED,
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
 	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
-	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNTERS,
+	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -106,7 +111,7 @@ struct flow_observed {
 	__u32 in_next;   /* anchor: the client's number after the last byte it sent */
 	__u32 window;    /* what the own socket was last told that it may send, in bytes */
 	__u32 in_ack;    /* what the anchor's socket has acknowledged to the client, as far as known here; 0: not */
-	__u32 unused;
+	__u32 followed;  /* anchor: the client's number after the last byte that rule follow has sent on */
 };
 
 struct control {
@@ -138,6 +143,15 @@ struct peer {
 
 struct event {
 	__u32 slot, epoch, ack, edge;
+};
+
+/* Bytes of a request as a target gets them (rule follow); told from an event by its length. */
+struct followed {
+	__u32 slot, epoch, seq;
+	__u16 sent_ms; /* when the anchor sent them on, by its clock, modulo 2^16 */
+	__u16 length;
+	__u64 arrived_ns;
+	__u8 bytes[MAX_FOLLOWED_BYTES];
 };
 
 struct arp_ipv4 {
@@ -238,6 +252,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Where a record is put together before it goes into a ring. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct followed);
+} scratch SEC(".maps");
 
 struct ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

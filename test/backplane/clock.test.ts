@@ -14,6 +14,26 @@ describe('ClockFilter', () => {
     assert.deepEqual(got, expected);
   });
 
+  it('knows how late something is whose time is told modulo 2^16, and learns nothing from it', () => {
+    const early = new ClockFilter();
+    assert.equal(early.excessOf16Ms(1, 2), Number.POSITIVE_INFINITY);
+    const u16 = (value: number) => value & 0xffff;
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 0xffffffff }),
+        fc.integer({ min: 0, max: 0xffffffff }),
+        fc.integer({ min: -5, max: 30_000 }),
+        (sent, now, late) => {
+          const filter = new ClockFilter();
+          filter.excessMs(sent, now);
+          const expected = Math.max(0, late);
+          assert.equal(filter.excessOf16Ms(u16(sent + 100), now + 100 + late), expected);
+          assert.equal(filter.excessMs(u32(sent + 200), u32(now + 200)), 0);
+        },
+      ),
+    );
+  });
+
   it('is the same whatever the clocks read, wrapping ones among them', () => {
     const frames = fc.array(fc.tuple(fc.nat(3000), fc.nat(500)), { minLength: 1, maxLength: 50 });
     fc.assert(

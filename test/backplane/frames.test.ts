@@ -67,6 +67,7 @@ const SETUP: Setup = {
   sentAtMs: 0xffffffff,
   halfPipe: PIPE,
   continuation: null,
+  keep: null,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
 };
@@ -105,6 +106,13 @@ const LAYOUTS: [Frame, string][] = [
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
      0003 474554 00000002 7879`,
+  ],
+  [
+    { ...SETUP, mechanism: SetupMechanism.CLONE, keep: 0x89abcdef },
+    `00000073 01 01 0000 ${IDS} 03 13 ffffffff
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
+     fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
+     89abcdef 0003 474554 00000002 7879`,
   ],
   [
     {
@@ -404,6 +412,8 @@ describe('frames', () => {
       { ...SETUP, mechanism: SetupMechanism.RELAY },
       { ...SETUP, halfPipe: null },
       { ...SETUP, bodyFollows: true },
+      { ...SETUP, keep: 1 },
+      { ...SETUP, mechanism: SetupMechanism.CLONE, keep: 2 ** 32 },
       pipe({ family: 5 as 4 }),
       pipe({ family: 6 }),
       pipe({ clientAddress: Buffer.alloc(16) }),
@@ -420,7 +430,7 @@ describe('frames', () => {
       pipe({ maxWindow: 2 ** 30 + 1 }),
       pipe({ sendWindow: PIPE.maxWindow + 1 }),
       { type: FrameType.SETUP_REJECT, ...ids, reason: 0 as RejectReason },
-      { type: FrameType.SETUP_REJECT, ...ids, reason: 9 as RejectReason },
+      { type: FrameType.SETUP_REJECT, ...ids, reason: 10 as RejectReason },
       { type: FrameType.ABORT, ...ids, reason: 0 as AbortReason },
       { type: FrameType.ABORT, ...ids, reason: 8 as AbortReason },
       { ...done, status: 99 } as Frame,
@@ -465,7 +475,7 @@ describe('frames', () => {
       ([value]) => value.type === FrameType.SETUP_OK && value.promise !== null,
     )![0];
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '10'));
+    throwsCode('RESERVED', patched(SETUP, 17, '20'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
     throwsCode('RESERVED', patched(SETUP, pipeAt + 37, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 36, '06'));

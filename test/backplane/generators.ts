@@ -86,6 +86,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     sentAtMs: u32,
     halfPipe: fc.option(halfPipe),
     continuation: fc.option(continuation),
+    keep: fc.option(u32),
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
   })
@@ -94,6 +95,10 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     type: FrameType.SETUP,
     mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
     body: fields.bodyFollows ? Buffer.alloc(0) : fields.body,
+  }))
+  .map((fields) => ({
+    ...fields,
+    keep: fields.mechanism === frames.SetupMechanism.CLONE ? fields.keep : null,
   }));
 
 /** What SETUP_OK says of a clone's response. */

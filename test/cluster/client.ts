@@ -33,6 +33,8 @@ export interface Job {
   readonly each?: boolean;
   /** HTTP/1.0 without keep-alive: the server closes, and the client waits for that. */
   readonly http10?: boolean;
+  /** Between an answer and the next request. */
+  readonly thinkMs?: number;
   /** Nothing is read for this long at first. */
   readonly pauseMs?: number;
   /** No progress for this long fails the connection; default 8 s. */
@@ -147,6 +149,7 @@ async function converse(job: Job, index: number): Promise<void> {
   const total = job.durationMs === undefined ? job.items.length : Number.POSITIVE_INFINITY;
   while (ended === null && (sent < total || waiting.length > 0)) {
     if (sent < total && waiting.length < depth && !isOver()) {
+      if (sent > 0 && job.thinkMs !== undefined) await delay(job.thinkMs);
       const batch: Buffer[] = [];
       while (sent < total && waiting.length < depth) {
         const item = job.items[sent++ % job.items.length];

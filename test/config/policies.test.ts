@@ -167,4 +167,44 @@ describe('fronts, redirection, policies', () => {
     const fewer = parse(BASE.slice(0, BASE.indexOf('  - { name: plain')));
     assert.ok(needRestart(before, fewer).includes('the order of sites'));
   });
+
+  describe('clone.keep', () => {
+    const keep = (fields: string, mechanism = 'clone') =>
+      BASE.replace(
+        'root: www, policy: hash }',
+        `root: www, mechanism: ${mechanism}, clone: { keep: true }, ${fields} }`,
+      );
+
+    it('goes with choices that every node makes alike', () => {
+      for (const fields of [
+        'policy: hash',
+        'policy: { name: class, fallback: hash, rules: [{ path: "/img/**", nodes: [b] }, { regex: "x", nodes: [a] }] }',
+      ])
+        assert.deepEqual(parse(keep(fields)).sites[2].clone, { pre: false, keep: true });
+      assert.deepEqual(parse(BASE).sites[2].clone, { pre: false, keep: false });
+    });
+
+    for (const [fields, message, mechanism] of [
+      ['policy: round-robin', /policy round-robin chooses here another node cannot repeat/],
+      ['policy: least-load', /cannot repeat/],
+      ['policy: local', /cannot repeat/],
+      ['policy: { name: delegate, percent: 5 }', /cannot repeat/],
+      ['policy: { module: ./p.mjs }', /policy module chooses here/],
+      ['policy: { name: class, rules: [{ path: "/x", nodes: [b] }] }', /cannot repeat/],
+      ['policy: { name: class, fallback: hash, rules: [{ minBytes: 1, nodes: [b] }] }', /cannot repeat/],
+      [
+        'policy: { name: class, fallback: hash, rules: [{ popularPermille: 1, nodes: [b] }] }',
+        /cannot repeat/,
+      ],
+      ['policy: hash, catalogue: true', /catalogues/],
+      ['policy: hash', /mechanism anchor/, 'anchor'],
+    ] as const) {
+      it(`is refused with ${mechanism ?? 'clone'}, ${fields}`, () => {
+        assert.throws(
+          () => parse(keep(fields, mechanism)),
+          (error) => error instanceof ConfigError && message.test(error.message),
+        );
+      });
+    }
+  });
 });

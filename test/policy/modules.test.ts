@@ -26,7 +26,7 @@ describe('policy modules', () => {
     content: {},
     policy,
     mechanism: 'anchor',
-    clone: { pre: false },
+    clone: { pre: false, keep: false },
     catalogue: false,
   });
   const make = async (file: string, options?: unknown) => {

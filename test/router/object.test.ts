@@ -193,6 +193,7 @@ test('layout.ts states the constants of router.h', () => {
   const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES } = layout;
   assert.deepEqual([CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES], [1, 2, 4]);
   const [, flags] = /enum \{ (FLAG_[^}]+) \}/.exec(HEADER)!;
-  assert.deepEqual(names(flags), ['FLAG_CLOSING = 1', 'FLAG_WATCH = 2', 'FLAG_WAKE = 4']);
-  assert.deepEqual([layout.FLAG_CLOSING, layout.FLAG_WATCH, layout.FLAG_WAKE], [1, 2, 4]);
+  assert.deepEqual(names(flags), ['FLAG_CLOSING = 1', 'FLAG_WATCH = 2', 'FLAG_WAKE = 4', 'FLAG_FOLLOW = 8']);
+  const { FLAG_CLOSING, FLAG_WATCH, FLAG_WAKE, FLAG_FOLLOW } = layout;
+  assert.deepEqual([FLAG_CLOSING, FLAG_WATCH, FLAG_WAKE, FLAG_FOLLOW], [1, 2, 4, 8]);
 });

@@ -12,7 +12,7 @@ import type { Observed } from '../../src/router/flows.ts';
 import { CONTROL_BYTES, OBSERVED_WORDS, RING_BYTES, type RouterCounter } from '../../src/router/layout.ts';
 import type { FlowRules } from '../../src/router/ranges.ts';
 import { Router } from '../../src/router/router.ts';
-import { RouterEngine } from '../../src/router/router-engine.ts';
+import { type FollowedBytes, RouterEngine } from '../../src/router/router-engine.ts';
 import { ACK, build, read, type Segment } from './frames.ts';
 
 export const UNSPEC = -1;
@@ -203,6 +203,32 @@ export class Stand {
   run(name: 'baton_ingress' | 'baton_egress', segment: Segment, trims = false): Result {
     const result = this.runFrame(name, build(segment), trims);
     return { ...result, segment: read(result.frame, segment) };
+  }
+
+  /** A copy at a target, marked as rule follow does, on ingress. */
+  runMarked(segment: Segment, { epoch, sentMs }: { epoch: number; sentMs: number }): Result {
+    const frame = build(segment);
+    const tcp = frame.subarray(14 + (segment.source.includes(':') ? 40 : 20));
+    const was = Buffer.from(tcp.subarray(12, 20));
+    tcp[12] |= (epoch & 7) << 1;
+    tcp.writeUInt16BE(sentMs, 18);
+    // RFC 1624, for the two words that have changed.
+    let sum = ~was.readUInt16BE(4) & 0xffff;
+    for (const at of [0, 6]) sum += (~was.readUInt16BE(at) & 0xffff) + tcp.readUInt16BE(12 + at);
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+    tcp.writeUInt16BE(~sum & 0xffff, 16);
+    const result = this.runFrame('baton_ingress', frame, true);
+    return { ...result, segment: read(result.frame, segment) };
+  }
+
+  /** What came of next requests since the last call. */
+  followed(): Array<FollowedBytes & { slot: number }> {
+    const out: Array<FollowedBytes & { slot: number }> = [];
+    this.engine.drainEvents(
+      () => {},
+      (slot, piece) => out.push({ slot, ...piece, bytes: Buffer.from(piece.bytes) }),
+    );
+    return out;
   }
 
   close(): void {
