@@ -146,7 +146,7 @@ describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
 
   test('a half-pipe that nothing is asked of goes, and the next request has a new one', async () => {
     const size = SMALL.find((one) => nodeOf(one) === 1)!;
-    const job: Job = { address: 'a', items: [item(KEEP, size), item(KEEP, size), item(KEEP, size)] };
+    const job: Job = { address: 'a', items: [item(KEEP, size), item(KEEP, size)] };
     const count = await grown(stand, ['requests_kept', 'half_pipes_opened'] as const, async () => {
       const running = stand.runRight({ ...job, thinkMs: 11_000, silenceMs: 20_000 });
       await stand.until('it has gone', async () =>
@@ -159,7 +159,7 @@ describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
       await running;
       await stand.nothingLeft();
     });
-    assert.deepEqual(count, { requests_kept: 0, half_pipes_opened: 3 });
+    assert.deepEqual(count, { requests_kept: 0, half_pipes_opened: 2 });
   });
 });
 
@@ -197,7 +197,7 @@ describe('keep: the clone fails', { ...skipUnlessRoot(), timeout: 170_000 }, () 
   });
   after(() => stand?.down());
 
-  for (const connections of [1, 6]) {
+  for (const connections of process.env.BATON_LONG === '1' ? [1, 6] : [6]) {
     const job: Job = { address: 'a', items, connections, marks, silenceMs: 15_000 };
 
     test(`${connections} connections: killed: every request is answered`, async () => {

@@ -1,6 +1,6 @@
 /**
  * Handoffs by the thousand while targets are killed and started again at random moments, on a path that loses
- * packets: every response right, on connections that live on. 20 s; with BATON_LONG=1 five minutes.
+ * packets: every response right, on connections that live on. 12 s; with BATON_LONG=1 five minutes.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -9,13 +9,13 @@ import { Random } from '../../src/lab/random.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import { item, KIB, MIB, Stand } from './support.ts';
 
-const DURATION_MS = process.env.BATON_LONG === '1' ? 300_000 : 20_000;
+const DURATION_MS = process.env.BATON_LONG === '1' ? 300_000 : 12_000;
 const CONNECTIONS = 8;
 const SIZES = [1, 1 * KIB, 30 * KIB, 64 * KIB + 1, 300 * KIB, 2 * MIB];
 const HOSTS = ['anchor.test', 'clone.test'];
 /** A client whose target dies with its first bytes waits for lease, probe and a retransmission. */
 const SILENCE_MS = 15_000;
-const MIN_HANDOFFS = 500;
+const MIN_HANDOFFS = 300;
 
 describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => {
   let stand: Stand;
@@ -55,7 +55,7 @@ describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => 
     stand.assertAlive();
     assert.deepEqual(report.failures, []);
     const handedOff = (report.byMechanism.anchor ?? 0) + (report.byMechanism.clone ?? 0);
-    assert.ok(handedOff >= MIN_HANDOFFS && kills > 3, `${handedOff} handoffs, ${kills} kills`);
+    assert.ok(handedOff >= MIN_HANDOFFS && kills >= 2, `${handedOff} handoffs, ${kills} kills`);
     await stand.nothingLeft();
   });
 });
