@@ -495,6 +495,8 @@ export class AnchorFlow implements Sink {
       reason: AbortReason.SUPERSEDED,
     });
     this.#targets.close(target);
+    // What is sent in its place will be acknowledged: heard by one that is stopped, that would lift its lease.
+    if (ranges.forget(this.rules, node + 1, this.acknowledged)) this.#write();
   }
 
   /**

@@ -187,6 +187,15 @@ export function collect(rules: FlowRules, owner: number, end: number): boolean {
   return drop(rules, (g) => g.owner === owner && !g.open && distance(g.end, end) >= 0);
 }
 
+/**
+ * `owner` is to hear of no acknowledgement any more: its ranges that the client has go, but not the newest of the
+ * flow, whose fate is another question. Returns true when one went.
+ */
+export function forget(rules: FlowRules, owner: number, acknowledged: number): boolean {
+  const last = lastRange(rules);
+  return drop(rules, (g) => g !== last && g.owner === owner && !g.open && distance(g.end, acknowledged) >= 0);
+}
+
 /** Takes ranges away; says whether there were any. */
 function drop(rules: FlowRules, gone: (range: Range) => boolean): boolean {
   const last = lastRange(rules);

@@ -45,6 +45,28 @@ for (const base of BASES) {
     assert.equal(ranges.nextWire(rules), add(base, 350));
   });
 
+  test(`forget at ${base}: what is acknowledged of an owner, but not the flow's newest range`, () => {
+    const rules = begun(base);
+    ranges.openTarget(rules, 1, ranges.closeOwn(rules));
+    for (const [end, next] of [
+      [200, 1],
+      [300, 2],
+      [400, 1],
+    ]) {
+      ranges.endTarget(rules, add(base, end));
+      ranges.openTarget(rules, next, add(base, end));
+    }
+    ranges.endTarget(rules, add(base, 500));
+    const ends = () => rules.ranges.filter((g) => g.owner === 1).map((g) => distance(base, g.end));
+    assert.deepEqual(ends(), [200, 300, 500]);
+    assert.equal(ranges.forget(rules, 1, add(base, 199)), false);
+    assert.equal(ranges.forget(rules, 1, add(base, 250)), true);
+    assert.deepEqual(ends(), [300, 500]);
+    assert.equal(ranges.forget(rules, 1, add(base, 500)), true);
+    assert.deepEqual(ends(), [500]);
+    assert.equal(ranges.forget(rules, 1, add(base, 500)), false, 'the newest stays');
+  });
+
   test(`collect and trim at ${base}`, () => {
     const rules = handedOff(base);
     assert.equal(ranges.collect(rules, 1, add(base, 299)), false, 'a byte is missing');
