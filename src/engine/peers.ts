@@ -79,6 +79,11 @@ export class Peers implements Source {
     return this.#config.nodes.reduce((sum, node, i) => sum + (i === this.#self ? 0 : node.engines), 0);
   }
 
+  /** Whether some engine of a node can be reached: then the node is there. */
+  isThere(node: number): boolean {
+    return this.#byNode[node].length > 0;
+  }
+
   /** Whether each engine of a node can be reached: which one gets a connection is not ours to choose. */
   isUp(node: number): boolean {
     return this.#byNode[node].length === this.#config.nodes[node].engines;

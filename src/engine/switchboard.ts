@@ -1,6 +1,13 @@
 /** What the links of an engine ask of it: who it is, and who gets the frames that open something. */
 import { randomBytes } from 'node:crypto';
-import { type Frame, FrameType, type Hello, PROTOCOL_VERSION, SetupMechanism } from '../backplane/frames.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  type Hello,
+  PROTOCOL_VERSION,
+  SetupMechanism,
+} from '../backplane/frames.ts';
 import { Arrival } from '../handoff/migrate-target.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
 import { HalfPipe } from '../handoff/target.ts';
@@ -70,7 +77,7 @@ export class Switchboard implements LinkHost {
   linkClosed(link: Link, reason: string, expected: boolean): void {
     const { peers, diverted, loads, sites, counters } = this.#engine;
     peers.closed(link);
-    const isGone = link.node < 0 || !peers.isUp(link.node);
+    const isGone = link.node < 0 || !peers.isThere(link.node);
     if (link.node >= 0 && isGone) diverted.nodeDown(link.node);
     loads.linkClosed(link);
     sites.catalogues.linkDown(link, isGone);
@@ -95,6 +102,13 @@ export class Switchboard implements LinkHost {
         // We have let go of it already; the anchor waits for the word.
         if (!frame.onlyEpoch) link.send({ type: FrameType.RESET_OK, request: frame.request });
         return;
+      case FrameType.SETUP_OK: {
+        // A target asks whether it may begin, or go on; its conversation is over, so whoever was to send has sent.
+        const { request, epoch } = frame;
+        const reason = AbortReason.SUPERSEDED;
+        if (frame.confirmWanted) link.send({ type: FrameType.ABORT, request, epoch, reason });
+        return;
+      }
       case FrameType.MIGRATE:
         return Arrival.open(engine, link, frame);
       case FrameType.ROUTE:
