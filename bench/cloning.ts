@@ -8,7 +8,7 @@ import { Baton } from './lib/baton.ts';
 import type { Report, Target } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { type Load, load } from './lib/wrk.ts';
+import { capacity, load } from './lib/wrk.ts';
 
 const SECONDS = 1;
 const CONNECTIONS = 32;
@@ -23,9 +23,6 @@ const CLONE_TARGETS: ReadonlyArray<readonly [SizeName, Target | null]> = [
   ['256k', '>= 0.97'],
   ['1m', '>= 0.97'],
 ];
-
-const byProcessor = ({ requests, cpuNs }: Load): number =>
-  (requests * 1e9) / Math.max(...Object.values(cpuNs));
 
 export async function cloning(report: Report): Promise<void> {
   const site = new Site(NODES);
@@ -49,13 +46,13 @@ export async function cloning(report: Report): Promise<void> {
         return MECHANISMS[index] === 'migrate' ? measure() : cluster.handingOff(measure);
       }),
     ]);
-    const of = (index: number) => medianOf(remote[index], byProcessor);
+    const of = (index: number) => medianOf(remote[index], capacity);
     for (const [index, mechanism] of MECHANISMS.entries()) {
       report({
         name: `cloning.${mechanism}.${size}`,
         value: of(index),
         unit: 'requests/s of processor time of the busiest node',
-        baseline: medianOf(local, byProcessor),
+        baseline: medianOf(local, capacity),
         target: mechanism === 'clone' ? target : null,
       });
     }

@@ -10,7 +10,7 @@ import { Baton } from './lib/baton.ts';
 import type { Report, Target } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { type Load, load } from './lib/wrk.ts';
+import { capacity, load } from './lib/wrk.ts';
 
 const SECONDS = 1;
 const CONNECTIONS = 32;
@@ -48,10 +48,6 @@ const MODES: readonly Mode[] = [
   },
 ];
 
-/** Requests a second of processor time of the busiest node. */
-const byProcessor = ({ requests, cpuNs }: Load): number =>
-  (requests * 1e9) / Math.max(...Object.values(cpuNs));
-
 export async function efficiency(report: Report): Promise<void> {
   const site = new Site(NODES);
   const path = (size: SizeName) => site.path(size, 'b');
@@ -67,9 +63,9 @@ export async function efficiency(report: Report): Promise<void> {
       ]);
       report({
         name: `efficiency.${name}.${size}`,
-        value: medianOf(handedOff, byProcessor),
+        value: medianOf(handedOff, capacity),
         unit: 'requests/s of processor time of the busiest node',
-        baseline: medianOf(local, byProcessor),
+        baseline: medianOf(local, capacity),
         target,
       });
       report({

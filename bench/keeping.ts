@@ -7,15 +7,12 @@ import { Baton } from './lib/baton.ts';
 import type { Report } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { type Load, load } from './lib/wrk.ts';
+import { capacity, type Load, load } from './lib/wrk.ts';
 
 const NODES = ['a', 'b'];
 const SECONDS = 1;
 const CONNECTIONS = 32;
 const SIZES: readonly SizeName[] = ['1k', '16k', '64k'];
-
-const byProcessor = ({ requests, cpuNs }: Load): number =>
-  (requests * 1e9) / Math.max(...Object.values(cpuNs));
 
 async function framesAndRequests(cluster: Baton): Promise<readonly [number, number]> {
   const { counters } = await cluster.lab.admin('a', '/api/status');
@@ -51,9 +48,9 @@ export async function keeping(report: Report): Promise<void> {
     const [many, plainMany] = await measure(CONNECTIONS);
     report({
       name: `keeping.throughput.${size}`,
-      value: medianOf(many, byProcessor),
+      value: medianOf(many, capacity),
       unit: 'requests/s of processor time of the busiest node',
-      baseline: medianOf(plainMany, byProcessor),
+      baseline: medianOf(plainMany, capacity),
       target: null,
     });
   }

@@ -8,8 +8,8 @@ import { cpuNs, userAndSystemNs } from './lib/processor.ts';
 import type { Report, Target } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { capacity, NODES, Splitting, type Way } from './lib/splitting.ts';
-import type { Load } from './lib/wrk.ts';
+import { NODES, Splitting, type Way } from './lib/splitting.ts';
+import { capacity, type Load } from './lib/wrk.ts';
 
 const SECONDS = 1;
 const ROUNDS = 2;

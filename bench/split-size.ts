@@ -6,7 +6,8 @@
 import type { Report } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { capacity, NODES, Splitting } from './lib/splitting.ts';
+import { NODES, Splitting } from './lib/splitting.ts';
+import { capacity } from './lib/wrk.ts';
 
 const SECONDS = 1;
 const ROUNDS = 2;

@@ -17,9 +17,6 @@ const MIN_SHARE = 0.98;
 /** Who has clients: node a alone, or both. */
 export type Way = 'one-way' | 'both-ways';
 
-export const capacity = ({ requests, cpuNs }: Load): number =>
-  (requests * 1e9) / Math.max(...Object.values(cpuNs));
-
 export class Splitting {
   readonly baton: Baton;
   readonly percent: number;

@@ -35,6 +35,10 @@ export interface Load {
   readonly machineCpuNs: number;
 }
 
+/** Requests a second of processor time of the busiest node. */
+export const capacity = ({ requests, cpuNs }: Load): number =>
+  (requests * 1e9) / Math.max(...Object.values(cpuNs));
+
 /** What the script below prints. */
 interface Summary {
   readonly durationUs: number;

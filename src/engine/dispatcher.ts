@@ -7,7 +7,6 @@ import type { MechanismName } from '../config/config.ts';
 import { AnchorHandling } from '../handoff/anchor.ts';
 import type { Kept } from '../handoff/attempt.ts';
 import { cloneForm } from '../handoff/clone.ts';
-import { engineFor } from '../handoff/ends.ts';
 import type { Handling, Request } from '../handoff/handling.ts';
 import { LocalHandling } from '../handoff/local.ts';
 import { Migration } from '../handoff/migrate.ts';
@@ -85,10 +84,10 @@ export class Dispatcher {
   }
 
   #linkTo(connection: Connection, node: number): Link | undefined {
-    const { engines } = this.#engine.config.nodes[node];
-    if (engines === 1) return this.#peers.linkToEngine(node, 0);
+    // The only one is known without asking the kernel for the connection's ends.
+    if (this.#engine.config.nodes[node].engines === 1) return this.#peers.linkToEngine(node, 0);
     const { key } = connection;
-    return key === null ? undefined : this.#peers.linkToEngine(node, engineFor(key, engines));
+    return key === null ? undefined : this.#engine.linkFor(node, key);
   }
 
   /** A node that goes away begins nothing elsewhere that it would have to wait for. */

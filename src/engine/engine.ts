@@ -5,7 +5,7 @@
 import type { ClusterConfig, SiteConfig } from '../config/config.ts';
 import type { AwayHandling } from '../handoff/away.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
-import { type Ends, endsOf } from '../handoff/ends.ts';
+import { type Ends, endsOf, engineFor } from '../handoff/ends.ts';
 import type { AnchorFlow } from '../handoff/flow.ts';
 import { Guests } from '../handoff/guests.ts';
 import type { Outcome, Request } from '../handoff/handling.ts';
@@ -246,8 +246,9 @@ export class Engine {
     return this.homeOf(address) >= 0;
   }
 
-  linkToEngine(node: number, engine: number): Link | undefined {
-    return this.peers.linkToEngine(node, engine);
+  /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
+  linkFor(node: number, key: string): Link | undefined {
+    return this.peers.linkToEngine(node, engineFor(key, this.config.nodes[node].engines));
   }
 
   get links(): Iterable<Link> {

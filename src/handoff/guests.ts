@@ -20,7 +20,7 @@ import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { socketState } from '../linux/sock-diag.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
-import { type Ends, endsKey, endsToFrame, engineFor } from './ends.ts';
+import { type Ends, endsKey, endsToFrame } from './ends.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './flow.ts';
 
 export interface Guest {
@@ -85,8 +85,7 @@ export class Guests {
   }
 
   #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
-    const { engines } = this.#engine.config.nodes[guest.home];
-    return this.#engine.linkToEngine(guest.home, engineFor(endsKey(guest.ends), engines));
+    return this.#engine.linkFor(guest.home, endsKey(guest.ends));
   }
 
   #announce(guest: Guest): void {

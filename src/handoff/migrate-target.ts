@@ -30,7 +30,7 @@ import * as ranges from '../router/ranges.ts';
 import { decodeState } from '../tcp/codec.ts';
 import { add } from '../tcp/sequence.ts';
 import { type ConnectionState, StateError } from '../tcp/state.ts';
-import { type Ends, endsKey, endsToFrame, engineFor } from './ends.ts';
+import { type Ends, endsKey, endsToFrame } from './ends.ts';
 
 /** Connections of an engine that are on their way here at a time. */
 export const MAX_ARRIVALS = 1024;
@@ -161,8 +161,7 @@ export class Arrival implements Sink {
   }
 
   #linkHome(home: number): Link | undefined {
-    const { engines } = this.#engine.config.nodes[home];
-    return this.#engine.linkToEngine(home, engineFor(endsKey(this.#ends), engines));
+    return this.#engine.linkFor(home, endsKey(this.#ends));
   }
 
   /** Nothing leaves until the lease is given, or a segment of the client has come. */

@@ -1,9 +1,6 @@
 /** Rule follow: the next request goes to the clone as the client sent it, marked, and there to the engine alone. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import * as libc from '../../src/linux/libc.ts';
-import { allocate } from '../../src/linux/memory.ts';
-import { packetSocket, ReadableWait } from '../../src/linux/packet.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
@@ -17,34 +14,15 @@ const EPOCH = 5;
 /** Where the doff byte of TCP is, after the Ethernet header. */
 const RESERVED_BITS = 0x0e;
 let stand: Stand;
-let wire: number;
 
 before(() => {
   if (skip !== false) return;
   privateNetwork();
-  stand = new Stand();
-  stand.engine.setPeer(1, Buffer.from('020000000002', 'hex'));
-  wire = packetSocket('lo');
+  stand = new Stand([Buffer.from('020000000002', 'hex')]);
 });
 after(() => {
-  if (skip !== false) return;
-  libc.close(wire);
-  stand.close();
+  if (skip === false) stand.close();
 });
-
-/** What has been sent on lo since the last call; at least one frame when `some`. */
-function copies(some: boolean): Buffer[] {
-  const buffer = allocate(4096);
-  const readable = new ReadableWait([wire]);
-  const found: Buffer[] = [];
-  for (let waits = 0; waits < 100; waits++) {
-    const length = libc.recv(wire, buffer.address, buffer.bytes.length, 0);
-    if (length > 0) found.push(Buffer.from(buffer.bytes.subarray(0, length)));
-    else if (found.length > 0 || !some) return found;
-    else readable.wait(50);
-  }
-  return assert.fail('no copy was sent');
-}
 
 const tcpAt = (segment: Segment): number => (segment.source.includes(':') ? 14 + 40 : 14 + 20);
 
@@ -85,12 +63,12 @@ for (const family of FAMILIES) {
     }, () => {
       for (const late of [false, true]) {
         const slot = stand.install(family.client, family.own, anchor({ late }), seen);
-        copies(false);
+        stand.wire.take(0);
         const kept = stand.run('baton_ingress', request);
         assert.equal(kept.verdict, UNSPEC);
         assert.equal(kept.counts.followed, 1);
         assert.deepEqual({ ...kept.segment, ack: 0 }, { ...request, ack: 0 });
-        const sent = copies(true);
+        const sent = stand.wire.take(1);
         assert.equal(sent.length, 1);
         const [copy] = sent;
         const doff = copy[tcpAt(request) + 12];
@@ -107,7 +85,7 @@ for (const family of FAMILIES) {
     }, () => {
       const followed = (rules: ranges.FlowRules, parts: Partial<Segment>): number => {
         stand.install(family.client, family.own, rules, seen);
-        copies(false);
+        stand.wire.take(0);
         const { counts } = stand.run('baton_ingress', { ...request, ...parts });
         stand.uninstall(family.client, family.own);
         return counts.followed ?? 0;
@@ -121,7 +99,7 @@ for (const family of FAMILIES) {
       assert.equal(followed(anchor({ open: true }), { ack: at(300) }), 0, 'pipelined');
       assert.equal(followed(anchor({ open: true }), { ack: at(301) }), 1);
       assert.equal(followed(anchor({ owner: 0 }), {}), 0, 'of the own socket');
-      copies(false);
+      stand.wire.take(0);
     });
 
     test(`${name}: at the clone the bytes go to the engine, and the in-half stands still`, { skip }, () => {

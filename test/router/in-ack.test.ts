@@ -5,9 +5,6 @@
  */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import * as libc from '../../src/linux/libc.ts';
-import { allocate } from '../../src/linux/memory.ts';
-import { packetSocket, ReadableWait } from '../../src/linux/packet.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
@@ -28,32 +25,15 @@ import {
 const skip = skipWithoutRoot();
 const WORD = Buffer.from('GET / HTTP/1.1');
 let stand: Stand;
-let wire: number;
 
 before(() => {
   if (skip !== false) return;
   privateNetwork();
-  stand = new Stand();
-  stand.engine.setPeer(1, Buffer.from('020000000002', 'hex'));
-  wire = packetSocket('lo');
+  stand = new Stand([Buffer.from('020000000002', 'hex')]);
 });
 after(() => {
-  if (skip !== false) return;
-  libc.close(wire);
-  stand.close();
+  if (skip === false) stand.close();
 });
-
-/** What clone_redirect has sent on lo. */
-function copy(): Buffer {
-  const buffer = allocate(2048);
-  const readable = new ReadableWait([wire]);
-  for (let waits = 0; waits < 100; waits++) {
-    const length = libc.recv(wire, buffer.address, buffer.bytes.length, 0);
-    if (length > 0) return Buffer.from(buffer.bytes.subarray(0, length));
-    readable.wait(50);
-  }
-  return assert.fail('no copy was sent');
-}
 
 for (const family of FAMILIES) {
   for (const base of BASES) {
@@ -90,7 +70,8 @@ for (const family of FAMILIES) {
       stand.run('baton_egress', { ...out, ack: at(7030) });
       const kept = stand.run('baton_ingress', request);
       assert.equal(kept.segment.seq, request.seq, 'as it was');
-      assert.equal(read(copy(), request).seq, at(7040));
+      const [copy] = stand.wire.take(1);
+      assert.equal(read(copy, request).seq, at(7040));
       stand.uninstall(family.client, family.own);
     });
 

@@ -1,8 +1,6 @@
 /** Rules of handoffs that end without a word: watch, late-forward. docs/protocol.md names them. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import * as libc from '../../src/linux/libc.ts';
-import { packetSocket } from '../../src/linux/packet.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
@@ -13,23 +11,14 @@ import { BASES, FAMILIES, type Family, fromClient, Stand } from './stand.ts';
 const skip = skipWithoutRoot();
 const WORD = Buffer.from('the next request');
 let stand: Stand;
-let wire: number;
 
 before(() => {
   if (skip !== false) return;
   privateNetwork();
-  stand = new Stand();
-  for (const [owner, mac] of [
-    [1, '020000000002'],
-    [2, '020000000003'],
-  ] as const)
-    stand.engine.setPeer(owner, Buffer.from(mac, 'hex'));
-  wire = packetSocket('lo');
+  stand = new Stand(['020000000002', '020000000003'].map((mac) => Buffer.from(mac, 'hex')));
 });
 after(() => {
-  if (skip !== false) return;
-  libc.close(wire);
-  stand.close();
+  if (skip === false) stand.close();
 });
 
 const target = (start: number, end: number, owner: number, late = false): ranges.Range => ({

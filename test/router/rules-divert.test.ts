@@ -54,8 +54,7 @@ before(() => {
   for (const { client, foreign } of FAMILIES)
     for (const address of [client, foreign])
       run('ip', 'address', 'add', address, 'dev', 'lo', ...(address.includes(':') ? ['nodad'] : []));
-  stand = new Stand();
-  for (const [i, mac] of PEERS.entries()) stand.engine.setPeer(i + 1, mac);
+  stand = new Stand(PEERS);
 });
 after(() => {
   if (skip === false) stand.close();

@@ -14,6 +14,7 @@ import {
   FAMILIES,
   type Family,
   fromClient,
+  range,
   SHOT,
   Stand,
   toClient,
@@ -35,10 +36,6 @@ before(() => {
 after(() => {
   if (skip === false) stand.close();
 });
-
-function range(parts: Partial<ranges.Range>): ranges.Range {
-  return { start: 0, end: 0, local: 0, stamp: 0, owner: 0, open: false, leased: false, ...parts };
-}
 
 /** Own [0,300), target 1 [300,1000), own again from 1000, open; 100 more were written. */
 function anchorRules(base: number): ranges.FlowRules {

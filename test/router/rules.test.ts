@@ -1,9 +1,6 @@
 /** The router's rules for segments of the client (ingress): docs/protocol.md names them. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import * as libc from '../../src/linux/libc.ts';
-import { allocate } from '../../src/linux/memory.ts';
-import { packetSocket, ReadableWait } from '../../src/linux/packet.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
@@ -18,6 +15,7 @@ import {
   type Family,
   fromClient,
   REDIRECT,
+  range,
   SHOT,
   Stand,
   toClient,
@@ -30,25 +28,15 @@ const PEER = Buffer.from('020000000002', 'hex');
 const OTHER_PEER = Buffer.from('020000000003', 'hex');
 const STAMP = 7000;
 let stand: Stand;
-let wire: number;
 
 before(() => {
   if (skip !== false) return;
   privateNetwork();
-  stand = new Stand();
-  stand.engine.setPeer(1, PEER);
-  stand.engine.setPeer(2, OTHER_PEER);
-  wire = packetSocket('lo');
+  stand = new Stand([PEER, OTHER_PEER]);
 });
 after(() => {
-  if (skip !== false) return;
-  libc.close(wire);
-  stand.close();
+  if (skip === false) stand.close();
 });
-
-function range(parts: Partial<ranges.Range>): ranges.Range {
-  return { start: 0, end: 0, local: 0, stamp: 0, owner: 0, open: false, leased: false, ...parts };
-}
 
 /** Own [0,300), target 1 [300,1000), own again from 1000, open; 400 more were written. All from `base`. */
 function threeRanges(base: number): ranges.FlowRules {
@@ -83,27 +71,6 @@ function delivered(family: Family, parts: Partial<Segment>) {
   return { sent, result: stand.run('baton_ingress', sent) };
 }
 
-/** What was sent on lo: by clone_redirect. */
-function clones(count: number): Buffer[] {
-  const out: Buffer[] = [];
-  const buffer = allocate(2048);
-  const readable = new ReadableWait([wire]);
-  for (let waits = 0; out.length < count && waits < 100; ) {
-    const length = libc.recv(wire, buffer.address, buffer.bytes.length, 0);
-    if (length > 0) out.push(Buffer.from(buffer.bytes.subarray(0, length)));
-    else {
-      readable.wait(50);
-      waits++;
-    }
-  }
-  return out;
-}
-
-function drainWire(): void {
-  const buffer = allocate(2048);
-  while (libc.recv(wire, buffer.address, buffer.bytes.length, 0) > 0);
-}
-
 for (const family of FAMILIES) {
   for (const base of BASES) {
     const name = `${family.name} at ${base}`;
@@ -123,7 +90,7 @@ for (const family of FAMILIES) {
         const counts = { translated_in: 1, forwarded: 1 };
         assertResult(result, sent, { verdict: UNSPEC, counts, parts: { ack: at(local), window: seen } });
       }
-      drainWire();
+      stand.wire.take(0);
     });
 
     test(`${name}: the window rule keeps to the client's scale, and waits while a target sends`, {
@@ -148,7 +115,7 @@ for (const family of FAMILIES) {
       anchor(family, ended, base);
       const after = delivered(family, { ack: at(1000), window: 800 });
       assertResult(after.result, after.sent, { verdict: UNSPEC, counts, parts: { ack: at(300) } });
-      drainWire();
+      stand.wire.take(0);
     });
 
     test(`${name}: sack-filter`, { skip }, () => {
@@ -204,7 +171,7 @@ for (const family of FAMILIES) {
         const removed = kept.length < blocks.length ? { sack_removed: 1 } : {};
         assert.deepEqual(result.counts, { translated_in: 1, forwarded: 1, ...removed });
       }
-      drainWire();
+      stand.wire.take(0);
     });
 
     test(`${name}: timestamps of the own range are taken back`, { skip }, () => {
@@ -229,7 +196,7 @@ for (const family of FAMILIES) {
         delivered(family, { timestamps: [add(first, 32), 1] });
         assert.equal(stand.engine.flows.tsval(slot), add(first, 32));
       }
-      drainWire();
+      stand.wire.take(0);
     });
 
     test(`${name}: forward, and nobody here waits for it`, { skip }, () => {
@@ -252,12 +219,12 @@ for (const family of FAMILIES) {
     });
 
     test(`${name}: forward and keep`, { skip }, () => {
-      drainWire();
+      stand.wire.take(0);
       anchor(family, targetSends(base), at(100));
       const sent = fromClient(family, family.own, { ack: at(200), window: 500 });
       const result = stand.run('baton_ingress', sent);
       assertResult(result, sent, { verdict: UNSPEC, counts: { forwarded: 1, translated_in: 1 } });
-      const [clone] = clones(1);
+      const [clone] = stand.wire.take(1);
       assert.deepEqual(clone.subarray(0, 6), PEER);
       assert.deepEqual(clone.subarray(6, 12), NODE_MAC);
       assert.deepEqual(
@@ -268,7 +235,7 @@ for (const family of FAMILIES) {
     });
 
     test(`${name}: forward to several, to each once`, { skip }, () => {
-      drainWire();
+      stand.wire.take(0);
       const rules = threeRanges(base);
       rules.ranges = [
         range({ start: at(0), end: at(100), owner: 1 }),
@@ -286,7 +253,7 @@ for (const family of FAMILIES) {
         parts: { hops: COPY_HOPS },
       });
       assert.deepEqual(result.frame.subarray(0, 6), OTHER_PEER);
-      const [clone] = clones(1);
+      const [clone] = stand.wire.take(1);
       assert.deepEqual(clone.subarray(0, 6), PEER);
       assert.deepEqual(clone.subarray(12), build({ ...sent, hops: COPY_HOPS }).subarray(12));
     });
@@ -307,7 +274,7 @@ for (const family of FAMILIES) {
       anchor(family, targetSends(base), at(300));
       const shut = fromClient(family, family.own, { ack: at(300), window: 0 });
       assertResult(stand.run('baton_ingress', shut), shut, { verdict: SHOT, counts: {} });
-      drainWire();
+      stand.wire.take(0);
     });
 
     test(`${name}: a reset is judged here alone`, { skip }, () => {
@@ -460,6 +427,6 @@ for (const family of FAMILIES) {
     const result = stand.run('baton_ingress', segments[0]);
     assert.equal(result.counts.translated_in, 1, 'and then it is again');
     assert.deepEqual(read(result.frame, segments[0]).payload, WORD);
-    drainWire();
+    stand.wire.take(0);
   });
 }

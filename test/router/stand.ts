@@ -10,10 +10,11 @@ import * as libc from '../../src/linux/libc.ts';
 import { allocate } from '../../src/linux/memory.ts';
 import type { Observed } from '../../src/router/flows.ts';
 import { CONTROL_BYTES, OBSERVED_WORDS, RING_BYTES, type RouterCounter } from '../../src/router/layout.ts';
-import type { FlowRules } from '../../src/router/ranges.ts';
+import type { FlowRules, Range } from '../../src/router/ranges.ts';
 import { Router } from '../../src/router/router.ts';
 import { type FollowedBytes, RouterEngine } from '../../src/router/router-engine.ts';
 import { ACK, build, read, type Segment } from './frames.ts';
+import { Wire } from './wire.ts';
 
 export const UNSPEC = -1;
 export const SHOT = 2;
@@ -77,11 +78,14 @@ export class Stand {
   readonly #observed: Uint32Array;
   /** SO_MARK of the socket that a frame run on egress comes from. */
   mark = 0;
+  /** What the programs have sent by themselves. */
+  readonly wire = new Wire();
   readonly #unmap: Array<() => void>;
   /** Whether this kernel checks CHECKSUM_COMPLETE in test runs (Linux 6.17). */
   #complete = true;
 
-  constructor() {
+  /** `peers`: MAC addresses of the owners from 1 on. */
+  constructor(peers: readonly Buffer[] = []) {
     const publics = FAMILIES.flatMap(({ own, foreign }) => [
       { address: own, own: true },
       { address: foreign, own: false },
@@ -100,6 +104,7 @@ export class Stand {
     this.#alive = new BigUint64Array(control.view, 0, 1);
     this.#observed = new Uint32Array(observed.view);
     this.#unmap = [control.unmap, observed.unmap];
+    for (const [i, mac] of peers.entries()) this.engine.setPeer(i + 1, mac);
   }
 
   /** The rules hold, or no longer do. */
@@ -232,11 +237,17 @@ export class Stand {
   }
 
   close(): void {
+    this.wire.close();
     this.#ring.close();
     for (const unmap of this.#unmap) unmap();
     this.engine.close();
     this.router.close();
   }
+}
+
+/** A range of nothing at 0, changed by `parts`. */
+export function range(parts: Partial<Range>): Range {
+  return { start: 0, end: 0, local: 0, stamp: 0, owner: 0, open: false, leased: false, ...parts };
 }
 
 /** A pure acknowledgement of the client, changed by `parts`. */

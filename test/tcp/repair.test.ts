@@ -1,5 +1,6 @@
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
+import { Random } from '../../src/lab/random.ts';
 import { formatAddress } from '../../src/linux/address.ts';
 import { check } from '../../src/linux/errors.ts';
 import * as libc from '../../src/linux/libc.ts';
@@ -200,17 +201,13 @@ for (const address of ['127.0.0.1', '::1']) {
   test(`${address}: ${MOVES} moves in a row while bytes flow`, { skip }, async () => {
     const live = connected(address);
     ignoreResets(live.client);
-    let random = 12_345;
-    const next = (limit: number) => {
-      random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0;
-      return (random >>> 8) % limit;
-    };
+    const random = new Random(12_345);
     const seen = { receive: 0, send: 0 };
     for (let i = 0; i < MOVES; i++) {
-      live.toClient.write(live.server, 1 + next(30_000));
-      live.toServer.write(live.client, 1 + next(5000));
-      live.toClient.read(live.client, 1 + next(40_000));
-      live.toServer.read(live.server, 1 + next(6000));
+      live.toClient.write(live.server, 1 + random.below(30_000));
+      live.toServer.write(live.client, 1 + random.below(5000));
+      live.toClient.read(live.client, 1 + random.below(40_000));
+      live.toServer.read(live.server, 1 + random.below(6000));
       const state = move(live);
       seen.receive += state.receiveQueue.length > 0 ? 1 : 0;
       seen.send += state.sendQueue.length + state.unsentQueue.length > 0 ? 1 : 0;
