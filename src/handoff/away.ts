@@ -23,6 +23,7 @@ import { nowUs } from '../engine/time.ts';
 import type { Identity } from '../http/continuation.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
+import { distance } from '../router/ranges.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handling, Request } from './handling.ts';
@@ -86,7 +87,6 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.#closes = closes;
     this.next = next;
     this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
-    // Nothing that the target may begin by was sent later.
     this.sentAtMs = monotonicMs();
     this.epoch = this.begun.epoch;
     this.from = this.begun.start;
@@ -117,6 +117,8 @@ export abstract class AwayHandling implements Handling, Handoff {
   /** Sends SETUP. False: it could not be sent. */
   protected ask(begun: BegunTarget): boolean {
     const { request } = this;
+    // Nothing that the target may begin by was sent later.
+    this.sentAtMs = monotonicMs();
     const sent = this.send({
       type: FrameType.SETUP,
       request: begun.id,
@@ -135,7 +137,7 @@ export abstract class AwayHandling implements Handling, Handoff {
     if (!sent) return false;
     this.asked = true;
     this.engine.counters.add('setups_sent');
-    this.engine.setupDeadlines.set(this, this.engine.loop.nowMs);
+    this.engine.setupDeadlines.set(this, this.sentAtMs);
     return true;
   }
 
@@ -181,8 +183,10 @@ export abstract class AwayHandling implements Handling, Handoff {
     if (this.flow.current === this) this.flow.current = null;
   }
 
-  /** The target did not answer in time. */
+  /** The target did not answer in time; unless the client has bytes of it, which no target sends before its answer. */
   timedOut(): void {
+    if (distance(this.from, this.flow.acknowledged) > 0)
+      return this.engine.setupDeadlines.set(this, monotonicMs());
     this.engine.counters.add('handoffs_timed_out');
     this.#giveUp();
   }

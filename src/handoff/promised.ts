@@ -92,9 +92,7 @@ export class PromisedHandling extends AwayHandling {
   /** The clone has not taken it, or its word is late: then it passes over SETUP. */
   #askKept(): void {
     if (this.asked || this.over) return;
-    const begun = this.flow.describeKept(this.begun);
-    if (this.ask(begun)) this.sentAtMs = begun.sentAtMs;
-    else this.lost();
+    if (!this.ask(this.flow.describeKept(this.begun))) this.lost();
   }
 
   #count(frame: Frame): void {

@@ -84,5 +84,6 @@ export const COUNTERS = [
   'spread',
   'divert_failed',
   'followed',
+  'last_ack',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

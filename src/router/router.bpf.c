@@ -484,7 +484,7 @@ static __always_inline int set_sequence(struct __sk_buff *skb, __u32 offset, __b
 {
 	if (from == to)
 		return 0;
-	return bpf_skb_store_bytes(skb, offset + __builtin_offsetof(struct tcp_header, seq), &to, 4, 0) ||
+	return bpf_skb_store_bytes(skb, offset + TCP_SEQ, &to, 4, 0) ||
 	       bpf_l4_csum_replace(skb, offset + TCP_CHECK, from, to, 4);
 }
 
@@ -513,6 +513,15 @@ static __always_inline int set_hops(struct __sk_buff *skb, __u8 from, __u8 to)
 				   bpf_htons((__u16)(from << 8 | IPPROTO_TCP)),
 				   bpf_htons((__u16)(to << 8 | IPPROTO_TCP)), 2) ||
 	       bpf_skb_store_bytes(skb, at, &to, 1, 0);
+}
+
+/* Two fields of `size` bytes, one behind the other, change places. */
+static __always_inline int swap(struct __sk_buff *skb, __u32 at, const __u32 size)
+{
+	__u8 both[32];
+
+	return bpf_skb_load_bytes(skb, at, both, 2 * size) || bpf_skb_store_bytes(skb, at, both + size, size, 0) ||
+	       bpf_skb_store_bytes(skb, at + size, both, size, 0);
 }
 
 /* Rule copy: what an anchor sends on to its targets, told by the one hop that is left. */
@@ -807,6 +816,28 @@ static __always_inline __u32 hash_of(const struct flow_key *key)
 	return h ^ (h >> 13);
 }
 
+/* Rule last-ack: a client that ends a connection of which the kernel keeps no more than TIME-WAIT. That speaks the own
+ * socket's sequence space, in which the client may not be any more once the flow is gone; the answer is made from the
+ * FIN itself, which says all: what the client expects, the newest timestamp it has seen, and what is acknowledged.
+ * What only changes places does not change the checksum. */
+static __noinline int answer_fin(struct __sk_buff *skb, const struct segment *s)
+{
+	__be16 port[2] = { s->tcp.dest, s->tcp.source };
+	__be32 number[2] = { s->tcp.ack, bpf_htonl(bpf_ntohl(s->tcp.seq) + 1) };
+	__be16 flags = bpf_htons(s->tcp.doff << 8 | s->tcp.flags), ack = bpf_htons(s->tcp.doff << 8 | TCP_ACK);
+	__u32 stamps = s->options ? find_options(s) & 0xff : 0;
+
+	if (bpf_skb_store_bytes(skb, s->offset, port, 4, 0) || bpf_skb_store_bytes(skb, s->offset + TCP_SEQ, number, 8, 0) ||
+	    bpf_l4_csum_replace(skb, s->offset + TCP_CHECK, s->tcp.seq, number[1], 4) ||
+	    set_word(skb, s, TCP_FLAGS, flags, ack) || (stamps && swap(skb, s->offset + TCP_BASE + stamps + 1, 4)) ||
+	    set_hops(skb, hops_left(skb), LAST_ACK_HOPS) || swap(skb, 0, 6) ||
+	    (skb->protocol == bpf_htons(ETH_P_IP) ? swap(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, saddr), 4) :
+						    swap(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, saddr), 16)))
+		return TC_ACT_SHOT;
+	count(COUNT_LAST_ACK);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 /* Rule divert: the segment goes on to the node that has the connection, as it is but for the MAC addresses and one
  * hop: two nodes that each take the other for the owner must not send it to and fro for ever. */
 static __noinline int divert(struct __sk_buff *skb, __u32 owner)
@@ -986,6 +1017,9 @@ int baton_ingress(struct __sk_buff *skb)
 	}
 	if (role == ROLE_OWNER && o)
 		o->segments++;
+	if (role == ROLE_NONE && !s.payload && (s.tcp.flags & TCP_CONTROL) == (TCP_FIN | TCP_ACK) &&
+	    !(find_options(&s) >> 8) && has_socket(skb, &key, 0) == SOCKET_TIME_WAIT)
+		return answer_fin(skb, &s);
 	return TC_ACT_UNSPEC;
 }
 

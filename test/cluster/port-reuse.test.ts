@@ -5,8 +5,6 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { inNamespace } from '../../src/lab/network.ts';
-import { run } from '../../src/lab/system.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import { KIB, Stand } from './support.ts';
 
@@ -50,16 +48,10 @@ describe('clients that have left before their request is read', {
 });
 
 /** The client's ports, few, and used again after a millisecond, not a minute, where it closed first. */
-function useFewPorts(stand: Stand): void {
-  const settings = [
-    ['ip_local_port_range', PORTS.join(' ')],
-    ['tcp_tw_reuse', '1'],
-    ['tcp_tw_reuse_delay', '1'],
-  ];
-  for (const [name, value] of settings) {
-    const set = `echo "${value}" > /proc/sys/net/ipv4/${name}`;
-    run(inNamespace(stand.lab.plan.client.namespace, ['sh', '-ec', set]));
-  }
+async function useFewPorts(stand: Stand): Promise<void> {
+  await stand.setClient('ip_local_port_range', PORTS.join(' '));
+  await stand.setClient('tcp_tw_reuse', '1');
+  await stand.setClient('tcp_tw_reuse_delay', '1');
 }
 
 /** A connection a request, for some seconds; none may be refused or reset. Returns how many requests there were. */
@@ -77,7 +69,7 @@ describe('ports that are used anew at once', { ...skipUnlessRoot(), timeout: 120
   let stand: Stand;
   before(async () => {
     stand = await Stand.up({ name: 'ports', sizes: [100, KIB], set: ['observe.accessLog=off'] });
-    useFewPorts(stand);
+    await useFewPorts(stand);
   });
   after(() => stand?.down());
 
@@ -101,7 +93,7 @@ describe('ports that are used anew while segments are lost', {
   before(async () => {
     const path = { delayMs: 20, lossPercent: 4 };
     stand = await Stand.up({ name: 'portsloss', sizes: [100], set: ['observe.accessLog=off'], ...path });
-    useFewPorts(stand);
+    await useFewPorts(stand);
   });
   after(() => stand?.down());
 

@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { skipUnlessRoot } from '../lab/root.ts';
 import type { Job, Report } from './client.ts';
-import { item, KIB, MIB, Stand } from './support.ts';
+import { item, KIB, MIB, MODEST_BUFFER_BYTES, Stand } from './support.ts';
 
 const LOOP_MS = 4000;
 /** The fault comes while the clients are at it. */
@@ -104,6 +104,7 @@ describe('clone and split: the client goes away', { ...skipUnlessRoot(), timeout
       rate: '200mbit',
       set: ['observe.accessLog=off', 'limits.stallSeconds=2'],
     });
+    await stand.setClient('tcp_rmem', MODEST_BUFFER_BYTES);
   });
   after(() => stand?.down());
 

@@ -23,6 +23,8 @@ const LEFT_TIMEOUT_MS = 10_000;
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
+/** `tcp_rmem` of a client whose kernel takes far less than 10 MiB when it stops reading: least, default, most. */
+export const MODEST_BUFFER_BYTES = '4096 131072 2097152';
 
 /** A directory with ramps of these sizes; `/N.bin` has N bytes. */
 export function rampSite(sizes: readonly number[]): string {
@@ -138,12 +140,15 @@ export class Stand {
     return kinds;
   }
 
-  /** Client-facing sockets of a node in any state but LISTEN and TIME-WAIT. */
+  /**
+   * Client-facing sockets of a node, without those that are the kernel's alone and end by its own timers: listeners,
+   * handshakes of clients that have left, and ends that wait for segments which were lost.
+   */
   async #sockets(node: string): Promise<string[]> {
     const { stdout } = await this.lab.exec(node, ['ss', '-Htan', '-o']);
     return stdout.split('\n').filter((line) => {
       const [state, , , local, peer] = line.split(/\s+/);
-      if (line === '' || state === 'LISTEN' || state === 'TIME-WAIT') return false;
+      if (['', 'LISTEN', 'SYN-RECV'].includes(state) || line.includes('timer:(timewait')) return false;
       const ports = [local, peer].map((end) => end.slice(end.lastIndexOf(':') + 1));
       return !ports.includes(ADMIN_PORT) && !ports.some((port) => BACKPLANE_PORTS.includes(port));
     });
@@ -240,16 +245,22 @@ export class Stand {
     assert.deepEqual(grown, {}, 'resets sent by nodes');
   }
 
+  /** Sets one of the client's kernel's settings, `net.ipv4.NAME`. Returns what it was. */
+  async setClient(name: string, value: string): Promise<string> {
+    const file = `/proc/sys/net/ipv4/${name}`;
+    const script = `cat ${file}; echo ${value} > ${file}`;
+    const { code, stdout, stderr } = await this.lab.exec('client', ['sh', '-ec', script]);
+    assert.equal(code, 0, stderr);
+    return stdout.trim();
+  }
+
   /** With a receive window of 4 KiB at the client: the kernel gives half of the buffer. */
   async withSmallWindow(work: () => Promise<void>): Promise<void> {
-    const file = '/proc/sys/net/ipv4/tcp_rmem';
-    const set = (value: string) => this.lab.exec('client', ['sh', '-ec', `echo ${value} > ${file}`]);
-    const { stdout } = await this.lab.exec('client', ['cat', file]);
-    assert.equal((await set('"4096 8192 8192"')).code, 0);
+    const before = await this.setClient('tcp_rmem', '4096 8192 8192');
     try {
       await work();
     } finally {
-      await set(`"${stdout.trim()}"`);
+      await this.setClient('tcp_rmem', before);
     }
   }
 
