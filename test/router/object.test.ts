@@ -2,7 +2,7 @@
 import assert from 'node:assert';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -19,10 +19,13 @@ const WORD_BITS = 32;
 
 test('the object was built from the sources beside it', () => {
   const lines = readFileSync(join(SOURCES, 'router.bpf.sha256'), 'utf8').trim().split('\n');
+  const included = readdirSync(join(SOURCES, 'bpf'))
+    .sort()
+    .map((name) => `bpf/${name}`);
   const stated = lines.map((line) => line.split(/\s+/));
   assert.deepEqual(
     stated.map(([, name]) => name),
-    ['router.bpf.c', 'router.h', 'router.bpf.o'],
+    ['router.bpf.c', 'router.h', ...included, 'router.bpf.o'],
   );
   for (const [hash, name] of stated) {
     const actual = createHash('sha256')

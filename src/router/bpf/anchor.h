@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A flow at its anchor: the client's segments for the own socket, and the own socket's for the client. */
+#ifndef BATON_ANCHOR_H
+#define BATON_ANCHOR_H
+
+#include "follow.h"
+#include "forward.h"
+
+/* Rule local-delivery: payload, control bits, ACKs while the own socket has something unfinished, and the client's
+ * own probes (window, keepalive: a sequence number before what it sent last), which only the anchor can answer. */
+static __always_inline int wants_delivery(const struct flow_rules *r, const struct segment *s,
+					  struct flow_observed *o, __u32 acked)
+{
+	__u32 seq = bpf_ntohl(s->tcp.seq);
+
+	if (s->payload || (s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
+		if (!o->in_next || after(seq + s->payload, o->in_next))
+			o->in_next = seq + s->payload;
+		return 1;
+	}
+	if (o->in_next && before(seq, o->in_next))
+		return 1;
+	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+
+		if (i >= r->count)
+			break;
+		if (g->owner == OWNER_SELF && (g->open || after(g->end, acked)))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, __u32 slot,
+					  const struct flow_rules *r, struct flow_observed *o)
+{
+	struct tcp_header old = s->tcp;
+	__u32 acked = o->ack, edge;
+	int keep, verdict, duplicate;
+
+	if (s->tcp.flags & TCP_SYN)
+		return TC_ACT_UNSPEC;
+	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. Rule reset-while-closing: the
+	 * kernel has let go of a closing connection, so a reset near what the client sent last is noted here. */
+	if (s->tcp.flags & TCP_RST) {
+		__u32 beyond = bpf_ntohl(s->tcp.seq) - o->in_next + RESET_SLACK;
+
+		if ((r->flags & FLAG_CLOSING) && beyond <= 2 * RESET_SLACK)
+			o->watched = WATCHED_RESET;
+		return TC_ACT_UNSPEC;
+	}
+	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
+		return TC_ACT_UNSPEC;
+	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
+	observe(o, r, s);
+	keep = wants_delivery(r, s, o, acked);
+	watch(slot, r, o);
+	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
+	if (follows(r, s)) {
+		if (follow(skb, s, r, o))
+			return TC_ACT_SHOT;
+	} else if (!(s->tcp.flags & TCP_URG)) {
+		verdict = forward(skb, s, r, o, edge, keep, duplicate);
+		if (!keep || verdict != TC_ACT_UNSPEC)
+			return verdict;
+	}
+	acknowledge_locally(skb, r, s, o, duplicate);
+	if (write_header(skb, s, &old))
+		return TC_ACT_SHOT;
+	count(COUNT_TRANSLATED_IN);
+	return TC_ACT_UNSPEC;
+}
+
+/* Rule away-ack: what the anchor's socket sends while bytes of a target are on their way carries no data. Its
+ * sequence number is the last one inside the client's window: acceptable wherever the client is (RFC 9293 3.10.7.4),
+ * and beyond the point up to which timestamps are remembered (RFC 7323 4.3). */
+static __always_inline __u32 away_sequence(const struct flow_rules *r, const struct flow_observed *o, __u32 local)
+{
+	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+
+	/* A window probe: one acknowledged byte before, so that the client answers with what it holds. */
+	if (local == r->own_next - 1)
+		return o->ack - 1;
+	/* Rule follow: the clone may be sending by now, and no time of ours may be remembered before its. */
+	if (!last->open && after_eq(o->ack, last->end) && !(r->flags & FLAG_FOLLOW))
+		return o->ack;
+	return after(o->edge, o->ack) ? o->edge - 1 : o->ack;
+}
+
+static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
+					 struct flow_observed *o)
+{
+	struct tcp_header old = s->tcp;
+	__u32 local = bpf_ntohl(s->tcp.seq), stamps;
+	const struct range *g;
+	__u32 stamp = r->stamp;
+
+	if ((s->tcp.flags & TCP_SYN) || r->count == 0)
+		return TC_ACT_UNSPEC;
+	/* Rule in-ack: for the targets, which acknowledge no less. */
+	if (o->in_ack && (s->tcp.flags & TCP_ACK) && after(bpf_ntohl(s->tcp.ack), o->in_ack))
+		o->in_ack = bpf_ntohl(s->tcp.ack);
+	g = range_of_local(r, local);
+	/* Rule probe: the byte before the first one that is not acknowledged; it may lie in no range any more. */
+	if (!g && !s->payload && !(s->tcp.flags & (TCP_FIN | TCP_RST)))
+		g = range_of_local(r, local + 1);
+	if (g && reaches_beyond(g, local, s->payload)) {
+		count(COUNT_NO_RANGE);
+		return TC_ACT_SHOT;
+	}
+	if (g) {
+		note_sent(o, s, local);
+		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
+		stamp = g->stamp;
+	} else if (s->tcp.flags & TCP_RST) {
+		s->tcp.seq = bpf_htonl(o->ack);
+	} else if (s->payload || (s->tcp.flags & TCP_FIN)) {
+		/* Rule no-range: the socket may not send what has no place in the client's space. */
+		count(COUNT_NO_RANGE);
+		return TC_ACT_SHOT;
+	} else {
+		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
+		count(COUNT_AWAY_ACK);
+	}
+	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. */
+	if ((s->tcp.flags & TCP_RST) && before(bpf_ntohl(s->tcp.seq), o->ack))
+		s->tcp.seq = bpf_htonl(o->ack);
+	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
+	if (stamps)
+		set_option32(s, stamps + 1, option32(s, stamps + 1) + stamp);
+	count(COUNT_TRANSLATED_OUT);
+	return write_header(skb, s, &old) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+#endif
