@@ -362,7 +362,7 @@ export class Engine {
     this.guests.tick(now);
     this.diverted.tick(now);
     this.sites.catalogues.tick(now);
-    this.sites.memories.tick(now, (site) => this.policies.goesByMemory(site));
+    this.sites.memories.tick(now, (site) => this.policies.asksMemory(site));
     this.counters.set('catalogue_documents_now', this.sites.catalogues.size);
     this.counters.set('cached_documents_now', this.sites.memories.size);
     this.counters.set('connections_now', this.connections.size);

@@ -2,7 +2,7 @@
 import type { ClusterConfig, PolicyConfig, SiteConfig } from '../config/config.ts';
 import { FileSizes } from '../http/file-sizes.ts';
 import type { RequestHead } from '../http/request.ts';
-import { createPolicy, type PolicyFactories } from '../policy/create.ts';
+import { createPolicy, goesByMemory, type PolicyFactories } from '../policy/create.ts';
 import type { Candidate, Policy } from '../policy/policy.ts';
 
 /** Different failures of policies that are logged. */
@@ -45,12 +45,8 @@ export class SitePolicies {
   }
 
   /** Whether the policy in force goes by what is in memory. */
-  goesByMemory(site: string): boolean {
-    const { policy } = this.#policies.get(site)!.config;
-    return (
-      policy === 'cached' ||
-      (typeof policy === 'object' && policy.kind === 'class' && policy.fallback === 'cached')
-    );
+  asksMemory(site: string): boolean {
+    return goesByMemory(this.#policies.get(site)!.config.policy);
   }
 
   /** Takes the policies of `sites`, which are otherwise the configured ones. Throws PolicyError: then the old stay. */

@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import type { SiteConfig } from '../config/config.ts';
+import type { PolicyConfig, SiteConfig } from '../config/config.ts';
 import type { MemoryView } from './cached.ts';
 import { ClassPolicy } from './class.ts';
 import { Delegate } from './delegate.ts';
@@ -82,6 +82,12 @@ export function createPolicy(
     throw new PolicyError(file, 'its default export returned no object with a function choose');
   }
   return new GuardedPolicy(made, (reason) => failed(`policy module ${file}: ${reason}`));
+}
+
+/** Whether a policy asks which nodes have a document in memory. */
+export function goesByMemory(policy: PolicyConfig): boolean {
+  const name = typeof policy === 'object' && policy.kind === 'class' ? policy.fallback : policy;
+  return name === 'cached';
 }
 
 /** Makes every policy once, to see whether it can be made. Rejects with PolicyError. */

@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { NodeLoad } from '../../src/cluster/load.ts';
+import type { PolicyConfig, SiteConfig } from '../../src/config/config.ts';
 import type { RequestHead } from '../../src/http/request.ts';
 import { AHEAD_PERMILLE, BACK_PERMILLE, BUSY_PERMILLE, Cached } from '../../src/policy/cached.ts';
+import { createPolicy, goesByMemory } from '../../src/policy/create.ts';
 import { Hash } from '../../src/policy/hash.ts';
 import type { Candidate } from '../../src/policy/policy.ts';
 
@@ -106,6 +108,25 @@ describe('policy cached', () => {
     const back = BUSY_PERMILLE - BACK_PERMILLE;
     const loads = [BUSY_PERMILLE - 1, BUSY_PERMILLE, BUSY_PERMILLE - 1, back, back - 1, BUSY_PERMILLE - 1];
     assert.deepEqual(loads.map(chosen), [1, 0, 0, 0, 1, 1]);
+  });
+
+  test('it is made by its name, and as the fallback of classes', () => {
+    const memory = { holders: (_: RequestHead, all: readonly Candidate[]) => all.slice(2), chosen: () => {} };
+    const context = { site: 's', sizeOf: () => null };
+    const choose = (policy: PolicyConfig) =>
+      createPolicy({ policy } as SiteConfig, new Map(), context, memory, () => {}).choose(
+        get('/x'),
+        nodes(0, 0, 0),
+        0,
+      );
+    const classes = { kind: 'class', rules: [] } as const;
+    for (const policy of ['cached', { ...classes, fallback: 'cached' }] as const) {
+      assert.equal(choose(policy), 2);
+      assert.equal(goesByMemory(policy), true);
+    }
+    const module = { kind: 'module', file: '/x.js', options: undefined } as const;
+    for (const policy of ['hash', { ...classes, fallback: 'hash' }, module] as const)
+      assert.equal(goesByMemory(policy), false);
   });
 
   test('some candidate is chosen whatever the loads, and the lightest is never passed over', () => {
