@@ -1,5 +1,4 @@
 /** CATALOGUE: what documents the sending node has of a site, in pieces. `at` is the first byte after the header. */
-import { FrameError } from './errors.ts';
 import {
   type Catalogue,
   type Document,
@@ -7,7 +6,19 @@ import {
   MAX_DOCUMENT_PATH_BYTES,
   MAX_NODE_NAME_BYTES,
 } from './frame-types.ts';
-import { getFlags, getU64, must, putU8, putU16, putU64, requireAtLeast, requireLength } from './wire.ts';
+import {
+  getFlags,
+  getText,
+  getU64,
+  must,
+  putText,
+  putU8,
+  putU16,
+  putU64,
+  requireAtLeast,
+  requireLength,
+  textLength,
+} from './wire.ts';
 
 /*
  * CATALOGUE (24), both directions
@@ -36,7 +47,6 @@ const DOCUMENT_BYTES = 16;
 const RESTART = 1;
 const COMPLETE = 2;
 const PARTIAL = 4;
-const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Bytes of one entry. */
 export function entrySize(path: string, document: Document | null): number {
@@ -50,12 +60,12 @@ export function catalogueSize(frame: Catalogue): number {
 }
 
 export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
-  let at = putText(into, putU8(into, start, lengthOf(frame.site, MAX_NODE_NAME_BYTES)), frame.site);
+  let at = putText(into, putU8(into, start, textLength(frame.site, MAX_NODE_NAME_BYTES)), frame.site);
   const { restart, complete, partial } = frame;
   at = putU8(into, at, (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0));
   at = putU16(into, at, frame.entries.length);
   for (const { path, document } of frame.entries) {
-    at = putText(into, putU16(into, at, lengthOf(path, MAX_DOCUMENT_PATH_BYTES)), path);
+    at = putText(into, putU16(into, at, textLength(path, MAX_DOCUMENT_PATH_BYTES)), path);
     at = putU8(into, at, document === null ? 0 : 1);
     if (document === null) continue;
     at = putU64(into, at, document.sizeBytes);
@@ -95,25 +105,4 @@ export function readCatalogue(bytes: Buffer, start: number, end: number): Catalo
     partial: (flags & PARTIAL) !== 0,
     entries,
   };
-}
-
-/** A text's length in bytes; it must be one that the receiver gets back as it is. */
-function lengthOf(text: string, limit: number): number {
-  const bytes = Buffer.byteLength(text);
-  must(bytes >= 1 && bytes <= limit, 'text length');
-  must(!/\p{Cs}/u.test(text), 'lone surrogates, which UTF-8 cannot carry');
-  return bytes;
-}
-
-function putText(into: Buffer, at: number, text: string): number {
-  return at + into.write(text, at, 'utf8');
-}
-
-function getText(bytes: Buffer, start: number, end: number, limit: number): string {
-  must(end - start >= 1 && end - start <= limit, 'text length');
-  try {
-    return STRICT_UTF8.decode(bytes.subarray(start, end));
-  } catch {
-    throw new FrameError('OUT_OF_RANGE', 'no UTF-8');
-  }
 }

@@ -50,6 +50,7 @@ export const FrameType = {
   ROUTE: 18,
   CLEANUP: 19,
   CATALOGUE: 24,
+  CACHED: 25,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 type T = typeof FrameType;
@@ -377,6 +378,17 @@ export interface Catalogue {
   entries: Array<{ readonly path: string; readonly document: Document | null }>;
 }
 
+/** In both directions: what documents of a site the sending engine has in memory. A hint: it may be wrong. */
+export interface Cached {
+  type: T['CACHED'];
+  /** Its name, 1 to 63 bytes of UTF-8. */
+  site: string;
+  /** What this engine said of the site before holds no longer. */
+  restart: boolean;
+  /** By hash of the path relative to the root (documentHash); held: in memory, else no longer. */
+  entries: Array<{ readonly document: number; readonly held: boolean }>;
+}
+
 export type Frame =
   | Setup
   | SetupOk
@@ -397,4 +409,5 @@ export type Frame =
   | MigrateOk
   | Route
   | Cleanup
-  | Catalogue;
+  | Catalogue
+  | Cached;

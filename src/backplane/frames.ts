@@ -4,13 +4,14 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 19, 24 |
+ * | 4      | 1     | type     | 1 to 19, 24, 25 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *
  * Every layout is strict: one frame has one encoding, and bytes either are a frame or throw FrameError.
  */
 import { FrameError } from './errors.ts';
+import * as cached from './frame-cached.ts';
 import * as catalogue from './frame-catalogue.ts';
 import * as link from './frame-link.ts';
 import * as migrate from './frame-migrate.ts';
@@ -72,6 +73,7 @@ export function isBulk(frame: Frame): boolean {
     case FrameType.MIGRATE:
     case FrameType.MIGRATE_DATA:
     case FrameType.CATALOGUE:
+    case FrameType.CACHED:
       return true;
     default:
       return false;
@@ -120,6 +122,8 @@ function bodySize(frame: Frame): number {
       return migrate.CLEANUP_BYTES;
     case FrameType.CATALOGUE:
       return catalogue.catalogueSize(frame);
+    case FrameType.CACHED:
+      return cached.cachedSize(frame);
   }
 }
 
@@ -165,6 +169,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return migrate.writeCleanup(frame, into, at);
     case FrameType.CATALOGUE:
       return catalogue.writeCatalogue(frame, into, at);
+    case FrameType.CACHED:
+      return cached.writeCached(frame, into, at);
   }
 }
 
@@ -210,6 +216,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return migrate.readCleanup(bytes, at, end);
     case FrameType.CATALOGUE:
       return catalogue.readCatalogue(bytes, at, end);
+    case FrameType.CACHED:
+      return cached.readCached(bytes, at, end);
     default:
       throw new FrameError('UNKNOWN_TYPE', `frame type ${type}`);
   }

@@ -1,6 +1,8 @@
 /** Fields of a frame on the wire: big-endian, checked in both directions. */
 import { FrameError } from './errors.ts';
 
+const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** Throws unless `holds`; used on what is decoded and on what is about to be encoded. */
 export function must(holds: boolean, what: string): void {
   if (!holds) throw new FrameError('OUT_OF_RANGE', what);
@@ -55,6 +57,28 @@ export function getFlags(bytes: Buffer, at: number, mask: number): number {
   const flags = bytes[at];
   if ((flags & ~mask) !== 0) throw new FrameError('RESERVED', `flags 0x${flags.toString(16)}`);
   return flags;
+}
+
+/** A text's length in bytes; it must be one that the receiver gets back as it is. */
+export function textLength(text: string, limit: number): number {
+  const bytes = Buffer.byteLength(text);
+  must(bytes >= 1 && bytes <= limit, 'text length');
+  must(!/\p{Cs}/u.test(text), 'lone surrogates, which UTF-8 cannot carry');
+  return bytes;
+}
+
+export function putText(into: Buffer, at: number, text: string): number {
+  return at + into.write(text, at, 'utf8');
+}
+
+/** A text of 1 to `limit` bytes of UTF-8 that fills `bytes` from `start` to `end`. */
+export function getText(bytes: Buffer, start: number, end: number, limit: number): string {
+  must(end - start >= 1 && end - start <= limit, 'text length');
+  try {
+    return STRICT_UTF8.decode(bytes.subarray(start, end));
+  } catch {
+    throw new FrameError('OUT_OF_RANGE', 'no UTF-8');
+  }
 }
 
 /** Throws unless exactly `length` bytes lie between `at` and `end`. */

@@ -42,7 +42,10 @@ export function labCommand(): Command {
   )
     .option('--nodes <n>', 'how many nodes: a, b, c, ...', number, 3)
     .option('--mechanism <name>', 'local, relay, anchor, clone, split or migrate (default: anchor)')
-    .option('--policy <name>', 'round-robin, hash, local, least-load or delegate (default: round-robin)')
+    .option(
+      '--policy <name>',
+      'round-robin, hash, local, least-load, cached or delegate (default: round-robin)',
+    )
     .option('--root <dir>', 'what to serve (default: a generated site)')
     .option('--rate <rate>', "of each node's link, each direction, such as 100mbit")
     .option('--delay <ms>', "added to the client's round-trip time, half of it each way", number)

@@ -6,21 +6,18 @@ import type { Catalogue as Piece } from '../backplane/frames.ts';
 import type { Link } from '../engine/link.ts';
 import { Catalogue, type Holding } from './catalogue.ts';
 import { type Found, scanDocuments } from './document-scan.ts';
-import { newPlace, OwnDocuments, type Place } from './own-documents.ts';
+import { type DocumentPlace, newDocumentPlace, OwnDocuments } from './own-documents.ts';
+import { tell } from './tell.ts';
 
 /** Between the end of one look at a tree and the start of the next. */
 const RESCAN_MS = 1000;
 /** Entries looked at in one step: a few hundred microseconds. */
 const STEP_ENTRIES = 64;
-/** Pieces told to one link in one step. */
-const STEP_PIECES = 4;
-/** A link with more waiting is told later. */
-const LINK_BUSY_BYTES = 256 * 1024;
 
 interface Own {
   readonly root: string;
   readonly documents: OwnDocuments;
-  readonly places: Map<Link, Place>;
+  readonly places: Map<Link, DocumentPlace>;
   scan: Generator<void, Found> | null;
   nextScanMs: number;
 }
@@ -58,7 +55,7 @@ export class Catalogues {
   }
 
   linkUp(link: Link): void {
-    for (const own of this.#own.values()) own.places.set(link, newPlace());
+    for (const own of this.#own.values()) own.places.set(link, newDocumentPlace());
   }
 
   /** `last`: no other link to that node is up. */
@@ -97,13 +94,5 @@ export class Catalogues {
 
   close(): void {
     for (const own of this.#own.values()) own.scan?.return({ documents: new Map(), partial: true });
-  }
-}
-
-function tell(documents: OwnDocuments, link: Link, place: Place): void {
-  for (let i = 0; i < STEP_PIECES && link.queuedBytes < LINK_BUSY_BYTES; i++) {
-    const piece = documents.next(place);
-    if (piece === null || !link.send(piece)) return;
-    documents.sent(place, piece);
   }
 }

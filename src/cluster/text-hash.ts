@@ -10,3 +10,8 @@ export function textHash(text: string, seed: number): number {
 
 /** FNV's offset basis, the seed when there is no other. */
 export const TEXT_SEED = 0x811c9dc5;
+
+/** What a document is called between nodes (CACHED). `path` is relative to the root, as in a catalogue. */
+export function documentHash(path: string): number {
+  return textHash(path, TEXT_SEED);
+}

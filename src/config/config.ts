@@ -1,7 +1,7 @@
 /** The configuration of a cluster as the program uses it: complete, checked, read-only, and structured-cloneable. */
 
 /** Policies without settings. */
-export const POLICIES = ['round-robin', 'hash', 'local', 'least-load'] as const;
+export const POLICIES = ['round-robin', 'hash', 'local', 'least-load', 'cached'] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
 export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;

@@ -35,7 +35,8 @@ export function checkPolicy(
       problems.push(source.problem([...rulePath, 'nodes', place], 'value', message, hint));
     }
   }
-  if (mechanism === 'local' && (policy.name === 'class' || policy.module !== undefined)) {
+  const isRemote = policy.name === 'class' || policy.name === 'cached' || policy.module !== undefined;
+  if (mechanism === 'local' && isRemote) {
     const message = `site ${site.name} has mechanism local, which asks no policy`;
     problems.push(source.problem(path, 'key', message, 'choose another mechanism, or remove the policy'));
   }

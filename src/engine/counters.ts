@@ -35,6 +35,12 @@ export const ENGINE_COUNTERS = [
   ['flow_messages', 'Backplane frames about handed-off requests, sent and received by their anchor'],
   ['flow_message_bytes', 'Bytes of those frames'],
   ['catalogue_documents_now', 'Documents known of this node and the others'],
+  ['cached_documents_now', 'Documents known to be in memory, of this engine and of the other nodes'],
+  ['requests_cached', 'Requests that policy cached gave to a node with the document in memory'],
+  [
+    'requests_not_cached',
+    'Requests that policy cached gave to a node not known to have the document in memory',
+  ],
   ['flows_now', 'Flows in the router'],
   ['half_pipes_now', 'Half-pipes held for other nodes'],
   ['half_pipes_opened', 'Half-pipe sockets made'],

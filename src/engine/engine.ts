@@ -17,6 +17,7 @@ import type { RelayTarget } from '../handoff/relay-target.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
 import type { HalfPipe } from '../handoff/target.ts';
 import { type ErrorStatus, errorResponse } from '../http/error-response.ts';
+import type { RequestHead } from '../http/request.ts';
 import { parseAddress } from '../linux/address.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import * as libc from '../linux/libc.ts';
@@ -24,6 +25,7 @@ import { allocate } from '../linux/memory.ts';
 import { closeRawSockets, openRawSockets } from '../linux/raw.ts';
 import { IPPROTO_TCP, MSG_NOSIGNAL, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import type { PolicyFactories } from '../policy/create.ts';
+import type { Candidate } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
 import { RouterEngine, type RouterHandles } from '../router/router-engine.ts';
 import type { Routes } from '../router/routes.ts';
@@ -277,6 +279,10 @@ export class Engine {
     return this.sites.listedBytes(site, path);
   }
 
+  holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[] {
+    return this.sites.holders(site, head, candidates);
+  }
+
   get connectionCount(): number {
     return this.connections.size;
   }
@@ -356,7 +362,9 @@ export class Engine {
     this.guests.tick(now);
     this.diverted.tick(now);
     this.sites.catalogues.tick(now);
+    this.sites.memories.tick(now, (site) => this.policies.asksMemory(site));
     this.counters.set('catalogue_documents_now', this.sites.catalogues.size);
+    this.counters.set('cached_documents_now', this.sites.memories.size);
     this.counters.set('connections_now', this.connections.size);
     this.counters.set('flows_now', this.flowsBySlot.size);
     this.counters.set('half_pipes_now', this.halfPipes.size);

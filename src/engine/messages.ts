@@ -77,6 +77,8 @@ export interface EngineStatus {
   readonly spread: Record<string, number> | null;
   /** By site: a policy's name, or the file of its module. */
   readonly policies: Record<string, string>;
+  /** By node: documents known to be in its memory; of this node, in this engine's. Counted where policy is `cached`. */
+  readonly cached: Record<string, number>;
 }
 
 export interface NodeLoadStatus extends Omit<NodeLoad, 'reportedAtMs'> {

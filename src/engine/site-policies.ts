@@ -2,8 +2,8 @@
 import type { ClusterConfig, PolicyConfig, SiteConfig } from '../config/config.ts';
 import { FileSizes } from '../http/file-sizes.ts';
 import type { RequestHead } from '../http/request.ts';
-import { createPolicy, type PolicyFactories } from '../policy/create.ts';
-import type { Policy } from '../policy/policy.ts';
+import { createPolicy, goesByMemory, type PolicyFactories } from '../policy/create.ts';
+import type { Candidate, Policy } from '../policy/policy.ts';
 
 /** Different failures of policies that are logged. */
 const MAX_LOGGED_FAULTS = 20;
@@ -13,9 +13,11 @@ export interface PolicyHost {
   readonly config: ClusterConfig;
   readonly self: number;
   readonly nowMs: number;
-  readonly counters: { add(name: 'policy_failures'): void };
+  readonly counters: { add(name: 'policy_failures' | 'requests_cached' | 'requests_not_cached'): void };
   /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */
   listedBytes(site: string, path: string): number | null;
+  /** Those of `candidates` that are known to have what a request is for in memory. */
+  holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[];
   log(level: 'error', message: string, fields: Record<string, unknown>): void;
 }
 
@@ -42,6 +44,11 @@ export class SitePolicies {
     return this.#policies.get(site.name)!.config.policy;
   }
 
+  /** Whether the policy in force goes by what is in memory. */
+  asksMemory(site: string): boolean {
+    return goesByMemory(this.#policies.get(site)!.config.policy);
+  }
+
   /** Takes the policies of `sites`, which are otherwise the configured ones. Throws PolicyError: then the old stay. */
   use(sites: readonly SiteConfig[], factories: PolicyFactories): void {
     this.#policies = new Map(
@@ -52,7 +59,12 @@ export class SitePolicies {
 
   #make(config: SiteConfig, factories: PolicyFactories): Policy {
     const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
-    return createPolicy(config, factories, context, (reason) => this.#failed(config.name, reason));
+    const memory = {
+      holders: (head: RequestHead, candidates: readonly Candidate[]) =>
+        this.#host.holders(config.name, head, candidates),
+      chosen: (held: boolean) => this.#host.counters.add(held ? 'requests_cached' : 'requests_not_cached'),
+    };
+    return createPolicy(config, factories, context, memory, (reason) => this.#failed(config.name, reason));
   }
 
   /** Bytes of the file that a request is for: this node's, else one that another node has told about; null: none. */

@@ -6,7 +6,9 @@ import assert from 'node:assert';
 import type { Setup } from '../backplane/frames.ts';
 import { documentNames } from '../cluster/catalogue.ts';
 import { Catalogues } from '../cluster/exchange-catalogues.ts';
+import { Memories } from '../cluster/exchange-memories.ts';
 import type { NodeLoad } from '../cluster/load.ts';
+import { documentHash } from '../cluster/text-hash.ts';
 import type { ClusterConfig, SiteConfig } from '../config/config.ts';
 import { SiteTable } from '../config/sites.ts';
 import type { Request } from '../handoff/handling.ts';
@@ -58,6 +60,7 @@ export class Sites {
   /** Of upstreams alone: what comes from one may have other buffers read. */
   readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
   readonly catalogues: Catalogues;
+  readonly memories: Memories;
   readonly heads: HeadCache;
 
   constructor(host: SitesHost) {
@@ -72,6 +75,8 @@ export class Sites {
     this.#table = new SiteTable(config.sites);
     this.catalogues = new Catalogues(self, rootsOf(config, this.#name));
     for (const site of config.sites) this.#sites.set(site, this.#open(site));
+    const contents = [...this.#sites.values()].map(({ config, content }) => [config.name, content] as const);
+    this.memories = new Memories(self, new Map(contents));
   }
 
   get #name(): string {
@@ -133,6 +138,15 @@ export class Sites {
     return judged
       .filter(({ holding }) => holding === 'yes' || (!sure && holding === 'unknown'))
       .map(({ candidate }) => candidate);
+  }
+
+  /** Those of `candidates` that are known to have what a request is for in memory. */
+  holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[] {
+    const names = head.method === 'GET' || head.method === 'HEAD' ? documentNames(head.path) : null;
+    if (names === null) return [];
+    // Behind it there is only what a redirection leads to.
+    const document = documentHash(names[0]);
+    return candidates.filter(({ index }) => this.memories.has(site, index, document));
   }
 
   /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */

@@ -20,6 +20,9 @@ export function engineStatus(engine: Engine): EngineStatus {
     loads: engine.loads.status(),
     spread: engine.loads.spreadStatus(),
     policies: engine.policies.status(),
+    cached: Object.fromEntries(
+      engine.config.nodes.map(({ name }, index) => [name, engine.sites.memories.sizeOf(index)]),
+    ),
   };
 }
 

@@ -67,6 +67,7 @@ export class Switchboard implements LinkHost {
     if (!engine.peers.greeted(link, hello)) return false;
     this.#router.setPeer(link.node + 1, hello.mac);
     engine.sites.catalogues.linkUp(link);
+    engine.sites.memories.linkUp(link);
     engine.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
     link.send(engine.loads.frame);
     engine.linksChanged();
@@ -81,6 +82,7 @@ export class Switchboard implements LinkHost {
     if (link.node >= 0 && isGone) diverted.nodeDown(link.node);
     loads.linkClosed(link);
     sites.catalogues.linkDown(link, isGone);
+    sites.memories.linkDown(link);
     if (link.peer !== null) {
       this.#engine.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) counters.add('links_failed');
@@ -117,6 +119,8 @@ export class Switchboard implements LinkHost {
         return engine.diverted.cleanup(link, frame);
       case FrameType.CATALOGUE:
         return engine.sites.catalogues.take(link.node, frame);
+      case FrameType.CACHED:
+        return engine.sites.memories.take(link, frame);
       case FrameType.LOAD:
         if (engine.loads.heard(link, frame)) engine.linksChanged();
         return;

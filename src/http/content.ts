@@ -72,6 +72,11 @@ export class Content {
     return this.#files.usage;
   }
 
+  /** All files that the cache holds, as they are now. */
+  get files(): Entry[] {
+    return this.#files.all;
+  }
+
   /** Closes all files but those that responses still hold. */
   close(): void {
     this.#files.close();

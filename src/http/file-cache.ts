@@ -12,6 +12,7 @@
 import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { lookup } from 'mrmime';
+import { documentHash } from '../cluster/text-hash.ts';
 import { SystemError } from '../linux/errors.ts';
 import { closeFile, openBeneath } from '../linux/files.ts';
 import { Stretch } from './continuation.ts';
@@ -93,6 +94,11 @@ export class Representation implements Variant {
     return this.#fd;
   }
 
+  /** A response is being sent from it. */
+  get inUse(): boolean {
+    return this.#references > 1;
+  }
+
   retain(): void {
     this.#references++;
   }
@@ -107,15 +113,21 @@ export class Representation implements Variant {
 /** A file that a request path leads to, with everything that may be sent for it. */
 export class Entry {
   readonly path: string;
+  /** Hash of the file's name below the root. */
+  readonly document: number;
   readonly representations: readonly Representation[];
   readonly memoryBytes: number;
   readonly descriptors: number;
   checkedAtMs: number;
   used = false;
+  /** For those who look what is in memory: requested since the last look; in memory at the last look. */
+  asked = true;
+  resident = false;
   readonly #choices = new Map<string, Representation>();
 
-  constructor(path: string, representations: readonly Representation[], nowMs: number) {
+  constructor(path: string, name: string, representations: readonly Representation[], nowMs: number) {
     this.path = detached(path);
+    this.document = documentHash(name);
     this.representations = representations;
     this.checkedAtMs = nowMs;
     let memoryBytes = ENTRY_OVERHEAD_BYTES + path.length;
@@ -177,6 +189,11 @@ export class FileCache {
     return { entries: this.#entries.size, memoryBytes: this.#memoryBytes, descriptors: this.#descriptors };
   }
 
+  /** All entries, as they are now. */
+  get all(): Entry[] {
+    return [...this.#entries.values()];
+  }
+
   /** A cached entry that needs no look at the file system, or undefined. */
   fresh(path: string, nowMs: number): Entry | undefined {
     const entry = this.#entries.get(path);
@@ -185,6 +202,7 @@ export class FileCache {
     // A clock that was set back makes an age negative: then look as well.
     if (ageMs >= REVALIDATE_MS || ageMs < 0) return undefined;
     entry.used = true;
+    entry.asked = true;
     return entry;
   }
 
@@ -231,6 +249,7 @@ export class FileCache {
       if (known !== undefined && sameVersions(known, opened)) {
         known.checkedAtMs = nowMs;
         known.used = true;
+        known.asked = true;
         for (const one of opened) closeFile(one.fd);
         return known;
       }
@@ -240,7 +259,7 @@ export class FileCache {
       return failureOf(error);
     }
     const representations = opened.map((one) => new Representation(one, name, opened.length > 1));
-    return new Entry(path, representations, nowMs);
+    return new Entry(path, name, representations, nowMs);
   }
 
   #openSibling(name: string, coding: Coding): Opened | null {

@@ -4,7 +4,8 @@
  */
 import { statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import type { SiteConfig } from '../config/config.ts';
+import type { PolicyConfig, SiteConfig } from '../config/config.ts';
+import type { MemoryView } from './cached.ts';
 import { ClassPolicy } from './class.ts';
 import { Delegate } from './delegate.ts';
 import { GuardedPolicy } from './guarded.ts';
@@ -61,12 +62,13 @@ export function createPolicy(
   site: SiteConfig,
   factories: PolicyFactories,
   context: PolicyContext,
+  memory: MemoryView,
   failed: (reason: string) => void,
 ): Policy {
   const { policy } = site;
-  if (typeof policy === 'string') return namedPolicy(policy);
+  if (typeof policy === 'string') return namedPolicy(policy, memory);
   if (policy.kind === 'class')
-    return new ClassPolicy(policy.rules, namedPolicy(policy.fallback), context.sizeOf);
+    return new ClassPolicy(policy.rules, namedPolicy(policy.fallback, memory), context.sizeOf);
   if (policy.kind === 'delegate') return new Delegate(policy, () => performance.now());
   const { file, options } = policy;
   let made: Policy;
@@ -82,10 +84,20 @@ export function createPolicy(
   return new GuardedPolicy(made, (reason) => failed(`policy module ${file}: ${reason}`));
 }
 
+/** Whether a policy asks which nodes have a document in memory. */
+export function goesByMemory(policy: PolicyConfig): boolean {
+  const name = typeof policy === 'object' && policy.kind === 'class' ? policy.fallback : policy;
+  return name === 'cached';
+}
+
 /** Makes every policy once, to see whether it can be made. Rejects with PolicyError. */
 export async function tryPolicies(sites: readonly SiteConfig[]): Promise<void> {
   const factories = await importPolicies(sites);
-  for (const site of sites) createPolicy(site, factories, { site: site.name, sizeOf: () => null }, () => {});
+  const memory = { holders: () => [], chosen: () => {} };
+  for (const site of sites) {
+    const context = { site: site.name, sizeOf: () => null };
+    createPolicy(site, factories, context, memory, () => {});
+  }
 }
 
 function describe(error: unknown): string {

@@ -14,6 +14,7 @@
 import type { NodeLoad } from '../cluster/load.ts';
 import type { MechanismName, PolicyName } from '../config/config.ts';
 import type { RequestHead } from '../http/request.ts';
+import { Cached, type MemoryView } from './cached.ts';
 import { Hash } from './hash.ts';
 import { LeastLoad } from './least-load.ts';
 import { Local } from './local.ts';
@@ -58,8 +59,8 @@ export interface PolicyContext {
  */
 export type PolicyFactory = (options: unknown, context: PolicyContext) => Policy;
 
-/** A policy without settings, by name. */
-export function namedPolicy(name: PolicyName): Policy {
+/** A policy without settings, by name. `memory`: what policy `cached` goes by. */
+export function namedPolicy(name: PolicyName, memory: MemoryView): Policy {
   switch (name) {
     case 'round-robin':
       return new RoundRobin();
@@ -69,5 +70,7 @@ export function namedPolicy(name: PolicyName): Policy {
       return new Local();
     case 'least-load':
       return new LeastLoad();
+    case 'cached':
+      return new Cached(memory);
   }
 }

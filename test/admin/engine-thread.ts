@@ -57,7 +57,8 @@ function flowList(): FlowStatus[] {
 /** `connections` tells the test how many queries reached the engine. */
 function status(): EngineStatus {
   const { engine, links, flows } = data;
-  return { engine, connections: queries, flows, halfPipes: 0, links, loads: [], spread: null, policies: {} };
+  const nothing = { loads: [], spread: null, policies: {}, cached: {} };
+  return { engine, connections: queries, flows, halfPipes: 0, links, ...nothing };
 }
 
 function onMessage(message: ToEngine): void {

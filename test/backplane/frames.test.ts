@@ -257,6 +257,18 @@ const LAYOUTS: [Frame, string][] = [
     },
     '0000002a 18 01 0000 03 777777 05 0002 0004 612fc3a9 01 0000000102030405 0000018f00000000 0001 62 00',
   ],
+  [
+    {
+      type: FrameType.CACHED,
+      site: 'é',
+      restart: true,
+      entries: [
+        { document: 0xdeadbeef, held: true },
+        { document: 1, held: false },
+      ],
+    },
+    '00000018 19 01 0000 02 c3a9 01 0002 deadbeef 01 00000001 00',
+  ],
 ];
 
 describe('frames', () => {
@@ -391,6 +403,7 @@ describe('frames', () => {
     const pipe = (change: Partial<HalfPipe>): Frame => ({ ...SETUP, halfPipe: { ...PIPE, ...change } });
     const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
     const load = LAYOUTS.find(([value]) => value.type === FrameType.LOAD)![0];
+    const cached = LAYOUTS.find(([value]) => value.type === FrameType.CACHED)![0];
     const goesOn = (change: object): Frame => ({
       ...SETUP,
       continuation: { ...IDENTITY, offset: IDENTITY.headBytes, ...change },
@@ -438,6 +451,11 @@ describe('frames', () => {
       { ...done, bytes: 2 ** 53 } as Frame,
       { ...done, bodyBytes: 2 ** 32 + 6 } as Frame,
       { ...load, cpuPermille: 1001 } as Frame,
+      { ...cached, site: '' } as Frame,
+      { ...cached, site: 'a'.repeat(64) } as Frame,
+      { ...cached, site: '\ud800' } as Frame,
+      { ...cached, entries: [{ document: 2 ** 32, held: true }] } as Frame,
+      { ...cached, entries: [{ document: -1, held: true }] } as Frame,
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 0 },
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 2 ** 31 },
       { ...MIGRATE, epoch: 0 },
@@ -504,6 +522,17 @@ describe('frames', () => {
     throwsCode('RESERVED', patched(listed, 12, '08'));
     throwsCode('LENGTH', patched(listed, 13, '0001'));
     throwsCode('LENGTH', patched(listed, 13, '0003'));
+    const inMemory = LAYOUTS.find(([value]) => value.type === FrameType.CACHED)![0];
+    for (const [at, hex] of [
+      [8, '00'],
+      [9, 'ff'],
+      [18, '02'],
+      [23, 'ff'],
+    ] as const)
+      throwsCode('OUT_OF_RANGE', patched(inMemory, at, hex));
+    throwsCode('RESERVED', patched(inMemory, 11, '02'));
+    throwsCode('LENGTH', patched(inMemory, 12, '0001'));
+    throwsCode('LENGTH', patched(inMemory, 12, '0003'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, '0a'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 11, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(HELLO, 12, '0002'));

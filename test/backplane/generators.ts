@@ -260,6 +260,14 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       { maxLength: 20 },
     ),
   }),
+  CACHED: fc.record({
+    type: fc.constant(FrameType.CACHED),
+    site: name,
+    restart: fc.boolean(),
+    entries: fc.array(fc.record({ document: u32, held: fc.boolean() }, { noNullPrototype: true }), {
+      maxLength: 40,
+    }),
+  }),
 };
 
 export const frame: fc.Arbitrary<frames.Frame> = fc.oneof(...Object.values(byType));

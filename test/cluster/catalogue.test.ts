@@ -13,8 +13,9 @@ import {
   type Catalogue as Piece,
 } from '../../src/backplane/frames.ts';
 import { Catalogue, documentNames } from '../../src/cluster/catalogue.ts';
+import { PIECE_BYTES } from '../../src/cluster/change-log.ts';
 import { scanDocuments } from '../../src/cluster/document-scan.ts';
-import { newPlace, OwnDocuments, PIECE_BYTES } from '../../src/cluster/own-documents.ts';
+import { newDocumentPlace, OwnDocuments } from '../../src/cluster/own-documents.ts';
 import { writeRamp } from '../../src/lab/sample-site.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import { KIB, Stand } from './support.ts';
@@ -23,7 +24,7 @@ const SITE = 'site';
 const NODE = 2;
 
 /** All pieces that a peer at `place` gets now, as they come off the wire. */
-function pieces(own: OwnDocuments, place = newPlace()): Piece[] {
+function pieces(own: OwnDocuments, place = newDocumentPlace()): Piece[] {
   const out: Piece[] = [];
   for (let piece = own.next(place); piece !== null; piece = own.next(place)) {
     const bytes = Buffer.alloc(frameSize(piece));
@@ -47,7 +48,7 @@ describe('catalogue', () => {
         (looks) => {
           const own = new OwnDocuments(SITE);
           const known = new Catalogue([SITE]);
-          const place = newPlace();
+          const place = newDocumentPlace();
           for (const { documents, listens } of looks) {
             own.update({ documents, partial: false });
             if (!listens) continue;
@@ -97,7 +98,7 @@ describe('catalogue', () => {
     const own = new OwnDocuments(SITE);
     own.update({ documents: new Map([['a', { sizeBytes: 1, modifiedMs: 1 }]]), partial: true });
     const known = new Catalogue([SITE]);
-    const place = newPlace();
+    const place = newDocumentPlace();
     for (const piece of pieces(own, place)) known.apply(NODE, piece);
     assert.deepEqual(
       [known.holding(SITE, NODE, ['a']), known.holding(SITE, NODE, ['b'])],

@@ -125,6 +125,23 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     await stand.start('c');
   });
 
+  test('cached: memories are told while the policy goes by them, and forgotten when it does no more', async () => {
+    const known = async (node: string) =>
+      (await stand.lab.admin(node, '/api/status')).counters.cached_documents_now;
+    const sizes = [0, 1, KIB, 4 * KIB, 16 * KIB];
+    await fetch(...sizes);
+    assert.deepEqual(await Promise.all(NODES.map(known)), [0, 0, 0]);
+    assert.deepEqual(await setPolicy('cached'), done);
+    await fetch(...sizes);
+    for (const node of NODES) await stand.until(`${node} knows`, async () => (await known(node)) > 0);
+    const before = await stand.total('requests_cached');
+    await fetch(...sizes);
+    assert.ok((await stand.total('requests_cached')) > before);
+    assert.deepEqual(await setPolicy('hash'), done);
+    for (const node of NODES)
+      await stand.until(`${node} has forgotten`, async () => (await known(node)) === 0);
+  });
+
   test('a module, its options, and the next version of it', async () => {
     writeFileSync(file(), BY_NAME);
     assert.deepEqual(await setPolicy({ module: file(), options: { node: 'b' } }), done);

@@ -111,6 +111,16 @@ describe('fronts, redirection, policies', () => {
     ['minBytes: 10', 'minBytes: 30', /:14:23: minBytes is more than maxBytes/],
     ['mechanism: relay', 'mechanism: local', /mechanism must be one of relay, anchor/],
     ['    root: www\n', '    root: www\n    mechanism: local\n', /has mechanism local, which asks no policy/],
+    [
+      'root: www, policy: hash',
+      'root: www, policy: cached, mechanism: local',
+      /:17:\d+: site plain has mechanism local, which asks no policy\n {2}hint: choose another mechanism/,
+    ],
+    [
+      'root: www, policy: hash',
+      'root: www, policy: cachd',
+      /sites.2.policy must be one of .*cached|did you mean cached/,
+    ],
     ['fallback:', 'fallbak:', /unknown key fallbak in sites.0.policy\n {2}hint: did you mean fallback\?/],
   ];
   for (const [from, to, message] of wrong) {
@@ -130,6 +140,16 @@ describe('fronts, redirection, policies', () => {
       );
     });
   }
+
+  it('may be cached, with any mechanism, and as the fallback of classes', () => {
+    for (const mechanism of ['relay', 'anchor', 'clone', 'split', 'migrate', 'drain']) {
+      const { policy } = parse(changed('policy: hash', `policy: cached, mechanism: ${mechanism}`)).sites[2];
+      assert.equal(policy, 'cached');
+    }
+    const { policy } = parse(changed('fallback: least-load', 'fallback: cached')).sites[0];
+    assert.ok(typeof policy === 'object' && policy.kind === 'class');
+    assert.equal(policy.fallback, 'cached');
+  });
 
   it('refuses a cluster of fronts alone', () => {
     const text =
@@ -188,6 +208,8 @@ describe('fronts, redirection, policies', () => {
       ['policy: round-robin', /policy round-robin chooses here another node cannot repeat/],
       ['policy: least-load', /cannot repeat/],
       ['policy: local', /cannot repeat/],
+      ['policy: cached', /policy cached chooses here another node cannot repeat/],
+      ['policy: { name: class, fallback: cached, rules: [{ path: "/x", nodes: [b] }] }', /cannot repeat/],
       ['policy: { name: delegate, percent: 5 }', /cannot repeat/],
       ['policy: { module: ./p.mjs }', /policy module chooses here/],
       ['policy: { name: class, rules: [{ path: "/x", nodes: [b] }] }', /cannot repeat/],

@@ -9,6 +9,7 @@ import { createPolicy, importPolicies } from '../../src/policy/create.ts';
 import { importsTypeScript } from '../../src/policy/typescript.ts';
 
 const CONTEXT = { site: 'default', sizeOf: () => null };
+const NO_MEMORY = { holders: () => [], chosen: () => {} };
 
 describe('policy modules', () => {
   const directory = mkdtempSync(join(tmpdir(), 'baton-policy-'));
@@ -31,7 +32,7 @@ describe('policy modules', () => {
   });
   const make = async (file: string, options?: unknown) => {
     const config = site({ kind: 'module', file, options });
-    return createPolicy(config, await importPolicies([config]), CONTEXT, () => {});
+    return createPolicy(config, await importPolicies([config]), CONTEXT, NO_MEMORY, () => {});
   };
 
   it('gets its options and context', async () => {

@@ -5,7 +5,8 @@ import type { ClusterConfig, PolicyConfig, SiteConfig } from '../../src/config/c
 import { NextChoices } from '../../src/engine/next-choice.ts';
 import type { Site } from '../../src/engine/sites.ts';
 import { parseRequestHead, type RequestHead } from '../../src/http/request.ts';
-import { namedPolicy, type Policy } from '../../src/policy/policy.ts';
+import { Hash } from '../../src/policy/hash.ts';
+import type { Policy } from '../../src/policy/policy.ts';
 
 const LIMITS = { headBytes: 4096, targetBytes: 2048, fields: 50 };
 
@@ -19,7 +20,7 @@ function head(text: string): RequestHead {
 /** A node's view of a site that keeps clones. */
 function view(names: readonly string[], self: number, change: { policy?: PolicyConfig; made?: Policy } = {}) {
   const policy = change.policy ?? 'hash';
-  const made = change.made ?? namedPolicy('hash');
+  const made = change.made ?? new Hash();
   const base = { name: 's', hosts: ['s.test'], content: {}, mechanism: 'clone', catalogue: false };
   const config = { ...base, policy, clone: { pre: false, keep: true } } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
