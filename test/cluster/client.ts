@@ -88,6 +88,7 @@ async function converse(job: Job, index: number): Promise<void> {
   let wake = (): void => {};
   let ended: string | null = null;
   let received = 0;
+  let port = 0;
   let left = false;
   const isOver = () =>
     job.durationMs === undefined ? false : performance.now() - startedMs > job.durationMs;
@@ -108,6 +109,9 @@ async function converse(job: Job, index: number): Promise<void> {
     ended ??= reason;
     wake();
   };
+  socket.once('connect', () => {
+    port = socket.localPort!;
+  });
   socket.on('error', (error) => end(error.message));
   socket.on('close', () => end('closed'));
   socket.on('end', () => {
@@ -166,7 +170,8 @@ async function converse(job: Job, index: number): Promise<void> {
     const { item } = waiting[0];
     failures.push(
       `${name} ${item.host} ${item.path}: connection ended (${ended}) with ${waiting.length} requests open,` +
-        ` ${sent} sent, ${received} bytes received, answer: ${reader.progress}`,
+        ` ${sent} sent, ${received} bytes received, answer: ${reader.progress},` +
+        ` port ${port}, ${new Date().toISOString()}`,
     );
   }
   if (ended === null && job.http10) await pause();

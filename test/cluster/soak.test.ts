@@ -26,6 +26,7 @@ describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => 
       lossPercent: 1,
       delayMs: 4,
       sizes: SIZES,
+      set: ['observe.accessLog=off'],
     });
   });
   after(() => stand?.down());
@@ -53,7 +54,10 @@ describe('soak', { ...skipUnlessRoot(), timeout: DURATION_MS + 120_000 }, () => 
     }
     const report = await running;
     stand.assertAlive();
-    assert.deepEqual(report.failures, []);
+    if (report.failures.length > 0) {
+      const logs = stand.lab.nodes.map(({ name }) => `${name}: ${stand.lab.logTail(`${name}.log`)}`);
+      assert.fail([...report.failures, 'left:', ...(await stand.left()), ...logs].join('\n'));
+    }
     const handedOff = (report.byMechanism.anchor ?? 0) + (report.byMechanism.clone ?? 0);
     assert.ok(handedOff >= MIN_HANDOFFS && kills >= 2, `${handedOff} handoffs, ${kills} kills`);
     await stand.nothingLeft();
