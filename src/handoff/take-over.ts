@@ -20,7 +20,7 @@ import { distance } from '../router/ranges.ts';
 import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handling } from './handling.ts';
-import { SETUP_LEASE_MS } from './target.ts';
+import { SETUP_LEASE_MS } from './lease.ts';
 
 /** Clocks, and segments that left at the lease's last moment. */
 const LEASE_MARGIN_MS = 50;
