@@ -24,6 +24,7 @@ import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { abortClose, MSG_EOR, MSG_NOSIGNAL, SHUT_WR } from '../linux/socket.ts';
 import type { Choice } from '../policy/policy.ts';
+import type { Connections } from './connections.ts';
 import type { Engine } from './engine.ts';
 import type { Exchange } from './exchange.ts';
 import type { Source } from './loop.ts';
@@ -55,6 +56,7 @@ export interface Arrived {
 export class Connection implements Source, HandlingHost {
   readonly fd: number;
   readonly #engine: Engine;
+  readonly #connections: Connections;
   #state: State = 'head';
   flow: AnchorFlow | null = null;
   /** Not null: the connection has come from another node. */
@@ -95,15 +97,16 @@ export class Connection implements Source, HandlingHost {
   #following: BodyReader | null = null;
   #tried: number[] = [];
 
-  constructor(engine: Engine, fd: number, arrived: Arrived | null = null) {
+  constructor(engine: Engine, connections: Connections, fd: number, arrived: Arrived | null) {
     this.#engine = engine;
+    this.#connections = connections;
     this.fd = fd;
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
     this.#stays = arrived?.serveFirst ?? false;
     this.#arrivedWith = arrived?.response ?? null;
     // A new client is to ask; one that has come from another node may rest.
-    (arrived === null ? engine.headDeadlines : engine.idleDeadlines).set(this, engine.loop.nowMs);
+    (arrived === null ? connections.headDeadlines : connections.idleDeadlines).set(this, engine.loop.nowMs);
   }
 
   /** What it is known by on every node; null when the client has just reset it. */
@@ -157,7 +160,7 @@ export class Connection implements Source, HandlingHost {
   }
 
   #read(): void {
-    const { receiveBuffer, receiveAddress } = this.#engine;
+    const { bytes: receiveBuffer, address: receiveAddress } = this.#connections.receiveBuffer;
     while (this.#readable && this.#wantsBytes() && !this.#processing) {
       const got = libc.recv(this.fd, receiveAddress, receiveBuffer.length, 0);
       if (got < 0) {
@@ -243,8 +246,8 @@ export class Connection implements Source, HandlingHost {
     this.#paused?.pause?.();
     this.#handling = migration;
     this.#state = 'moving';
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.headDeadlines.clear(this);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.headDeadlines.clear(this);
     return true;
   }
 
@@ -281,8 +284,8 @@ export class Connection implements Source, HandlingHost {
   #goOnWith({ head: headBytes, close, continuation, exchange }: NonNullable<Arrived['response']>): void {
     const head = this.#engine.sites.parsed(headBytes);
     this.#state = 'busy';
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
     this.#site = this.#engine.sites.find(head.host);
     const body = NOTHING;
     const startUs = nowUs();
@@ -311,7 +314,7 @@ export class Connection implements Source, HandlingHost {
     this.#request = null;
     this.flow?.moved();
     this.flow = null;
-    this.#engine.connectionClosed(this);
+    this.#connections.closed(this);
   }
 
   /** Moving has failed: goes on here. */
@@ -328,7 +331,7 @@ export class Connection implements Source, HandlingHost {
     }
     this.#state = 'head';
     this.#stays = true;
-    if (this.#held.length === 0) this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    if (this.#held.length === 0) this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
     this.#goOn();
   }
 
@@ -338,13 +341,13 @@ export class Connection implements Source, HandlingHost {
       return;
     }
     this.#held = Buffer.from(bytes.subarray(at, end));
-    if (this.#state === 'head') this.#engine.headDeadlines.set(this, this.#engine.loop.nowMs);
+    if (this.#state === 'head') this.#connections.headDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   #begin(head: RequestHead, headBytes: Buffer): void {
     this.#stays = false;
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.headDeadlines.clear(this);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.headDeadlines.clear(this);
     const hasBody = head.chunked || head.contentLength > 0;
     if (!hasBody) return this.#accept(head, headBytes, NOTHING, false);
     const { bodyBytes } = this.#engine.config.limits;
@@ -355,7 +358,7 @@ export class Connection implements Source, HandlingHost {
     if (head.expectContinue) this.#continue();
     this.#body = { head, headBytes: Buffer.from(headBytes), reader, pieces: [], bytes: 0 };
     this.#state = 'body';
-    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   /** The interim answer leaves from here: it belongs to the in-half's conversation. */
@@ -373,14 +376,14 @@ export class Connection implements Source, HandlingHost {
       this.#refuse(body.reader.fault === 'BODY_TOO_LARGE' ? 413 : 400);
       return end - at;
     }
-    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
     const { ranges } = body.reader;
     for (let i = 0; i < ranges.length; i += 2) {
       body.pieces.push(Buffer.from(bytes.subarray(ranges[i], ranges[i + 1])));
       body.bytes += ranges[i + 1] - ranges[i];
     }
     if (!body.reader.done && body.bytes <= COLLECTED_BODY_BYTES) return used;
-    this.#engine.stallDeadlines.clear(this);
+    this.#connections.stallDeadlines.clear(this);
     this.#body = null;
     const whole = Buffer.concat(body.pieces);
     if (body.reader.done && whole.length <= COLLECTED_BODY_BYTES) {
@@ -401,7 +404,7 @@ export class Connection implements Source, HandlingHost {
       this.broken(`request body: ${reader.fault}`);
       return end - at;
     }
-    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
     const ranges = [...reader.ranges];
     if (reader.done) this.#following = null;
     for (let i = 0; i < ranges.length; i += 2) {
@@ -432,7 +435,7 @@ export class Connection implements Source, HandlingHost {
   /** The request is kept for longer than the buffer it was read into: a mechanism that may need it again asks. */
   retain(): Request {
     const request = this.#request!;
-    if (request.headBytes.buffer === this.#engine.receiveBuffer.buffer) {
+    if (request.headBytes.buffer === this.#connections.receiveBuffer.bytes.buffer) {
       this.#request = { ...request, headBytes: Buffer.from(request.headBytes) };
     }
     return this.#request!;
@@ -444,7 +447,7 @@ export class Connection implements Source, HandlingHost {
 
   /** Bytes of a response went out. */
   progressed(): void {
-    this.#engine.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   bodyWanted(): void {
@@ -460,13 +463,13 @@ export class Connection implements Source, HandlingHost {
   finished(outcome: Outcome): void {
     const request = this.#request;
     if (this.#state !== 'busy' || request === null) return;
-    this.#engine.logRequest(this, request, outcome);
+    this.#engine.access.add(this, request, outcome, this.#engine.loop.wallMs);
     this.#handling = null;
     this.#request = null;
-    this.#engine.stallDeadlines.clear(this);
+    this.#connections.stallDeadlines.clear(this);
     if (outcome.close || request.close || this.#following !== null) return this.#finishUp();
     this.#state = 'head';
-    this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
     this.#goOn();
   }
 
@@ -539,8 +542,8 @@ export class Connection implements Source, HandlingHost {
   }
 
   #takePromise(promise: Promised, flow: AnchorFlow): void {
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.headDeadlines.clear(this);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.headDeadlines.clear(this);
     this.#state = 'busy';
     this.#tried = [];
     this.#request = promise.request;
@@ -554,7 +557,7 @@ export class Connection implements Source, HandlingHost {
     this.#request = null;
     if (close) return this.#finishUp();
     this.#state = 'head';
-    this.#engine.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
     this.#goOn();
   }
 
@@ -577,12 +580,12 @@ export class Connection implements Source, HandlingHost {
 
   /** An answer of the engine's own, after which the connection ends. */
   #refuse(status: ErrorStatus): void {
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.headDeadlines.clear(this);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.headDeadlines.clear(this);
     this.#body = null;
     this.#following = null;
     this.flow?.beginOwn();
-    this.#engine.refuse(this.fd, status);
+    this.#connections.refuse(this.fd, status);
     this.#finishUp(true);
   }
 
@@ -596,8 +599,8 @@ export class Connection implements Source, HandlingHost {
     this.flow?.beginOwn();
     this.#state = 'draining';
     this.#held = NOTHING;
-    this.#engine.idleDeadlines.clear(this);
-    this.#engine.drainDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.drainDeadlines.set(this, this.#engine.loop.nowMs);
     libc.shutdown(this.fd, SHUT_WR);
     this.#readable = true;
     if (!this.#processing) this.#read();
@@ -636,7 +639,7 @@ export class Connection implements Source, HandlingHost {
     this.#request = null;
     this.flow?.end(discard);
     this.flow = null;
-    this.#engine.connectionClosed(this);
+    this.#connections.closed(this);
   }
 
   /** Ends at once: the process stops. */
