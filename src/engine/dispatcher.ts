@@ -15,6 +15,7 @@ import { RelayHandling } from '../handoff/relay.ts';
 import { SPLIT_FORM } from '../handoff/split.ts';
 import type { RequestHead } from '../http/request.ts';
 import type { Candidate, Choice } from '../policy/policy.ts';
+import type { Answering } from './answering.ts';
 import type { Connection } from './connection.ts';
 import type { Engine } from './engine.ts';
 import type { Link } from './link.ts';
@@ -100,24 +101,24 @@ export class Dispatcher {
    * asked. Null: the connection had to be broken.
    */
   dispatch(
-    connection: Connection,
+    answering: Answering,
     request: Request,
     site: Site | null,
     tried: readonly number[],
     chosen: Choice | null,
   ): Handling | null {
-    const kept = connection.takeKept();
-    if (kept !== null) return this.#kept(connection, site!, kept);
-    if (site !== null && this.#nobodyHasIt(site, request.head)) return this.#local(connection, request, null);
-    if (site === null || connection.fullyTried || this.#keeps(site))
-      return this.#local(connection, request, site);
+    const kept = answering.takeKept();
+    if (kept !== null) return this.#kept(answering, site!, kept);
+    if (site !== null && this.#nobodyHasIt(site, request.head)) return this.#local(answering, request, null);
+    if (site === null || answering.fullyTried || this.#keeps(site))
+      return this.#local(answering, request, site);
     const { node, mechanism } =
       (tried.length === 0 ? chosen : null) ?? this.#again(site, request.head, tried);
     // A connection that could not move is answered here, if that is possible.
     const isLocal =
       node === this.#engine.self || mechanism === 'local' || (moves(mechanism) && answers(site));
-    const handling = isLocal ? null : this.#remote(connection, site, node, mechanism);
-    return handling ?? this.#local(connection, request, site);
+    const handling = isLocal ? null : this.#remote(answering, site, node, mechanism);
+    return handling ?? this.#local(answering, request, site);
   }
 
   #cloneForm(site: Site): Form {
@@ -125,11 +126,12 @@ export class Dispatcher {
   }
 
   /** The clone that is there has the request, and may be answering it. */
-  #kept(connection: Connection, site: Site, kept: Kept): Handling {
+  #kept(answering: Answering, site: Site, kept: Kept): Handling {
     const { node, link } = kept.target;
-    const flow = connection.flow!;
+    const flow = answering.connection.flow!;
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
-    const given = { engine: this.#engine, connection, flow, request: connection.retain(), node, link };
+    const request = answering.retain();
+    const given = { engine: this.#engine, host: answering, flow, request, node, link };
     return PromisedHandling.startKept(given, this.#cloneForm(site), kept);
   }
 
@@ -148,26 +150,27 @@ export class Dispatcher {
     );
   }
 
-  #remote(connection: Connection, site: Site, node: number, mechanism: MechanismName): Handling | null {
-    const link = this.#linkTo(connection, node);
+  #remote(answering: Answering, site: Site, node: number, mechanism: MechanismName): Handling | null {
+    const link = this.#linkTo(answering.connection, node);
     if (link === undefined) return null;
     const engine = this.#engine;
-    const request = connection.retain();
+    const request = answering.retain();
     if (givesOutHalf(mechanism) && !request.bodyFollows) {
-      const flow = connection.ensureFlow();
+      const flow = answering.ensureFlow();
       if (flow?.makeRoom()) {
-        const given = { engine, connection, flow, request, node, link };
+        const given = { engine, host: answering, flow, request, node, link };
         if (mechanism === 'anchor') return AnchorHandling.start(given);
         return PromisedHandling.start(given, mechanism === 'clone' ? this.#cloneForm(site) : SPLIT_FORM);
       }
       engine.counters.add('handoffs_no_room');
       if (answers(site)) return null;
     }
-    connection.flow?.beginOwn();
-    return RelayHandling.start(engine, connection, request, node, link, this.#sharesConnections);
+    answering.connection.flow?.beginOwn();
+    return RelayHandling.start(engine, answering, request, node, link, this.#sharesConnections);
   }
 
-  #local(connection: Connection, request: Request, site: Site | null): Handling | null {
+  #local(answering: Answering, request: Request, site: Site | null): Handling | null {
+    const { connection } = answering;
     connection.flow?.beginOwn();
     const hasMoved = connection.guest !== null && site !== null && moves(site.config.mechanism);
     const mechanism = hasMoved ? 'migrate' : 'local';
@@ -177,6 +180,6 @@ export class Dispatcher {
       connection.broken('the response cannot go on here');
       return null;
     }
-    return new LocalHandling(this.#engine, connection, request, exchange, this.#sharesConnections, mechanism);
+    return new LocalHandling(this.#engine, answering, request, exchange, this.#sharesConnections, mechanism);
   }
 }

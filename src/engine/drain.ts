@@ -35,7 +35,7 @@ export class Drain {
     for (const pipe of [...engine.halfPipes]) pipe.drain();
     if (!this.leftRoutes) {
       this.#stopListening();
-      for (const connection of [...engine.connections]) connection.closeWhenIdle();
+      for (const connection of engine.connections.all) connection.closeWhenIdle();
       return;
     }
   }
@@ -60,7 +60,7 @@ export class Drain {
   /** Lets connections go that can go now; called every turn. */
   give(): void {
     if (!this.leftRoutes || !this.#hasRoom) return;
-    for (const connection of [...this.#engine.connections]) {
+    for (const connection of this.#engine.connections.all) {
       if (!this.#hasRoom) return;
       const node = this.next();
       if (node === null) return;

@@ -10,7 +10,8 @@ import {
 } from '../backplane/frames.ts';
 import { Arrival } from '../handoff/migrate-target.ts';
 import { RelayTarget } from '../handoff/relay-target.ts';
-import { HalfPipe } from '../handoff/target.ts';
+import { takeSetup } from '../handoff/setup.ts';
+import type { HalfPipe } from '../handoff/target.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
 import { allocate } from '../linux/memory.ts';
 import type { RouterEngine } from '../router/router-engine.ts';
@@ -98,7 +99,7 @@ export class Switchboard implements LinkHost {
     switch (frame.type) {
       case FrameType.SETUP:
         if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(engine, link, frame);
-        else HalfPipe.setup(engine, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
+        else takeSetup(engine, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
         return;
       case FrameType.RESET:
         // We have let go of it already; the anchor waits for the word.

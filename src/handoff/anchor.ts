@@ -27,7 +27,7 @@ export class AnchorHandling extends AwayHandling {
     this.leave();
     this.flow.endTarget(end);
     this.flow.promise = { ...this.attempt, end, request: this.request };
-    this.connection.finished({
+    this.host.finished({
       node: this.node,
       mechanism: 'anchor',
       status,

@@ -16,7 +16,6 @@ import {
   type SetupMechanism,
   type SetupOk,
 } from '../backplane/frames.ts';
-import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
@@ -26,13 +25,13 @@ import { monotonicMs } from '../linux/half-pipe.ts';
 import { distance } from '../router/ranges.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
-import type { Handling, Request } from './handling.ts';
+import type { Handling, HandlingHost, Request } from './handling.ts';
 import { mayGoOn, TakeOver } from './take-over.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface Given {
   readonly engine: Engine;
-  readonly connection: Connection;
+  readonly host: HandlingHost;
   readonly flow: AnchorFlow;
   readonly request: Request;
   readonly node: number;
@@ -44,7 +43,7 @@ export abstract class AwayHandling implements Handling, Handoff {
   readonly node: number;
   protected sentAtMs: number;
   protected readonly engine: Engine;
-  protected readonly connection: Connection;
+  protected readonly host: HandlingHost;
   protected readonly flow: AnchorFlow;
   protected readonly request: Request;
   readonly #link: Link;
@@ -76,9 +75,9 @@ export abstract class AwayHandling implements Handling, Handoff {
     kept: Kept | null = null,
     next: Next | null = null,
   ) {
-    const { engine, connection, flow, request, node, link } = given;
+    const { engine, host, flow, request, node, link } = given;
     this.engine = engine;
-    this.connection = connection;
+    this.host = host;
     this.flow = flow;
     this.request = request;
     this.node = node;
@@ -163,7 +162,7 @@ export abstract class AwayHandling implements Handling, Handoff {
         this.engine.counters.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);
-        return this.connection.again(this.node);
+        return this.host.again(this.node);
       case FrameType.ABORT:
         if (frame.reason === AbortReason.DRAINING) {
           this.#draining = true;
@@ -206,13 +205,13 @@ export abstract class AwayHandling implements Handling, Handoff {
   #giveUp(): void {
     this.leave();
     this.flow.dropTarget(this.node);
-    this.connection.takeOver(new TakeOver(this.engine, this.flow, this.connection, this.attempt));
+    this.host.takeOver(new TakeOver(this.engine, this.flow, this.host, this.attempt));
   }
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   tick(): void {
     if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.attempt)) return;
-    if (this.connection.servedWithout(this.node)) this.#giveUp();
+    if (this.host.servedWithout(this.node)) this.#giveUp();
   }
 
   takeBack(): void {

@@ -1,4 +1,4 @@
-/** What a connection knows of the mechanism that handles its request. */
+/** What a request in progress and the mechanism that handles it know of each other. */
 import type { MechanismName } from '../config/config.ts';
 import type { Continuation } from '../http/continuation.ts';
 import type { RequestHead } from '../http/request.ts';
@@ -39,7 +39,7 @@ export interface Handling {
   start?(): void;
   /** A piece of a body that follows. */
   body(bytes: Buffer, last: boolean): void;
-  /** False: the connection reads no further body until `Connection.bodyWanted`. */
+  /** False: no further body is read until `bodyWanted`. */
   readonly wantsBody: boolean;
   /** The client's socket takes bytes again. */
   writable(): void;
@@ -56,7 +56,7 @@ export interface Handling {
   takeBack?(): void;
 }
 
-/** What a mechanism tells the connection; exactly one of the four ends a handling. */
+/** The request in progress, as a mechanism sees it: exactly one of the first four ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
@@ -66,4 +66,20 @@ export interface HandlingHost {
   goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
+  /** The client's socket. */
+  readonly fd: number;
+  /** Bytes of a response went out. */
+  progressed(): void;
+  /** `wantsBody` may have become true. */
+  bodyWanted(): void;
+  /** Nothing of the next request had been read when this one was complete. */
+  readonly quiet: boolean;
+  /** The client has sent more than this request. */
+  readonly hasMore: boolean;
+  /** Whether there is a node other than `node` to ask for what is being requested. */
+  servedWithout(node: number): boolean;
+  /** The handling gives way to another one, which finds out what the client has. */
+  takeOver(takeOver: Handling): void;
+  /** A take-over has found that the response has arrived after all, one that is recorded already. */
+  settled(): void;
 }

@@ -1,15 +1,14 @@
 /** Mechanism local: the node that has the connection answers on its own socket. */
-import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
 import { SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
 import type { Continuation } from '../http/continuation.ts';
-import type { Handling, Request } from './handling.ts';
+import type { Handling, HandlingHost, Request } from './handling.ts';
 
 export class LocalHandling implements Handling {
   readonly #engine: Engine;
-  readonly #connection: Connection;
+  readonly #host: HandlingHost;
   readonly #request: Request;
   readonly #out: SocketOut;
   readonly #exchange: Exchange;
@@ -20,16 +19,16 @@ export class LocalHandling implements Handling {
 
   constructor(
     engine: Engine,
-    connection: Connection,
+    host: HandlingHost,
     request: Request,
     exchange: Exchange,
     records: boolean,
     mechanism: 'local' | 'migrate',
   ) {
     this.#engine = engine;
-    this.#connection = connection;
+    this.#host = host;
     this.#request = request;
-    this.#out = new SocketOut(connection.fd, records);
+    this.#out = new SocketOut(host.fd, records);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }
@@ -38,7 +37,7 @@ export class LocalHandling implements Handling {
   start(): void {
     this.#exchange.onProgress = () => {
       this.#drive();
-      if (!this.#over) this.#connection.bodyWanted();
+      if (!this.#over) this.#host.bodyWanted();
     };
     this.#drive();
   }
@@ -50,7 +49,7 @@ export class LocalHandling implements Handling {
     const state = exchange.pump.run(this.#out);
     if (exchange.pump.sentBytes > before) {
       if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
-      this.#connection.progressed();
+      this.#host.progressed();
     }
     if (state === 'broken' || (exchange.failed && state !== 'blocked'))
       return this.#end('the response broke off');
@@ -63,10 +62,10 @@ export class LocalHandling implements Handling {
     this.#over = true;
     const { status, bodyBytes, close, pump } = this.#exchange;
     this.#exchange.end();
-    if (reason !== null) return this.#connection.broken(reason);
+    if (reason !== null) return this.#host.broken(reason);
     const { startUs } = this.#request;
     this.#engine.counters.add('served_bytes', pump.sentBytes);
-    this.#connection.finished({
+    this.#host.finished({
       node: this.#engine.self,
       mechanism: this.#mechanism,
       status,

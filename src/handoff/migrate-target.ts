@@ -68,7 +68,7 @@ export class Arrival implements Sink {
   static open(engine: Engine, link: Link, frame: Migrate): void {
     const refusal = !engine.accepts
       ? RejectReason.SHUTTING_DOWN
-      : engine.arrivals.size >= MAX_ARRIVALS || !engine.hasRoom
+      : engine.arrivals.size >= MAX_ARRIVALS || !engine.connections.hasRoom
         ? RejectReason.FULL
         : null;
     if (refusal !== null) {
@@ -209,7 +209,12 @@ export class Arrival implements Sink {
       if (!(error instanceof SystemError)) throw error;
     }
     const response = exchange === null ? null : { ...this.#response!, exchange };
-    engine.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge: state.advertisedEdge, response });
+    engine.connections.adopt(fd, {
+      guest,
+      serveFirst: this.#serveFirst,
+      advertisedEdge: state.advertisedEdge,
+      response,
+    });
   }
 
   linkDown(): void {

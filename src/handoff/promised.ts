@@ -43,11 +43,10 @@ export interface Form {
 const KEPT_ANSWER_MS = 30;
 
 /** Not when some of it is here already: the target would not get it. */
-function nextOf({ request, connection, flow }: Given, { next }: Form, kept: Kept | null): Next | null {
+function nextOf({ request, host, flow }: Given, { next }: Form, kept: Kept | null): Next | null {
   // What it goes by the target was told once.
   const same = kept === null || kept.choice.digest === next?.digest;
-  if (next === null || !same || request.close || request.continuation !== null || !connection.quiet)
-    return null;
+  if (next === null || !same || request.close || request.continuation !== null || !host.quiet) return null;
   const at = flow.nextRequest;
   return at < 0 ? null : { at, choice: next };
 }
@@ -159,7 +158,7 @@ export class PromisedHandling extends AwayHandling {
 
   /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
   more(): void {
-    if (this.over || this.#promise === null || !this.#form.ahead || !this.connection.hasMore) return;
+    if (this.over || this.#promise === null || !this.#form.ahead || !this.host.hasMore) return;
     if (!this.#promise.close && !this.request.close && this.flow.makeRoom())
       this.#finish(this.#promise, this.end!);
   }
@@ -168,7 +167,7 @@ export class PromisedHandling extends AwayHandling {
     this.leave();
     if (!this.asked) this.engine.counters.add('requests_kept');
     this.flow.promise = { ...this.attempt, end, request: this.request };
-    this.connection.finished({
+    this.host.finished({
       node: this.node,
       mechanism: this.#form.name,
       status,

@@ -8,7 +8,7 @@ import { nowUs } from '../engine/time.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from './relay.ts';
-import { unserved } from './target.ts';
+import { unserved } from './setup.ts';
 
 const piece = allocate(RELAY_PIECE_BYTES);
 

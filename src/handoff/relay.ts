@@ -3,12 +3,11 @@
  * and goes out on the anchor's own socket. Slow for the anchor, possible for everything.
  */
 import { AbortReason, type Frame, FrameType, SetupMechanism } from '../backplane/frames.ts';
-import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { Pump, SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
-import type { Handling, Request } from './handling.ts';
+import type { Handling, HandlingHost, Request } from './handling.ts';
 
 /** Bytes that either end may send before the other has asked for more. */
 export const RELAY_WINDOW_BYTES = 256 * 1024;
@@ -20,7 +19,7 @@ export const LINK_BUSY_BYTES = 1024 * 1024;
 export class RelayHandling implements Handling, Sink {
   readonly node: number;
   readonly #engine: Engine;
-  readonly #connection: Connection;
+  readonly #host: HandlingHost;
   readonly #request: Request;
   readonly #link: Link;
   readonly #id: number;
@@ -38,13 +37,13 @@ export class RelayHandling implements Handling, Sink {
   /** Null when SETUP could not be sent. */
   static start(
     engine: Engine,
-    connection: Connection,
+    host: HandlingHost,
     request: Request,
     node: number,
     link: Link,
     records: boolean,
   ): RelayHandling | null {
-    const handling = new RelayHandling(engine, connection, request, node, link, records);
+    const handling = new RelayHandling(engine, host, request, node, link, records);
     const sent = link.send({
       type: FrameType.SETUP,
       request: handling.#id,
@@ -71,19 +70,19 @@ export class RelayHandling implements Handling, Sink {
 
   private constructor(
     engine: Engine,
-    connection: Connection,
+    host: HandlingHost,
     request: Request,
     node: number,
     link: Link,
     records: boolean,
   ) {
     this.#engine = engine;
-    this.#connection = connection;
+    this.#host = host;
     this.#request = request;
     this.#link = link;
     this.node = node;
     this.#id = link.openSink(this);
-    this.#out = new SocketOut(connection.fd, records);
+    this.#out = new SocketOut(host.fd, records);
   }
 
   frame(frame: Frame): void {
@@ -99,7 +98,7 @@ export class RelayHandling implements Handling, Sink {
         return this.#drive();
       case FrameType.RELAY_CREDIT:
         this.#bodyCredit += frame.credit;
-        return this.#connection.bodyWanted();
+        return this.#host.bodyWanted();
       case FrameType.DATA_DONE:
         this.#accepted();
         this.#done = { status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close };
@@ -137,12 +136,12 @@ export class RelayHandling implements Handling, Sink {
     const sent = this.#pump.sentBytes - before;
     if (sent > 0) {
       if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
-      this.#connection.progressed();
+      this.#host.progressed();
       this.#ask(sent);
     }
     if (state === 'broken') {
       this.cancel();
-      return this.#connection.broken('the client is gone');
+      return this.#host.broken('the client is gone');
     }
     if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
     if (state === 'done') this.#finish();
@@ -160,7 +159,7 @@ export class RelayHandling implements Handling, Sink {
     this.#leave();
     const { startUs } = this.#request;
     const { status, bodyBytes, close } = this.#done!;
-    this.#connection.finished({
+    this.#host.finished({
       node: this.node,
       mechanism: 'relay',
       status,
@@ -182,8 +181,8 @@ export class RelayHandling implements Handling, Sink {
     if (this.#over) return;
     this.#leave();
     // A body that follows is gone when some of it went to the target.
-    if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#connection.broken('the target failed');
-    else this.#connection.again(this.node);
+    if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#host.broken('the target failed');
+    else this.#host.again(this.node);
   }
 
   body(bytes: Buffer, last: boolean): void {

@@ -13,14 +13,13 @@
  *             gone, or its rules have run out.
  *     probe:  have the client say what it holds (a window probe), and wait for a segment of it.
  */
-import type { Connection } from '../engine/connection.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ALIVE_LEASE_MS } from '../router/control.ts';
 import { distance } from '../router/ranges.ts';
 import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
-import type { Handling } from './handling.ts';
-import { SETUP_LEASE_MS } from './target.ts';
+import type { Handling, HandlingHost } from './handling.ts';
+import { SETUP_LEASE_MS } from './lease.ts';
 
 /** Clocks, and segments that left at the lease's last moment. */
 const LEASE_MARGIN_MS = 50;
@@ -41,7 +40,7 @@ export function mayGoOn(acknowledged: number, attempt: Attempt): boolean {
 export class TakeOver implements Handling {
   readonly #engine: Engine;
   readonly #flow: AnchorFlow;
-  readonly #connection: Connection;
+  readonly #host: HandlingHost;
   readonly #attempt: Attempt;
   readonly #leaseEndMs: number;
   readonly #limitMs: number;
@@ -49,10 +48,10 @@ export class TakeOver implements Handling {
   #probedAtMs = 0;
   #over = false;
 
-  constructor(engine: Engine, flow: AnchorFlow, connection: Connection, attempt: Attempt) {
+  constructor(engine: Engine, flow: AnchorFlow, host: HandlingHost, attempt: Attempt) {
     this.#engine = engine;
     this.#flow = flow;
-    this.#connection = connection;
+    this.#host = host;
     this.#attempt = attempt;
     const quietAtMs = flow.confirmed
       ? engine.loop.nowMs + Math.max(ALIVE_LEASE_MS, engine.config.timeouts.peerMs)
@@ -90,7 +89,7 @@ export class TakeOver implements Handling {
     this.#over = true;
     this.#engine.counters.add('handoffs_taken_over');
     this.#flow.cancelTarget(this.#attempt.start);
-    this.#connection.again(this.#attempt.node);
+    this.#host.again(this.#attempt.node);
     return true;
   }
 
@@ -100,20 +99,20 @@ export class TakeOver implements Handling {
     const { node, identity } = this.#attempt;
     const { headBytes, lengthBytes, validator } = identity!;
     this.#flow.cutTarget(node, acknowledged);
-    this.#connection.goOn(node, { headBytes, lengthBytes, validator, offset });
+    this.#host.goOn(node, { headBytes, lengthBytes, validator, offset });
     return true;
   }
 
   #settle(end: number): true {
     this.#over = true;
     this.#flow.cutTarget(this.#attempt.node, end);
-    this.#connection.settled();
+    this.#host.settled();
     return true;
   }
 
   #break(reason: string): true {
     this.#over = true;
-    this.#connection.broken(reason);
+    this.#host.broken(reason);
     return true;
   }
 
