@@ -28,13 +28,14 @@ import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requir
  * | 8      | 4     | request    | chosen by the initiator, unique on the link |
  * | 12     | 4     | epoch      | moves of this connection, this one included; not 0 |
  * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains, bit 2 in the middle of a response, bit 3 which ends the connection |
- * | 17     | 4     | stateBytes | of the whole connection state, 1 to 1572864 |
+ * | 17     | 4     | sentAtMs   | initiator's monotonic clock, milliseconds, wraps |
+ * | 21     | 4     | stateBytes | of the whole connection state, 1 to 1572864 |
  * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
  * |        | 2     | head length H | with bit 2 only, at most 32768 |
  * |        | H     | head       | with bit 2 only: of the request, as received |
  * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
  */
-const MIGRATE_FIXED_BYTES = 13;
+const MIGRATE_FIXED_BYTES = 17;
 const SERVE_FIRST = 1;
 const DRAINING = 2;
 const RESPONDING = 4;
@@ -54,6 +55,7 @@ export function writeMigrate(frame: Migrate, into: Buffer, start: number): numbe
   const { response } = frame;
   const first = (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0);
   at = putU8(into, at, first | (response === null ? 0 : RESPONDING) | (response?.close ? CLOSE : 0));
+  at = putU32(into, at, frame.sentAtMs);
   at = putU32(into, at, frame.stateBytes);
   if (response !== null) {
     at = writeContinuation(response.continuation, into, at);
@@ -85,7 +87,8 @@ export function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
     serveFirst: (flags & SERVE_FIRST) !== 0,
     draining: (flags & DRAINING) !== 0,
     response,
-    stateBytes: bytes.readUInt32BE(at + 9),
+    sentAtMs: bytes.readUInt32BE(at + 9),
+    stateBytes: bytes.readUInt32BE(at + 13),
     bytes: bytes.subarray(next, end),
   };
   checkMigrate(frame);

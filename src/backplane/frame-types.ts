@@ -306,6 +306,8 @@ export interface Migrate {
   draining: boolean;
   /** The connection is in the middle of this response; null: between two requests. */
   response: MovedResponse | null;
+  /** The initiator's monotonic clock, in milliseconds modulo 2^32. */
+  sentAtMs: number;
   /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
   stateBytes: number;
   bytes: Buffer;

@@ -158,7 +158,7 @@ export class Engine {
   dropHalfPipeOf(ends: Ends): void {
     const slot = this.flows.installed(ends.client, ends.public);
     if (slot < 0) return;
-    for (const pipe of this.halfPipes) if (pipe.slot === slot) pipe.discard();
+    for (const pipe of this.halfPipes) if (pipe.slot === slot) pipe.giveWay();
   }
 
   /** The node that owns a public address, by index; -1: it is none. */

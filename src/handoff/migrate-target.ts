@@ -23,6 +23,7 @@ import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { release, restoreSilently, silentClose } from '../linux/tcp-repair.ts';
 import { ROLE_OWNER } from '../router/layout.ts';
@@ -50,6 +51,8 @@ export class Arrival implements Sink {
   readonly #epoch: number;
   readonly #serveFirst: boolean;
   readonly #draining: boolean;
+  /** When the state was sent, by the own clock. */
+  readonly #sentMs: number;
   readonly #response: MovedResponse | null;
   readonly #bytes: Buffer;
   /** What is left of a response in whose middle the connection comes. */
@@ -91,6 +94,8 @@ export class Arrival implements Sink {
     this.#epoch = frame.epoch;
     this.#serveFirst = frame.serveFirst;
     this.#draining = frame.draining;
+    const nowMs = monotonicMs();
+    this.#sentMs = nowMs - link.clock.excessMs(frame.sentAtMs, nowMs);
     const { response } = frame;
     this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
@@ -117,8 +122,16 @@ export class Arrival implements Sink {
     this.#drop();
   }
 
+  /** The initiator may be about to go on by then, and whoever has the connection next may have set up a half-pipe. */
+  get #isStale(): boolean {
+    const { leavingDeadlines, setupDeadlines } = this.#engine;
+    const { durationMs } = this.#draining ? leavingDeadlines : setupDeadlines;
+    return monotonicMs() - this.#sentMs > durationMs / 2;
+  }
+
   #restore(): RejectReason | null {
     const engine = this.#engine;
+    if (this.#isStale) return RejectReason.STALE;
     try {
       this.#state = decodeState(this.#bytes);
     } catch (error) {

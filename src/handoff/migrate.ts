@@ -24,6 +24,7 @@ import type { Deadlines } from '../engine/deadlines.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { SystemError } from '../linux/errors.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../linux/socket.ts';
 import { capture, silentClose, thaw } from '../linux/tcp-repair.ts';
 import { encodedBytes, encodeState } from '../tcp/codec.ts';
@@ -173,6 +174,7 @@ export class Migration implements Handling, Sink {
       serveFirst,
       draining,
       response,
+      sentAtMs: monotonicMs() >>> 0,
       stateBytes,
       bytes: bytes.subarray(0, at),
     });
@@ -193,7 +195,7 @@ export class Migration implements Handling, Sink {
     this.#engine.underWay.add(this);
     this.#sentBytes = stateBytes;
     this.#engine.underWayBytes += stateBytes;
-    this.#deadlines.set(this, this.#engine.loop.nowMs);
+    this.#deadlines.set(this, monotonicMs());
     return true;
   }
 

@@ -276,7 +276,13 @@ export class HalfPipe implements Sink, Source {
     if (this.#leaving || this.#engine.stopping) this.discard();
   }
 
-  /** Ends at once: all is acknowledged, or the process stops, or the connection is another one. */
+  /** The connection comes here by another way, or is another one. What is owed is somebody else's: the anchor's. */
+  giveWay(): void {
+    if (this.#turn !== null || this.#uncollected >= 0) this.#fail(AbortReason.HALF_PIPE_FAILED);
+    else this.discard();
+  }
+
+  /** Ends at once: all is acknowledged, or the process stops. */
   discard(): void {
     if (this.#leaving) this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
     this.#close();

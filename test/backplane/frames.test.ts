@@ -78,6 +78,7 @@ const MIGRATE: Migrate = {
   serveFirst: true,
   draining: true,
   response: null,
+  sentAtMs: 0x01020304,
   stateBytes: 0x10000,
   bytes: Buffer.from('hi'),
 };
@@ -212,7 +213,7 @@ const LAYOUTS: [Frame, string][] = [
     { type: FrameType.RELAY_CREDIT, request: 0xdeadbeef, credit: 65536 },
     '00000010 0d 01 0000 deadbeef 00010000',
   ],
-  [MIGRATE, `00000017 0f 01 0000 ${IDS} 03 00010000 6869`],
+  [MIGRATE, `0000001b 0f 01 0000 ${IDS} 03 01020304 00010000 6869`],
   [
     {
       ...MIGRATE,
@@ -224,7 +225,7 @@ const LAYOUTS: [Frame, string][] = [
         head: Buffer.from('GET'),
       },
     },
-    `00000038 0f 01 0000 ${IDS} 0c 00010000
+    `0000003c 0f 01 0000 ${IDS} 0c 01020304 00010000
      00000120 0000000100000120 fedcba9876543210 0000000100000000 0003 474554 6869`,
   ],
   [

@@ -219,6 +219,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       ...ids,
       serveFirst: fc.boolean(),
       draining: fc.boolean(),
+      sentAtMs: u32,
       response: fc.option(
         fc
           .record({ continuation, close: fc.boolean(), head: content(frames.MAX_HEAD_BYTES) })

@@ -13,6 +13,7 @@ import { Outbox } from '../../src/backplane/outbox.ts';
 import { Session } from '../../src/backplane/session.ts';
 import { macOf } from '../../src/engine/addresses.ts';
 import { parseAddress } from '../../src/linux/address.ts';
+import { monotonicMs } from '../../src/linux/half-pipe.ts';
 import * as sockets from '../../src/linux/socket.ts';
 import { capture, silentClose } from '../../src/linux/tcp-repair.ts';
 import { encodeState } from '../../src/tcp/codec.ts';
@@ -36,6 +37,10 @@ const BACKPLANE_PORT = 7946;
 const KEEPALIVE_MS = 300;
 const ANSWER_MS = 3000;
 const REQUEST_MS = 200;
+/** More than half of what an initiator waits, and little for one that drains. */
+const LATE_MS = 400;
+
+const clockMs = () => monotonicMs() >>> 0;
 
 /** A connection that nobody has. */
 function state(own: string, change: Partial<ConnectionState> = {}): ConnectionState {
@@ -91,7 +96,7 @@ class Peer {
           engine: 0,
           engines: 1,
           mac: macOf('eth0'),
-          clockMs: 0,
+          clockMs: clockMs(),
           bootId: Buffer.alloc(8, 1),
         });
       }
@@ -119,7 +124,7 @@ class Peer {
   }
 
   stayAlive(): void {
-    this.send({ type: FrameType.KEEPALIVE, sentAtMs: 0, echoMs: 0, heldMs: 0 });
+    this.send({ type: FrameType.KEEPALIVE, sentAtMs: clockMs(), echoMs: 0, heldMs: 0 });
   }
 
   /** Sends a state and resolves to the answer. */
@@ -136,6 +141,7 @@ class Peer {
       serveFirst: true,
       draining: false,
       response: null,
+      sentAtMs: clockMs(),
       stateBytes: bytes.length,
       bytes,
       ...change,
@@ -163,6 +169,8 @@ async function states(peer: Peer, job: PeerJob): Promise<PeerReport> {
   };
   const cases: Array<[string, Buffer, Partial<Migrate>?]> = [
     ['good', good],
+    ['late', good, { sentAtMs: (clockMs() - LATE_MS) >>> 0 }],
+    ['late, in a drain', good, { sentAtMs: (clockMs() - LATE_MS) >>> 0, draining: true }],
     ['an unknown version', changed(4, 99)],
     ['a length that is wrong', changed(3, good[3] + 1)],
     ['reserved bits', changed(5, 0xff)],
