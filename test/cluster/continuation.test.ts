@@ -25,7 +25,7 @@ import { item, KIB, MIB, Stand } from './support.ts';
 
 const BIG = 10 * MIB;
 /** Long enough for a node to be started again three times meanwhile. */
-const LONG = 26 * MIB;
+const LONG = 40 * MIB;
 const isLong = process.env.BATON_LONG === '1';
 const KILLS = isLong ? 40 : 4;
 /** Under loss, four connections at a time and two kills in each. */
@@ -79,7 +79,7 @@ describe('a response goes on at another node', { ...skipUnlessRoot(), timeout: 2
     test(`${address}: killed, back, and its successor killed: one response of four parts`, async () => {
       const first = await continued(stand);
       const one: Job = {
-        ...job([2 * MIB, 10 * MIB, 18 * MIB], address),
+        ...job([2 * MIB, 14 * MIB, 26 * MIB], address),
         items: [item('pair.test', LONG), item('pair.test', KIB)],
       };
       const report = await withFaults(stand, one, async () => {
