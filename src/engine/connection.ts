@@ -62,7 +62,8 @@ export class Connection implements Source {
   #noMoveUntilMs = 0;
   #arrivedWith: ArrivedResponse | null;
 
-  constructor(engine: Engine, connections: Connections, fd: number, arrived: Arrived | null) {
+  constructor(engine: Engine, fd: number, arrived: Arrived | null) {
+    const { connections } = engine;
     this.#engine = engine;
     this.#connections = connections;
     this.fd = fd;
@@ -316,6 +317,7 @@ export class Connection implements Source {
     if (this.#state === 'head' && this.#input.held.length === 0) this.close();
   }
 
+  /** Ends it: what was sent still arrives. */
   close(): void {
     if (this.#state === 'closed') return;
     this.#leave(false);

@@ -64,13 +64,13 @@ export class Connections {
     }
     counters.add('connections_accepted');
     // Most clients have sent their request by the time they are accepted.
-    this.#take(new Connection(this.#engine, this, fd, this.#revived(fd)));
+    this.#take(new Connection(this.#engine, fd, this.#revived(fd)));
   }
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: Arrived): void {
     setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#engine.config.limits.stallSeconds * 1000);
-    this.#take(new Connection(this.#engine, this, fd, arrived));
+    this.#take(new Connection(this.#engine, fd, arrived));
   }
 
   #take(connection: Connection): void {
