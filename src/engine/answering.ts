@@ -87,7 +87,15 @@ export class Answering implements HandlingHost {
     this.#site = sites.find(head.host);
     const startUs = nowUs();
     this.#request = { head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation };
-    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, false, 'migrate');
+    const { sharesConnections } = this.#engine.dispatcher;
+    const handling = new LocalHandling(
+      this.#engine,
+      this,
+      this.#request,
+      exchange,
+      sharesConnections,
+      'migrate',
+    );
     this.#handling = handling;
     handling.start();
   }

@@ -42,13 +42,13 @@ export class Dispatcher {
    * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster
    * hands requests off: then every response ends its segment.
    */
-  readonly #sharesConnections: boolean;
+  readonly sharesConnections: boolean;
 
   constructor(engine: Engine, peers: Peers, policies: SitePolicies) {
     this.#engine = engine;
     this.#peers = peers;
     this.#policies = policies;
-    this.#sharesConnections = engine.config.sites.some(({ mechanism }) => mechanism !== 'local');
+    this.sharesConnections = engine.config.sites.some(({ mechanism }) => mechanism !== 'local');
   }
 
   /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
@@ -166,7 +166,7 @@ export class Dispatcher {
       if (answers(site)) return null;
     }
     answering.connection.flow?.beginOwn();
-    return RelayHandling.start(engine, answering, request, node, link, this.#sharesConnections);
+    return RelayHandling.start(engine, answering, request, node, link, this.sharesConnections);
   }
 
   #local(answering: Answering, request: Request, site: Site | null): Handling | null {
@@ -180,6 +180,6 @@ export class Dispatcher {
       connection.broken('the response cannot go on here');
       return null;
     }
-    return new LocalHandling(this.#engine, answering, request, exchange, this.#sharesConnections, mechanism);
+    return new LocalHandling(this.#engine, answering, request, exchange, this.sharesConnections, mechanism);
   }
 }

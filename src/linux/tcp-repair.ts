@@ -252,12 +252,16 @@ function settleSendBuffer(fd: number): void {
     sizeBuffer(fd, SO_SNDBUFFORCE, SETTLED_SEND_BYTES);
 }
 
-/** Writes all of `bytes`; in repair into the selected queue, otherwise to the client. */
+/**
+ * Writes all of `bytes`; in repair into the selected queue, otherwise to the client. They end their segment: the next
+ * byte of this socket may belong behind another node's.
+ */
 function refill(fd: number, bytes: Buffer): void {
   const address = addressOf(bytes);
   for (let at = 0; at < bytes.length; ) {
     const chunk = Math.min(bytes.length - at, REFILL_CHUNK_BYTES);
-    const sent = libc.send(fd, address + at, chunk, sockets.MSG_NOSIGNAL);
+    const last = at + chunk === bytes.length ? sockets.MSG_EOR : 0;
+    const sent = libc.send(fd, address + at, chunk, sockets.MSG_NOSIGNAL | last);
     if (sent <= 0) throw new SystemError('send', sent < 0 ? lastErrno() : EAGAIN, 'refilling a queue');
     at += sent;
   }

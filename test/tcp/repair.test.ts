@@ -11,6 +11,7 @@ import { capture, restore, setDeaf, silentClose, thaw } from '../../src/linux/tc
 import { decodeState, encodeState } from '../../src/tcp/codec.ts';
 import { add, distance } from '../../src/tcp/sequence.ts';
 import type { ConnectionState } from '../../src/tcp/state.ts';
+import { Wire } from '../router/wire.ts';
 import { connected, facing, ignoreResets, type Live, until } from './live.ts';
 import { privateNetwork, skipWithoutRoot } from './network.ts';
 
@@ -47,6 +48,15 @@ async function finish(live: Live): Promise<void> {
   libc.close(live.client);
   await until(() => live.toServer.read(live.server) === -1);
   libc.close(live.server);
+}
+
+/** What a TCP segment from a port carries; null: another's. Only its headers are looked at. */
+function stretchOf(frame: Buffer, port: number): { seq: number; bytes: number } | null {
+  const four = frame.readUInt16BE(12) === 0x0800;
+  const tcp = frame.subarray(four ? 34 : 54);
+  if (tcp.readUInt16BE(0) !== port) return null;
+  const ipBytes = four ? frame.readUInt16BE(16) - 20 : frame.readUInt16BE(18);
+  return { seq: tcp.readUInt32BE(4), bytes: ipBytes - (tcp[12] >> 4) * 4 };
 }
 
 for (const address of ['127.0.0.1', '::1']) {
@@ -121,6 +131,32 @@ for (const address of ['127.0.0.1', '::1']) {
     ignoreResets(live.client);
     live.server = restore(state);
     await finish(live);
+  });
+
+  test(`${address}: what was not sent ends its segment`, { skip }, async () => {
+    const live = connected(address);
+    ignoreResets(live.client);
+    setDeaf(live.client, true);
+    const bytes = 300_001;
+    assert.equal(live.toClient.write(live.server, bytes), bytes);
+    const state = capture(live.server, { freeze: true });
+    assert.ok(state.unsentQueue.length > 0);
+    silentClose(live.server);
+    const wire = new Wire();
+    live.server = restore(state);
+    live.toClient.write(live.server, 5000);
+    setDeaf(live.client, false);
+    ignoreResets(live.client);
+    await finish(live);
+    const ends = state.sendSequence;
+    const sent = wire.take(0).map((frame) => stretchOf(frame, state.public.port));
+    wire.close();
+    assert.ok(sent.some((stretch) => stretch !== null && add(stretch.seq, stretch.bytes) === ends));
+    const across = sent.filter(
+      (stretch) =>
+        stretch !== null && distance(stretch.seq, ends) > 0 && distance(stretch.seq, ends) < stretch.bytes,
+    );
+    assert.deepEqual(across, [], 'segments with bytes of both');
   });
 
   test(`${address}: the client's FIN received, behind unread data`, { skip }, async () => {
