@@ -136,7 +136,9 @@ export class Connection implements Source {
 
   /** The first bytes of a request's head are there. */
   headBegun(): void {
-    this.#connections.headDeadlines.set(this, this.#engine.loop.nowMs);
+    const { headDeadlines } = this.#connections;
+    // Of the whole head, not of its next piece.
+    if (!headDeadlines.has(this)) headDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   /** The head of a request is there. Bytes [at, end): from there on, read and not used. True: it moves with them. */
@@ -279,6 +281,7 @@ export class Connection implements Source {
   /** An answer of the engine's own, after which the connection ends. */
   refuse(status: ErrorStatus): void {
     this.#attended();
+    this.#connections.stallDeadlines.clear(this);
     this.#reader.forgetBody();
     this.flow?.beginOwn();
     this.#connections.refuse(this.fd, status);

@@ -138,7 +138,7 @@ export class HalfPipe implements Sink, Source {
   /** What the client sends next, as the router has seen it (rule follow). */
   followed(piece: FollowedBytes): void {
     const { epoch } = this.#socket.rules;
-    if (this.#kept === null || this.#closed || this.#turn !== null || piece.epoch !== epoch) return;
+    if (this.#kept === null || !this.#socket.isOpen || this.#turn !== null || piece.epoch !== epoch) return;
     const sentMs = piece.arrivedMs - this.#link.clock.excessOf16Ms(piece.sentMs, piece.arrivedMs);
     const turn = this.#kept.hear(piece, sentMs, !this.#leaving);
     if (turn === null) return;

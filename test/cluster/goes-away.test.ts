@@ -21,7 +21,7 @@ describe('the client goes away', { ...skipUnlessRoot(), timeout: 170_000 }, () =
       sizes: [KIB, SIZE],
       // Slow enough that a response is under way for a second and more.
       rate: '200mbit',
-      set: ['observe.accessLog=off', `limits.stallSeconds=${STALL_SECONDS}`],
+      set: ['observe.accessLog=off', `limits.stallSeconds=${STALL_SECONDS}`, 'limits.headSeconds=1'],
     });
     await stand.setClient('tcp_rmem', MODEST_BUFFER_BYTES);
   });
@@ -97,6 +97,17 @@ describe('the client goes away', { ...skipUnlessRoot(), timeout: 170_000 }, () =
     } finally {
       for (const child of children) await end(child);
     }
+  });
+
+  test('by never coming to an end: a head has its time as a whole', async () => {
+    const address = stand.lab.node('a').public[0];
+    const drip = 'for i in {1..40}; do printf G >&3; sleep 0.1; done';
+    const script = `exec 3<>/dev/tcp/${address}/80; (${drip}) 2>/dev/null & head -n 1 <&3; kill $!`;
+    const startMs = performance.now();
+    const { stdout } = await stand.lab.exec('client', ['bash', '-c', script]);
+    assert.match(stdout, /^HTTP\/1.1 408 /);
+    assert.ok(performance.now() - startMs < 3000, 'not at the head’s end');
+    await stand.nothingLeft();
   });
 
   test('by a crash of its process', async () => {
