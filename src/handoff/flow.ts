@@ -12,9 +12,7 @@ import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
-import { socketState } from '../linux/sock-diag.ts';
 import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
-import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 import {
   FLAG_CLOSING,
   FLAG_FOLLOW,
@@ -36,20 +34,11 @@ import {
   type Promised,
 } from './attempt.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
+import { Following } from './following.ts';
 import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
+import { LateRanges } from './late-ranges.ts';
+import { FLOW_LINGER_MS, Linger } from './linger.ts';
 import type { OwnSpace } from './migrate-state.ts';
-import { KEEP_IDLE_MS } from './target.ts';
-
-/** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
-export const FLOW_LINGER_MS = 2000;
-/** How often a closed socket is looked for that may still have something to send. */
-const SOCKET_CHECK_MS = 500;
-/** A target that has not let go by then has lost its link or its mind. */
-export const FLOW_LINGER_LIMIT_MS = 70_000;
-/** Segments that the router was at work on when it was told to follow no more are through by then. */
-const UNFOLLOWED_MS = 10;
-/** How long an owner that lets go by itself may still retransmit what the client has acknowledged: several timeouts. */
-const LATE_MS = 1000;
 
 /** A range of another node that is not all acknowledged. */
 function owes(range: ranges.Range, acknowledged: number): boolean {
@@ -67,8 +56,6 @@ export class AnchorFlow implements Sink {
   #congestion = { window: 0, srttUs: 0 };
   #installed = false;
   #discarding = false;
-  /** What the client had acknowledged when late ranges were last looked at, and when that was. */
-  #lateCheck = { acknowledged: 0, atMs: 0 };
   #released = false;
   /** The socket; -1 once it is closed. */
   #fd: number;
@@ -76,21 +63,19 @@ export class AnchorFlow implements Sink {
   /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
   confirmed = false;
   current: Handoff | null = null;
-  closedAtMs = -1;
-  /** While closing: segments of the client, when the last was heard, and when the socket was last looked for. */
-  #heardSegments = 0;
-  #heardAtMs = 0;
-  #awaitsSocket = false;
-  #socketCheckedAtMs = 0;
+  /** Once the connection is closed. */
+  #linger: Linger | null = null;
+  /** The closed socket's FIN is waited for. */
+  #hasFin = false;
   /** When a response was taken from its target last. */
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
   promise: Promised | null = null;
-  /** The clone that the next request goes to as well; its frames about it that have come before the request was read. */
-  #kept: Kept | null = null;
-  #early: Frame[] = [];
-  #unfollowedAtMs = 0;
-  #busyAtMs = 0;
+  readonly #following = new Following(this.rules);
+  readonly #late = new LateRanges(
+    this.rules,
+    (range) => range !== this.#following.range && this.#targets.get(range.owner - 1)?.implicit === true,
+  );
   /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
   onLost: (promise: Promised | null) => void = () => {};
   /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
@@ -167,7 +152,7 @@ export class AnchorFlow implements Sink {
   }
 
   #write(): void {
-    this.#markLate();
+    this.#late.mark(this.acknowledged);
     this.#engine.flows.write(this.slot, this.rules);
     if (this.#installed) return;
     this.#installed = true;
@@ -221,19 +206,9 @@ export class AnchorFlow implements Sink {
     target.implicit = false;
     const begun = this.#describe(target.id, start);
     // What has come since: the target would take the next but one for the next.
-    this.#follow(target, begun.halfPipe.acknowledge === next?.at ? next : null, true);
+    this.#following.begin(target, begun.halfPipe.acknowledge === next?.at ? next : null, this.epoch, true);
     this.#write();
     return begun;
-  }
-
-  /** Whether, and to whom, the next request goes as well, from the next `#write` on. `asked`: by SETUP. */
-  #follow(target: Target, next: Next | null, asked: boolean): void {
-    this.rules.flags = next === null ? 0 : FLAG_FOLLOW;
-    this.rules.epoch = this.epoch;
-    if (next === null) return;
-    this.#kept = { ...next, target };
-    // The clone goes on by the clock it was told. What the own socket acknowledges meanwhile is never older than that.
-    if (asked) ranges.advanceStamp(this.rules);
   }
 
   #describe(id: number, start: number): BegunTarget {
@@ -256,16 +231,9 @@ export class AnchorFlow implements Sink {
    * and none will. From here on nothing more is sent on to it (rule follow).
    */
   takenBy(head: RequestHead): Kept | null {
-    const kept = this.#kept;
-    if (kept === null) return null;
-    const end = (kept.at + head.headLength) >>> 0;
-    const hasAll = distance(end, this.#engine.flows.followed(this.slot)) >= 0;
-    const hasTaken = this.#early.some(({ type }) => type === FrameType.SETUP_OK);
-    this.#kept = null;
-    if (hasTaken || (hasAll && kept.choice.nodeFor(head) === kept.target.node)) return kept;
-    this.#early = [];
-    this.#unfollow();
-    return null;
+    const kept = this.#following.takenBy(head, this.#engine.flows.followed(this.slot));
+    if (kept === null) this.#unfollow();
+    return kept;
   }
 
   /** The clone may send from here on, and had what it begins by before. */
@@ -275,7 +243,7 @@ export class AnchorFlow implements Sink {
     this.epoch = nextEpoch(this.epoch);
     this.confirmed = false;
     ranges.openTarget(this.rules, target.node + 1, start, false);
-    this.#follow(target, next, false);
+    this.#following.begin(target, next, this.epoch, false);
     this.#write();
     return { id: target.id, epoch: this.epoch, start };
   }
@@ -297,16 +265,11 @@ export class AnchorFlow implements Sink {
 
   /** What it has said already. */
   takeEarly(): Frame[] {
-    const early = this.#early;
-    this.#early = [];
-    return early;
+    return this.#following.takeEarly();
   }
 
   #unfollow(): void {
-    if ((this.rules.flags & FLAG_FOLLOW) === 0) return;
-    this.rules.flags &= ~FLAG_FOLLOW;
-    this.#unfollowedAtMs = this.#engine.loop.nowMs;
-    this.#write();
+    if (this.#following.stop(this.#engine.loop.nowMs)) this.#write();
   }
 
   /** Where the next request begins, when nothing of it has come yet; else -1. */
@@ -321,7 +284,7 @@ export class AnchorFlow implements Sink {
   endTarget(end: number): void {
     // One that has not promised its response takes nothing after it.
     this.rules.flags = 0;
-    this.#kept = null;
+    this.#following.forget();
     ranges.endTarget(this.rules, end);
     this.#write();
   }
@@ -341,33 +304,6 @@ export class AnchorFlow implements Sink {
     this.rules.flags = FLAG_WATCH | FLAG_WAKE | (this.rules.flags & FLAG_FOLLOW);
     ranges.endTarget(this.rules, end);
     this.#write();
-  }
-
-  /** The range of the clone that rule follow sends on to: it may have sent more than is known here. */
-  get #followed(): ranges.Range | undefined {
-    return (this.rules.flags & FLAG_FOLLOW) === 0 ? undefined : ranges.lastRange(this.rules);
-  }
-
-  /** Rule late-forward for what the client has acknowledged of targets that let go by themselves. */
-  #markLate(): void {
-    const { acknowledged } = this;
-    for (const range of this.rules.ranges) {
-      if (range.owner === OWNER_SELF || range.open || range.late || range === this.#followed) continue;
-      if (distance(range.end, acknowledged) < 0) continue;
-      range.late = this.#targets.get(range.owner - 1)?.implicit === true;
-    }
-  }
-
-  /** Drops ranges that have been late for long enough. */
-  #dropLate(nowMs: number): boolean {
-    if (nowMs - this.#lateCheck.atMs < LATE_MS) return false;
-    const { acknowledged } = this.#lateCheck;
-    this.#lateCheck = { acknowledged: this.acknowledged, atMs: nowMs };
-    this.#markLate();
-    let dropped = false;
-    for (const range of this.rules.ranges.filter((g) => g.late && distance(g.end, acknowledged) >= 0))
-      if (ranges.collect(this.rules, range.owner, range.end)) dropped = true;
-    return dropped;
   }
 
   /** The newest target range goes as if it had never been: nothing of it has reached the client. */
@@ -442,9 +378,8 @@ export class AnchorFlow implements Sink {
     }
     if (!('epoch' in frame)) return;
     const current = this.current;
-    if (target === this.#kept?.target && frame.epoch === nextEpoch(this.epoch)) {
-      this.#early.push(frame);
-    } else if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
+    if (this.#following.hears(frame, target, this.epoch)) return;
+    if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
       // Its promise was taken, and it begins late. One that was given up is no target any more.
@@ -460,7 +395,7 @@ export class AnchorFlow implements Sink {
     for (const target of this.#targets.all) {
       if (target.link !== link) continue;
       this.#targets.close(target);
-      if (target === this.#kept?.target) this.#unfollow();
+      if (this.#following.isTo(target)) this.#unfollow();
       if (!target.leaving) this.#lost(target);
     }
   }
@@ -508,19 +443,19 @@ export class AnchorFlow implements Sink {
     this.onLost = () => {};
     this.onDraining = () => {};
     this.promise = null;
-    this.#kept = null;
+    this.#following.forget();
     const last = ranges.lastRange(this.rules)!;
     if (!last.open || last.owner === OWNER_SELF) {
       if (last.open) this.rules.ownNext = this.#writeSequence();
       else ranges.openOwn(this.rules, last.end);
     }
     // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
-    this.#awaitsSocket = !discard && ranges.lastRange(this.rules)!.owner === OWNER_SELF;
+    this.#hasFin = !discard && ranges.lastRange(this.rules)!.owner === OWNER_SELF;
     this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();
     this.#reset(discard);
-    this.closedAtMs = this.#engine.loop.nowMs;
+    this.#linger = new Linger(this.#capture, this.#engine.loop.nowMs);
     this.#engine.closingFlows.add(this);
   }
 
@@ -551,39 +486,24 @@ export class AnchorFlow implements Sink {
     }
   }
 
-  /** Whether the kernel still waits for an acknowledgement of what the own socket sent, its FIN at the end. */
-  #socketOwes(nowMs: number): boolean {
-    if (this.#discarding || !this.#awaitsSocket) return false;
-    if (nowMs - this.#socketCheckedAtMs < SOCKET_CHECK_MS) return true;
-    this.#socketCheckedAtMs = nowMs;
-    const { client, public: pub } = this.#capture;
-    return FIN_PENDING_STATES.includes(socketState(pub, client));
-  }
-
-  /**
-   * Gives the slot back when everybody has let go, and the client has what the own socket sent: until then that may be
-   * sent again, and without the entry in the socket's own sequence space. Returns true when it has.
-   */
+  /** Gives the slot back when nothing of the closed connection is waited for any more. Returns true when it has. */
   release(nowMs: number): boolean {
-    const since = nowMs - this.closedAtMs;
+    const linger = this.#linger!;
     // The client takes no more of it, and will say so to nobody again.
-    if (!this.#discarding && (this.#engine.flows.wasReset(this.slot) || this.#replaced(since)))
+    if (
+      !this.#discarding &&
+      (this.#engine.flows.wasReset(this.slot) || (linger.isOld(nowMs) && this.#isReplaced))
+    )
       this.#reset(true);
     this.#forgetImplicit();
-    if (this.segments !== this.#heardSegments) {
-      this.#heardSegments = this.segments;
-      this.#heardAtMs = nowMs;
-    }
-    const quietMs = nowMs - Math.max(this.closedAtMs, this.#heardAtMs);
-    const waits = this.#targets.size > 0 || quietMs < FLOW_LINGER_MS || this.#socketOwes(nowMs);
-    if (waits && since < FLOW_LINGER_LIMIT_MS) return false;
+    const hasFin = this.#hasFin && !this.#discarding;
+    if (linger.waits(nowMs, this.segments, this.#targets.size > 0, hasFin)) return false;
     this.discard();
     return true;
   }
 
   /** The client uses the port anew (rule syn-ends-flow): no acknowledgement comes any more. */
-  #replaced(sinceClosedMs: number): boolean {
-    if (sinceClosedMs < FLOW_LINGER_MS) return false;
+  get #isReplaced(): boolean {
     const { client, public: pub } = this.#capture;
     return this.#engine.flows.installed(client, pub) !== this.slot;
   }
@@ -595,7 +515,8 @@ export class AnchorFlow implements Sink {
    */
   ownSpace(): OwnSpace | null {
     if (this.current !== null || this.#engine.loop.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
-    if (!this.#letsMove()) return null;
+    this.#unfollow();
+    if (!this.#following.isOver(this.#engine.loop.nowMs, this.#engine.flows.inNext(this.slot))) return null;
     const { acknowledged } = this;
     if (this.rules.ranges.some((g) => owes(g, acknowledged))) return null;
     this.beginOwn();
@@ -603,16 +524,6 @@ export class AnchorFlow implements Sink {
     const shift = distance(last.local, last.start) >>> 0;
     const edge = this.#engine.flows.edge(this.slot);
     return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
-  }
-
-  /** A clone that may take the next request is told of no more, and has had no byte of one. */
-  #letsMove(): boolean {
-    if (this.#kept === null) return true;
-    this.#unfollow();
-    const isOver = this.#engine.loop.nowMs - this.#unfollowedAtMs >= UNFOLLOWED_MS;
-    if (!isOver || this.#engine.flows.inNext(this.slot) !== this.#kept.at) return false;
-    this.#kept = null;
-    return true;
   }
 
   /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */
@@ -640,10 +551,10 @@ export class AnchorFlow implements Sink {
   /** Keeps sequence distances small on connections that carry much. */
   tick(nowMs: number): void {
     this.current?.tick();
-    if (this.current !== null) this.#busyAtMs = nowMs;
-    else if (nowMs - this.#busyAtMs > KEEP_IDLE_MS) this.#unfollow();
+    const stopped = this.#following.tick(nowMs, this.current !== null);
     const trimmed = ranges.trim(this.rules, this.acknowledged);
-    if (this.#dropLate(nowMs) || trimmed) this.#write();
+    const dropped = this.#late.drop(this.acknowledged, nowMs);
+    if (stopped || trimmed || dropped) this.#write();
   }
 
   status(): FlowStatus {
@@ -655,7 +566,7 @@ export class AnchorFlow implements Sink {
       client: this.clientText,
       public: formatEndpoint(this.#capture.public),
       nodes: this.#targets.nodes.map((node) => nodes[node].name),
-      state: this.closedAtMs >= 0 ? 'closing' : this.current === null ? 'idle' : 'away',
+      state: this.#linger !== null ? 'closing' : this.current === null ? 'idle' : 'away',
       acknowledged: this.acknowledged,
       ranges: this.rules.ranges.map((g) => ({
         node: nodes[g.owner === OWNER_SELF ? this.#engine.self : g.owner - 1].name,

@@ -21,7 +21,7 @@ import { socketState } from '../linux/sock-diag.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
 import { type Ends, endsKey, endsToFrame } from './ends.ts';
-import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './flow.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './linger.ts';
 
 export interface Guest {
   readonly ends: Ends;
