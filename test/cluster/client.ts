@@ -82,7 +82,7 @@ async function write(socket: Socket, bytes: Buffer, segmentBytes: number | undef
 async function converse(job: Job, index: number): Promise<void> {
   const name = `connection ${index}`;
   const marks = index === 0 ? [...(job.marks ?? [])] : [];
-  const socket = connect({ host: job.address, port: 80, noDelay: true });
+  const socket = connect({ host: job.address, port: 80, noDelay: true, autoSelectFamily: false });
   const waiting: { item: Item; startedMs: number }[] = [];
   const startedMs = performance.now();
   let wake = (): void => {};

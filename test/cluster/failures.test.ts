@@ -6,9 +6,9 @@ import { skipUnlessRoot } from '../lab/root.ts';
 import type { Job, Report } from './client.ts';
 import { item, KIB, Stand } from './support.ts';
 
-const LOOP_MS = 4000;
+const LOOP_MS = 3000;
 /** The fault comes while the clients are at it. */
-const FAULT_AFTER_MS = 1200;
+const FAULT_AFTER_MS = 800;
 const CLIENTS = 8;
 
 describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_000 }, () => {

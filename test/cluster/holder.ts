@@ -31,7 +31,7 @@ class Held {
 
   constructor(address: string, port: number | undefined) {
     const from = port === undefined ? {} : { localPort: port };
-    this.#socket = connect({ host: address, port: 80, noDelay: true, ...from });
+    this.#socket = connect({ host: address, port: 80, noDelay: true, autoSelectFamily: false, ...from });
     this.#socket.setEncoding('latin1');
     this.#socket.on('data', (text: string) => this.#take(text));
     this.#socket.on('error', (error) => this.#end(error.message));

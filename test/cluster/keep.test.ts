@@ -68,9 +68,10 @@ describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
       },
     );
     assert.equal(count.requests_clone, away);
-    // Of five in a row the first is asked for. Now and then a copy is late, or the client's answer is ahead.
-    assert.ok(count.requests_kept > 0.7 * away, JSON.stringify({ away, ...count }));
-    assert.ok(count.flow_messages < 1.5 * away, JSON.stringify({ away, ...count }));
+    // Of five in a row the first is asked for. On a busy machine many a copy is late, or the client's answer is ahead.
+    assert.ok(count.requests_kept > 0.4 * away, JSON.stringify({ away, ...count }));
+    assert.equal(count.setups_sent, away - count.requests_kept);
+    assert.ok(count.flow_messages < count.requests_kept + 2.5 * count.setups_sent, JSON.stringify(count));
     await stand.noResets();
   });
 

@@ -12,7 +12,7 @@ const CONNECTIONS = 64;
 /** Each port is used some twenty times in a run, often within a few milliseconds. */
 const PORTS = [40_000, 40_255];
 const SECONDS = 3;
-const LOSSY_SECONDS = 8;
+const LOSSY_SECONDS = 6;
 const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate'];
 
 describe('clients that have left before their request is read', {

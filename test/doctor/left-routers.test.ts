@@ -10,8 +10,10 @@ import { skipUnlessRoot } from '../lab/root.ts';
 const BATON = fileURLToPath(new URL('../../../bin/baton', import.meta.url));
 /** Classifiers of somebody else, before and after ours; both let every packet go on to the next filter. */
 const FOREIGN_PRIORITIES = ['10', '60000'];
+/** One connection: of two families tried in turn a busy machine would have one for each. */
 const IDLE_CLIENT = `
-  const socket = require('node:net').connect(80, 'a', () => console.log('connected'));
+  const to = { host: 'a', port: 80, family: 4 };
+  const socket = require('node:net').connect(to, () => console.log('connected'));
   process.stdin.on('data', () => socket.resetAndDestroy());
   socket.on('close', () => process.exit());`;
 

@@ -59,7 +59,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     }
   }
 
-  for (const mechanism of ['local', 'anchor', 'clone', 'migrate'])
+  for (const mechanism of ['local', 'anchor', 'migrate', ...(IS_LONG ? ['clone'] : [])])
     test(`rolling restart under slow downloads, ${mechanism}`, async () => {
       const connections = IS_LONG || mechanism === 'local' ? 100 : 40;
       const items = [item(`${mechanism}.test`, DOWNLOAD), item(`${mechanism}.test`, KIB)];

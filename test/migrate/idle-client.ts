@@ -35,7 +35,7 @@ class Resting {
 
   constructor(job: RestJob) {
     this.#item = job.item;
-    this.#socket = connect({ host: job.address, port: 80, noDelay: true });
+    this.#socket = connect({ host: job.address, port: 80, noDelay: true, autoSelectFamily: false });
     this.#reader = new ResponseReader(
       () => this.#item,
       (answer) => this.#answered(answer),
