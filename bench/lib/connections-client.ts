@@ -24,6 +24,8 @@ export interface ConnectionsReport {
   readonly connections: number;
   readonly requests: number;
   readonly seconds: number;
+  /** Of these, answered before the job's time was over: connections that had begun by then are finished. */
+  readonly requestsInTime: number;
   /** From connect() to the last byte of the last answer. */
   readonly lifetimeMs: { readonly mean: number; readonly p50: number; readonly p99: number };
   /** From each request to the first byte of its answer, when they are not pipelined. */
@@ -41,6 +43,7 @@ const lifetimesMs: number[] = [];
 const firstBytesUs: number[] = [];
 const failures: Record<string, number> = {};
 let requests = 0;
+let requestsInTime = 0;
 
 const requestOf = (path: string, last: boolean): string =>
   `GET ${path} HTTP/1.1\r\nHost: bench\r\n${last ? 'Connection: close\r\n' : ''}\r\n`;
@@ -72,6 +75,7 @@ function connection(): Promise<void> {
   const answer = () => {
     answered++;
     requests++;
+    if (performance.now() < untilMs) requestsInTime++;
     bodyBytes = -1;
     if (answered === job.paths.length) {
       lifetimesMs.push(performance.now() - begun);
@@ -141,6 +145,7 @@ const report: ConnectionsReport = {
   connections: lifetimesMs.length,
   requests,
   seconds,
+  requestsInTime,
   lifetimeMs: {
     mean: lifetimesMs.reduce((sum, ms) => sum + ms, 0) / Math.max(lifetimesMs.length, 1),
     p50: percentile(lifetimesMs, 0.5),
