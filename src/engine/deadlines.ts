@@ -38,10 +38,4 @@ export class Deadlines<T extends object> {
       this.#expired(item);
     }
   }
-
-  /** Milliseconds until the first is due; Infinity when there is none. */
-  next(nowMs: number): number {
-    for (const due of this.#due.values()) return Math.max(0, due - nowMs);
-    return Number.POSITIVE_INFINITY;
-  }
 }
