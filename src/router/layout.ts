@@ -84,6 +84,5 @@ export const COUNTERS = [
   'spread',
   'divert_failed',
   'followed',
-  'last_ack',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

@@ -11,7 +11,6 @@
  */
 #include "bpf/anchor.h"
 #include "bpf/elsewhere.h"
-#include "bpf/last-ack.h"
 #include "bpf/neighbours.h"
 #include "bpf/socket.h"
 #include "bpf/target.h"
@@ -80,9 +79,6 @@ int baton_ingress(struct __sk_buff *skb)
 	}
 	if (role == ROLE_OWNER && o)
 		o->segments++;
-	if (role == ROLE_NONE && !s.payload && (s.tcp.flags & TCP_CONTROL) == (TCP_FIN | TCP_ACK) &&
-	    !(find_options(&s) >> 8) && has_socket(skb, &key, 0) == SOCKET_TIME_WAIT)
-		return answer_fin(skb, &s);
 	return TC_ACT_UNSPEC;
 }
 

@@ -53,15 +53,6 @@ static __always_inline int is_copy(struct __sk_buff *skb)
 	return hops_left(skb) == COPY_HOPS;
 }
 
-/* Two fields of `size` bytes, one behind the other, change places. */
-static __always_inline int swap(struct __sk_buff *skb, __u32 at, const __u32 size)
-{
-	__u8 both[32];
-
-	return bpf_skb_load_bytes(skb, at, both, 2 * size) || bpf_skb_store_bytes(skb, at, both + size, size, 0) ||
-	       bpf_skb_store_bytes(skb, at + size, both, size, 0);
-}
-
 /* The frame goes to another station of the link. */
 static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
 {
