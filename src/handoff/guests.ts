@@ -116,16 +116,31 @@ export class Guests {
     this.#leave(guest, 'lingering');
   }
 
+  #isReplaced(guest: Guest): boolean {
+    return this.#byKey.get(guest.key) !== guest;
+  }
+
   #leave(guest: Guest, state: 'closing' | 'lingering'): void {
+    if (this.#isReplaced(guest)) return this.#closeSocket(guest);
     guest.state = state;
     guest.sinceMs = this.#engine.loop.nowMs;
     this.#leaving.add(guest);
   }
 
-  /** The client has opened a connection with the ends of one that lingers here: its route is needed again. */
+  /**
+   * The client has opened a connection with the ends of a guest: the route is needed again, and moves are counted on,
+   * or the home would take what it hears of the new connection for old. A guest that is `here` has not heard yet that
+   * its connection is over; then the new one takes its place.
+   */
   revive(ends: Ends): Guest | null {
-    const guest = this.#byKey.get(endsKey(ends));
-    if (guest === undefined || guest.state === 'here') return null;
+    const key = endsKey(ends);
+    const guest = this.#byKey.get(key);
+    if (guest === undefined) return null;
+    if (guest.state === 'here') {
+      const next = { ...guest };
+      this.#byKey.set(key, next);
+      return next;
+    }
     this.#closeSocket(guest);
     this.#leaving.delete(guest);
     guest.state = 'here';
@@ -139,7 +154,7 @@ export class Guests {
   /** A connection moves to `node`. What still comes here follows it until its home knows. */
   movedOn(ends: Ends, guest: Guest | null, node: number): void {
     const home = this.#engine.homeOf(ends.public.address);
-    if (guest !== null) this.#byKey.delete(guest.key);
+    if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
     if (home === this.#engine.self) return;
     // At home the way to here ends when the move is confirmed; a way back would lead in circles.
     if (home === node) return;
