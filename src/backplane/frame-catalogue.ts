@@ -1,13 +1,7 @@
 /** CATALOGUE: what documents the sending node has of a site, in pieces. `at` is the first byte after the header. */
+import { getTold, putTold, toldSize } from './frame-told.ts';
+import { type Catalogue, type Document, FrameType, MAX_DOCUMENT_PATH_BYTES } from './frame-types.ts';
 import {
-  type Catalogue,
-  type Document,
-  FrameType,
-  MAX_DOCUMENT_PATH_BYTES,
-  MAX_NODE_NAME_BYTES,
-} from './frame-types.ts';
-import {
-  getFlags,
   getText,
   getU64,
   must,
@@ -41,7 +35,6 @@ import {
  * | 3+P    | 8     | sizeBytes   | with kind 1 only |
  * | 11+P   | 8     | modifiedMs  | with kind 1 only; milliseconds since the epoch |
  */
-const FIXED_BYTES = 4;
 const ENTRY_FIXED_BYTES = 3;
 const DOCUMENT_BYTES = 16;
 const RESTART = 1;
@@ -54,16 +47,15 @@ export function entrySize(path: string, document: Document | null): number {
 }
 
 export function catalogueSize(frame: Catalogue): number {
-  let size = FIXED_BYTES + Buffer.byteLength(frame.site);
+  let size = toldSize(frame.site);
   for (const { path, document } of frame.entries) size += entrySize(path, document);
   return size;
 }
 
 export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
-  let at = putText(into, putU8(into, start, textLength(frame.site, MAX_NODE_NAME_BYTES)), frame.site);
   const { restart, complete, partial } = frame;
-  at = putU8(into, at, (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0));
-  at = putU16(into, at, frame.entries.length);
+  const flags = (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0);
+  let at = putTold(into, start, frame.site, flags, frame.entries.length);
   for (const { path, document } of frame.entries) {
     at = putText(into, putU16(into, at, textLength(path, MAX_DOCUMENT_PATH_BYTES)), path);
     at = putU8(into, at, document === null ? 0 : 1);
@@ -75,13 +67,8 @@ export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): n
 }
 
 export function readCatalogue(bytes: Buffer, start: number, end: number): Catalogue {
-  requireAtLeast(start, end, FIXED_BYTES);
-  let at = start + 1 + bytes[start];
-  requireAtLeast(at, end, FIXED_BYTES - 1);
-  const site = getText(bytes, start + 1, at, MAX_NODE_NAME_BYTES);
-  const flags = getFlags(bytes, at, RESTART | COMPLETE | PARTIAL);
-  const count = bytes.readUInt16BE(at + 1);
-  at += 3;
+  const { site, flags, count, at: first } = getTold(bytes, start, end, RESTART | COMPLETE | PARTIAL);
+  let at = first;
   const entries: Catalogue['entries'] = [];
   for (let i = 0; i < count; i++) {
     requireAtLeast(at, end, ENTRY_FIXED_BYTES);

@@ -7,6 +7,7 @@ import type { Link } from '../engine/link.ts';
 import { Catalogue, type Holding } from './catalogue.ts';
 import { type Found, scanDocuments } from './document-scan.ts';
 import { type DocumentPlace, newDocumentPlace, OwnDocuments } from './own-documents.ts';
+import { goOn } from './steps.ts';
 import { tell } from './tell.ts';
 
 /** Between the end of one look at a tree and the start of the next. */
@@ -75,14 +76,11 @@ export class Catalogues {
   #look(own: Own, nowMs: number): void {
     if (own.scan === null && nowMs < own.nextScanMs) return;
     own.scan ??= scanDocuments(own.root);
-    for (let i = 0; i < STEP_ENTRIES; i++) {
-      const step = own.scan.next();
-      if (!step.done) continue;
-      own.documents.update(step.value);
-      own.scan = null;
-      own.nextScanMs = nowMs + RESCAN_MS;
-      return;
-    }
+    const found = goOn(own.scan, STEP_ENTRIES);
+    if (found === null) return;
+    own.documents.update(found);
+    own.scan = null;
+    own.nextScanMs = nowMs + RESCAN_MS;
   }
 
   /** Documents known, own and others'. */

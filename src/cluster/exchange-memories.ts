@@ -9,6 +9,7 @@ import { newPlace, type Place } from './change-log.ts';
 import { scanMemory } from './memory-scan.ts';
 import { MemoryTable } from './memory-table.ts';
 import { OwnMemory } from './own-memory.ts';
+import { goOn } from './steps.ts';
 import { tell } from './tell.ts';
 
 /** Between the end of one look at a cache and the start of the next. */
@@ -95,12 +96,9 @@ function look(own: Own, nowMs: number): void {
     if (nowMs < own.nextLookMs) return;
     own.look = scanMemory(own.content.files, own.looks++ % LOOKS_AT_ALL === 0);
   }
-  for (let i = 0; i < STEP_FILES; i++) {
-    const step = own.look.next();
-    if (!step.done) continue;
-    own.memory.update(step.value);
-    own.look = null;
-    own.nextLookMs = nowMs + LOOK_MS;
-    return;
-  }
+  const found = goOn(own.look, STEP_FILES);
+  if (found === null) return;
+  own.memory.update(found);
+  own.look = null;
+  own.nextLookMs = nowMs + LOOK_MS;
 }

@@ -87,15 +87,7 @@ export class Answering implements HandlingHost {
     this.#site = sites.find(head.host);
     const startUs = nowUs();
     this.#request = { head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation };
-    const { sharesConnections } = this.#engine.dispatcher;
-    const handling = new LocalHandling(
-      this.#engine,
-      this,
-      this.#request,
-      exchange,
-      sharesConnections,
-      'migrate',
-    );
+    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, 'migrate');
     this.#handling = handling;
     handling.start();
   }

@@ -166,7 +166,7 @@ export class Dispatcher {
       if (answers(site)) return null;
     }
     answering.connection.flow?.beginOwn();
-    return RelayHandling.start(engine, answering, request, node, link, this.sharesConnections);
+    return RelayHandling.start(engine, answering, request, node, link);
   }
 
   #local(answering: Answering, request: Request, site: Site | null): Handling | null {
@@ -180,6 +180,6 @@ export class Dispatcher {
       connection.broken('the response cannot go on here');
       return null;
     }
-    return new LocalHandling(this.#engine, answering, request, exchange, this.sharesConnections, mechanism);
+    return new LocalHandling(this.#engine, answering, request, exchange, mechanism);
   }
 }

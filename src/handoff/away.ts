@@ -86,6 +86,7 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.#closes = closes;
     this.next = next;
     this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
+    // Nothing that the target may begin by was sent later.
     this.sentAtMs = monotonicMs();
     this.epoch = this.begun.epoch;
     this.from = this.begun.start;
@@ -116,8 +117,6 @@ export abstract class AwayHandling implements Handling, Handoff {
   /** Sends SETUP. False: it could not be sent. */
   protected ask(begun: BegunTarget): boolean {
     const { request } = this;
-    // Nothing that the target may begin by was sent later.
-    this.sentAtMs = monotonicMs();
     const sent = this.send({
       type: FrameType.SETUP,
       request: begun.id,

@@ -22,13 +22,12 @@ export class LocalHandling implements Handling {
     host: HandlingHost,
     request: Request,
     exchange: Exchange,
-    records: boolean,
     mechanism: 'local' | 'migrate',
   ) {
     this.#engine = engine;
     this.#host = host;
     this.#request = request;
-    this.#out = new SocketOut(host.fd, records);
+    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }

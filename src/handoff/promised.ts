@@ -17,6 +17,7 @@ import {
   type SetupOk,
 } from '../backplane/frames.ts';
 import type { NextChoice } from '../engine/next-choice.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import { distance } from '../router/ranges.ts';
 import type { Kept, Next } from './attempt.ts';
 import { AwayHandling, type Given } from './away.ts';
@@ -91,7 +92,9 @@ export class PromisedHandling extends AwayHandling {
   /** The clone has not taken it, or its word is late: then it passes over SETUP. */
   #askKept(): void {
     if (this.asked || this.over) return;
-    if (!this.ask(this.flow.describeKept(this.begun))) this.lost();
+    const begun = this.flow.describeKept(this.begun);
+    this.sentAtMs = monotonicMs();
+    if (!this.ask(begun)) this.lost();
   }
 
   #count(frame: Frame): void {

@@ -41,9 +41,8 @@ export class RelayHandling implements Handling, Sink {
     request: Request,
     node: number,
     link: Link,
-    records: boolean,
   ): RelayHandling | null {
-    const handling = new RelayHandling(engine, host, request, node, link, records);
+    const handling = new RelayHandling(engine, host, request, node, link);
     const sent = link.send({
       type: FrameType.SETUP,
       request: handling.#id,
@@ -68,21 +67,14 @@ export class RelayHandling implements Handling, Sink {
     return handling;
   }
 
-  private constructor(
-    engine: Engine,
-    host: HandlingHost,
-    request: Request,
-    node: number,
-    link: Link,
-    records: boolean,
-  ) {
+  private constructor(engine: Engine, host: HandlingHost, request: Request, node: number, link: Link) {
     this.#engine = engine;
     this.#host = host;
     this.#request = request;
     this.#link = link;
     this.node = node;
     this.#id = link.openSink(this);
-    this.#out = new SocketOut(host.fd, records);
+    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
   }
 
   frame(frame: Frame): void {

@@ -236,11 +236,16 @@ export class HalfPipe implements Sink, Source {
       this.#socket.close();
       return this.#collected();
     }
-    if (discard || (this.#turn === null && this.#uncollected < 0)) {
+    if (discard || !this.#owes) {
       this.#link.send({ type: FrameType.RESET_OK, request: this.#id });
       return this.#close();
     }
     this.#leaving = true;
+  }
+
+  /** Bytes of it are not sent, or not acknowledged. */
+  get #owes(): boolean {
+    return this.#turn !== null || this.#uncollected >= 0;
   }
 
   /** Nothing of the newest turn is waited for. */
@@ -278,7 +283,7 @@ export class HalfPipe implements Sink, Source {
 
   /** The connection comes here by another way, or is another one. What is owed is somebody else's: the anchor's. */
   giveWay(): void {
-    if (this.#turn !== null || this.#uncollected >= 0) this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if (this.#owes) this.#fail(AbortReason.HALF_PIPE_FAILED);
     else this.discard();
   }
 
@@ -293,7 +298,7 @@ export class HalfPipe implements Sink, Source {
    * until the anchor says so (ABORT, superseded) or it is out: an anchor that cannot loses nothing.
    */
   drain(): void {
-    if (this.#turn === null && this.#uncollected < 0) return this.#close();
+    if (!this.#owes) return this.#close();
     this.#abort(AbortReason.DRAINING);
   }
 

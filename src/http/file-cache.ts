@@ -140,6 +140,11 @@ export class Entry {
     this.descriptors = descriptors;
   }
 
+  requested(): void {
+    this.used = true;
+    this.asked = true;
+  }
+
   /** The representation for an Accept-Encoding value. */
   choose(acceptEncoding: string | undefined): Representation {
     if (acceptEncoding === undefined || this.representations.length === 1) return this.representations[0];
@@ -201,8 +206,7 @@ export class FileCache {
     const ageMs = nowMs - entry.checkedAtMs;
     // A clock that was set back makes an age negative: then look as well.
     if (ageMs >= REVALIDATE_MS || ageMs < 0) return undefined;
-    entry.used = true;
-    entry.asked = true;
+    entry.requested();
     return entry;
   }
 
@@ -248,8 +252,7 @@ export class FileCache {
       }
       if (known !== undefined && sameVersions(known, opened)) {
         known.checkedAtMs = nowMs;
-        known.used = true;
-        known.asked = true;
+        known.requested();
         for (const one of opened) closeFile(one.fd);
         return known;
       }

@@ -5,36 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import {
-  type Document,
-  decodeFrame,
-  encodeFrame,
-  frameSize,
-  type Catalogue as Piece,
-} from '../../src/backplane/frames.ts';
+import type { Document } from '../../src/backplane/frames.ts';
 import { Catalogue, documentNames } from '../../src/cluster/catalogue.ts';
-import { PIECE_BYTES } from '../../src/cluster/change-log.ts';
 import { scanDocuments } from '../../src/cluster/document-scan.ts';
 import { newDocumentPlace, OwnDocuments } from '../../src/cluster/own-documents.ts';
 import { writeRamp } from '../../src/lab/sample-site.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
+import { pieces } from './pieces.ts';
 import { KIB, Stand } from './support.ts';
 
 const SITE = 'site';
 const NODE = 2;
-
-/** All pieces that a peer at `place` gets now, as they come off the wire. */
-function pieces(own: OwnDocuments, place = newDocumentPlace()): Piece[] {
-  const out: Piece[] = [];
-  for (let piece = own.next(place); piece !== null; piece = own.next(place)) {
-    const bytes = Buffer.alloc(frameSize(piece));
-    encodeFrame(piece, bytes, 0);
-    assert.ok(bytes.length <= PIECE_BYTES + 100);
-    out.push(decodeFrame(bytes) as Piece);
-    own.sent(place, piece);
-  }
-  return out;
-}
 
 const tree = fc
   .dictionary(fc.constantFrom(...'abcdefgh'), fc.record({ sizeBytes: fc.nat(), modifiedMs: fc.nat() }))
@@ -69,7 +50,7 @@ describe('catalogue', () => {
     for (let i = 0; i < 5000; i++) documents.set(`directory/of/files/${i}`, { sizeBytes: i, modifiedMs: i });
     own.update({ documents, partial: false });
     const known = new Catalogue([SITE]);
-    const all = pieces(own);
+    const all = pieces(own, newDocumentPlace());
     assert.ok(all.length > 10);
     for (const [i, piece] of all.entries()) {
       assert.equal(known.holding(SITE, NODE, ['nothing']), 'unknown');
@@ -86,11 +67,11 @@ describe('catalogue', () => {
 
   test('before the first look nothing is known to be missing; a site that nobody has is not remembered', () => {
     const known = new Catalogue([SITE]);
-    for (const piece of pieces(new OwnDocuments(SITE))) known.apply(NODE, piece);
+    for (const piece of pieces(new OwnDocuments(SITE), newDocumentPlace())) known.apply(NODE, piece);
     assert.equal(known.holding(SITE, NODE, ['a']), 'unknown');
     const other = new OwnDocuments('other');
     other.update({ documents: new Map([['a', { sizeBytes: 1, modifiedMs: 1 }]]), partial: false });
-    for (const piece of pieces(other)) known.apply(NODE, piece);
+    for (const piece of pieces(other, newDocumentPlace())) known.apply(NODE, piece);
     assert.equal(known.size, 0);
   });
 

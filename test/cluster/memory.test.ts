@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type Cached, decodeFrame, encodeFrame, frameSize } from '../../src/backplane/frames.ts';
-import { newPlace, PIECE_BYTES } from '../../src/cluster/change-log.ts';
+import type { Cached } from '../../src/backplane/frames.ts';
+import { newPlace } from '../../src/cluster/change-log.ts';
 import { scanMemory } from '../../src/cluster/memory-scan.ts';
 import { MAX_CACHED_DOCUMENTS, MemoryTable } from '../../src/cluster/memory-table.ts';
 import { OwnMemory } from '../../src/cluster/own-memory.ts';
@@ -19,6 +19,7 @@ import { isInPageCache } from '../../src/linux/page-cache.ts';
 import { Hash } from '../../src/policy/hash.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import type { Item, Report } from './client.ts';
+import { pieces } from './pieces.ts';
 import { KIB, MIB, Stand } from './support.ts';
 
 const SITE = 'site';
@@ -34,19 +35,6 @@ function dropPages(file: string): void {
 /** Files of a tmpfs are nowhere but in memory. */
 const skipOnTmpfs = () =>
   statfsSync(tmpdir()).type === TMPFS_MAGIC ? { skip: 'temporary files are in memory for good' } : {};
-
-/** All pieces that a peer at `place` gets now, as they come off the wire. */
-function pieces(own: OwnMemory, place = newPlace()): Cached[] {
-  const out: Cached[] = [];
-  for (let piece = own.next(place); piece !== null; piece = own.next(place)) {
-    const bytes = Buffer.alloc(frameSize(piece));
-    encodeFrame(piece, bytes, 0);
-    assert.ok(bytes.length <= PIECE_BYTES + 100);
-    out.push(decodeFrame(bytes) as Cached);
-    own.sent(place, piece);
-  }
-  return out;
-}
 
 describe('what peers know of memories', () => {
   const documents = Array.from({ length: 8 }, (_, i) => i * 0x1fffffff);
@@ -95,7 +83,7 @@ describe('what peers know of memories', () => {
   });
 
   test('nothing is told while there is nothing', () => {
-    assert.deepEqual(pieces(new OwnMemory(SITE)), []);
+    assert.deepEqual(pieces(new OwnMemory(SITE), newPlace()), []);
   });
 
   test('a site that nobody has is not remembered, nor what is too much', () => {
