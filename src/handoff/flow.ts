@@ -12,7 +12,7 @@ import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
-import { receiveQueueBytes, sendQueueBytes } from '../linux/socket.ts';
+import { IPPROTO_TCP, receiveQueueBytes, sendQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
 import {
   FLAG_CLOSING,
   FLAG_FOLLOW,
@@ -37,7 +37,7 @@ import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
 import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
 import { LateRanges } from './late-ranges.ts';
-import { FLOW_LINGER_MS, Linger } from './linger.ts';
+import { FIN_WAIT_2_SECONDS, FLOW_LINGER_MS, Linger } from './linger.ts';
 import type { OwnSpace } from './migrate-state.ts';
 
 /** A range of another node that is not all acknowledged. */
@@ -451,6 +451,7 @@ export class AnchorFlow implements Sink {
     }
     // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
     this.#hasFin = !discard && ranges.lastRange(this.rules)!.owner === OWNER_SELF;
+    if (this.#hasFin) setOption(this.#fd, IPPROTO_TCP, TCP_LINGER2, FIN_WAIT_2_SECONDS);
     this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();

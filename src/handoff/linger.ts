@@ -1,18 +1,25 @@
 /**
  * How long the entry of a flow stays when its connection is closed: until the targets have let go, the client has been
- * silent for a while, and the kernel waits for no acknowledgement of what the own socket sent. It may send that again,
- * and without the entry in the socket's own sequence space.
+ * silent for a while, and the kernel waits neither for an acknowledgement of what the own socket sent nor for the
+ * client's FIN. It would send again, or answer, and without the entry in the socket's own sequence space.
  */
 import type { Endpoint } from '../linux/address.ts';
+import { TcpState } from '../linux/repair-options.ts';
 import { socketState } from '../linux/sock-diag.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
+/**
+ * FIN-WAIT-2 of such a socket, in place of the kernel's 60 s. A client that closes later has no socket to answer it: it
+ * gets a reset, which bears the number that the client itself has named.
+ */
+export const FIN_WAIT_2_SECONDS = 2;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
-/** How often a closed socket is looked for that may still have something to send. */
+/** How often a closed socket is looked for that may still have something to send or to answer. */
 const SOCKET_CHECK_MS = 500;
+const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
 export class Linger {
   readonly #closedAtMs: number;
@@ -39,13 +46,13 @@ export class Linger {
       this.#heardAtMs = nowMs;
     }
     if (nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS) return false;
-    return hasTargets || nowMs - this.#heardAtMs < FLOW_LINGER_MS || (hasFin && this.#socketOwes(nowMs));
+    return hasTargets || nowMs - this.#heardAtMs < FLOW_LINGER_MS || (hasFin && this.#socketWaits(nowMs));
   }
 
-  /** Whether the kernel still waits for an acknowledgement of what the own socket sent, its FIN at the end. */
-  #socketOwes(nowMs: number): boolean {
+  /** Whether the kernel still waits for the end of what the own socket sent, its FIN, or for the client's. */
+  #socketWaits(nowMs: number): boolean {
     if (nowMs - this.#socketCheckedAtMs < SOCKET_CHECK_MS) return true;
     this.#socketCheckedAtMs = nowMs;
-    return FIN_PENDING_STATES.includes(socketState(this.#ends.public, this.#ends.client));
+    return FIN_STATES.includes(socketState(this.#ends.public, this.#ends.client));
   }
 }

@@ -7,6 +7,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { Pump, SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import type { Handling, HandlingHost, Request } from './handling.ts';
 
 /** Bytes that either end may send before the other has asked for more. */
@@ -43,6 +44,7 @@ export class RelayHandling implements Handling, Sink {
     link: Link,
   ): RelayHandling | null {
     const handling = new RelayHandling(engine, host, request, node, link);
+    const sentAtMs = monotonicMs();
     const sent = link.send({
       type: FrameType.SETUP,
       request: handling.#id,
@@ -51,7 +53,7 @@ export class RelayHandling implements Handling, Sink {
       http10: request.head.minor === 0,
       close: request.close,
       bodyFollows: request.bodyFollows,
-      sentAtMs: Math.floor(engine.loop.nowMs) >>> 0,
+      sentAtMs: sentAtMs >>> 0,
       halfPipe: null,
       continuation: request.continuation,
       keep: null,
@@ -63,7 +65,7 @@ export class RelayHandling implements Handling, Sink {
       return null;
     }
     engine.counters.add('setups_sent');
-    engine.setupDeadlines.set(handling, engine.loop.nowMs);
+    engine.setupDeadlines.set(handling, sentAtMs);
     return handling;
   }
 

@@ -31,6 +31,7 @@ export const IPV6_V6ONLY = 26;
 
 export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;
+export const TCP_LINGER2 = 8;
 export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
 

@@ -89,6 +89,20 @@ describe('the client goes away', { ...skipUnlessRoot(), timeout: 170_000 }, () =
     await stand.nothingLeft();
   });
 
+  for (const seconds of [0.5, 6])
+    test(`by FIN, ${seconds} s after the node's: it has its answer at once`, async () => {
+      const address = stand.lab.node('a').public[0];
+      const request = `GET ${item('anchor.test', SIZE).path} HTTP/1.1\r\nHost: anchor.test\r\nConnection: close\r\n\r\n`;
+      const script = `exec 3<>/dev/tcp/${address}/80; printf '${request}' >&3; cat <&3 | wc -c; sleep ${seconds}; exec 3>&-`;
+      const { stdout } = await stand.lab.exec('client', ['bash', '-c', script]);
+      assert.ok(Number(stdout) > SIZE);
+      await stand.until('the client waits for no acknowledgement of its FIN', async () => {
+        const { stdout } = await stand.lab.exec('client', ['ss', '-tnH', 'state', 'last-ack']);
+        return stdout === '';
+      });
+      await stand.nothingLeft();
+    });
+
   test('by a crash of its process', async () => {
     const child = await stalled();
     await end(child);
