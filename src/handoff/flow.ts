@@ -35,7 +35,7 @@ import {
 } from './attempt.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
-import { halfPipeBlock, MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './half-pipe-block.ts';
+import { halfPipeBlock, sendWindowOf } from './half-pipe-block.ts';
 import { LateRanges } from './late-ranges.ts';
 import { FIN_WAIT_2_SECONDS, FLOW_LINGER_MS, Linger } from './linger.ts';
 import type { OwnSpace } from './migrate-state.ts';
@@ -335,14 +335,16 @@ export class AnchorFlow implements Sink {
     const last = ranges.lastRange(this.rules)!;
     if (last.open && last.owner === OWNER_SELF) return;
     ranges.trim(this.rules, this.acknowledged);
-    const start = last.end;
-    ranges.openOwn(this.rules, start);
+    ranges.openOwn(this.rules, last.end);
     this.#write();
-    if (this.#fd < 0) return;
-    const window = sendWindowFrom(start, this.#engine.flows.edge(this.slot));
+    if (this.#fd >= 0) this.#renewWindow();
+  }
+
+  /** The own socket, whose turn it is, learns what of the client's window is its own. */
+  #renewWindow(): void {
     try {
-      const unacknowledged = sendQueueBytes(this.#fd);
-      refreshSendWindow(this.#fd, Math.min(window + unacknowledged, MAX_SEND_WINDOW_BYTES));
+      const edge = this.#engine.flows.edge(this.slot);
+      refreshSendWindow(this.#fd, sendWindowOf(this.rules, sendQueueBytes(this.#fd), edge));
     } catch (error) {
       unlessSocketDied(error, undefined);
     }
@@ -452,9 +454,11 @@ export class AnchorFlow implements Sink {
     // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
     this.#hasFin = !discard && ranges.lastRange(this.rules)!.owner === OWNER_SELF;
     if (this.#hasFin) setOption(this.#fd, IPPROTO_TCP, TCP_LINGER2, FIN_WAIT_2_SECONDS);
-    this.#fd = -1;
     this.rules.flags = FLAG_CLOSING;
     this.#write();
+    // A FIN beyond the client's window would be dropped, and come again only when it has timed out.
+    if (this.#hasFin && !last.open) this.#renewWindow();
+    this.#fd = -1;
     this.#reset(discard);
     this.#linger = new Linger(this.#capture, this.#engine.loop.nowMs);
     this.#engine.closingFlows.add(this);

@@ -21,8 +21,9 @@ import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT 
 import { silentClose } from '../linux/tcp-repair.ts';
 import { HALF_PIPE_MARK, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
+import { max } from '../tcp/sequence.ts';
 import { NO_SCALING } from '../tcp/state.ts';
-import { MAX_SEND_WINDOW_BYTES } from './half-pipe-block.ts';
+import { sendWindowOf } from './half-pipe-block.ts';
 import { leaseBinds, leaseEndsSoon } from './lease.ts';
 
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
@@ -199,7 +200,7 @@ export class TargetSocket {
     this.#engine.counters.add('half_pipes_reused');
     if (!isIdle || !this.#windowSuffices(block, exchange)) {
       try {
-        refreshSendWindow(this.#fd, Math.min(block.sendWindow + this.queuedBytes, MAX_SEND_WINDOW_BYTES));
+        refreshSendWindow(this.#fd, sendWindowOf(this.rules, this.queuedBytes, this.#edge(block)));
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         return RejectReason.STATE_INVALID;
@@ -208,6 +209,12 @@ export class TargetSocket {
     }
     this.#srttUs = block.srttUs;
     return null;
+  }
+
+  /** Where the client's window ends: as the anchor has seen it, when that is beyond where the response starts. */
+  #edge({ sequence, sendWindow }: HalfPipeBlock): number {
+    const seen = this.#engine.flows.edge(this.slot);
+    return sendWindow > 0 ? max(seen, (sequence + sendWindow) >>> 0) : seen;
   }
 
   /**

@@ -98,6 +98,15 @@ export function nextWire(rules: FlowRules): number {
   return (last.start + distance(last.local, rules.ownNext)) >>> 0;
 }
 
+/** The own socket's number up to which it may send when the client's window ends at `edge`: its own bytes before that. */
+export function localEdge(rules: FlowRules, edge: number): number {
+  const own = rules.ranges.filter((range) => range.owner === OWNER_SELF);
+  const range = own.findLast(({ start }) => distance(start, edge) >= 0);
+  if (range === undefined) return own.length > 0 ? own[0].local : rules.ownNext;
+  const bytes = distance(range.start, edge);
+  return (range.local + (range.open ? bytes : Math.min(bytes, distance(range.start, range.end)))) >>> 0;
+}
+
 /** True when a handoff fits: the range of the target and one of the own after it. */
 export function hasRoom(rules: FlowRules): boolean {
   return rules.ranges.length <= MAX_RANGES - 2;

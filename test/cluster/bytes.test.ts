@@ -13,6 +13,8 @@ const NEAR_ONE_SEGMENT = Array.from({ length: 24 }, (_, i) => 1160 + i);
 const SMALL = [0, 1, MSS - 1, MSS, MSS + 1, ...NEAR_ONE_SEGMENT, 2 * MSS, KIB];
 const MEDIUM = [64 * KIB - 1, 64 * KIB, 64 * KIB + 1];
 const LARGE = 10 * MIB;
+/** Segments that a busy machine lets come late. */
+const BY_CHANCE = 4;
 const SIZES = [...SMALL, ...MEDIUM, 16 * KIB, LARGE];
 
 /**
@@ -84,6 +86,21 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     for (const report of reports) assertMechanisms(report, (8 * items.length) / 3);
     await stand.nothingLeft();
     await stand.noResets();
+  });
+
+  test("pipelined responses that are larger than the client's window: no node sends beyond it", async () => {
+    const before = await stand.setClient('tcp_rmem', '4096 32768 32768');
+    try {
+      const items = Array.from({ length: 24 }, () => item('anchor.test', 64 * KIB));
+      const sentTwice = await stand.retransmitted();
+      const report = await stand.runRight({ address: 'a', items, pipeline: items.length, connections: 4 });
+      assert.ok((report.byMechanism.anchor ?? 0) > items.length);
+      // What a client drops comes again.
+      assert.ok((await stand.retransmitted()) - sentTwice <= BY_CHANCE, 'retransmissions');
+      await stand.nothingLeft();
+    } finally {
+      await stand.setClient('tcp_rmem', before);
+    }
   });
 
   test('a client with a receive window of 4 KiB', () =>

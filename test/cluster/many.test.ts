@@ -52,19 +52,6 @@ describe('many clients', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     }, 0);
   }
 
-  /**
-   * Without tail loss probes: on a machine with fewer cores than busy processes the kernels send those for what is
-   * late, not lost, and every one of them comes back as a duplicate (DSACK). They measure the machine's load.
-   */
-  async function retransmitted(): Promise<number> {
-    let sum = 0;
-    for (const { name } of stand.lab.nodes) {
-      const counters = await stand.lab.counters(name);
-      sum += Math.max(0, counters.TcpRetransSegs - (counters.TcpExtTCPLossProbes ?? 0));
-    }
-    return sum;
-  }
-
   /** Responses that were errors, and connections that the nodes gave up. */
   async function failed(): Promise<number> {
     let sum = 0;
@@ -77,7 +64,7 @@ describe('many clients', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
 
   /** Requests answered, and segments that the nodes sent twice. */
   async function measure(host: string, size: number): Promise<{ requests: number; again: number }> {
-    const before = await retransmitted();
+    const before = await stand.retransmitted();
     await stand.markResets();
     const failedBefore = await failed();
     const running = wrk(host, size);
@@ -88,7 +75,7 @@ describe('many clients', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     assert.equal(await failed(), failedBefore, 'errors and connections given up');
     const requests = await running;
     await stand.nothingLeft();
-    return { requests, again: (await retransmitted()) - before };
+    return { requests, again: (await stand.retransmitted()) - before };
   }
 
   for (const size of [KIB, 64 * KIB]) {

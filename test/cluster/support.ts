@@ -231,6 +231,20 @@ export class Stand {
     return sum;
   }
 
+  /**
+   * Segments that the nodes have sent twice, without tail loss probes: on a machine with fewer cores than busy
+   * processes the kernels send those for what is late, not lost, and every one of them comes back as a duplicate
+   * (DSACK). They measure the machine's load.
+   */
+  async retransmitted(): Promise<number> {
+    let sum = 0;
+    for (const { name } of this.lab.nodes) {
+      const counters = await this.lab.counters(name);
+      sum += Math.max(0, counters.TcpRetransSegs - (counters.TcpExtTCPLossProbes ?? 0));
+    }
+    return sum;
+  }
+
   async markResets(): Promise<void> {
     for (const { name } of this.lab.nodes) this.#rsts.set(name, (await this.lab.counters(name)).TcpOutRsts);
   }

@@ -77,7 +77,8 @@ for (const family of FAMILIES) {
     const at = (n: number) => add(base, n);
 
     test(`${name}: to-local and window`, { skip }, () => {
-      anchor(family, threeRanges(base), base);
+      const rules = threeRanges(base);
+      anchor(family, rules, base);
       for (const [ack, local, window, seen] of [
         [100, 100, 4096, 3396], // the target's 700 are not ours to fill
         [299, 299, 500, 1], // the edge lies in the target's part: what it frees there is not ours
@@ -89,6 +90,7 @@ for (const family of FAMILIES) {
         const { sent, result } = delivered(family, { ack: at(ack), window });
         const counts = { translated_in: 1, forwarded: 1 };
         assertResult(result, sent, { verdict: UNSPEC, counts, parts: { ack: at(local), window: seen } });
+        assert.equal(ranges.localEdge(rules, at(ack)), at(local), 'as user space counts');
       }
       stand.wire.take(0);
     });
@@ -100,12 +102,10 @@ for (const family of FAMILIES) {
       const scaled = delivered(family, { ack: at(700), window: 125 });
       assert.equal(scaled.result.segment.window, 50);
       anchor(family, { ...threeRanges(base), clientScale: 7 }, base);
-      const tail = delivered(family, { ack: at(700), window: 3 });
-      assert.equal(
-        tail.result.segment.window,
-        1,
-        'less than a unit is rounded up: or it would never be sent',
-      );
+      const beyond = delivered(family, { ack: at(700), window: 4 });
+      assert.equal(beyond.result.segment.window, 1, '212: a byte beyond the edge would cost the segment');
+      const begun = delivered(family, { ack: at(700), window: 3 });
+      assert.equal(begun.result.segment.window, 1, '84: the range before may end within the unit');
       anchor(family, targetSends(base), base);
       const open = delivered(family, { ack: at(300), window: 1000 });
       const counts = { translated_in: 1, forwarded: 1 };
@@ -391,18 +391,20 @@ for (const family of FAMILIES) {
         ranges: [range({ start: at(300), end: at(500), local: at(5000) })],
       };
       const observed = { ack: at(300), edge: at(300), sentNext: rules.ownNext };
-      stand.install(family.client, family.foreign, rules, observed);
-      for (const [ack, local, window] of [
-        [100, 5000, 200],
-        [400, 5100, 4000],
-        [500, 5200, 4000],
-        [900, 5200, 4000],
+      for (const [clientScale, ack, local, field, seen] of [
+        [0, 100, 5000, 4000, 200],
+        [0, 400, 5100, 4000, 4000],
+        [0, 500, 5200, 4000, 4000],
+        [0, 900, 5200, 4000, 4000],
+        [7, 100, 5000, 3, 1], // the edge is at 484, 184 into the range
+        [7, 100, 5000, 4, 2], // at 612: the last 72 of the range must go, too
       ]) {
-        const sent = copyToTarget(family, family.foreign, { ack: at(ack), window: 4000 });
+        stand.install(family.client, family.foreign, { ...rules, clientScale }, observed);
+        const sent = copyToTarget(family, family.foreign, { ack: at(ack), window: field });
         const { segment } = stand.run('baton_ingress', sent);
-        assert.deepEqual([segment.ack, segment.window], [at(local), window]);
+        assert.deepEqual([segment.ack, segment.window], [at(local), seen]);
+        stand.uninstall(family.client, family.foreign);
       }
-      stand.uninstall(family.client, family.foreign);
     });
   }
 

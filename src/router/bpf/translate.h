@@ -120,18 +120,33 @@ __noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u
 	return 0;
 }
 
-/* Where the own last range starts; `wire` when there is none. */
-static __always_inline __u32 own_last_start(const struct flow_rules *r, __u32 wire)
+/* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for the own
+ * socket, which must not send beyond the edge that the client gave: the client would drop the whole segment. So a part of
+ * the window's unit does not count, unless that would hold back the last bytes of an own range, before which the edge
+ * never moves on. Returns the window field for the own socket, which hears that `local` is acknowledged. */
+__noinline __u32 own_window(const struct flow_rules *r, __u32 ack, __u32 local, __u32 field)
 {
-	__u32 start = wire;
+	__u32 shift, part, right, edge, mine, start = ack;
 
+	if (!r)
+		return field;
+	shift = r->client_scale & 15;
+	part = (1U << shift) - 1;
+	right = ack + (field << shift);
+	edge = to_local(r, right);
+	mine = (after(edge, local) ? edge - local : 0) + part;
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
+		const struct range *g = &r->range[i];
+
 		if (i >= r->count)
 			break;
-		if (r->range[i].owner == OWNER_SELF)
-			start = r->range[i].start;
+		if (g->owner != OWNER_SELF)
+			continue;
+		start = g->start;
+		if (after_eq(right, g->start + part) && (g->open || before(right, g->end)))
+			mine -= part;
 	}
-	return start;
+	return before(ack, start) && mine < field << shift ? mine >> shift : field;
 }
 
 /* Rule unsent: a response that goes on at another node may have been sent further by the one before. The kernel would
@@ -187,28 +202,15 @@ static __always_inline void acknowledge_locally(struct __sk_buff *skb, const str
 						struct flow_observed *o, int duplicate)
 {
 	__u32 ack = bpf_ntohl(s->tcp.ack);
-	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	__u32 local = unsent(o, to_local(r, ack));
 	__u32 options = s->options ? find_options(s) : 0;
 	__u32 stamps = options & 0xff, sack = options >> 8;
-	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
 
 	/* A client that has more than was sent says the same again and again. */
 	if (duplicate)
 		local = sent_by_socket(skb, s, local);
 	s->tcp.ack = bpf_htonl(local);
-	/* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for
-	 * the own socket, which must not send beyond the edge that the client gave. (Rounded up: a tail smaller than
-	 * the window's unit would never be let go.) While a target's end is unknown an anchor's socket has nothing to
-	 * send, and its window is set anew before it has. */
-	if (before(ack, own_last_start(r, ack)) && !(r->role == ROLE_ANCHOR && last->owner != OWNER_SELF && last->open)) {
-		__u32 unit = (1U << (r->client_scale & 15)) - 1;
-		__u32 edge = to_local(r, ack + window);
-		__u32 mine = after(edge, local) ? edge - local + unit : 0;
-
-		if (mine < window)
-			s->tcp.window = bpf_htons(mine >> (r->client_scale & 15));
-	}
+	s->tcp.window = bpf_htons(own_window(r, ack, local, bpf_ntohs(s->tcp.window)));
 	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	/* 0: none seen yet; a client's clock may begin anywhere. */
 	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
