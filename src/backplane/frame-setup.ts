@@ -1,4 +1,4 @@
-/** SETUP and its answers: SETUP_OK, SETUP_REJECT, CONFIRM. `at` is always the first byte after the header. */
+/** SETUP, its answers SETUP_OK and SETUP_REJECT, and what follows them: CONFIRM, WINDOW. `at` is always the first byte after the header. */
 import type { Continuation } from '../http/continuation.ts';
 import { FrameError } from './errors.ts';
 import {
@@ -24,6 +24,7 @@ import {
   SetupMechanism,
   type SetupOk,
   type SetupReject,
+  type Window,
 } from './frame-types.ts';
 import {
   getFlags,
@@ -386,4 +387,26 @@ export function writeConfirm(frame: Confirm, into: Buffer, at: number): number {
 export function readConfirm(bytes: Buffer, at: number, end: number): Confirm {
   requireLength(at, end, CONFIRM_BYTES);
   return { type: FrameType.CONFIRM, request: bytes.readUInt32BE(at), epoch: bytes.readUInt32BE(at + 4) };
+}
+
+/*
+ * WINDOW (20), anchor to target
+ *
+ * | offset | bytes | field   | value |
+ * |--------|-------|---------|-------|
+ * | 8      | 4     | request | |
+ * | 12     | 4     | epoch   | |
+ * | 16     | 4     | edge    | right edge of the client's window: a sequence number |
+ */
+export const WINDOW_BYTES = 12;
+
+export function writeWindow(frame: Window, into: Buffer, at: number): number {
+  putU32(into, at, frame.request);
+  return putU32(into, putU32(into, at + 4, frame.epoch), frame.edge);
+}
+
+export function readWindow(bytes: Buffer, at: number, end: number): Window {
+  requireLength(at, end, WINDOW_BYTES);
+  const [request, epoch, edge] = [0, 4, 8].map((offset) => bytes.readUInt32BE(at + offset));
+  return { type: FrameType.WINDOW, request, epoch, edge };
 }

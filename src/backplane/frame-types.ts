@@ -49,6 +49,7 @@ export const FrameType = {
   MIGRATE_OK: 17,
   ROUTE: 18,
   CLEANUP: 19,
+  WINDOW: 20,
   CATALOGUE: 24,
   CACHED: 25,
 } as const;
@@ -181,6 +182,15 @@ export interface Confirm {
   type: T['CONFIRM'];
   request: number;
   epoch: number;
+}
+
+/** Anchor to target: the client has allowed more than SETUP said. */
+export interface Window {
+  type: T['WINDOW'];
+  request: number;
+  epoch: number;
+  /** The right edge of the client's window, in its sequence space. */
+  edge: number;
 }
 
 /** Target to anchor: the whole response is written. */
@@ -396,6 +406,7 @@ export type Frame =
   | SetupOk
   | SetupReject
   | Confirm
+  | Window
   | DataDone
   | Collected
   | Reset

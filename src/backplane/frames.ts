@@ -90,6 +90,8 @@ function bodySize(frame: Frame): number {
       return setup.SETUP_REJECT_BYTES;
     case FrameType.CONFIRM:
       return setup.CONFIRM_BYTES;
+    case FrameType.WINDOW:
+      return setup.WINDOW_BYTES;
     case FrameType.DATA_DONE:
       return response.dataDoneSize(frame);
     case FrameType.COLLECTED:
@@ -137,6 +139,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return setup.writeSetupReject(frame, into, at);
     case FrameType.CONFIRM:
       return setup.writeConfirm(frame, into, at);
+    case FrameType.WINDOW:
+      return setup.writeWindow(frame, into, at);
     case FrameType.DATA_DONE:
       return response.writeDataDone(frame, into, at);
     case FrameType.COLLECTED:
@@ -184,6 +188,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return setup.readSetupReject(bytes, at, end);
     case FrameType.CONFIRM:
       return setup.readConfirm(bytes, at, end);
+    case FrameType.WINDOW:
+      return setup.readWindow(bytes, at, end);
     case FrameType.DATA_DONE:
       return response.readDataDone(bytes, at, end);
     case FrameType.COLLECTED:

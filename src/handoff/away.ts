@@ -59,6 +59,8 @@ export abstract class AwayHandling implements Handling, Handoff {
   /** Where the response ends in the client's space; null while the target has not said so. */
   protected end: number | null = null;
   #identity: Identity | null;
+  /** The right edge of the client's window when the target was told of it, and it left no room for a segment. */
+  #shutAt: number | null = null;
   /** The target stops, and waits for another node to go on. */
   #draining = false;
   protected handoffUs = -1;
@@ -134,6 +136,8 @@ export abstract class AwayHandling implements Handling, Handoff {
     });
     if (!sent) return false;
     this.asked = true;
+    const { sequence, sendWindow, mss } = begun.halfPipe;
+    if (sendWindow < mss) this.#shutAt = (sequence + sendWindow) >>> 0;
     this.engine.counters.add('setups_sent');
     this.engine.setupDeadlines.set(this, this.sentAtMs);
     return true;
@@ -152,6 +156,7 @@ export abstract class AwayHandling implements Handling, Handoff {
       case FrameType.DATA_DONE:
         if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
         this.engine.setupDeadlines.clear(this);
+        this.#tellWindow();
         this.#identity ??= frame.identity;
         this.heard(frame);
         if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
@@ -173,6 +178,14 @@ export abstract class AwayHandling implements Handling, Handoff {
       default:
         return;
     }
+  }
+
+  /** What the client allowed before there was a half-pipe to hear it: it does not say so again. */
+  #tellWindow(): void {
+    const { edge } = this.flow;
+    if (this.#shutAt !== null && distance(this.#shutAt, edge) > 0)
+      this.send({ type: FrameType.WINDOW, request: this.begun.id, epoch: this.epoch, edge });
+    this.#shutAt = null;
   }
 
   protected leave(): void {

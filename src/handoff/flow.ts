@@ -130,9 +130,14 @@ export class AnchorFlow implements Sink {
     return this.#engine.flows.ack(this.slot);
   }
 
+  /** The right edge of the client's window. */
+  get edge(): number {
+    return this.#engine.flows.edge(this.slot);
+  }
+
   /** What the client allows beyond what it has acknowledged, in bytes. */
   get windowBytes(): number {
-    return Math.max(0, distance(this.acknowledged, this.#engine.flows.edge(this.slot)));
+    return Math.max(0, distance(this.acknowledged, this.edge));
   }
 
   get segments(): number {
@@ -215,7 +220,7 @@ export class AnchorFlow implements Sink {
     const now = monotonicMs();
     const halfPipe = halfPipeBlock(this.#capture, {
       start,
-      edge: this.#engine.flows.edge(this.slot),
+      edge: this.edge,
       acknowledge: max(this.#readSequence, this.#engine.flows.inAck(this.slot)),
       nowMs: now,
       stamp: this.rules.stamp,
@@ -342,9 +347,13 @@ export class AnchorFlow implements Sink {
 
   /** The own socket, whose turn it is, learns what of the client's window is its own. */
   #renewWindow(): void {
+    let told: number;
     try {
-      const edge = this.#engine.flows.edge(this.slot);
-      refreshSendWindow(this.#fd, sendWindowOf(this.rules, sendQueueBytes(this.#fd), edge));
+      do {
+        told = this.edge;
+        refreshSendWindow(this.#fd, sendWindowOf(this.rules, sendQueueBytes(this.#fd), told));
+        // The kernel may have heard of more just before it was told this.
+      } while (this.edge !== told);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }
@@ -527,7 +536,7 @@ export class AnchorFlow implements Sink {
     this.beginOwn();
     const last = ranges.lastRange(this.rules)!;
     const shift = distance(last.local, last.start) >>> 0;
-    const edge = this.#engine.flows.edge(this.slot);
+    const { edge } = this;
     return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
   }
 

@@ -58,6 +58,8 @@ export class TargetSocket {
   #srttUs = 0;
   /** Segments of the client seen when the socket's window was last set from here. */
   #refreshedAt = 0;
+  /** The right edge of the client's window, as far as it was told here. */
+  #edge = 0;
   /** The epoch for which a confirmation was needed last. */
   #askedEpoch = 0;
 
@@ -124,10 +126,10 @@ export class TargetSocket {
     this.rules.ownNext = sequence;
     this.rules.inLocal = acknowledge;
     this.rules.stamp = 0;
-    const edge = (sequence + sendWindow) >>> 0;
+    this.#edge = (sequence + sendWindow) >>> 0;
     this.#engine.flows.resetObserved(this.slot, {
       ack: sequence,
-      edge,
+      edge: this.#edge,
       sentNext: sequence,
       inAck: acknowledge,
     });
@@ -198,9 +200,12 @@ export class TargetSocket {
   reuse(block: HalfPipeBlock, exchange: Exchange, isIdle: boolean): RejectReason | null {
     this.write();
     this.#engine.counters.add('half_pipes_reused');
+    const { sequence, sendWindow } = block;
+    // No bytes beyond the start: the client's window ends there, or anywhere before.
+    this.#edge = this.#later(sendWindow > 0 ? (sequence + sendWindow) >>> 0 : this.#edge);
     if (!isIdle || !this.#windowSuffices(block, exchange)) {
       try {
-        refreshSendWindow(this.#fd, sendWindowOf(this.rules, this.queuedBytes, this.#edge(block)));
+        this.widen(this.#edge);
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         return RejectReason.STATE_INVALID;
@@ -211,10 +216,20 @@ export class TargetSocket {
     return null;
   }
 
-  /** Where the client's window ends: as the anchor has seen it, when that is beyond where the response starts. */
-  #edge({ sequence, sendWindow }: HalfPipeBlock): number {
-    const seen = this.#engine.flows.edge(this.slot);
-    return sendWindow > 0 ? max(seen, (sequence + sendWindow) >>> 0) : seen;
+  /** The right edge of the client's window: `edge`, or what the router has seen. */
+  #later(edge: number): number {
+    return max(edge, this.#engine.flows.edge(this.slot));
+  }
+
+  /** Tells the socket of the client's window: it ends at `edge`, or further on. */
+  widen(edge: number): void {
+    let told: number;
+    do {
+      told = this.#later(max(this.#edge, edge));
+      this.#edge = told;
+      refreshSendWindow(this.#fd, sendWindowOf(this.rules, this.queuedBytes, told));
+      // The kernel may have heard of more just before it was told this.
+    } while (this.#later(told) !== told);
   }
 
   /**

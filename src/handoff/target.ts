@@ -20,6 +20,7 @@ import {
   type HalfPipe as HalfPipeBlock,
   RejectReason,
   type Setup,
+  type Window,
 } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
@@ -28,6 +29,7 @@ import type { Source } from '../engine/loop.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLHUP } from '../linux/epoll.ts';
+import { SystemError } from '../linux/errors.ts';
 import { OWNER_SELF } from '../router/layout.ts';
 import { distance, lastRange, nextWire } from '../router/ranges.ts';
 import type { FollowedBytes } from '../router/router-engine.ts';
@@ -201,6 +203,8 @@ export class HalfPipe implements Sink, Source {
     switch (frame.type) {
       case FrameType.CONFIRM:
         return this.#confirm(frame.epoch);
+      case FrameType.WINDOW:
+        return this.#widen(frame);
       case FrameType.RESET:
         return this.#reset(frame.discard, frame.onlyEpoch);
       case FrameType.ABORT:
@@ -226,6 +230,16 @@ export class HalfPipe implements Sink, Source {
     this.#socket.write();
     this.#turn?.confirmed();
     this.#drive();
+  }
+
+  #widen({ epoch, edge }: Window): void {
+    if (this.#socket.rules.epoch !== epoch || !this.#socket.isOpen) return;
+    try {
+      this.#socket.widen(edge);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#fail(AbortReason.HALF_PIPE_FAILED);
+    }
   }
 
   #reset(discard: boolean, onlyEpoch: boolean): void {

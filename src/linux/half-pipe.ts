@@ -6,6 +6,7 @@
 import { add, distance } from '../tcp/sequence.ts';
 import { type ConnectionOptions, StateError } from '../tcp/state.ts';
 import { type Endpoint, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
+import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
@@ -16,6 +17,7 @@ import {
   lastWindow,
   queueSequence,
   RECEIVE_QUEUE,
+  REPAIR_OFF_PROBE,
   REPAIR_OFF_SILENT,
   REPAIR_ON,
   readInfo,
@@ -40,6 +42,7 @@ import {
   sharePort,
   TCP_NODELAY,
   tcpSocket,
+  unsentBytes,
 } from './socket.ts';
 
 /** What the out-half starts from, as the anchor's kernel has it. Windows in bytes, unscaled. */
@@ -139,18 +142,36 @@ function alignClock(fd: number): number {
 }
 
 /**
+ * The number after the last byte written; the socket is in repair. While the send queue is selected, the kernel takes
+ * what it would send for sent, all that waits for the client's window included, and sends nothing: an acknowledgement
+ * in that moment would do it. So a socket that holds something back is deaf for so long. Returns as well whether it
+ * has missed something.
+ */
+function writeSequenceOf(fd: number): { writeSequence: number; missed: boolean } {
+  const holdsBack = unsentBytes(fd) > 0;
+  const dropped = holdsBack ? droppedSegments(fd) : 0;
+  if (holdsBack) setDeaf(fd);
+  selectQueue(fd, SEND_QUEUE);
+  const writeSequence = queueSequence(fd);
+  selectQueue(fd, RECEIVE_QUEUE);
+  if (holdsBack) setHearing(fd);
+  return { writeSequence, missed: holdsBack && droppedSegments(fd) !== dropped };
+}
+
+/**
  * Reads what a target needs from the anchor's socket, which stays in use. `previous`, an earlier capture of the
  * same socket, gives what cannot change and halves the cost. The first capture moves the socket's TSval clock on by
  * 1 or 2 ms.
  */
 export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPipeCapture {
   setRepair(fd, REPAIR_ON);
+  let missed = false;
   try {
-    selectQueue(fd, SEND_QUEUE);
-    const writeSequence = queueSequence(fd);
+    const written = writeSequenceOf(fd);
+    const { writeSequence } = written;
+    missed = written.missed;
     readWindow(fd);
     const edge = add(lastWindow.receiveWup(), lastWindow.receiveWindow());
-    selectQueue(fd, RECEIVE_QUEUE);
     const receiveSequence = queueSequence(fd);
     readInfo(fd);
     const clockOffset =
@@ -174,7 +195,8 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
       congestionWindow: lastInfo.congestionWindow(),
     };
   } finally {
-    setRepair(fd, REPAIR_OFF_SILENT);
+    // The client says again what it said.
+    setRepair(fd, missed ? REPAIR_OFF_PROBE : REPAIR_OFF_SILENT);
   }
 }
 

@@ -11,10 +11,11 @@ import {
   StateError,
   validateState,
 } from '../tcp/state.ts';
+import { setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import { canSeedRtt, type RttSeed, seedRtt } from './half-pipe.ts';
 import * as libc from './libc.ts';
-import { addressOf, allocate } from './memory.ts';
+import { addressOf } from './memory.ts';
 import { injectSegment, SEGMENT_ACK, SEGMENT_FIN } from './raw.ts';
 import {
   agreedMss,
@@ -43,8 +44,6 @@ const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
-const SO_ATTACH_FILTER = 26;
-const SO_DETACH_FILTER = 27;
 const SO_BUF_LOCK = 72;
 
 /** What setsockopt multiplies a buffer size by. */
@@ -70,28 +69,6 @@ export const FIN_PENDING_STATES: readonly number[] = [
   TcpState.LAST_ACK,
   TcpState.CLOSING,
 ];
-
-/** struct sock_fprog and its one instruction, "return 0": every segment is dropped before TCP sees it. */
-const dropAll = allocate(24);
-dropAll.view.setUint16(0, 1, true);
-dropAll.view.setBigUint64(8, BigInt(dropAll.address + 16), true);
-dropAll.view.setUint16(16, 0x06, true);
-
-/**
- * Makes a socket deaf (or hear again): segments for it are dropped unanswered, as if lost. A connection being moved
- * must not acknowledge bytes that its captured state does not hold.
- */
-export function setDeaf(fd: number, deaf: boolean): void {
-  if (deaf) {
-    check(
-      'setsockopt',
-      libc.setsockopt(fd, sockets.SOL_SOCKET, SO_ATTACH_FILTER, dropAll.address, 16),
-      'filter',
-    );
-  } else {
-    sockets.setOption(fd, sockets.SOL_SOCKET, SO_DETACH_FILTER, 0);
-  }
-}
 
 /** Copies the selected queue, `bytes` of it. */
 function peekQueue(fd: number, bytes: number): Buffer {
@@ -198,7 +175,8 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
   let done = false;
   setRepair(fd, REPAIR_ON);
   try {
-    if (freeze) setDeaf(fd, true);
+    // Moved, it must not acknowledge bytes that its captured state does not hold.
+    if (freeze) setDeaf(fd);
     for (let attempt = 0; attempt < CAPTURE_ATTEMPTS; attempt++) {
       const state = readState(fd, options);
       if (state === null) continue;
@@ -210,8 +188,7 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
   } finally {
     if (!done) {
       setRepair(fd, REPAIR_OFF_SILENT);
-      // Fails harmlessly when the filter was not there yet.
-      if (freeze) libc.setsockopt(fd, sockets.SOL_SOCKET, SO_DETACH_FILTER, 0, 0);
+      if (freeze) setHearing(fd);
     }
   }
 }
@@ -219,7 +196,7 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
 /** Undoes `freeze`: the connection goes on here. */
 export function thaw(fd: number): void {
   setRepair(fd, REPAIR_OFF_SILENT);
-  setDeaf(fd, false);
+  setHearing(fd);
 }
 
 /** Closes without FIN or RST: the connection lives on elsewhere. */

@@ -28,6 +28,7 @@
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
+#define TCP_CWR 0x80
 #define TCP_BASE 20
 #define TCP_OPTIONS 40
 #define TCP_OPTIONS_MASK 63

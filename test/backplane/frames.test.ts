@@ -158,6 +158,7 @@ const LAYOUTS: [Frame, string][] = [
     `00000011 03 01 0000 ${IDS} 03`,
   ],
   [{ type: FrameType.CONFIRM, ...ids }, `00000010 04 01 0000 ${IDS}`],
+  [{ type: FrameType.WINDOW, ...ids, edge: 0x80000001 }, `00000014 14 01 0000 ${IDS} 80000001`],
   [
     {
       type: FrameType.DATA_DONE,

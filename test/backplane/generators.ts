@@ -145,6 +145,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     reason: fc.constantFrom(...Object.values(frames.RejectReason)),
   }),
   CONFIRM: fc.record({ type: fc.constant(FrameType.CONFIRM), ...ids }),
+  WINDOW: fc.record({ type: fc.constant(FrameType.WINDOW), ...ids, edge: u32 }),
   DATA_DONE: fc
     .record({
       ...ids,

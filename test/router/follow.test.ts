@@ -5,7 +5,7 @@ import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';
 import { privateNetwork, skipWithoutRoot } from '../tcp/network.ts';
-import { ACK, PSH, read, type Segment, URG } from './frames.ts';
+import { ACK, CWR, PSH, read, type Segment, URG } from './frames.ts';
 import { BASES, COPY_HOPS, copyToTarget, FAMILIES, fromClient, Stand, toClient, UNSPEC } from './stand.ts';
 
 const skip = skipWithoutRoot();
@@ -128,7 +128,7 @@ for (const family of FAMILIES) {
           ...copy,
           seq: at(77),
           ack: parts.ack ?? copy.ack,
-          flags: ACK,
+          flags: ACK | CWR,
           payload: Buffer.alloc(0),
         });
         return stand.followed();

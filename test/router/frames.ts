@@ -8,6 +8,7 @@ export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
 export const URG = 32;
+export const CWR = 128;
 
 export const CLIENT_MAC = Buffer.from('02000000c117', 'hex');
 export const NODE_MAC = Buffer.from('020000000001', 'hex');

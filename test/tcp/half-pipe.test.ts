@@ -1,6 +1,7 @@
 import assert from 'node:assert';
 import { release } from 'node:os';
 import { after, before, test } from 'node:test';
+import { setDeaf, setHearing } from '../../src/linux/deaf.ts';
 import {
   captureHalfPipe,
   monotonicMs,
@@ -11,7 +12,7 @@ import * as libc from '../../src/linux/libc.ts';
 import { closeRawSockets } from '../../src/linux/raw.ts';
 import { lastInfo, readInfo, timestampClock } from '../../src/linux/repair-options.ts';
 import * as sockets from '../../src/linux/socket.ts';
-import { setDeaf, silentClose } from '../../src/linux/tcp-repair.ts';
+import { silentClose } from '../../src/linux/tcp-repair.ts';
 import { add, distance } from '../../src/tcp/sequence.ts';
 import { connected, facing, facingSeeds, ignoreResets, Stream, until } from './live.ts';
 import { privateNetwork, skipWithoutRoot } from './network.ts';
@@ -136,10 +137,10 @@ for (const address of ['127.0.0.1', '::1']) {
     const stream = new Stream();
     stream.write(server, 3000);
     assert.equal(sockets.unsentBytes(server), 3000);
-    setDeaf(client, true);
+    setDeaf(client);
     refreshSendWindow(server, 2000);
     assert.equal(sockets.unsentBytes(server), 1000);
-    setDeaf(client, false);
+    setHearing(client);
     assert.equal(captureHalfPipe(server).maxWindow, 65_536);
     refreshSendWindow(server, 100_000);
     await stream.drain(client);

@@ -2,12 +2,13 @@ import assert from 'node:assert';
 import { after, before, test } from 'node:test';
 import { Random } from '../../src/lab/random.ts';
 import { formatAddress } from '../../src/linux/address.ts';
+import { setDeaf, setHearing } from '../../src/linux/deaf.ts';
 import { check } from '../../src/linux/errors.ts';
 import * as libc from '../../src/linux/libc.ts';
 import { closeRawSockets } from '../../src/linux/raw.ts';
 import { lastInfo, readInfo } from '../../src/linux/repair-options.ts';
 import * as sockets from '../../src/linux/socket.ts';
-import { capture, restore, setDeaf, silentClose, thaw } from '../../src/linux/tcp-repair.ts';
+import { capture, restore, silentClose, thaw } from '../../src/linux/tcp-repair.ts';
 import { decodeState, encodeState } from '../../src/tcp/codec.ts';
 import { add, distance } from '../../src/tcp/sequence.ts';
 import type { ConnectionState } from '../../src/tcp/state.ts';
@@ -119,7 +120,7 @@ for (const address of ['127.0.0.1', '::1']) {
   test(`${address}: sent and not acknowledged, and not sent`, { skip }, async () => {
     const live = connected(address);
     ignoreResets(live.client);
-    setDeaf(live.client, true);
+    setDeaf(live.client);
     assert.equal(live.toClient.write(live.server, 300_000), 300_000);
     const start = sockets.unsentBytes(live.server);
     assert.ok(start > 0 && start < 300_000, `${start} of 300000 bytes unsent`);
@@ -127,7 +128,7 @@ for (const address of ['127.0.0.1', '::1']) {
     assert.equal(state.unsentQueue.length, start);
     assert.equal(state.sendQueue.length, 300_000 - start);
     silentClose(live.server);
-    setDeaf(live.client, false);
+    setHearing(live.client);
     ignoreResets(live.client);
     live.server = restore(state);
     await finish(live);
@@ -136,7 +137,7 @@ for (const address of ['127.0.0.1', '::1']) {
   test(`${address}: what was not sent ends its segment`, { skip }, async () => {
     const live = connected(address);
     ignoreResets(live.client);
-    setDeaf(live.client, true);
+    setDeaf(live.client);
     const bytes = 300_001;
     assert.equal(live.toClient.write(live.server, bytes), bytes);
     const state = capture(live.server, { freeze: true });
@@ -145,7 +146,7 @@ for (const address of ['127.0.0.1', '::1']) {
     const wire = new Wire();
     live.server = restore(state);
     live.toClient.write(live.server, 5000);
-    setDeaf(live.client, false);
+    setHearing(live.client);
     ignoreResets(live.client);
     await finish(live);
     const ends = state.sendSequence;
@@ -199,14 +200,14 @@ for (const address of ['127.0.0.1', '::1']) {
 
   test(`${address}: our FIN and the data before it lost on the way`, { skip }, async () => {
     const live = connected(address);
-    setDeaf(live.client, true);
+    setDeaf(live.client);
     live.toClient.write(live.server, 5000);
     check('shutdown', libc.shutdown(live.server, sockets.SHUT_WR));
     const state = capture(live.server, { freeze: true });
     assert.equal(state.sendQueue.length + state.unsentQueue.length, 5000);
     assert.equal(state.finSent, true);
     silentClose(live.server);
-    setDeaf(live.client, false);
+    setHearing(live.client);
     ignoreResets(live.client);
     live.server = restore(state);
     await live.toClient.drain(live.client);
@@ -221,13 +222,13 @@ for (const address of ['127.0.0.1', '::1']) {
       ignoreResets(live.client);
       live.toServer.write(live.client, 10_000);
       await until(() => sockets.receiveQueueBytes(live.server) === 10_000);
-      setDeaf(live.client, true);
+      setDeaf(live.client);
       live.toClient.write(live.server, 10_000);
       const state = capture(live.server, { freeze: true });
       assert.equal(state.sendSequence, add(10_000, -before));
       assert.equal(state.receiveSequence, add(10_000, -before));
       silentClose(live.server);
-      setDeaf(live.client, false);
+      setHearing(live.client);
       ignoreResets(live.client);
       live.server = restore(decodeState(encodeState(state)));
       await finish(live);

@@ -211,6 +211,9 @@ static __always_inline void acknowledge_locally(struct __sk_buff *skb, const str
 		local = sent_by_socket(skb, s, local);
 	s->tcp.ack = bpf_htonl(local);
 	s->tcp.window = bpf_htons(own_window(r, ack, local, bpf_ntohs(s->tcp.window)));
+	/* Rule prediction. */
+	if (!s->payload || r->role == ROLE_TARGET)
+		s->tcp.flags |= TCP_CWR;
 	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	/* 0: none seen yet; a client's clock may begin anywhere. */
 	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
