@@ -9,7 +9,7 @@
  * 6 requests up to +65 %, 3489 -> 1972 ms.
  */
 import { Baton } from './lib/baton.ts';
-import { connections } from './lib/connections.ts';
+import { connections, setClient } from './lib/connections.ts';
 import type { ConnectionsReport } from './lib/connections-client.ts';
 import type { Report, Target } from './lib/result.ts';
 import { Site, type SizeName } from './lib/site.ts';
@@ -34,9 +34,7 @@ type Path = keyof typeof WORKERS;
 /** The client's windows: the kernel gives half of the buffer as window. */
 async function setWindow(baton: Baton, windowKib: number): Promise<void> {
   const bytes = 2 * windowKib * KIB;
-  const setting = `net.ipv4.tcp_rmem=4096 ${bytes} ${bytes}`;
-  const { code, stderr } = await baton.lab.exec('client', ['sysctl', '-q', '-w', setting]);
-  if (code !== 0) throw new Error(`sysctl: ${stderr}`);
+  await setClient(baton, `net.ipv4.tcp_rmem=4096 ${bytes} ${bytes}`);
 }
 
 interface Step {

@@ -1,4 +1,7 @@
-/** SETUP, its answers SETUP_OK and SETUP_REJECT, and what follows them: CONFIRM, WINDOW. `at` is always the first byte after the header. */
+/**
+ * SETUP, its answers SETUP_OK and SETUP_REJECT, and what follows them: CONFIRM, WINDOW. `at` is always the first byte
+ * after the header.
+ */
 import type { Continuation } from '../http/continuation.ts';
 import { FrameError } from './errors.ts';
 import {

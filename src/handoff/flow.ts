@@ -10,7 +10,7 @@ import type { FlowStatus } from '../engine/messages.ts';
 import type { RequestHead } from '../http/request.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
-import { captureHalfPipe, type HalfPipeCapture, monotonicMs, refreshSendWindow } from '../linux/half-pipe.ts';
+import { captureHalfPipe, type HalfPipeCapture, monotonicMs } from '../linux/half-pipe.ts';
 import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, receiveQueueBytes, sendQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
 import {
@@ -35,10 +35,11 @@ import {
 } from './attempt.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
-import { halfPipeBlock, sendWindowOf } from './half-pipe-block.ts';
+import { halfPipeBlock } from './half-pipe-block.ts';
 import { LateRanges } from './late-ranges.ts';
 import { FIN_WAIT_2_SECONDS, FLOW_LINGER_MS, Linger } from './linger.ts';
 import type { OwnSpace } from './migrate-state.ts';
+import { renewSendWindow } from './send-window.ts';
 
 /** A range of another node that is not all acknowledged. */
 function owes(range: ranges.Range, acknowledged: number): boolean {
@@ -347,13 +348,8 @@ export class AnchorFlow implements Sink {
 
   /** The own socket, whose turn it is, learns what of the client's window is its own. */
   #renewWindow(): void {
-    let told: number;
     try {
-      do {
-        told = this.edge;
-        refreshSendWindow(this.#fd, sendWindowOf(this.rules, sendQueueBytes(this.#fd), told));
-        // The kernel may have heard of more just before it was told this.
-      } while (this.edge !== told);
+      renewSendWindow(this.#fd, this.rules, () => this.edge);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }

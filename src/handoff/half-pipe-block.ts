@@ -2,9 +2,7 @@
 import { type HalfPipe, NO_WINDOW_SCALE } from '../backplane/frames.ts';
 import { isMapped } from '../linux/address.ts';
 import type { HalfPipeCapture } from '../linux/half-pipe.ts';
-import { distance, type FlowRules, localEdge } from '../router/ranges.ts';
-
-export const MAX_SEND_WINDOW_BYTES = 2 ** 30;
+import { MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './send-window.ts';
 
 /** What has changed since the anchor's socket was read, in the client's sequence space. */
 export interface Present {
@@ -21,19 +19,6 @@ export interface Present {
   /** Of the last sender; 0 when it has not said. */
   readonly congestionWindow: number;
   readonly srttUs: number;
-}
-
-/** Bytes that the client allows from `start` on. */
-function sendWindowFrom(start: number, edge: number): number {
-  return Math.min(Math.max(0, distance(start, edge)), MAX_SEND_WINDOW_BYTES);
-}
-
-/**
- * The send window of a socket in use whose turn has come again, from its first unacknowledged byte on: `queuedBytes`
- * are neither acknowledged nor, all of them, within the client's window, which ends at `edge`.
- */
-export function sendWindowOf(rules: FlowRules, queuedBytes: number, edge: number): number {
-  return sendWindowFrom((rules.ownNext - queuedBytes) >>> 0, localEdge(rules, edge));
 }
 
 export function halfPipeBlock(capture: HalfPipeCapture, present: Present): HalfPipe {

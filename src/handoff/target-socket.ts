@@ -15,7 +15,7 @@ import { SocketOut } from '../engine/out.ts';
 import type { Endpoint } from '../linux/address.ts';
 import { EPOLLET, EPOLLOUT } from '../linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
-import { lastRestored, monotonicMs, refreshSendWindow, restoreHalfPipe } from '../linux/half-pipe.ts';
+import { lastRestored, monotonicMs, restoreHalfPipe } from '../linux/half-pipe.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
@@ -23,8 +23,8 @@ import { HALF_PIPE_MARK, ROLE_TARGET } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { max } from '../tcp/sequence.ts';
 import { NO_SCALING } from '../tcp/state.ts';
-import { sendWindowOf } from './half-pipe-block.ts';
 import { leaseBinds, leaseEndsSoon } from './lease.ts';
+import { renewSendWindow } from './send-window.ts';
 
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
@@ -223,13 +223,8 @@ export class TargetSocket {
 
   /** Tells the socket of the client's window: it ends at `edge`, or further on. */
   widen(edge: number): void {
-    let told: number;
-    do {
-      told = this.#later(max(this.#edge, edge));
-      this.#edge = told;
-      refreshSendWindow(this.#fd, sendWindowOf(this.rules, this.queuedBytes, told));
-      // The kernel may have heard of more just before it was told this.
-    } while (this.#later(told) !== told);
+    this.#edge = max(this.#edge, edge);
+    renewSendWindow(this.#fd, this.rules, () => this.#later(this.#edge));
   }
 
   /**

@@ -127,14 +127,13 @@ __noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u
 __noinline __u32 own_window(const struct flow_rules *r, __u32 ack, __u32 local, __u32 field)
 {
 	__u32 shift, part, right, edge, mine, start = ack;
+	int inside = 0;
 
 	if (!r)
 		return field;
 	shift = r->client_scale & 15;
 	part = (1U << shift) - 1;
 	right = ack + (field << shift);
-	edge = to_local(r, right);
-	mine = (after(edge, local) ? edge - local : 0) + part;
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
 		const struct range *g = &r->range[i];
 
@@ -144,9 +143,13 @@ __noinline __u32 own_window(const struct flow_rules *r, __u32 ack, __u32 local, 
 			continue;
 		start = g->start;
 		if (after_eq(right, g->start + part) && (g->open || before(right, g->end)))
-			mine -= part;
+			inside = 1;
 	}
-	return before(ack, start) && mine < field << shift ? mine >> shift : field;
+	if (!before(ack, start))
+		return field;
+	edge = to_local(r, right);
+	mine = (after(edge, local) ? edge - local : 0) + (inside ? 0 : part);
+	return mine < field << shift ? mine >> shift : field;
 }
 
 /* Rule unsent: a response that goes on at another node may have been sent further by the one before. The kernel would
