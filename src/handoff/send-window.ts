@@ -1,6 +1,5 @@
 /** How much a flow's socket may send: what of the client's window lies in its own ranges. */
 import { refreshSendWindow } from '../linux/half-pipe.ts';
-import { sendQueueBytes } from '../linux/socket.ts';
 import { distance, type FlowRules, localEdge } from '../router/ranges.ts';
 
 export const MAX_SEND_WINDOW_BYTES = 2 ** 30;
@@ -18,8 +17,8 @@ export function renewSendWindow(fd: number, rules: FlowRules, edge: () => number
   let told: number;
   do {
     told = edge();
-    const unacknowledged = (rules.ownNext - sendQueueBytes(fd)) >>> 0;
-    refreshSendWindow(fd, sendWindowFrom(unacknowledged, localEdge(rules, told)));
+    const end = localEdge(rules, told);
+    refreshSendWindow(fd, (queued) => sendWindowFrom((rules.ownNext - queued) >>> 0, end));
     // The kernel may have heard of more just before it was told this.
   } while (edge() !== told);
 }

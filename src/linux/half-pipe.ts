@@ -51,6 +51,8 @@ export interface HalfPipeCapture extends ConnectionOptions {
   readonly public: Endpoint;
   /** As agreed in the SYN segments, in bytes. */
   readonly mss: number;
+  /** The sequence number at which the kernel's count of acknowledged bytes was 0. */
+  readonly countStart: number;
   /** The sequence number that the next byte written here gets, in this socket's own sequence space. */
   readonly writeSequence: number;
   /** The next byte expected from the client. */
@@ -142,38 +144,54 @@ function alignClock(fd: number): number {
 }
 
 /**
- * The number after the last byte written; the socket is in repair. While the send queue is selected, the kernel takes
- * what it would send for sent, all that waits for the client's window included, and sends nothing: an acknowledgement
- * in that moment would do it. So a socket that holds something back is deaf for so long. Returns as well whether it
- * has missed something.
+ * Reads TCP_INFO, and returns how far the last byte written lies beyond where the count of acknowledged bytes began.
+ * The two are of one moment; nobody writes meanwhile, so what is queued only shrinks, and the loop ends.
  */
-function writeSequenceOf(fd: number): { writeSequence: number; missed: boolean } {
+function readWritten(fd: number): number {
+  let queued: number;
+  do {
+    queued = sendQueueBytes(fd);
+    readInfo(fd);
+  } while (sendQueueBytes(fd) !== queued);
+  return add(lastInfo.bytesAcknowledged(), queued);
+}
+
+/**
+ * The number after the last byte written, as the kernel says; the socket is in repair. While the send queue is
+ * selected, the kernel takes what it would send for sent, all that waits for the client's window included, and sends
+ * nothing: an acknowledgement in that moment would do it. So a socket that holds something back is deaf for so long.
+ * Returns as well whether it has missed something.
+ */
+function askWriteSequence(fd: number): { writeSequence: number; missed: boolean } {
   const holdsBack = unsentBytes(fd) > 0;
   const dropped = holdsBack ? droppedSegments(fd) : 0;
   if (holdsBack) setDeaf(fd);
   selectQueue(fd, SEND_QUEUE);
   const writeSequence = queueSequence(fd);
-  selectQueue(fd, RECEIVE_QUEUE);
   if (holdsBack) setHearing(fd);
   return { writeSequence, missed: holdsBack && droppedSegments(fd) !== dropped };
 }
 
 /**
  * Reads what a target needs from the anchor's socket, which stays in use. `previous`, an earlier capture of the
- * same socket, gives what cannot change and halves the cost. The first capture moves the socket's TSval clock on by
- * 1 or 2 ms.
+ * same socket, gives what cannot change, halves the cost, and spares the socket its send queue being selected. The
+ * first capture moves the socket's TSval clock on by 1 or 2 ms.
  */
 export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPipeCapture {
   setRepair(fd, REPAIR_ON);
   let missed = false;
   try {
-    const written = writeSequenceOf(fd);
-    const { writeSequence } = written;
-    missed = written.missed;
+    let countStart = previous?.countStart;
+    if (countStart === undefined) {
+      const asked = askWriteSequence(fd);
+      missed = asked.missed;
+      countStart = add(asked.writeSequence, -readWritten(fd));
+    }
+    selectQueue(fd, RECEIVE_QUEUE);
+    const writeSequence = add(countStart, readWritten(fd));
     readWindow(fd);
     const edge = add(lastWindow.receiveWup(), lastWindow.receiveWindow());
     const receiveSequence = queueSequence(fd);
-    readInfo(fd);
     const clockOffset =
       previous !== undefined ? previous.clockOffset : lastInfo.timestamps() ? alignClock(fd) : 0;
     return {
@@ -184,6 +202,7 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
       timestamps: lastInfo.timestamps(),
       sendScale: lastInfo.sendScale(),
       receiveScale: lastInfo.receiveScale(),
+      countStart,
       writeSequence,
       receiveSequence,
       sendWindow: lastWindow.sendWindow(),
@@ -327,21 +346,28 @@ export function restoreHalfPipe(seed: HalfPipeSeed): number {
 }
 
 /**
- * Sets the send window of a socket in use, for a half-pipe that was kept while others sent on the flow: `sendWindow`
- * bytes from its first unacknowledged byte on. Bytes that waited for it go out.
+ * Sets the send window of a socket in use, for a half-pipe that was kept while others sent on the flow: to what
+ * `windowFrom` says of its first unacknowledged byte, which is given as the number of bytes from there to the last
+ * one written. Bytes that waited for it go out.
  */
-export function refreshSendWindow(fd: number, sendWindow: number): void {
+export function refreshSendWindow(fd: number, windowFrom: (queuedBytes: number) => number): void {
   setRepair(fd, REPAIR_ON);
   try {
-    readWindow(fd);
-    writeWindow(
-      fd,
-      lastWindow.sendWl1(),
-      sendWindow,
-      Math.max(lastWindow.maxWindow(), sendWindow),
-      lastWindow.receiveWindow(),
-      lastWindow.receiveWup(),
-    );
+    let queued: number;
+    do {
+      queued = sendQueueBytes(fd);
+      const sendWindow = windowFrom(queued);
+      readWindow(fd);
+      writeWindow(
+        fd,
+        lastWindow.sendWl1(),
+        sendWindow,
+        Math.max(lastWindow.maxWindow(), sendWindow),
+        lastWindow.receiveWindow(),
+        lastWindow.receiveWup(),
+      );
+      // An acknowledgement just before would have it allowed as much more as was acknowledged.
+    } while (sendQueueBytes(fd) !== queued);
   } finally {
     setRepair(fd, REPAIR_OFF_SILENT);
   }

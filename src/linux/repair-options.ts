@@ -177,6 +177,8 @@ export const lastInfo = {
   srttUs: () => info.view.getUint32(68, true),
   congestionWindow: () => info.view.getUint32(80, true),
   totalRetransmissions: () => info.view.getUint32(100, true),
+  /** Modulo 2^32. */
+  bytesAcknowledged: () => info.view.getUint32(120, true),
   sendWindow: () => info.view.getUint32(228, true),
   receiveWindow: () => info.view.getUint32(232, true),
 };

@@ -245,6 +245,17 @@ export class Stand {
     return sum;
   }
 
+  /** Retransmission timeouts of all nodes so far. */
+  async timeouts(): Promise<number> {
+    const counters = await Promise.all(this.lab.nodes.map(({ name }) => this.lab.counters(name)));
+    return counters.reduce((sum, { TcpExtTCPTimeouts: timeouts }) => sum + timeouts, 0);
+  }
+
+  /** Segments that the client has dropped because they end beyond its window; Linux counts them since 6.16. */
+  async beyondWindow(): Promise<number> {
+    return (await this.lab.counters('client')).TcpExtBeyondWindow ?? 0;
+  }
+
   async markResets(): Promise<void> {
     for (const { name } of this.lab.nodes) this.#rsts.set(name, (await this.lab.counters(name)).TcpOutRsts);
   }

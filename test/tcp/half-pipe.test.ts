@@ -1,6 +1,9 @@
 import assert from 'node:assert';
+import { once } from 'node:events';
 import { release } from 'node:os';
 import { after, before, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { parseAddress } from '../../src/linux/address.ts';
 import { setDeaf, setHearing } from '../../src/linux/deaf.ts';
 import {
   captureHalfPipe,
@@ -14,14 +17,16 @@ import { lastInfo, readInfo, timestampClock } from '../../src/linux/repair-optio
 import * as sockets from '../../src/linux/socket.ts';
 import { silentClose } from '../../src/linux/tcp-repair.ts';
 import { add, distance } from '../../src/tcp/sequence.ts';
-import { connected, facing, facingSeeds, ignoreResets, Stream, until } from './live.ts';
-import { privateNetwork, skipWithoutRoot } from './network.ts';
+import { connected, facing, facingSeeds, ignoreResets, RAMP_PERIOD, Stream, until } from './live.ts';
+import { privateNetwork, run, skipWithoutRoot } from './network.ts';
 
 const SO_MARK = 36;
 const MARK = 0x62;
 const skip = skipWithoutRoot();
 
 const TCP_RTO_MAX_MS = 44;
+const READ_FOR_MS = 1000;
+const CAPTURES = 1000;
 
 /** Linux has TCP_RTO_MAX_MS since 6.15. */
 function hasTimeoutLimit(): boolean {
@@ -138,11 +143,11 @@ for (const address of ['127.0.0.1', '::1']) {
     stream.write(server, 3000);
     assert.equal(sockets.unsentBytes(server), 3000);
     setDeaf(client);
-    refreshSendWindow(server, 2000);
+    refreshSendWindow(server, () => 2000);
     assert.equal(sockets.unsentBytes(server), 1000);
     setHearing(client);
     assert.equal(captureHalfPipe(server).maxWindow, 65_536);
-    refreshSendWindow(server, 100_000);
+    refreshSendWindow(server, () => 100_000);
     await stream.drain(client);
     silentClose(server);
     silentClose(client);
@@ -163,6 +168,55 @@ for (const address of ['127.0.0.1', '::1']) {
     }
   });
 }
+
+/** Reads from a port of this machine to the end, on another thread, so that it acknowledges at any moment. */
+const READER = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const socket = require('node:net').connect(workerData, '127.0.0.1');
+  let bytes = 0;
+  socket.on('data', (chunk) => {
+    for (let i = 0; i < chunk.length; i++) {
+      if (chunk[i] !== (bytes + i) % ${RAMP_PERIOD}) throw new Error('wrong byte ' + (bytes + i));
+    }
+    bytes += chunk.length;
+  });
+  socket.on('end', () => parentPort.postMessage(bytes));
+`;
+
+test('captured over and over while a client with a small window reads: nothing is sent twice', {
+  skip,
+}, async () => {
+  const rmem = run('sysctl', '-n', 'net.ipv4.tcp_rmem').trim();
+  // Without tail loss probes: a reader that is not scheduled for some ms is no loss.
+  run('sysctl', '-qw', 'net.ipv4.tcp_rmem=4096 16384 16384', 'net.ipv4.tcp_early_retrans=0');
+  const listener = sockets.listenOn({ address: parseAddress('127.0.0.1'), port: 0 }, 1);
+  const reader = new Worker(READER, { eval: true, workerData: sockets.localEndpoint(listener).port });
+  const ended = once(reader, 'message');
+  let server = -1;
+  await until(() => {
+    server = sockets.acceptFrom(listener);
+    return server >= 0;
+  });
+  libc.close(listener);
+  const stream = new Stream();
+  const first = captureHalfPipe(server);
+  let heldBack = 0;
+  const deadline = performance.now() + READ_FOR_MS;
+  while (performance.now() < deadline) {
+    stream.write(server, 100_000);
+    if (sockets.unsentBytes(server) > 0) heldBack++;
+    const { writeSequence } = captureHalfPipe(server, first);
+    assert.equal(distance(first.writeSequence, writeSequence), stream.written);
+  }
+  assert.ok(heldBack > CAPTURES, `only ${heldBack} captures of a socket that held something back`);
+  await until(() => sockets.sendQueueBytes(server) === 0);
+  readInfo(server);
+  const retransmissions = lastInfo.totalRetransmissions();
+  libc.close(server);
+  assert.deepEqual(await ended, [stream.written]);
+  assert.equal(retransmissions, 0);
+  run('sysctl', '-qw', `net.ipv4.tcp_rmem=${rmem}`, 'net.ipv4.tcp_early_retrans=3');
+});
 
 test('without timestamps a known RTT limits the timeout', {
   skip: skip || !hasTimeoutLimit(),

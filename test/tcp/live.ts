@@ -10,7 +10,7 @@ import * as sockets from '../../src/linux/socket.ts';
 const DEADLINE_MS = 20_000;
 const BUFFER_BYTES = 1 << 20;
 const SO_ATTACH_FILTER = 26;
-const RAMP_PERIOD = 251;
+export const RAMP_PERIOD = 251;
 
 const ramp = Buffer.alloc(BUFFER_BYTES + RAMP_PERIOD);
 for (let i = 0; i < ramp.length; i++) ramp[i] = i % RAMP_PERIOD;
