@@ -11,7 +11,7 @@ import type { RequestHead } from '../http/request.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture, monotonicMs } from '../linux/half-pipe.ts';
-import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
+import { probe } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, receiveQueueBytes, sendQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
 import {
   FLAG_CLOSING,
@@ -358,8 +358,7 @@ export class AnchorFlow implements Sink {
   /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
   probe(): void {
     try {
-      setRepair(this.#fd, REPAIR_ON);
-      setRepair(this.#fd, REPAIR_OFF_PROBE);
+      probe(this.#fd);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }

@@ -24,7 +24,7 @@ import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/half-pipe.ts';
-import { REPAIR_OFF_PROBE, REPAIR_ON, setRepair } from '../linux/repair-options.ts';
+import { probe } from '../linux/repair-options.ts';
 import { release, restoreSilently, silentClose } from '../linux/tcp-repair.ts';
 import { ROLE_OWNER } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
@@ -270,8 +270,7 @@ export class Arrival implements Sink {
     this.#rules.leaseNs = (nowMs + PROBE_LEASE_MS) * NS_PER_MS;
     this.#engine.flows.write(this.#slot, this.#rules);
     try {
-      setRepair(this.#fd, REPAIR_ON);
-      setRepair(this.#fd, REPAIR_OFF_PROBE);
+      probe(this.#fd);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
     }

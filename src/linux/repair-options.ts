@@ -64,6 +64,12 @@ export function setRepair(fd: number, mode: number): void {
   set(fd, TCP_REPAIR, mode);
 }
 
+/** Makes the client say what it holds: it answers a window probe with an acknowledgement. */
+export function probe(fd: number): void {
+  setRepair(fd, REPAIR_ON);
+  setRepair(fd, REPAIR_OFF_PROBE);
+}
+
 /** Chooses the queue that sequence numbers and bytes are for: RECEIVE_QUEUE or SEND_QUEUE. */
 export function selectQueue(fd: number, queue: number): void {
   set(fd, TCP_REPAIR_QUEUE, queue);

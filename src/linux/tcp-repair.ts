@@ -11,7 +11,7 @@ import {
   StateError,
   validateState,
 } from '../tcp/state.ts';
-import { setDeaf, setHearing } from './deaf.ts';
+import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import { canSeedRtt, type RttSeed, seedRtt } from './half-pipe.ts';
 import * as libc from './libc.ts';
@@ -21,6 +21,7 @@ import {
   agreedMss,
   lastInfo,
   lastWindow,
+  probe,
   queueSequence,
   RECEIVE_QUEUE,
   REPAIR_OFF_SILENT,
@@ -193,10 +194,11 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
   }
 }
 
-/** Undoes `freeze`: the connection goes on here. */
+/** Undoes `freeze`: the connection goes on here. What the client said meanwhile it is asked for again. */
 export function thaw(fd: number): void {
   setRepair(fd, REPAIR_OFF_SILENT);
   setHearing(fd);
+  if (droppedSegments(fd) > 0) probe(fd);
 }
 
 /** Closes without FIN or RST: the connection lives on elsewhere. */

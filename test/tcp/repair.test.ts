@@ -105,6 +105,25 @@ for (const address of ['127.0.0.1', '::1']) {
     await finish(live);
   });
 
+  test(`${address}: what was acknowledged to a frozen socket is known after the thaw`, { skip }, async () => {
+    const live = connected(address);
+    const retransmissions = () => {
+      readInfo(live.server);
+      return lastInfo.totalRetransmissions();
+    };
+    setDeaf(live.client);
+    live.toClient.write(live.server, 1000);
+    capture(live.server, { freeze: true });
+    setHearing(live.client);
+    await until(() => sockets.receiveQueueBytes(live.client) === 1000);
+    assert.equal(sockets.sendQueueBytes(live.server), 1000);
+    const before = retransmissions();
+    thaw(live.server);
+    await until(() => sockets.sendQueueBytes(live.server) === 0);
+    assert.equal(retransmissions(), before, 'the client was asked');
+    await finish(live);
+  });
+
   test(`${address}: received and not read`, { skip }, async () => {
     const live = connected(address);
     ignoreResets(live.client);
