@@ -78,6 +78,8 @@ export class Answering implements HandlingHost {
     if (handling === null) return;
     this.#handling = handling;
     handling.start?.();
+    // What answers at once needs no head for longer. The next read is another connection's.
+    if (this.#handling === handling) this.retain();
   }
 
   /** Goes on with the response that the connection came with. */
@@ -99,7 +101,7 @@ export class Answering implements HandlingHost {
     return kept;
   }
 
-  /** The request is kept for longer than the buffer it was read into: a mechanism that may need it again asks. */
+  /** The request is kept for longer than the buffer it was read into, which all connections share. */
   retain(): Request {
     const request = this.#request!;
     if (request.headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer) {
@@ -247,7 +249,7 @@ export class Answering implements HandlingHost {
   get movingResponse(): MovedResponse | null {
     const continuation = this.#handling?.progress ?? null;
     if (continuation === null) return null;
-    const { headBytes, close } = this.retain();
+    const { headBytes, close } = this.#request!;
     return { continuation, close, head: headBytes };
   }
 

@@ -26,8 +26,9 @@ import type { Engine } from './engine.ts';
 import type { Source } from './loop.ts';
 import { RequestReader } from './request-reader.ts';
 
-/** A connection that could not move is not frozen again at once. */
+/** A connection that could not move is not frozen again at once; twice as late every time that it could not. */
 const MOVE_AGAIN_MS = 300;
+const MAX_MOVE_AGAIN_MS = 5000;
 
 export type ConnectionState = 'head' | 'body' | 'busy' | 'moving' | 'draining' | 'closed';
 
@@ -60,6 +61,7 @@ export class Connection implements Source {
   #stays: boolean;
   #migration: Migration | null = null;
   #noMoveUntilMs = 0;
+  #moveAgainMs = MOVE_AGAIN_MS;
   #arrivedWith: ArrivedResponse | null;
 
   constructor(engine: Engine, fd: number, arrived: Arrived | null) {
@@ -249,7 +251,8 @@ export class Connection implements Source {
   resumed(): void {
     if (this.#state !== 'moving') return;
     this.#migration = null;
-    this.#noMoveUntilMs = this.#engine.loop.nowMs + MOVE_AGAIN_MS;
+    this.#noMoveUntilMs = this.#engine.loop.nowMs + this.#moveAgainMs;
+    this.#moveAgainMs = Math.min(2 * this.#moveAgainMs, MAX_MOVE_AGAIN_MS);
     this.#input.readable = true;
     if (this.#answering.isPaused) {
       this.#state = 'busy';

@@ -48,8 +48,8 @@ export async function sender(stand: Stand, own = false): Promise<string> {
   return name;
 }
 
-export async function metric(stand: Stand, name: string): Promise<number> {
-  const text = await stand.lab.adminText('a', '/metrics');
+export async function metric(stand: Stand, name: string, node = 'a'): Promise<number> {
+  const text = await stand.lab.adminText(node, '/metrics');
   const lines = text.split('\n').filter((line) => line.startsWith(`baton_${name}`));
   assert.ok(lines.length > 0, `no metric ${name}`);
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);

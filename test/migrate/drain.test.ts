@@ -5,6 +5,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { collect } from '../../src/lab/exec.ts';
+import { metric } from '../cluster/faults.ts';
 import { item, KIB, MIB, Stand } from '../cluster/support.ts';
 import { skipUnlessRoot } from '../lab/root.ts';
 import type { RestJob } from './idle-client.ts';
@@ -52,6 +53,10 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     assert.ok(tookMs < (STOP_SECONDS - 5) * 1000, `${node} took ${Math.round(tookMs)} ms to stop`);
   }
 
+  /** Of nodes b and c. */
+  const atOthers = async (name: string) =>
+    (await metric(stand, name, 'b')) + (await metric(stand, name, 'c'));
+
   async function rollingRestart(): Promise<void> {
     for (const node of NODES) {
       await stop(node);
@@ -72,6 +77,25 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
       assert.equal(report.answered, connections * items.length);
       await stand.nothingLeft();
     });
+
+  test('a response in progress moves by its own request, whatever was read since', async () => {
+    const moved = () => atOthers('migrations_in');
+    const refused = () => atOthers('migrations_refused');
+    const before = { moved: await moved(), refused: await refused() };
+    const items = [item('local.test', DOWNLOAD)];
+    const running = stand.run({ address: 'a', items, connections: 8, silenceMs: 20_000 });
+    running.catch(() => {});
+    await delay(300);
+    await stand.runRight({ address: 'a', items: [item('local.test', KIB)], connections: 5 });
+    await stop('a');
+    assert.equal(await moved(), before.moved + 8);
+    assert.equal(await refused(), before.refused);
+    const report = await running;
+    assert.deepEqual(report.failures, []);
+    assert.equal(report.answered, 8);
+    await stand.start('a');
+    await stand.nothingLeft();
+  });
 
   test('rolling restart under wrk', async () => {
     const seconds = IS_LONG ? 30 : 14;
