@@ -1,11 +1,12 @@
 /**
- * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; ROUTE and CLEANUP tell
+ * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; ROUTE, CLEANUP and CLEANUP_OK tell
  * the node that owns its public address where it is. `at` is always the first byte after the header.
  */
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
   type Cleanup,
+  type CleanupOk,
   type FlowEndpoints,
   FRAME_HEADER_BYTES,
   FrameType,
@@ -154,7 +155,7 @@ export function readMigrateOk(bytes: Buffer, at: number, end: number): MigrateOk
 }
 
 /*
- * The flow block of ROUTE and CLEANUP
+ * The flow block of ROUTE, CLEANUP and CLEANUP_OK
  *
  * | offset | bytes | field          | value |
  * |--------|-------|----------------|-------|
@@ -220,4 +221,27 @@ export function writeCleanup(frame: Cleanup, into: Buffer, at: number): number {
 export function readCleanup(bytes: Buffer, at: number, end: number): Cleanup {
   requireLength(at, end, CLEANUP_BYTES);
   return { type: FrameType.CLEANUP, flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
+}
+
+/*
+ * CLEANUP_OK (21), home to owner: nothing of it is sent on any more
+ *
+ * | offset | bytes | field | value |
+ * |--------|-------|-------|-------|
+ * | 8      | 36    | flow  | as in CLEANUP |
+ * | 44     | 4     | epoch | as in CLEANUP |
+ */
+export const CLEANUP_OK_BYTES = FLOW_BYTES + 4;
+
+export function writeCleanupOk(frame: CleanupOk, into: Buffer, at: number): number {
+  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
+}
+
+export function readCleanupOk(bytes: Buffer, at: number, end: number): CleanupOk {
+  requireLength(at, end, CLEANUP_OK_BYTES);
+  return {
+    type: FrameType.CLEANUP_OK,
+    flow: readFlow(bytes, at),
+    epoch: bytes.readUInt32BE(at + FLOW_BYTES),
+  };
 }

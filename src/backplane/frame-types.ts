@@ -49,6 +49,7 @@ export const FrameType = {
   MIGRATE_OK: 17,
   ROUTE: 18,
   CLEANUP: 19,
+  CLEANUP_OK: 21,
   WINDOW: 20,
   CATALOGUE: 24,
   CACHED: 25,
@@ -368,6 +369,13 @@ export interface Cleanup {
   epoch: number;
 }
 
+/** Home to owner: nothing of it is sent on any more. */
+export interface CleanupOk {
+  type: T['CLEANUP_OK'];
+  flow: FlowEndpoints;
+  epoch: number;
+}
+
 /** A file as its node describes it. */
 export interface Document {
   readonly sizeBytes: number;
@@ -422,5 +430,6 @@ export type Frame =
   | MigrateOk
   | Route
   | Cleanup
+  | CleanupOk
   | Catalogue
   | Cached;

@@ -122,6 +122,8 @@ function bodySize(frame: Frame): number {
       return migrate.ROUTE_BYTES;
     case FrameType.CLEANUP:
       return migrate.CLEANUP_BYTES;
+    case FrameType.CLEANUP_OK:
+      return migrate.CLEANUP_OK_BYTES;
     case FrameType.CATALOGUE:
       return catalogue.catalogueSize(frame);
     case FrameType.CACHED:
@@ -171,6 +173,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
       return migrate.writeRoute(frame, into, at);
     case FrameType.CLEANUP:
       return migrate.writeCleanup(frame, into, at);
+    case FrameType.CLEANUP_OK:
+      return migrate.writeCleanupOk(frame, into, at);
     case FrameType.CATALOGUE:
       return catalogue.writeCatalogue(frame, into, at);
     case FrameType.CACHED:
@@ -220,6 +224,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
       return migrate.readRoute(bytes, at, end);
     case FrameType.CLEANUP:
       return migrate.readCleanup(bytes, at, end);
+    case FrameType.CLEANUP_OK:
+      return migrate.readCleanupOk(bytes, at, end);
     case FrameType.CATALOGUE:
       return catalogue.readCatalogue(bytes, at, end);
     case FrameType.CACHED:

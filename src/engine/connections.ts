@@ -82,7 +82,7 @@ export class Connections {
   /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
   #revived(fd: number): Arrived | null {
     const { guests } = this.#engine;
-    if (guests.lingering === 0) return null;
+    if (guests.size === 0) return null;
     const ends = endsOf(fd);
     const guest = ends === null ? null : guests.revive(ends);
     return guest === null ? null : { guest, serveFirst: false };

@@ -118,6 +118,8 @@ export class Switchboard implements LinkHost {
         return engine.diverted.route(link, frame);
       case FrameType.CLEANUP:
         return engine.diverted.cleanup(link, frame);
+      case FrameType.CLEANUP_OK:
+        return engine.guests.cleanedUp(frame);
       case FrameType.CATALOGUE:
         return engine.sites.catalogues.take(link.node, frame);
       case FrameType.CACHED:

@@ -3,13 +3,13 @@
  * here of who has it. Of several engines each keeps those that `engineFor` gives it.
  *
  *   given away here, or ROUTE  --> routed --ROUTE of a later epoch--> routed (to the new owner)
- *                                    |--CLEANUP--> gone
+ *                                    |--CLEANUP, no SYN of late--> gone (CLEANUP_OK)
  *                                    `--owner's link down--> lost --ROUTE within LOST_LIMIT_MS--> routed
  *                                                              `--> gone: a client then gets this kernel's reset
  *
  * Routes outlive the process. The next one takes them for lost, until their owners announce them again.
  */
-import type { Cleanup, Route } from '../backplane/frames.ts';
+import { type Cleanup, FrameType, type Route } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
@@ -94,9 +94,14 @@ export class DivertedConnections {
   /** A connection has ended at its owner. */
   cleanup(link: Link, frame: Cleanup): void {
     const ends = endsOfFrame(frame.flow);
-    const known = this.#byKey.get(endsKey(ends));
-    if (known === undefined || distance(known.epoch, frame.epoch) < 0) return;
-    if (known.node === link.node) this.#end(known);
+    const key = endsKey(ends);
+    const known = this.#byKey.get(key);
+    if (known?.node === link.node && distance(known.epoch, frame.epoch) >= 0) {
+      // The client may use its port anew: unanswered, the owner looks again.
+      if (!this.#engine.routes.end(ends.client, ends.public, known.node + 1)) return;
+      this.#byKey.delete(key);
+    }
+    link.send({ type: FrameType.CLEANUP_OK, flow: frame.flow, epoch: frame.epoch });
   }
 
   /** A connection is here again; whoever has it sees to its route. */

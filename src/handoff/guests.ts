@@ -2,14 +2,14 @@
  * Guests: connections that have moved here. The node that owns their public address, their home, diverts their
  * segments to this one; it is told when a connection comes (ROUTE), and when it has ended (CLEANUP).
  *
- *   here --closed by us--> closing --FIN acknowledged, client's FIN come--> lingering --> gone (CLEANUP)
+ *   here --closed by us--> closing --FIN acknowledged, client's FIN come--> lingering --CLEANUP, CLEANUP_OK--> gone
  *     |--ended by a reset--> lingering                                          |
  *     |--moved on--> forwarded here for a while                 the client uses its port anew --> here
  *
  * A connection may be a guest at its own home: it has come back, and a route that leads here says so, where the
  * router would remember otherwise.
  */
-import { FrameType } from '../backplane/frames.ts';
+import { type CleanupOk, FrameType } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
@@ -20,7 +20,7 @@ import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { socketState } from '../linux/sock-diag.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
-import { type Ends, endsKey, endsToFrame } from './ends.ts';
+import { type Ends, endsKey, endsOfFrame, endsToFrame } from './ends.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './linger.ts';
 
 export interface Guest {
@@ -211,8 +211,8 @@ export class Guests {
    */
   #letGo(guest: Guest, nowMs: number): void {
     const state = socketState(guest.ends.public, guest.ends.client);
+    guest.sinceMs = nowMs;
     if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
-    else guest.sinceMs = nowMs;
   }
 
   #closeSocket(guest: Guest): void {
@@ -229,13 +229,23 @@ export class Guests {
   }
 
   #cleanUp(guest: Guest): void {
-    this.#drop(guest);
-    if (guest.home === this.#engine.self) {
-      this.#engine.routes.delete(guest.ends.client, guest.ends.public);
-      return;
+    const { home, ends, epoch } = guest;
+    if (home === this.#engine.self) {
+      this.#drop(guest);
+      return this.#engine.routes.delete(ends.client, ends.public);
     }
-    const flow = endsToFrame(guest.ends);
-    this.#linkHome(guest)?.send({ type: FrameType.CLEANUP, flow, epoch: guest.epoch });
+    const frame = { type: FrameType.CLEANUP, flow: endsToFrame(ends), epoch } as const;
+    // A home that has lost us waits a while, and ends the route by itself.
+    if (this.#linkHome(guest)?.send(frame) !== true) this.#drop(guest);
+  }
+
+  /** The home has ended the route. */
+  cleanedUp({ flow, epoch }: CleanupOk): void {
+    const guest = this.#byKey.get(endsKey(endsOfFrame(flow)));
+    if (guest === undefined || guest.epoch !== epoch) return;
+    if (guest.state === 'lingering') this.#drop(guest);
+    // CLEANUP was held up for so long that the SYN of a connection here was old.
+    else this.#announce(guest);
   }
 
   /** The process stops. What still closes is the kernel's to end; its route goes when our link has been down. */

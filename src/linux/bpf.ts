@@ -12,6 +12,7 @@ const BPF_MAP_LOOKUP_ELEM = 1;
 const BPF_MAP_UPDATE_ELEM = 2;
 const BPF_MAP_DELETE_ELEM = 3;
 const BPF_MAP_GET_NEXT_KEY = 4;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM = 21;
 const BPF_LINK_CREATE = 28;
 const BPF_NOEXIST = 1n;
 const BPF_CGROUP_SOCK_OPS = 3;
@@ -225,6 +226,11 @@ export class KernelMap {
   /** Reads the entry of `key` into `value`; false when there is none. */
   lookup(): boolean {
     return libc.bpf(BPF_MAP_LOOKUP_ELEM, this.#attributes.address, 32) >= 0;
+  }
+
+  /** Removes the entry of `key` and reads what it was into `value`; false when there was none. */
+  take(): boolean {
+    return libc.bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#attributes.address, 32) >= 0;
   }
 
   /** Removes the entry of `key`; false when there was none. */

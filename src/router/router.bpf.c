@@ -43,8 +43,12 @@ int baton_ingress(struct __sk_buff *skb)
 	flags = control_flags();
 	if (flags & CONTROL_ROUTES) {
 		route = bpf_map_lookup_elem(&routes, &key);
-		if (route)
+		if (route) {
 			owner = route->owner;
+			/* Rule divert: a route by which a connection may have begun is not ended. */
+			if (s.tcp.flags & TCP_SYN)
+				route->syn_second = bpf_ktime_get_ns() / 1000000000;
+		}
 	}
 	role = find_flow(&key, &slot, &r, &o);
 	if (is_copy(skb)) {

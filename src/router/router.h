@@ -125,7 +125,8 @@ struct control {
 
 /* A connection that lives on another node. */
 struct route {
-	__u32 owner;
+	__u16 owner;
+	__u16 syn_second; /* when a SYN was last sent there, modulo 2^16 */
 };
 
 /* Where a connection's SYN was sent; 0: it stayed here. */

@@ -5,11 +5,21 @@
 import type { Endpoint } from '../linux/address.ts';
 import { KernelMap } from '../linux/bpf.ts';
 import { SystemError } from '../linux/errors.ts';
+import { monotonicMs } from '../linux/half-pipe.ts';
 import type { Control } from './control.ts';
 import { readFlowKey, writeFlowKey } from './flow-key.ts';
 import { CONTROL_ROUTES, KEY_BYTES } from './layout.ts';
 
+/** struct route. */
 const ROUTE_BYTES = 4;
+const SECOND_OFFSET = 2;
+/** A connection whose SYN went by a route has been accepted by then, or is known to its owner's kernel. */
+const SYN_QUIET_SECONDS = 2;
+
+/** Of CLOCK_MONOTONIC, modulo 2^16. */
+function second(): number {
+  return Math.floor(monotonicMs() / 1000) & 0xffff;
+}
 
 export interface Route {
   readonly client: Endpoint;
@@ -31,7 +41,9 @@ export class Routes {
   set(client: Endpoint, pub: Endpoint, owner: number): boolean {
     this.#control.raise(CONTROL_ROUTES);
     writeFlowKey(this.#map.key.bytes, client, pub);
-    this.#map.value.bytes.writeUInt32LE(owner, 0);
+    // No SYN yet: as if one was sent half of the numbers' range ago.
+    this.#map.value.bytes.writeUInt16LE(owner, 0);
+    this.#map.value.bytes.writeUInt16LE((second() + 0x8000) & 0xffff, SECOND_OFFSET);
     try {
       this.#map.update();
       return true;
@@ -44,7 +56,21 @@ export class Routes {
   /** The node (index + 1) that a connection is diverted to; 0: to none. */
   owner(client: Endpoint, pub: Endpoint): number {
     writeFlowKey(this.#map.key.bytes, client, pub);
-    return this.#map.lookup() ? this.#map.value.bytes.readUInt32LE(0) : 0;
+    return this.#map.lookup() ? this.#map.value.bytes.readUInt16LE(0) : 0;
+  }
+
+  /**
+   * Ends the route to `owner`, who has seen the connection's end. False, and the route stays, when a SYN has gone by it
+   * since a moment ago: there may be a next connection, of which its owner did not know yet.
+   */
+  end(client: Endpoint, pub: Endpoint, owner: number): boolean {
+    writeFlowKey(this.#map.key.bytes, client, pub);
+    if (!this.#map.take()) return true;
+    const { bytes } = this.#map.value;
+    const isRecent = ((second() - bytes.readUInt16LE(SECOND_OFFSET)) & 0xffff) <= SYN_QUIET_SECONDS;
+    const isOwner = bytes.readUInt16LE(0) === owner;
+    if (isRecent || !isOwner) this.#map.update();
+    return !isRecent || !isOwner;
   }
 
   delete(client: Endpoint, pub: Endpoint): void {
@@ -57,7 +83,7 @@ export class Routes {
     const out: Route[] = [];
     for (const key of this.#map.keys()) {
       key.copy(this.#map.key.bytes);
-      if (this.#map.lookup()) out.push({ ...readFlowKey(key), owner: this.#map.value.bytes.readUInt32LE(0) });
+      if (this.#map.lookup()) out.push({ ...readFlowKey(key), owner: this.#map.value.bytes.readUInt16LE(0) });
     }
     return out;
   }

@@ -244,6 +244,11 @@ const LAYOUTS: [Frame, string][] = [
     `00000030 13 01 0000
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007`,
   ],
+  [
+    { type: FrameType.CLEANUP_OK, flow: FLOW, epoch: 7 },
+    `00000030 15 01 0000
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 00000007`,
+  ],
   [HELLO, '00000022 0e 01 0000 0001 01 61 0000 0002 020000000001 00000005 0102030405060708'],
   [
     {
@@ -391,7 +396,7 @@ describe('frames', () => {
       return () => decodeFrame(bytes);
     };
     throwsCode('UNKNOWN_TYPE', patch(4, 0));
-    throwsCode('UNKNOWN_TYPE', patch(4, Object.keys(FrameType).length + 1));
+    throwsCode('UNKNOWN_TYPE', patch(4, Math.max(...Object.values(FrameType)) + 1));
     throwsCode('UNKNOWN_TYPE', patch(4, 255));
     throwsCode('VERSION', patch(5, 2));
     throwsCode('RESERVED', patch(6, 1));

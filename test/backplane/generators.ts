@@ -244,6 +244,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     })),
   MIGRATE_OK: fc.record({ type: fc.constant(FrameType.MIGRATE_OK), ...ids }),
   ROUTE: fc.record({ type: fc.constant(FrameType.ROUTE), flow: flowEndpoints, epoch: u32 }),
+  CLEANUP_OK: fc.record({ type: fc.constant(FrameType.CLEANUP_OK), flow: flowEndpoints, epoch: u32 }),
   CLEANUP: fc.record({ type: fc.constant(FrameType.CLEANUP), flow: flowEndpoints, epoch: u32 }),
   CATALOGUE: fc.record({
     type: fc.constant(FrameType.CATALOGUE),

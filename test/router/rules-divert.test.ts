@@ -101,6 +101,23 @@ for (const family of FAMILIES) {
     }
   });
 
+  test(`${family.name}: a route by which a SYN went a moment ago is not ended`, { skip }, () => {
+    const client = { address: parseAddress(family.client), port: CLIENT_PORT };
+    const pub = { address: parseAddress(family.own), port: PUBLIC_PORT };
+    const { routes } = stand.engine;
+    assert.ok(routes.end(client, pub, 2), 'there is none');
+    for (const flags of KINDS) {
+      assert.ok(routes.set(client, pub, 2));
+      stand.run('baton_ingress', fromClient(family, family.own, { flags }));
+      assert.ok(routes.end(client, pub, 1), "another's");
+      assert.equal(routes.owner(client, pub), 2);
+      const isSyn = flags === SYN;
+      assert.equal(routes.end(client, pub, 2), !isSyn);
+      assert.equal(routes.owner(client, pub), isSyn ? 2 : 0);
+    }
+    routes.delete(client, pub);
+  });
+
   test(`${family.name}: divert stops at the last hop, and without a peer`, { skip }, () => {
     stand.route(family.client, family.own, 1);
     const last = stand.run('baton_ingress', fromClient(family, family.own, { hops: 2 }));
