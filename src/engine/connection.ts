@@ -83,8 +83,9 @@ export class Connection implements Source {
 
   /** What it is known by on every node; null when the client has just reset it. */
   get key(): string | null {
+    if (this.guest !== null) return this.guest.key;
     if (this.#key === null) {
-      const ends = this.guest?.ends ?? endsOf(this.fd);
+      const ends = endsOf(this.fd);
       if (ends !== null) this.#key = endsKey(ends);
     }
     return this.#key;

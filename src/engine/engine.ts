@@ -18,6 +18,7 @@ import type { TakeOver } from '../handoff/take-over.ts';
 import type { HalfPipe } from '../handoff/target.ts';
 import type { RequestHead } from '../http/request.ts';
 import { parseAddress } from '../linux/address.ts';
+import { loadDropAll } from '../linux/deaf.ts';
 import { EPOLLIN } from '../linux/epoll.ts';
 import { closeRawSockets, openRawSockets } from '../linux/raw.ts';
 import type { PolicyFactories } from '../policy/create.ts';
@@ -130,6 +131,7 @@ export class Engine {
     this.access = new AccessRecords(config, name, this.counters);
     this.connections = new Connections(this);
     openRawSockets();
+    loadDropAll();
     this.guests = new Guests(this);
     this.diverted = new DivertedConnections(this);
     this.diverted.inherit();
@@ -154,11 +156,16 @@ export class Engine {
     return this.loop.nowMs;
   }
 
-  /** A half-pipe of a connection that comes as a whole: it has nothing to send any more. */
-  dropHalfPipeOf(ends: Ends): void {
-    const slot = this.flows.installed(ends.client, ends.public);
-    if (slot < 0) return;
-    for (const pipe of this.halfPipes) if (pipe.slot === slot) pipe.giveWay();
+  /**
+   * Lets segments of a connection reach the slot, in the place of a half-pipe here: that has nothing to send any more.
+   * False: they reach another engine's, or a connection's, whose entry must stay.
+   */
+  claimFlow({ client, public: pub }: Ends, slot: number): boolean {
+    const { flows } = this;
+    if (flows.claim(client, pub, slot)) return true;
+    const taken = flows.installed(client, pub);
+    for (const pipe of this.halfPipes) if (pipe.slot === taken) pipe.giveWay();
+    return flows.claim(client, pub, slot);
   }
 
   /** The node that owns a public address, by index; -1: it is none. */

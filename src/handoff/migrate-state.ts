@@ -56,6 +56,7 @@ function even(clock: number): number {
 /** `unanswered`: bytes read from the socket. They stand in front of its receive queue again. */
 export function putBack(state: ConnectionState, unanswered: Buffer): ConnectionState {
   if (unanswered.length === 0) return state;
+  if (state.receiveQueue.length === 0) return { ...state, receiveQueue: unanswered };
   return { ...state, receiveQueue: Buffer.concat([unanswered, state.receiveQueue]) };
 }
 

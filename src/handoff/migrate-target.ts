@@ -145,12 +145,9 @@ export class Arrival implements Sink {
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
     if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
     engine.guests.stopForwarding(this.#ends);
-    engine.dropHalfPipeOf(this.#ends);
-    // What is left is another engine's: its socket is in the way, and its entry must stay.
-    if (engine.flows.installed(this.#ends.client, this.#ends.public) >= 0) return RejectReason.BUSY_TUPLE;
     this.#slot = engine.flows.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
-    this.#install();
+    if (!this.#takeFlow()) return RejectReason.BUSY_TUPLE;
     try {
       this.#fd = restoreSilently(this.#state);
     } catch (error) {
@@ -178,15 +175,15 @@ export class Arrival implements Sink {
   }
 
   /** Nothing leaves until the lease is given, or a segment of the client has come. */
-  #install(): void {
+  #takeFlow(): boolean {
     const { flows } = this.#engine;
-    const { client, public: pub, sendSequence, sendQueue, unsentQueue, window } = this.#state!;
+    const { sendSequence, sendQueue, unsentQueue, window } = this.#state!;
     const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
     const edge = add(acknowledged, window.sendWindow);
     flows.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
     this.#rules.congestionWindow = this.#state!.congestion.window;
     flows.write(this.#slot, this.#rules);
-    flows.install(client, pub, this.#slot);
+    return this.#engine.claimFlow(this.#ends, this.#slot);
   }
 
   frame(frame: Frame): void {

@@ -124,7 +124,7 @@ export class Migration implements Handling, Sink {
     if (connection.flow !== null && space === null) return false;
     let state: ConnectionState;
     try {
-      state = capture(connection.fd, { freeze: true, ...connection.shown });
+      state = capture(connection.fd, { freeze: true, ends: connection.guest?.ends, ...connection.shown });
     } catch (error) {
       if (error instanceof StateError || error instanceof SystemError) return false;
       throw error;

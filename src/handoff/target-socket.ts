@@ -140,21 +140,14 @@ export class TargetSocket {
     // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
     // before would reach the listener of this address, which answers with a reset.
     this.#engine.flows.write(this.slot, { ...this.rules, ranges: [] });
-    if (!this.#claim()) return RejectReason.BUSY_TUPLE;
+    // Where the client uses a port anew, a half-pipe of the connection before it may still be here.
+    const ends = { client: this.client, public: this.public };
+    if (!this.#engine.claimFlow(ends, this.slot)) return RejectReason.BUSY_TUPLE;
     const failure = this.#restore(block, sentMs);
     if (failure !== null) return failure;
     this.write();
     this.#srttUs = block.srttUs;
     return null;
-  }
-
-  /** The client uses a port anew: a half-pipe of the connection before it has nothing to wait for any more. */
-  #claim(): boolean {
-    const { flows } = this.#engine;
-    if (flows.claim(this.client, this.public, this.slot)) return true;
-    this.#engine.dropHalfPipeOf({ client: this.client, public: this.public });
-    // What is left is another engine's, or a connection's: its entry must stay.
-    return flows.claim(this.client, this.public, this.slot);
   }
 
   #restore(block: HalfPipeBlock, sentMs: number): RejectReason | null {

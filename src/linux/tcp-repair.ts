@@ -11,6 +11,7 @@ import {
   StateError,
   validateState,
 } from '../tcp/state.ts';
+import type { Endpoint } from './address.ts';
 import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import { canSeedRtt, type RttSeed, seedRtt } from './half-pipe.ts';
@@ -52,11 +53,14 @@ const OVERHEAD_FACTOR = 2;
 /** The kernel takes a write only while its send buffer has room beyond what is queued. */
 const SEND_SLACK_BYTES = 64 * 1024;
 const SETTLED_SEND_BYTES = 64 * 1024;
+/** The smallest buffer that a kernel may be configured to give (4 KiB) holds that, overhead included. */
+const SMALL_QUEUE_BYTES = 1024;
 /** One write into a queue in repair: the kernel allocates it in one piece. */
 const REFILL_CHUNK_BYTES = 32 * 1024;
 /** How often capture looks again when segments arrive or are acknowledged while it reads. */
 const CAPTURE_ATTEMPTS = 8;
 
+const NOTHING = Buffer.alloc(0);
 const FIN_RECEIVED_STATES: readonly number[] = [TcpState.CLOSE_WAIT, TcpState.LAST_ACK, TcpState.CLOSING];
 const FIN_SENT_STATES: readonly number[] = [
   TcpState.FIN_WAIT1,
@@ -74,8 +78,8 @@ export const FIN_PENDING_STATES: readonly number[] = [
 /** Copies the selected queue, `bytes` of it. */
 function peekQueue(fd: number, bytes: number): Buffer {
   if (bytes > MAX_QUEUE_BYTES) throw new StateError('STATE_QUEUE', `a queue of ${bytes} bytes`);
+  if (bytes === 0) return NOTHING;
   const out = Buffer.alloc(bytes);
-  if (bytes === 0) return out;
   const got = check(
     'recv',
     libc.recv(fd, addressOf(out), bytes, sockets.MSG_PEEK | sockets.MSG_DONTWAIT),
@@ -86,7 +90,7 @@ function peekQueue(fd: number, bytes: number): Buffer {
 }
 
 /** Reads a socket that is in repair; null when the connection moved on meanwhile. */
-function readState(fd: number, { freeze, advertisedEdge }: CaptureOptions): ConnectionState | null {
+function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions): ConnectionState | null {
   readInfo(fd);
   const state = lastInfo.state();
   const finReceived = FIN_RECEIVED_STATES.includes(state);
@@ -121,15 +125,11 @@ function readState(fd: number, { freeze, advertisedEdge }: CaptureOptions): Conn
   const received = peekQueue(fd, sockets.receiveQueueBytes(fd));
   const mss = agreedMss(fd);
   const timestamp = timestampClock(fd);
-  readInfo(fd);
-  const heldStill = queueSequence(fd) === nextExpected && sockets.receiveQueueBytes(fd) === received.length;
+  // A FIN of either side, or its acknowledgement, changes one of these too.
+  const heldStill = queueSequence(fd) === nextExpected;
   // With this queue selected the kernel sends nothing new (a paced sender would): what is unsent stays unsent.
   if (freeze) selectQueue(fd, SEND_QUEUE);
-  const still =
-    lastInfo.state() === state &&
-    heldStill &&
-    sockets.sendQueueBytes(fd) === outstanding &&
-    sockets.unsentBytes(fd) === unsent;
+  const still = heldStill && sockets.sendQueueBytes(fd) === outstanding && sockets.unsentBytes(fd) === unsent;
   if (!still) return null;
   // An unsent FIN is counted in neither queue's bytes but may be in SIOCOUTQNSD.
   const unsentData = Math.min(unsent, sendBytes);
@@ -138,8 +138,8 @@ function readState(fd: number, { freeze, advertisedEdge }: CaptureOptions): Conn
   const receiveWup = finReceived && window.receiveWup === nextExpected ? receiveSequence : window.receiveWup;
   return {
     version: STATE_VERSION,
-    client: sockets.remoteEndpoint(fd),
-    public: sockets.localEndpoint(fd),
+    client: ends?.client ?? sockets.remoteEndpoint(fd),
+    public: ends?.public ?? sockets.localEndpoint(fd),
     mss,
     options,
     sendSequence: add(writeSequence, finSent ? -1 : 0),
@@ -164,6 +164,8 @@ export interface CaptureOptions {
   readonly freeze?: boolean;
   /** The largest edge advertised before this socket existed, when it was itself restored. */
   readonly advertisedEdge?: number;
+  /** The socket's two ends, where they are known. */
+  readonly ends?: { readonly client: Endpoint; readonly public: Endpoint } | undefined;
 }
 
 /**
@@ -213,6 +215,7 @@ export function silentClose(fd: number): void {
  * made for a window gives a larger window, and more at every move. What was advertised the kernel keeps to anyway.
  */
 function growBuffer(fd: number, option: number, force: number, bytes: number): void {
+  if (bytes <= SMALL_QUEUE_BYTES) return;
   if (sockets.getOption(fd, sockets.SOL_SOCKET, option) >= bytes * OVERHEAD_FACTOR) return;
   sizeBuffer(fd, force, bytes);
 }
@@ -286,7 +289,7 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   // Where the RTT is given, a byte that was never sent lies before the first one.
   setQueueSequence(fd, add(state.sendSequence, -unacknowledged - (rtt === null ? 0 : 1)));
   growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length);
-  growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
+  if (unacknowledged > 0) growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
   setMss(fd, state.mss);
   sockets.setOption(fd, sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1);
   sockets.bindTo(fd, state.public);
@@ -294,12 +297,11 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   setOptions(fd, state.mss, state.options);
   if (state.options.timestamps) setTimestampClock(fd, state.timestamp);
   if (rtt !== null) seedRtt(fd, rtt, state.timestamp);
+  refill(fd, state.sendQueue);
   if (state.receiveQueue.length > 0) {
     selectQueue(fd, RECEIVE_QUEUE);
     refill(fd, state.receiveQueue);
-    selectQueue(fd, SEND_QUEUE);
   }
-  refill(fd, state.sendQueue);
   // Before the window: the segment's own window field, and the answer to it, must not count.
   if (state.finReceived) replayFin(state);
   writeWindow(fd, window.sendWl1, window.sendWindow, window.maxWindow, receiveWindow, window.receiveWup);
@@ -349,6 +351,6 @@ export function restoreSilently(state: ConnectionState): number {
 /** Sends what `restoreSilently` kept back. Throws SystemError when the client has reset the connection meanwhile. */
 export function release(fd: number, state: ConnectionState): void {
   refill(fd, state.unsentQueue);
-  settleSendBuffer(fd);
+  if (state.sendQueue.length + state.unsentQueue.length > 0) settleSendBuffer(fd);
   if (state.finSent) check('shutdown', libc.shutdown(fd, sockets.SHUT_WR));
 }

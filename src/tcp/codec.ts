@@ -35,6 +35,8 @@ import {
 export const STATE_HEADER_BYTES = 104;
 export const MAX_STATE_BYTES = STATE_HEADER_BYTES + 3 * MAX_QUEUE_BYTES;
 
+const NOTHING = Buffer.alloc(0);
+
 const SACK = 1;
 const TIMESTAMPS = 2;
 const SCALING = 4;
@@ -130,7 +132,7 @@ export function decodeState(from: Buffer): ConnectionState {
   let at = STATE_HEADER_BYTES;
   for (const length of lengths) {
     if (length > MAX_QUEUE_BYTES) throw new StateError('STATE_QUEUE', `a queue of ${length} bytes`);
-    queues.push(Buffer.from(from.subarray(at, at + length)));
+    queues.push(length === 0 ? NOTHING : Buffer.from(from.subarray(at, at + length)));
     at += length;
   }
   return validateState({

@@ -98,103 +98,73 @@ export class StateError extends Error {
   }
 }
 
-function demand(condition: boolean, code: StateErrorCode, message: string): void {
-  if (!condition) throw new StateError(code, message);
+function reject(code: StateErrorCode, message: string): never {
+  throw new StateError(code, message);
 }
 
-function validateEndpoint(name: string, endpoint: Endpoint): void {
-  demand(
-    endpoint.address.length === ADDRESS_BYTES,
-    'STATE_ENDPOINT',
-    `${name}: address of ${endpoint.address.length} bytes`,
-  );
-  demand(
-    Number.isInteger(endpoint.port) && endpoint.port > 0 && endpoint.port <= 65_535,
-    'STATE_ENDPOINT',
-    `${name}: port ${endpoint.port}`,
-  );
+function validateEndpoint(name: string, { address, port }: Endpoint): void {
+  if (address.length !== ADDRESS_BYTES)
+    reject('STATE_ENDPOINT', `${name}: address of ${address.length} bytes`);
+  if (!Number.isInteger(port) || port <= 0 || port > 65_535)
+    reject('STATE_ENDPOINT', `${name}: port ${port}`);
 }
 
-function validateScales(options: ConnectionOptions): void {
-  const { sendScale, receiveScale } = options;
-  for (const scale of [sendScale, receiveScale]) {
-    demand(
-      Number.isInteger(scale) && scale >= NO_SCALING && scale <= MAX_WINDOW_SCALE,
-      'STATE_SCALE',
-      `window scale ${scale}`,
-    );
-  }
-  demand(
-    (sendScale === NO_SCALING) === (receiveScale === NO_SCALING),
-    'STATE_SCALE',
-    'window scaling on one side only',
-  );
+function validateScale(scale: number): void {
+  if (!Number.isInteger(scale) || scale < NO_SCALING || scale > MAX_WINDOW_SCALE)
+    reject('STATE_SCALE', `window scale ${scale}`);
+}
+
+function validateScales({ sendScale, receiveScale }: ConnectionOptions): void {
+  validateScale(sendScale);
+  validateScale(receiveScale);
+  if ((sendScale === NO_SCALING) !== (receiveScale === NO_SCALING))
+    reject('STATE_SCALE', 'window scaling on one side only');
 }
 
 /** The largest window in bytes that a 16-bit field and a shift of `scale` can stand for. */
 export function windowLimit(scale: number): number {
-  return 65_535 * 2 ** Math.max(scale, 0);
+  return 65_535 << Math.max(scale, 0);
 }
 
 function validateWindow(state: ConnectionState): void {
   const { sendWl1, sendWindow, maxWindow, receiveWindow, receiveWup } = state.window;
   const { sendScale, receiveScale } = state.options;
-  demand(
-    sendWindow <= maxWindow,
-    'STATE_WINDOW',
-    `send window ${sendWindow} above the largest, ${maxWindow}`,
-  );
-  demand(
-    maxWindow <= windowLimit(sendScale),
-    'STATE_WINDOW',
-    `send window ${maxWindow} at scale ${sendScale}`,
-  );
-  demand(
-    receiveWindow <= windowLimit(receiveScale),
-    'STATE_WINDOW',
-    `receive window ${receiveWindow} at scale ${receiveScale}`,
-  );
-  demand(
-    lessOrEqual(receiveWup, state.receiveSequence),
-    'STATE_WINDOW',
-    'the window was advertised after bytes not yet received',
-  );
-  demand(
-    lessOrEqual(sendWl1, add(state.receiveSequence, receiveWindow)),
-    'STATE_WINDOW',
-    'the send window was updated by a segment outside the receive window',
-  );
+  if (sendWindow > maxWindow)
+    reject('STATE_WINDOW', `send window ${sendWindow} above the largest, ${maxWindow}`);
+  if (maxWindow > windowLimit(sendScale))
+    reject('STATE_WINDOW', `send window ${maxWindow} at scale ${sendScale}`);
+  if (receiveWindow > windowLimit(receiveScale))
+    reject('STATE_WINDOW', `receive window ${receiveWindow} at scale ${receiveScale}`);
+  if (!lessOrEqual(receiveWup, state.receiveSequence))
+    reject('STATE_WINDOW', 'the window was advertised after bytes not yet received');
+  if (!lessOrEqual(sendWl1, add(state.receiveSequence, receiveWindow)))
+    reject('STATE_WINDOW', 'the send window was updated by a segment outside the receive window');
   const edge = distance(add(receiveWup, receiveWindow), state.advertisedEdge);
-  demand(edge >= 0, 'STATE_EDGE', `the largest advertised edge is ${-edge} bytes before the present one`);
-  demand(
-    distance(receiveWup, state.advertisedEdge) <= windowLimit(MAX_WINDOW_SCALE),
-    'STATE_EDGE',
-    'the advertised edge is further away than any window reaches',
-  );
+  if (edge < 0) reject('STATE_EDGE', `the largest advertised edge is ${-edge} bytes before the present one`);
+  if (distance(receiveWup, state.advertisedEdge) > windowLimit(MAX_WINDOW_SCALE))
+    reject('STATE_EDGE', 'the advertised edge is further away than any window reaches');
+}
+
+function validateQueue({ length }: Buffer): void {
+  if (length > MAX_QUEUE_BYTES) reject('STATE_QUEUE', `a queue of ${length} bytes`);
 }
 
 /** Throws StateError when the value contradicts itself; otherwise returns it. */
 export function validateState(state: ConnectionState): ConnectionState {
-  demand(state.version === STATE_VERSION, 'STATE_VERSION', `connection state of version ${state.version}`);
-  validateEndpoint('client', state.client);
-  validateEndpoint('public', state.public);
-  demand(
-    isMapped(state.client.address) === isMapped(state.public.address),
-    'STATE_ENDPOINT',
-    'endpoints of two address families',
-  );
-  demand(
-    Number.isInteger(state.mss) && state.mss >= MIN_MSS_BYTES && state.mss <= MAX_MSS_BYTES,
-    'STATE_MSS',
-    `MSS of ${state.mss} bytes`,
-  );
+  const { version, client, public: pub, mss, window, congestion, timestamp } = state;
+  if (version !== STATE_VERSION) reject('STATE_VERSION', `connection state of version ${version}`);
+  validateEndpoint('client', client);
+  validateEndpoint('public', pub);
+  if (isMapped(client.address) !== isMapped(pub.address))
+    reject('STATE_ENDPOINT', 'endpoints of two address families');
+  if (!Number.isInteger(mss) || mss < MIN_MSS_BYTES || mss > MAX_MSS_BYTES)
+    reject('STATE_MSS', `MSS of ${mss} bytes`);
   validateScales(state.options);
-  const { window, congestion } = state;
   for (const value of [
     state.sendSequence,
     state.receiveSequence,
     state.advertisedEdge,
-    state.timestamp,
+    timestamp,
     window.sendWl1,
     window.sendWindow,
     window.maxWindow,
@@ -203,12 +173,12 @@ export function validateState(state: ConnectionState): ConnectionState {
     congestion.window,
     congestion.srttUs,
   ]) {
-    demand(isU32(value), 'STATE_RANGE', `${value} is not an unsigned 32-bit number`);
+    if (!isU32(value)) reject('STATE_RANGE', `${value} is not an unsigned 32-bit number`);
   }
-  demand(state.timestamp % 2 === 0, 'STATE_RANGE', 'an odd timestamp');
-  for (const queue of [state.sendQueue, state.unsentQueue, state.receiveQueue]) {
-    demand(queue.length <= MAX_QUEUE_BYTES, 'STATE_QUEUE', `a queue of ${queue.length} bytes`);
-  }
+  if (timestamp % 2 !== 0) reject('STATE_RANGE', 'an odd timestamp');
+  validateQueue(state.sendQueue);
+  validateQueue(state.unsentQueue);
+  validateQueue(state.receiveQueue);
   validateWindow(state);
   return state;
 }
