@@ -9,7 +9,8 @@
  * 6 requests up to +65 %, 3489 -> 1972 ms.
  */
 import { Baton } from './lib/baton.ts';
-import { connections, setClient } from './lib/connections.ts';
+import { setClient } from './lib/client-settings.ts';
+import { connections } from './lib/connections.ts';
 import type { ConnectionsReport } from './lib/connections-client.ts';
 import type { Report, Target } from './lib/result.ts';
 import { Site, type SizeName } from './lib/site.ts';

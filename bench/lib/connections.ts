@@ -1,5 +1,6 @@
 /** Runs the client that counts connections in a lab, beside wrk, which counts requests. */
 import { fileURLToPath } from 'node:url';
+import { reusePorts } from './client-settings.ts';
 import type { ConnectionsJob, ConnectionsReport } from './connections-client.ts';
 import { pinnedClient } from './processor.ts';
 import type { Server } from './server.ts';
@@ -7,18 +8,6 @@ import type { Server } from './server.ts';
 const CLIENT = fileURLToPath(new URL('./connections-client.js', import.meta.url));
 /** Beyond the duration: connections that were begun are finished. */
 const END_TIMEOUT_MS = 30_000;
-
-/**
- * The client ends many of its connections first. With all of its ports in TIME-WAIT, after 28,000 connections, each
- * further one would cost it milliseconds of search: it may use them anew after a second.
- */
-const REUSE_PORTS = 'net.ipv4.tcp_tw_reuse=1';
-
-/** Sets one of the client's kernel's settings: `NAME=VALUE`. */
-export async function setClient({ lab, name }: Pick<Server, 'lab' | 'name'>, setting: string): Promise<void> {
-  const { code, stderr } = await lab.exec('client', ['sysctl', '-q', '-w', setting]);
-  if (code !== 0) throw new Error(`${name}: sysctl: ${stderr}`);
-}
 
 /** Starts the client; the report comes when it has ended. Failures are part of the report. */
 export async function connections(
@@ -28,7 +17,7 @@ export async function connections(
   const whole: ConnectionsJob = { ...job, endpoint: server.endpoint };
   const argv = pinnedClient([process.execPath, CLIENT, JSON.stringify(whole)]);
   const timeoutMs = job.seconds * 1000 + END_TIMEOUT_MS;
-  await setClient(server, REUSE_PORTS);
+  await reusePorts(server);
   const result = await server.lab.exec('client', argv, { timeoutMs });
   if (result.code !== 0)
     throw new Error(`${server.name}: client ended with ${result.code}\n${result.stderr}`);

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scratchDirectory } from './cleanup.ts';
+import { reusePorts } from './client-settings.ts';
 import { cpuNs, machineCpuNs, pinnedClient } from './processor.ts';
 import type { Server } from './server.ts';
 
@@ -118,6 +119,7 @@ function spentBy(server: Server, node: string): number {
 /** One round. Throws when a single request failed: figures of a system that fails requests mean nothing. */
 export async function load(server: Server, options: LoadOptions): Promise<Load> {
   const spent = () => new Map([...server.processes.keys()].map((node) => [node, spentBy(server, node)]));
+  if (options.close) await reusePorts(server);
   const [before, machineBefore] = [spent(), machineCpuNs()];
   const { durationUs, requests, bytes, p50, p99, errors } = await runWrk(server, options);
   const [after, machineAfter] = [spent(), machineCpuNs()];
