@@ -114,5 +114,6 @@ export class Connections {
     this.idleDeadlines.run(nowMs);
     this.stallDeadlines.run(nowMs);
     this.drainDeadlines.run(nowMs);
+    for (const { flow } of this.#all) flow?.tick(nowMs);
   }
 }

@@ -9,6 +9,7 @@ import { DivertedConnections } from '../handoff/diverted.ts';
 import { type Ends, engineFor } from '../handoff/ends.ts';
 import type { AnchorFlow } from '../handoff/flow.ts';
 import { Guests } from '../handoff/guests.ts';
+import { LINGER_LOOK_MS } from '../handoff/linger.ts';
 import type { Migration } from '../handoff/migrate.ts';
 import type { Arrival } from '../handoff/migrate-target.ts';
 import type { PromisedHandling } from '../handoff/promised.ts';
@@ -21,6 +22,7 @@ import { parseAddress } from '../linux/address.ts';
 import { loadDropAll } from '../linux/deaf.ts';
 import { EPOLLIN } from '../linux/epoll.ts';
 import { closeRawSockets, openRawSockets } from '../linux/raw.ts';
+import { SocketStates } from '../linux/sock-diag.ts';
 import type { PolicyFactories } from '../policy/create.ts';
 import type { Candidate } from '../policy/policy.ts';
 import type { Flows } from '../router/flows.ts';
@@ -68,11 +70,14 @@ export class Engine {
   readonly index: number;
   readonly loop = new Loop();
   readonly counters: Counters;
+  readonly sockets = new SocketStates();
   readonly flows: Flows;
   readonly routes: Routes;
   readonly spread: Spread;
   readonly flowsBySlot = new Map<number, AnchorFlow>();
+  /** Of closed connections: while targets have not let go of them, and then until nothing comes any more. */
   readonly closingFlows = new Set<AnchorFlow>();
+  readonly lingeringFlows = new Deadlines<AnchorFlow>(LINGER_LOOK_MS, (flow) => flow.linger(this.loop.nowMs));
   readonly halfPipes = new Set<HalfPipe>();
   readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();
@@ -267,6 +272,7 @@ export class Engine {
     this.policies.close();
     this.#router.close();
     closeRawSockets();
+    this.sockets.close();
     this.loop.stop();
     this.#post({ type: 'stopped', leftRoutes });
   }

@@ -66,13 +66,13 @@ export class Housekeeping {
 
   #keep(now: number): void {
     const engine = this.#engine;
-    const { closingFlows, flowsBySlot, halfPipes } = engine;
+    const { closingFlows, lingeringFlows, halfPipes } = engine;
     this.#keptAtMs = now;
     this.#router.stayAlive();
     engine.connections.tick(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
-    for (const flow of closingFlows) if (flow.release(now)) closingFlows.delete(flow);
-    for (const flow of flowsBySlot.values()) flow.tick(now);
+    for (const flow of closingFlows) if (flow.awaitTargets(now)) closingFlows.delete(flow);
+    lingeringFlows.run(now);
     for (const pipe of halfPipes) pipe.tick();
     engine.guests.tick(now);
     engine.diverted.tick(now);

@@ -464,8 +464,10 @@ export class AnchorFlow implements Sink {
     if (this.#hasFin && !last.open) this.#renewWindow();
     this.#fd = -1;
     this.#reset(discard);
-    this.#linger = new Linger(this.#capture, this.#engine.loop.nowMs);
-    this.#engine.closingFlows.add(this);
+    const now = this.#engine.loop.nowMs;
+    this.#linger = new Linger(this.#capture, this.#engine.sockets, this.segments, now);
+    if (this.#targets.size > 0) this.#engine.closingFlows.add(this);
+    else this.#engine.lingeringFlows.set(this, now);
   }
 
   #writeSequence(): number {
@@ -495,20 +497,23 @@ export class AnchorFlow implements Sink {
     }
   }
 
-  /** Gives the slot back when nothing of the closed connection is waited for any more. Returns true when it has. */
-  release(nowMs: number): boolean {
+  /** Called now and then while targets have not let go of the closed connection. Returns true when all have. */
+  awaitTargets(nowMs: number): boolean {
     const linger = this.#linger!;
     // The client takes no more of it, and will say so to nobody again.
-    if (
-      !this.#discarding &&
-      (this.#engine.flows.wasReset(this.slot) || (linger.isOld(nowMs) && this.#isReplaced))
-    )
-      this.#reset(true);
+    const isOver = this.#engine.flows.wasReset(this.slot) || (linger.isOld(nowMs) && this.#isReplaced);
+    if (isOver && !this.#discarding) this.#reset(true);
     this.#forgetImplicit();
-    const hasFin = this.#hasFin && !this.#discarding;
-    if (linger.waits(nowMs, this.segments, this.#targets.size > 0, hasFin)) return false;
-    this.discard();
+    if (this.#targets.size > 0 && !linger.isLate(nowMs)) return false;
+    this.#engine.lingeringFlows.set(this, nowMs);
     return true;
+  }
+
+  /** Gives the slot back when nothing of the closed connection is waited for any more; else looks again later. */
+  linger(nowMs: number): void {
+    const hasFin = () => this.#hasFin && !this.#discarding && !this.#isReplaced;
+    if (this.#linger!.waits(nowMs, this.segments, hasFin)) this.#engine.lingeringFlows.set(this, nowMs);
+    else this.discard();
   }
 
   /** The client uses the port anew (rule syn-ends-flow): no acknowledgement comes any more. */
@@ -554,6 +559,8 @@ export class AnchorFlow implements Sink {
     const { client, public: pub } = this.#capture;
     if (this.#installed) this.#engine.flows.uninstall(client, pub, this.slot);
     this.#engine.flowsBySlot.delete(this.slot);
+    this.#engine.closingFlows.delete(this);
+    this.#engine.lingeringFlows.clear(this);
     this.#engine.flows.release(this.slot);
   }
 

@@ -17,7 +17,6 @@ import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
-import { socketState } from '../linux/sock-diag.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
 import { type Ends, endsKey, endsOfFrame, endsToFrame } from './ends.ts';
@@ -210,7 +209,7 @@ export class Guests {
    * next segment still has to come by this route.
    */
   #letGo(guest: Guest, nowMs: number): void {
-    const state = socketState(guest.ends.public, guest.ends.client);
+    const state = this.#engine.sockets.of(guest.ends.public, guest.ends.client);
     guest.sinceMs = nowMs;
     if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
   }

@@ -5,7 +5,7 @@
  */
 import type { Endpoint } from '../linux/address.ts';
 import { TcpState } from '../linux/repair-options.ts';
-import { socketState } from '../linux/sock-diag.ts';
+import type { SocketStates } from '../linux/sock-diag.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
@@ -17,19 +17,27 @@ export const FLOW_LINGER_MS = 2000;
 export const FIN_WAIT_2_SECONDS = 2;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
-/** How often a closed socket is looked for that may still have something to send or to answer. */
-const SOCKET_CHECK_MS = 500;
+/** How often it is looked whether a connection without targets is still waited for. */
+export const LINGER_LOOK_MS = 500;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
 export class Linger {
-  readonly #closedAtMs: number;
   readonly #ends: { readonly client: Endpoint; readonly public: Endpoint };
-  #segments = 0;
+  readonly #sockets: SocketStates;
+  readonly #closedAtMs: number;
+  #segments: number;
   #heardAtMs: number;
-  #socketCheckedAtMs = 0;
 
-  constructor(ends: { readonly client: Endpoint; readonly public: Endpoint }, nowMs: number) {
+  /** `segments`: of the client so far. */
+  constructor(
+    ends: { readonly client: Endpoint; readonly public: Endpoint },
+    sockets: SocketStates,
+    segments: number,
+    nowMs: number,
+  ) {
     this.#ends = ends;
+    this.#sockets = sockets;
+    this.#segments = segments;
     this.#closedAtMs = nowMs;
     this.#heardAtMs = nowMs;
   }
@@ -39,20 +47,23 @@ export class Linger {
     return nowMs - this.#closedAtMs >= FLOW_LINGER_MS;
   }
 
-  /** `segments`: of the client so far. `hasTargets`: some have not let go. `hasFin`: the own socket's is waited for. */
-  waits(nowMs: number, segments: number, hasTargets: boolean, hasFin: boolean): boolean {
+  /** Nothing is waited for any more, whatever it is. */
+  isLate(nowMs: number): boolean {
+    return nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS;
+  }
+
+  /** Once the targets have let go. `segments`: of the client so far. `hasFin`: the own socket's is waited for. */
+  waits(nowMs: number, segments: number, hasFin: () => boolean): boolean {
     if (segments !== this.#segments) {
       this.#segments = segments;
       this.#heardAtMs = nowMs;
     }
-    if (nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS) return false;
-    return hasTargets || nowMs - this.#heardAtMs < FLOW_LINGER_MS || (hasFin && this.#socketWaits(nowMs));
+    if (this.isLate(nowMs)) return false;
+    return nowMs - this.#heardAtMs < FLOW_LINGER_MS || (hasFin() && this.#socketWaits());
   }
 
   /** Whether the kernel still waits for the end of what the own socket sent, its FIN, or for the client's. */
-  #socketWaits(nowMs: number): boolean {
-    if (nowMs - this.#socketCheckedAtMs < SOCKET_CHECK_MS) return true;
-    this.#socketCheckedAtMs = nowMs;
-    return FIN_STATES.includes(socketState(this.#ends.public, this.#ends.client));
+  #socketWaits(): boolean {
+    return FIN_STATES.includes(this.#sockets.of(this.#ends.public, this.#ends.client));
   }
 }

@@ -74,29 +74,34 @@ function open(): number {
   return check('socket(sock_diag)', libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
 }
 
-/** The state (TcpState) of the socket between two ends; CLOSE when this network namespace has none, or a listener. */
-export function socketState(local: Endpoint, remote: Endpoint): number {
-  const four = isMapped(local.address);
-  const id = Buffer.alloc(ID_BYTES);
-  id.writeUInt16BE(local.port, 0);
-  id.writeUInt16BE(remote.port, 2);
-  local.address.copy(id, ID_ADDRESSES, four ? 12 : 0);
-  remote.address.copy(id, ID_ADDRESSES + 16, four ? 12 : 0);
-  id.fill(0xff, ID_COOKIE);
-  const fd = open();
-  let state: number = TcpState.CLOSE;
-  try {
-    ask(fd, SOCK_DIAG_BY_FAMILY, 0, four ? AF_INET : AF_INET6, id);
-    eachMessage(fd, (type, body) => {
+/** Looks at sockets of the network namespace in which it was made. */
+export class SocketStates {
+  readonly #fd = open();
+  readonly #id = Buffer.alloc(ID_BYTES);
+
+  /** The state (TcpState) of the socket between two ends; CLOSE when there is none, or a listener. */
+  of(local: Endpoint, remote: Endpoint): number {
+    const id = this.#id.fill(0);
+    const four = isMapped(local.address);
+    id.writeUInt16BE(local.port, 0);
+    id.writeUInt16BE(remote.port, 2);
+    local.address.copy(id, ID_ADDRESSES, four ? 12 : 0);
+    remote.address.copy(id, ID_ADDRESSES + 16, four ? 12 : 0);
+    id.fill(0xff, ID_COOKIE);
+    ask(this.#fd, SOCK_DIAG_BY_FAMILY, 0, four ? AF_INET : AF_INET6, id);
+    let state: number = TcpState.CLOSE;
+    eachMessage(this.#fd, (type, body) => {
       if (type === SOCK_DIAG_BY_FAMILY) state = body[MESSAGE_STATE];
       else if (-body.readInt32LE(0) !== ENOENT)
         throw new SystemError('sock_diag', -body.readInt32LE(0), 'one');
       return true;
     });
-  } finally {
-    libc.close(fd);
+    return state === TcpState.LISTEN ? TcpState.CLOSE : state;
   }
-  return state === TcpState.LISTEN ? TcpState.CLOSE : state;
+
+  close(): void {
+    check('close', libc.close(this.#fd));
+  }
 }
 
 function markOf(body: Buffer): number {

@@ -3,7 +3,7 @@ import assert from 'node:assert';
 import { before, test } from 'node:test';
 import * as libc from '../../src/linux/libc.ts';
 import { TcpState } from '../../src/linux/repair-options.ts';
-import { destroyMarked, socketState } from '../../src/linux/sock-diag.ts';
+import { destroyMarked, SocketStates } from '../../src/linux/sock-diag.ts';
 import * as sockets from '../../src/linux/socket.ts';
 import { connected } from './live.ts';
 import { privateNetwork, run, skipWithoutRoot } from './network.ts';
@@ -23,22 +23,24 @@ for (const address of ['127.0.0.1', '::1']) {
     sockets.setOption(kept.server, sockets.SOL_SOCKET, SO_MARK, MARK + 1);
     // More than its client's receive buffer takes: closed, it stays in FIN-WAIT-1.
     while (left.toClient.write(left.server, 1 << 20) > 0);
+    const states = new SocketStates();
     const ends = [sockets.localEndpoint(left.server), sockets.remoteEndpoint(left.server)] as const;
-    assert.equal(socketState(...ends), TcpState.ESTABLISHED);
+    assert.equal(states.of(...ends), TcpState.ESTABLISHED);
     libc.close(left.server);
-    assert.equal(socketState(...ends), TcpState.FIN_WAIT1, 'what was not delivered outlives the process');
+    assert.equal(states.of(...ends), TcpState.FIN_WAIT1, 'what was not delivered outlives the process');
     assert.match(run('ss', '-Htan', 'state', 'fin-wait-1'), /[1-9]/);
     assert.equal(destroyMarked(MARK), 2);
     assert.equal(run('ss', '-Htan', 'state', 'fin-wait-1'), '');
     assert.equal(destroyMarked(MARK), 0);
-    assert.equal(socketState(...ends), TcpState.CLOSE);
+    assert.equal(states.of(...ends), TcpState.CLOSE);
     const [{ address: own }, client] = ends;
     const listener = sockets.listenOn({ address: own, port: 4242 }, 1);
-    assert.equal(socketState({ address: own, port: 4242 }, client), TcpState.CLOSE, 'a listener is none');
+    assert.equal(states.of({ address: own, port: 4242 }, client), TcpState.CLOSE, 'a listener is none');
     libc.close(listener);
     assert.notEqual(sockets.pendingError(held.server), 0, 'ended under its owner');
     kept.toClient.write(kept.server, 100_000);
     await kept.toClient.drain(kept.client);
+    states.close();
     for (const fd of [kept.client, kept.server, held.client, held.server, left.client]) libc.close(fd);
   });
 }
