@@ -18,7 +18,7 @@ export const FIN_WAIT_2_SECONDS = 2;
 /** A target that has not let go by then has lost its link or its mind. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
 /** How often it is looked whether a connection without targets is still waited for. */
-export const LINGER_LOOK_MS = 500;
+export const LINGER_LOOK_MS = 200;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
 export class Linger {
