@@ -1,13 +1,12 @@
 /**
- * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; ROUTE, CLEANUP and CLEANUP_OK tell
- * the node that owns its public address where it is. `at` is always the first byte after the header.
+ * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; by ROUTE, CLEANUP and
+ * CLEANUP_OK the node that owns its public address knows where it is. `at` is always the first byte after the header.
  */
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
-  type Cleanup,
-  type CleanupOk,
   type FlowEndpoints,
+  type FlowEpoch,
   FRAME_HEADER_BYTES,
   FrameType,
   MAX_FRAME_BYTES,
@@ -17,7 +16,6 @@ import {
   type MigrateData,
   type MigrateOk,
   type MovedResponse,
-  type Route,
 } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
 
@@ -187,61 +185,21 @@ function readFlow(bytes: Buffer, at: number): FlowEndpoints {
 
 /*
  * ROUTE (18), owner to home: this connection is here now
- *
- * | offset | bytes | field | value |
- * |--------|-------|-------|-------|
- * | 8      | 36    | flow  | see above |
- * | 44     | 4     | epoch | moves of the connection; an older one than is known changes nothing |
- */
-export const ROUTE_BYTES = FLOW_BYTES + 4;
-
-export function writeRoute(frame: Route, into: Buffer, at: number): number {
-  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
-}
-
-export function readRoute(bytes: Buffer, at: number, end: number): Route {
-  requireLength(at, end, ROUTE_BYTES);
-  return { type: FrameType.ROUTE, flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
-}
-
-/*
  * CLEANUP (19), owner to home: the connection has ended
- *
- * | offset | bytes | field | value |
- * |--------|-------|-------|-------|
- * | 8      | 36    | flow  | see above |
- * | 44     | 4     | epoch | moves of the connection |
- */
-export const CLEANUP_BYTES = FLOW_BYTES + 4;
-
-export function writeCleanup(frame: Cleanup, into: Buffer, at: number): number {
-  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
-}
-
-export function readCleanup(bytes: Buffer, at: number, end: number): Cleanup {
-  requireLength(at, end, CLEANUP_BYTES);
-  return { type: FrameType.CLEANUP, flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
-}
-
-/*
  * CLEANUP_OK (21), home to owner: nothing of it is sent on any more
  *
  * | offset | bytes | field | value |
  * |--------|-------|-------|-------|
- * | 8      | 36    | flow  | as in CLEANUP |
- * | 44     | 4     | epoch | as in CLEANUP |
+ * | 8      | 36    | flow  | see above |
+ * | 44     | 4     | epoch | moves of the connection; in CLEANUP_OK as in CLEANUP |
  */
-export const CLEANUP_OK_BYTES = FLOW_BYTES + 4;
+export const FLOW_EPOCH_BYTES = FLOW_BYTES + 4;
 
-export function writeCleanupOk(frame: CleanupOk, into: Buffer, at: number): number {
-  return putU32(into, writeFlow(frame.flow, into, at), frame.epoch);
+export function writeFlowEpoch({ flow, epoch }: FlowEpoch, into: Buffer, at: number): number {
+  return putU32(into, writeFlow(flow, into, at), epoch);
 }
 
-export function readCleanupOk(bytes: Buffer, at: number, end: number): CleanupOk {
-  requireLength(at, end, CLEANUP_OK_BYTES);
-  return {
-    type: FrameType.CLEANUP_OK,
-    flow: readFlow(bytes, at),
-    epoch: bytes.readUInt32BE(at + FLOW_BYTES),
-  };
+export function readFlowEpoch(bytes: Buffer, at: number, end: number): FlowEpoch {
+  requireLength(at, end, FLOW_EPOCH_BYTES);
+  return { flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
 }

@@ -49,8 +49,8 @@ export const FrameType = {
   MIGRATE_OK: 17,
   ROUTE: 18,
   CLEANUP: 19,
-  CLEANUP_OK: 21,
   WINDOW: 20,
+  CLEANUP_OK: 21,
   CATALOGUE: 24,
   CACHED: 25,
 } as const;
@@ -355,25 +355,25 @@ export interface FlowEndpoints {
   publicPort: number;
 }
 
-/** Owner to home: this connection is here now. */
-export interface Route {
-  type: T['ROUTE'];
+/** A connection, and how often it had moved. */
+export interface FlowEpoch {
   flow: FlowEndpoints;
   epoch: number;
+}
+
+/** Owner to home: this connection is here now. */
+export interface Route extends FlowEpoch {
+  type: T['ROUTE'];
 }
 
 /** Owner to home: the connection has ended. */
-export interface Cleanup {
+export interface Cleanup extends FlowEpoch {
   type: T['CLEANUP'];
-  flow: FlowEndpoints;
-  epoch: number;
 }
 
 /** Home to owner: nothing of it is sent on any more. */
-export interface CleanupOk {
+export interface CleanupOk extends FlowEpoch {
   type: T['CLEANUP_OK'];
-  flow: FlowEndpoints;
-  epoch: number;
 }
 
 /** A file as its node describes it. */

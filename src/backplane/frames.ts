@@ -119,11 +119,9 @@ function bodySize(frame: Frame): number {
     case FrameType.MIGRATE_OK:
       return migrate.MIGRATE_OK_BYTES;
     case FrameType.ROUTE:
-      return migrate.ROUTE_BYTES;
     case FrameType.CLEANUP:
-      return migrate.CLEANUP_BYTES;
     case FrameType.CLEANUP_OK:
-      return migrate.CLEANUP_OK_BYTES;
+      return migrate.FLOW_EPOCH_BYTES;
     case FrameType.CATALOGUE:
       return catalogue.catalogueSize(frame);
     case FrameType.CACHED:
@@ -170,11 +168,9 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
     case FrameType.MIGRATE_OK:
       return migrate.writeMigrateOk(frame, into, at);
     case FrameType.ROUTE:
-      return migrate.writeRoute(frame, into, at);
     case FrameType.CLEANUP:
-      return migrate.writeCleanup(frame, into, at);
     case FrameType.CLEANUP_OK:
-      return migrate.writeCleanupOk(frame, into, at);
+      return migrate.writeFlowEpoch(frame, into, at);
     case FrameType.CATALOGUE:
       return catalogue.writeCatalogue(frame, into, at);
     case FrameType.CACHED:
@@ -221,11 +217,9 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
     case FrameType.MIGRATE_OK:
       return migrate.readMigrateOk(bytes, at, end);
     case FrameType.ROUTE:
-      return migrate.readRoute(bytes, at, end);
     case FrameType.CLEANUP:
-      return migrate.readCleanup(bytes, at, end);
     case FrameType.CLEANUP_OK:
-      return migrate.readCleanupOk(bytes, at, end);
+      return { type, ...migrate.readFlowEpoch(bytes, at, end) };
     case FrameType.CATALOGUE:
       return catalogue.readCatalogue(bytes, at, end);
     case FrameType.CACHED:

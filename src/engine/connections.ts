@@ -79,7 +79,7 @@ export class Connections {
     connection.start();
   }
 
-  /** A connection whose ends were a guest's that still lingers comes by that one's route, and keeps it. */
+  /** A connection whose ends were a guest's comes by that one's route, and keeps it. */
   #revived(fd: number): Arrived | null {
     const { guests } = this.#engine;
     if (guests.size === 0) return null;

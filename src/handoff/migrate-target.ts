@@ -174,7 +174,7 @@ export class Arrival implements Sink {
     return this.#engine.linkFor(home, endsKey(this.#ends));
   }
 
-  /** Nothing leaves until the lease is given, or a segment of the client has come. */
+  /** Nothing leaves until the lease is given, or a segment of the client has come. False: the flow is another's. */
   #takeFlow(): boolean {
     const { flows } = this.#engine;
     const { sendSequence, sendQueue, unsentQueue, window } = this.#state!;
