@@ -189,10 +189,8 @@ export function capture(fd: number, options: CaptureOptions = {}): ConnectionSta
     }
     throw new StateError('STATE_MOVING', 'the connection did not hold still');
   } finally {
-    if (!done) {
-      setRepair(fd, REPAIR_OFF_SILENT);
-      if (freeze) setHearing(fd);
-    }
+    if (!done && freeze) thaw(fd);
+    else if (!done) setRepair(fd, REPAIR_OFF_SILENT);
   }
 }
 

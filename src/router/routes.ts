@@ -65,12 +65,16 @@ export class Routes {
    */
   end(client: Endpoint, pub: Endpoint, owner: number): boolean {
     writeFlowKey(this.#map.key.bytes, client, pub);
-    if (!this.#map.take()) return true;
     const { bytes } = this.#map.value;
-    const isRecent = ((second() - bytes.readUInt16LE(SECOND_OFFSET)) & 0xffff) <= SYN_QUIET_SECONDS;
-    const isOwner = bytes.readUInt16LE(0) === owner;
-    if (isRecent || !isOwner) this.#map.update();
-    return !isRecent || !isOwner;
+    const isOwners = () => bytes.readUInt16LE(0) === owner;
+    const isQuiet = () => ((second() - bytes.readUInt16LE(SECOND_OFFSET)) & 0xffff) > SYN_QUIET_SECONDS;
+    // A route that is needed is not taken away even for a moment: the rest of a handshake would meet the gap.
+    if (!this.#map.lookup() || !isOwners()) return true;
+    if (!isQuiet()) return false;
+    if (!this.#map.take() || (isOwners() && isQuiet())) return true;
+    // A SYN has gone by it since, or another engine has changed it.
+    this.#map.update();
+    return !isOwners();
   }
 
   delete(client: Endpoint, pub: Endpoint): void {
