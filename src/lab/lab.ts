@@ -131,6 +131,7 @@ export class Lab {
       const [file, ...rest] = inNamespace(namespace, argv);
       const child = spawn(file, rest, { detached: true, stdio: ['ignore', fd, fd] });
       child.unref();
+      // It may have ended by now: then it is a zombie until this process's event loop waits for it.
       const id = child.pid === undefined ? undefined : identify(child.pid);
       if (id === undefined) throw new LabError('LAB_COMMAND', `${argv.join(' ')} could not be started`);
       return id;

@@ -19,10 +19,13 @@ const TBF_BURST_MS = 4;
 const TBF_MIN_BURST_BYTES = 16 * 1024;
 const OFFLOADS = ['tso', 'gso', 'gro', 'tx', 'sg'];
 
+/** nsenter(1)'s option that names a namespace. */
+export const netOption = (namespace: string): string => `--net=${join(NAMESPACE_DIRECTORY, namespace)}`;
+
 /** Runs a command in a namespace. /sys stays that of the machine, which `ip netns exec` would hide. */
 export const inNamespace = (namespace: string, argv: readonly string[]): string[] => [
   'nsenter',
-  `--net=${join(NAMESPACE_DIRECTORY, namespace)}`,
+  netOption(namespace),
   ...argv,
 ];
 

@@ -2,10 +2,10 @@
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LabError } from './error.ts';
-import { leftNamespaces, removeNetwork } from './network.ts';
-import { checkLabName, labDirectory, NAMESPACE_DIRECTORY, RUN_DIRECTORY } from './plan.ts';
+import { leftNamespaces, namespacesOf, netOption, removeNetwork } from './network.ts';
+import { checkLabName, type LabPlan, labDirectory, NAMESPACE_DIRECTORY, RUN_DIRECTORY } from './plan.ts';
 import { bootId, readState } from './state.ts';
-import { isAlive, type ProcessId, processesIn, signal, waitSync } from './system.ts';
+import { isAlive, type ProcessId, processesIn, processesWith, signal, waitSync } from './system.ts';
 
 const END_GRACE_MS = 1500;
 const KILL_TIMEOUT_MS = 10_000;
@@ -24,6 +24,7 @@ export function removeLab(name: string): boolean {
   requireRoot();
   const state = readState(name);
   const directory = labDirectory(name);
+  if (state?.phase === 'building' && !isAlive(state.builder)) awaitCommands(state.plan);
   const namespaces = leftNamespaces(name);
   if (state === undefined && namespaces.length === 0 && !existsSync(directory)) return false;
   if (state?.phase === 'building' && state.builder.pid !== process.pid && isAlive(state.builder)) {
@@ -42,6 +43,15 @@ export function removeLab(name: string): boolean {
     // Other labs are there.
   }
   return true;
+}
+
+/** The command that a builder was waiting for when it was killed goes on without it: it may be adding a namespace. */
+function awaitCommands(plan: LabPlan): void {
+  const namespaces = namespacesOf(plan);
+  const args = [...namespaces, ...namespaces.map(netOption)];
+  if (waitSync(KILL_TIMEOUT_MS, () => processesWith(args).length === 0)) return;
+  const pids = processesWith(args).map((id) => id.pid);
+  throw new LabError('LAB_BUSY', `processes ${pids.join(', ')} still build the lab ${plan.name}; try again`);
 }
 
 /** Node processes get a moment to end by themselves; then everything in the namespaces is killed. */

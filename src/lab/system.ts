@@ -1,6 +1,7 @@
 /** Commands and processes of the machine, as the lab needs them. */
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { LabError } from './error.ts';
 
 const COMMAND_TIMEOUT_MS = 20_000;
@@ -31,6 +32,10 @@ export interface ProcessId {
   readonly startTime: number;
 }
 
+// The places in /proc/PID/stat (proc(5)) counted from the state, the first field after the command's name.
+const STATE = 0;
+const START_TIME = 19;
+
 function statFields(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -41,15 +46,17 @@ function statFields(pid: number): string[] | undefined {
   }
 }
 
-/** The identity of a process that runs now; undefined when there is none (or only its zombie). */
+/** The identity of a process, or of one that has ended and was not waited for yet; undefined when there is none. */
 export function identify(pid: number): ProcessId | undefined {
   const fields = statFields(pid);
-  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
-  return { pid, startTime: Number(fields[19]) };
+  return fields === undefined ? undefined : { pid, startTime: Number(fields[START_TIME]) };
 }
 
+/** Whether a process still runs: what has ended and was not waited for yet (a zombie) does not. */
 export function isAlive(process: ProcessId): boolean {
-  return identify(process.pid)?.startTime === process.startTime;
+  const fields = statFields(process.pid);
+  if (fields === undefined || fields[STATE] === 'Z' || fields[STATE] === 'X') return false;
+  return Number(fields[START_TIME]) === process.startTime;
 }
 
 /** Sends a signal to exactly that process; nothing when it is gone. */
@@ -62,27 +69,35 @@ export function signal(target: ProcessId, name: NodeJS.Signals): void {
   }
 }
 
-/** The processes whose network namespace is the one at `path`. */
-export function processesIn(path: string): ProcessId[] {
-  let inode: number;
-  try {
-    inode = statSync(path).ino;
-  } catch {
-    return [];
-  }
-  const wanted = `net:[${inode}]`;
+/** The processes that run now and of which `matches`, given /proc/PID, holds. Those that end meanwhile do not. */
+function processesOf(matches: (directory: string) => boolean): ProcessId[] {
   const found: ProcessId[] = [];
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
     try {
-      if (readlinkSync(`/proc/${entry}/ns/net`) !== wanted) continue;
+      if (!matches(`/proc/${entry}`)) continue;
     } catch {
       continue;
     }
     const process = identify(Number(entry));
-    if (process !== undefined) found.push(process);
+    if (process !== undefined && isAlive(process)) found.push(process);
   }
   return found;
+}
+
+/** The processes whose network namespace is the one at `path`. */
+export function processesIn(path: string): ProcessId[] {
+  const inode = statSync(path, { throwIfNoEntry: false })?.ino;
+  return processesOf((directory) => readlinkSync(join(directory, 'ns/net')) === `net:[${inode}]`);
+}
+
+/** The processes that have one of these as an argument of their command line. */
+export function processesWith(args: readonly string[]): ProcessId[] {
+  return processesOf((directory) =>
+    readFileSync(join(directory, 'cmdline'), 'utf8')
+      .split('\0')
+      .some((arg) => args.includes(arg)),
+  );
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));

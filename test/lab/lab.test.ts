@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LabError } from '../../src/lab/error.ts';
 import { Lab } from '../../src/lab/lab.ts';
+import { namespacesOf } from '../../src/lab/network.ts';
 import { labDirectory, namespacePrefix } from '../../src/lab/plan.ts';
 import { checkRamp, ramp } from '../../src/lab/ramp.ts';
 import { labNames, readState } from '../../src/lab/state.ts';
-import { isAlive, type ProcessId } from '../../src/lab/system.ts';
+import { isAlive, type ProcessId, processesWith } from '../../src/lab/system.ts';
 import { skipUnlessRoot } from './root.ts';
 import { standIn } from './stand-in.ts';
 
@@ -245,5 +249,34 @@ describe('lab', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     assert.equal(readState(name)?.phase, 'up');
     again.down();
     assertGone(name, []);
+  });
+
+  test('a command that its killed builder was waiting for leaves nothing behind', async () => {
+    const lab = new URL('../../src/lab/lab.js', import.meta.url).href;
+    const name = labName('w');
+    const directory = mkdtempSync(join(tmpdir(), 'baton-slow-ip-'));
+    const begun = join(directory, 'begun');
+    // Every namespace is added some time after the builder asked for it.
+    const slow = `#!/bin/sh\n[ "$1" = netns ] && touch ${begun} && sleep 0.3\nPATH=\${PATH#*:} exec ip "$@"\n`;
+    writeFileSync(join(directory, 'ip'), slow, { mode: 0o755 });
+    const script = `
+      const { Lab } = await import(${JSON.stringify(lab)});
+      await Lab.up({ name: ${JSON.stringify(name)}, nodes: 1, command: null });
+    `;
+    const builder = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      env: { ...process.env, PATH: `${directory}:${process.env.PATH}` },
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    const closed = once(builder, 'close');
+    while (!existsSync(begun)) await delay(5);
+    builder.kill('SIGKILL');
+    await closed;
+    const namespaces = namespacesOf(readState(name)!.plan);
+    const commands = processesWith(namespaces);
+    assert.equal(commands.length, 1, 'the command goes on without its builder');
+    assert.equal(Lab.remove(name), true);
+    while (commands.some(isAlive)) await delay(5);
+    assertGone(name, []);
+    rmSync(directory, { recursive: true });
   });
 });
