@@ -8,6 +8,7 @@ import type { AwayHandling } from '../handoff/away.ts';
 import { DivertedConnections } from '../handoff/diverted.ts';
 import { type Ends, engineFor } from '../handoff/ends.ts';
 import type { AnchorFlow } from '../handoff/flow.ts';
+import type { FlowClosing } from '../handoff/flow-closing.ts';
 import { Guests } from '../handoff/guests.ts';
 import { LINGER_LOOK_MS } from '../handoff/linger.ts';
 import type { Migration } from '../handoff/migrate.ts';
@@ -76,8 +77,10 @@ export class Engine {
   readonly spread: Spread;
   readonly flowsBySlot = new Map<number, AnchorFlow>();
   /** Of closed connections: while targets have not let go of them, and then until nothing comes any more. */
-  readonly closingFlows = new Set<AnchorFlow>();
-  readonly lingeringFlows = new Deadlines<AnchorFlow>(LINGER_LOOK_MS, (flow) => flow.linger(this.loop.nowMs));
+  readonly closingFlows = new Set<FlowClosing>();
+  readonly lingeringFlows = new Deadlines<FlowClosing>(LINGER_LOOK_MS, (flow) =>
+    flow.linger(this.loop.nowMs),
+  );
   readonly halfPipes = new Set<HalfPipe>();
   readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();

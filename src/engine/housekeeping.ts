@@ -71,7 +71,7 @@ export class Housekeeping {
     this.#router.stayAlive();
     engine.connections.tick(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
-    for (const flow of closingFlows) if (flow.awaitTargets(now)) closingFlows.delete(flow);
+    for (const flow of closingFlows) flow.awaitTargets(now);
     lingeringFlows.run(now);
     for (const pipe of halfPipes) pipe.tick();
     engine.guests.tick(now);

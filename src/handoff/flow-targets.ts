@@ -1,5 +1,8 @@
 /** The conversations of a flow with its targets: one for each node, over one link. */
+import { AbortReason, type Frame, FrameType, frameSize } from '../backplane/frames.ts';
+import type { Counters } from '../engine/counters.ts';
 import type { Link, Sink } from '../engine/link.ts';
+import type { FlowEntry } from './flow-entry.ts';
 
 /** A node that holds, or held, a half-pipe of the flow. */
 export interface Target {
@@ -16,11 +19,13 @@ export interface Target {
 
 export class FlowTargets {
   readonly #sink: Sink;
+  readonly #counters: Counters;
   readonly #byNode = new Map<number, Target>();
 
   /** `sink`: gets the frames of all of them. */
-  constructor(sink: Sink) {
+  constructor(sink: Sink, counters: Counters) {
     this.#sink = sink;
+    this.#counters = counters;
   }
 
   get size(): number {
@@ -38,6 +43,12 @@ export class FlowTargets {
 
   get(node: number): Target | undefined {
     return this.#byNode.get(node);
+  }
+
+  /** Whether a target can still be asked. */
+  isThere({ node, link, id }: Target): boolean {
+    const target = this.#byNode.get(node);
+    return target?.link === link && target.id === id && !target.leaving && link.up;
   }
 
   of(link: Link, id: number): Target | undefined {
@@ -69,5 +80,48 @@ export class FlowTargets {
 
   closeAll(): void {
     for (const target of this.all) this.close(target);
+  }
+
+  /** Sends a frame of one of these conversations. False: the link takes none. */
+  send(link: Link, frame: Frame): boolean {
+    this.count(frame);
+    return link.send(frame);
+  }
+
+  /** Frames of both directions count. */
+  count(frame: Frame): void {
+    this.#counters.add('flow_messages');
+    this.#counters.add('flow_message_bytes', frameSize(frame));
+  }
+
+  /** Tells a target to stop at once, and ends the conversation. */
+  abort(target: Target, epoch: number): void {
+    const reason = AbortReason.SUPERSEDED;
+    this.send(target.link, { type: FrameType.ABORT, request: target.id, epoch, reason });
+    this.close(target);
+  }
+
+  /** Everything of this epoch is acknowledged: a target that does not know drops what it still holds. */
+  collected({ link, id }: Target, epoch: number): void {
+    this.send(link, { type: FrameType.RESET, request: id, epoch, discard: false, onlyEpoch: true });
+  }
+
+  /** Asks all to let go (RESET_OK), once what they owe is out or, with `discard`, at once. */
+  reset(entry: FlowEntry, epoch: number, discard: boolean): void {
+    this.forgetImplicit(entry);
+    for (const target of this.all) {
+      if (target.implicit && !target.kept && !discard) continue;
+      target.leaving = true;
+      const { link, id } = target;
+      this.send(link, { type: FrameType.RESET, request: id, epoch, discard, onlyEpoch: false });
+    }
+  }
+
+  /** Those that let go by themselves are gone once all of theirs is acknowledged. */
+  forgetImplicit(entry: FlowEntry): void {
+    for (const target of this.all) {
+      if (!target.implicit || target.kept || target.leaving) continue;
+      if (entry.owedBy(target.node).length === 0) this.close(target);
+    }
   }
 }

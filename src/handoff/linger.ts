@@ -3,10 +3,10 @@
  * silent for a while, and the kernel waits neither for an acknowledgement of what the own socket sent nor for the
  * client's FIN. It would send again, or answer, and without the entry in the socket's own sequence space.
  */
-import type { Endpoint } from '../linux/address.ts';
 import { TcpState } from '../linux/repair-options.ts';
 import type { SocketStates } from '../linux/sock-diag.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
+import type { Ends } from './ends.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
@@ -22,19 +22,14 @@ export const LINGER_LOOK_MS = 200;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
 export class Linger {
-  readonly #ends: { readonly client: Endpoint; readonly public: Endpoint };
+  readonly #ends: Ends;
   readonly #sockets: SocketStates;
   readonly #closedAtMs: number;
   #segments: number;
   #heardAtMs: number;
 
   /** `segments`: of the client so far. */
-  constructor(
-    ends: { readonly client: Endpoint; readonly public: Endpoint },
-    sockets: SocketStates,
-    segments: number,
-    nowMs: number,
-  ) {
+  constructor(ends: Ends, sockets: SocketStates, segments: number, nowMs: number) {
     this.#ends = ends;
     this.#sockets = sockets;
     this.#segments = segments;

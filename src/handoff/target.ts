@@ -27,13 +27,12 @@ import type { Exchange } from '../engine/exchange.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { Source } from '../engine/loop.ts';
 import type { FlowStatus } from '../engine/messages.ts';
-import { formatEndpoint } from '../linux/address.ts';
 import { EPOLLERR, EPOLLHUP } from '../linux/epoll.ts';
 import { SystemError } from '../linux/errors.ts';
-import { OWNER_SELF } from '../router/layout.ts';
 import { distance, lastRange, nextWire } from '../router/ranges.ts';
 import type { FollowedBytes } from '../router/router-engine.ts';
 import { nextEpoch } from './attempt.ts';
+import { flowStatus } from './flow-status.ts';
 import { KeptTarget } from './kept-target.ts';
 import { liftLease } from './lease.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
@@ -354,29 +353,21 @@ export class HalfPipe implements Sink, Source {
     this.#socket.release();
   }
 
-  get #state(): string {
+  get #state(): FlowStatus['state'] {
     if (this.#leaving) return 'closing';
     if (this.#turn !== null) return 'sending';
     return this.#uncollected < 0 ? 'idle' : 'sent';
   }
 
   status(): FlowStatus {
-    const { nodes } = this.#engine.config;
-    const { slot, client, public: pub, rules, acknowledged } = this.#socket;
-    return {
-      engine: this.#engine.index,
-      slot,
+    const state = this.#state;
+    const nodes = [this.#link.node];
+    return flowStatus(this.#engine, {
       role: 'target',
-      client: formatEndpoint(client),
-      public: formatEndpoint(pub),
-      nodes: [nodes[this.#link.node]?.name ?? '?'],
-      state: this.#state,
-      acknowledged,
-      ranges: rules.ranges.map((g) => ({
-        node: nodes[g.owner === OWNER_SELF ? this.#engine.self : g.owner - 1].name,
-        start: g.start,
-        end: g.open ? null : g.end,
-      })),
-    };
+      state,
+      entry: this.#socket,
+      ends: this.#socket,
+      nodes,
+    });
   }
 }
