@@ -6,6 +6,7 @@
 import { EAGAIN, EINTR, lastErrno } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import type { Memory } from '../linux/memory.ts';
+import { receiveQueueBytes } from '../linux/socket.ts';
 
 /** Nothing is there now. */
 export const EMPTY = -1;
@@ -38,6 +39,11 @@ export class ClientInput {
   /** The client has sent more than was used, as far as is known. */
   get hasMore(): boolean {
     return this.#held.length > 0 || this.readable;
+  }
+
+  /** The same, as the kernel knows: the client's FIN alone is nothing. */
+  get hasUnread(): boolean {
+    return this.#held.length > 0 || (this.readable && receiveQueueBytes(this.#fd) > 0);
   }
 
   /** Reads once. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. */

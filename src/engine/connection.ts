@@ -297,7 +297,7 @@ export class Connection implements Source {
    * reset caused by unread bytes could overtake the response.
    */
   #finishUp(drain = false): void {
-    if (!drain && !this.#input.hasMore && !this.#reader.isInBody) return this.close();
+    if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
     this.flow?.beginOwn();
     this.#state = 'draining';
     this.#input.drop();

@@ -181,14 +181,12 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
   setRepair(fd, REPAIR_ON);
   let missed = false;
   try {
-    let countStart = previous?.countStart;
-    if (countStart === undefined) {
-      const asked = askWriteSequence(fd);
-      missed = asked.missed;
-      countStart = add(asked.writeSequence, -readWritten(fd));
-    }
+    const asked = previous === undefined ? askWriteSequence(fd) : null;
+    missed = asked?.missed ?? false;
     selectQueue(fd, RECEIVE_QUEUE);
-    const writeSequence = add(countStart, readWritten(fd));
+    const written = readWritten(fd);
+    const countStart = previous?.countStart ?? add(asked!.writeSequence, -written);
+    const writeSequence = add(countStart, written);
     readWindow(fd);
     const edge = add(lastWindow.receiveWup(), lastWindow.receiveWindow());
     const receiveSequence = queueSequence(fd);
