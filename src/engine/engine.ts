@@ -16,6 +16,7 @@ import type { Arrival } from '../handoff/migrate-target.ts';
 import type { PromisedHandling } from '../handoff/promised.ts';
 import type { RelayHandling } from '../handoff/relay.ts';
 import type { RelayTarget } from '../handoff/relay-target.ts';
+import { SpareSockets } from '../handoff/spare-sockets.ts';
 import type { TakeOver } from '../handoff/take-over.ts';
 import type { HalfPipe } from '../handoff/target.ts';
 import type { RequestHead } from '../http/request.ts';
@@ -72,6 +73,7 @@ export class Engine {
   readonly loop = new Loop();
   readonly counters: Counters;
   readonly sockets = new SocketStates();
+  readonly spareSockets = new SpareSockets();
   readonly flows: Flows;
   readonly routes: Routes;
   readonly spread: Spread;
@@ -276,6 +278,7 @@ export class Engine {
     this.#router.close();
     closeRawSockets();
     this.sockets.close();
+    this.spareSockets.close();
     this.loop.stop();
     this.#post({ type: 'stopped', leftRoutes });
   }

@@ -74,6 +74,7 @@ export class Housekeeping {
     for (const flow of closingFlows) flow.awaitTargets(now);
     lingeringFlows.run(now);
     for (const pipe of halfPipes) pipe.tick();
+    engine.spareSockets.tick(now);
     engine.guests.tick(now);
     engine.diverted.tick(now);
     engine.sites.catalogues.tick(now);

@@ -15,9 +15,9 @@ import { Outbox } from '../backplane/outbox.ts';
 import { type Role, Session } from '../backplane/session.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../linux/epoll.ts';
 import { EAGAIN, EINTR, lastErrno, SystemError } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
 import * as libc from '../linux/libc.ts';
 import { addressOf } from '../linux/memory.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { IPPROTO_TCP, MSG_NOSIGNAL, pendingError, setOption, TCP_NODELAY } from '../linux/socket.ts';
 import type { Source } from './loop.ts';
 

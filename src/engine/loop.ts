@@ -3,7 +3,7 @@
  * depends on their frames being out), run what was put off, settle again, look at the deadlines.
  */
 import { Epoll } from '../linux/epoll.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 
 /** Something with a descriptor. */
 export interface Source {

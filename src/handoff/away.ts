@@ -21,7 +21,7 @@ import type { Link } from '../engine/link.ts';
 import { nowUs } from '../engine/time.ts';
 import type { Identity } from '../http/continuation.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { distance } from '../router/ranges.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';

@@ -4,7 +4,7 @@
  */
 import type { HalfPipe } from '../backplane/frames.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
-import { captureHalfPipe, type HalfPipeCapture } from '../linux/half-pipe.ts';
+import { captureHalfPipe, type HalfPipeCapture } from '../linux/half-pipe-capture.ts';
 import { probe } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, receiveQueueBytes, sendQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
 import type { Observed } from '../router/flows.ts';

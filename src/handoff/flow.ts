@@ -10,7 +10,7 @@ import type { FlowStatus } from '../engine/messages.ts';
 import type { RequestHead } from '../http/request.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { FLAG_CLOSING, FLAG_FOLLOW, FLAG_WAKE, FLAG_WATCH, OWNER_SELF } from '../router/layout.ts';
 import * as ranges from '../router/ranges.ts';
 import { distance } from '../router/ranges.ts';

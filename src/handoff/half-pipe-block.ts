@@ -1,7 +1,7 @@
 /** What SETUP says of the out-half that a target is to go on with. */
 import { type HalfPipe, NO_WINDOW_SCALE } from '../backplane/frames.ts';
 import { isMapped } from '../linux/address.ts';
-import type { HalfPipeCapture } from '../linux/half-pipe.ts';
+import type { HalfPipeCapture } from '../linux/half-pipe-capture.ts';
 import { MAX_SEND_WINDOW_BYTES, sendWindowFrom } from './send-window.ts';
 
 /** What has changed since the anchor's socket was read, in the client's sequence space. */

@@ -10,7 +10,7 @@
 import { SetupMechanism } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import { HeadError } from '../http/request.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { hasRoom, lastRange } from '../router/ranges.ts';
 import type { FollowedBytes } from '../router/router-engine.ts';
 import { isStale } from './lease.ts';

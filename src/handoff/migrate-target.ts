@@ -23,7 +23,7 @@ import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { probe } from '../linux/repair-options.ts';
 import { release, restoreSilently, silentClose } from '../linux/tcp-repair.ts';
 import { ROLE_OWNER } from '../router/layout.ts';

@@ -24,7 +24,7 @@ import type { Deadlines } from '../engine/deadlines.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { SystemError } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../linux/socket.ts';
 import { capture, silentClose, thaw } from '../linux/tcp-repair.ts';
 import { encodedBytes, encodeState } from '../tcp/codec.ts';

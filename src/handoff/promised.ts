@@ -17,7 +17,7 @@ import {
   type SetupOk,
 } from '../backplane/frames.ts';
 import type { NextChoice } from '../engine/next-choice.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { distance } from '../router/ranges.ts';
 import type { Kept, Next } from './attempt.ts';
 import { AwayHandling, type Given } from './away.ts';

@@ -7,7 +7,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import { Pump, SocketOut } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import type { Handling, HandlingHost, Request } from './handling.ts';
 
 /** Bytes that either end may send before the other has asked for more. */

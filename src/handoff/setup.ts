@@ -11,7 +11,7 @@ import {
 } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { isStale } from './lease.ts';
 import { HalfPipe } from './target.ts';
 

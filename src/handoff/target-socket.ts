@@ -15,7 +15,8 @@ import { SocketOut } from '../engine/out.ts';
 import type { Endpoint } from '../linux/address.ts';
 import { EPOLLET, EPOLLOUT } from '../linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../linux/errors.ts';
-import { lastRestored, monotonicMs, restoreHalfPipe } from '../linux/half-pipe.ts';
+import { lastRestored, restoreHalfPipe } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { IPPROTO_TCP, pendingError, sendQueueBytes, setOption, TCP_USER_TIMEOUT } from '../linux/socket.ts';
 import { silentClose } from '../linux/tcp-repair.ts';
@@ -54,6 +55,10 @@ export class TargetSocket {
   #out: SocketOut | null = null;
   #clockOffset = 0;
   #watchesWrites = false;
+  /** It can become another half-pipe's. */
+  #isPlain = false;
+  /** The connection's segments reach the entry. */
+  #isClaimed = false;
   /** Of the path, as the anchor knew it. */
   #srttUs = 0;
   /** Segments of the client seen when the socket's window was last set from here. */
@@ -143,6 +148,7 @@ export class TargetSocket {
     // Where the client uses a port anew, a half-pipe of the connection before it may still be here.
     const ends = { client: this.client, public: this.public };
     if (!this.#engine.claimFlow(ends, this.slot)) return RejectReason.BUSY_TUPLE;
+    this.#isClaimed = true;
     const failure = this.#restore(block, sentMs);
     if (failure !== null) return failure;
     this.write();
@@ -152,8 +158,9 @@ export class TargetSocket {
 
   #restore(block: HalfPipeBlock, sentMs: number): RejectReason | null {
     const now = monotonicMs();
+    const { spareSockets, config } = this.#engine;
     try {
-      this.#fd = restoreHalfPipe({
+      const seed = {
         client: this.client,
         public: this.public,
         mss: block.mss,
@@ -173,15 +180,18 @@ export class TargetSocket {
         tsecr: block.tsecr,
         srttUs: block.srttUs >= REPORT_RTT_US ? block.srttUs : 0,
         mark: HALF_PIPE_MARK,
-      });
+      };
+      this.#fd = restoreHalfPipe(seed, spareSockets.take(this.public));
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       this.#engine.log('warn', 'half-pipe refused by the kernel', { error: error.message });
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
     this.#clockOffset = lastRestored.clockOffset;
+    this.#isPlain = !lastRestored.limitsTimeout;
     this.#out = new SocketOut(this.#fd, true);
-    setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#engine.config.limits.stallSeconds * 1000);
+    if (!lastRestored.wasSpare)
+      setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, config.limits.stallSeconds * 1000);
     this.#engine.counters.add('half_pipes_opened');
     return null;
   }
@@ -278,19 +288,29 @@ export class TargetSocket {
     // Without ranges every segment is dropped: none may reach the listener of this address, which would reset it.
     this.rules.ranges = [];
     this.write();
-    this.#engine.loop.forget(this.#fd);
+    if (this.#isPlain && !this.#watchesWrites) {
+      this.#engine.spareSockets.keep(this.#fd, this.public);
+    } else {
+      this.#engine.loop.forget(this.#fd);
+      silentClose(this.#fd);
+    }
     this.#watchesWrites = false;
-    silentClose(this.#fd);
-    this.#engine.flows.uninstall(this.client, this.public, this.slot);
     this.#fd = -1;
     this.#out = null;
+    this.#unclaim();
+  }
+
+  #unclaim(): void {
+    if (!this.#isClaimed) return;
+    this.#isClaimed = false;
+    this.#engine.flows.uninstall(this.client, this.public, this.slot);
   }
 
   /** Gives everything back. */
   release(): void {
     this.close();
     // One that could not be opened has its entry all the same.
-    this.#engine.flows.uninstall(this.client, this.public, this.slot);
+    this.#unclaim();
     this.#engine.flows.release(this.slot);
   }
 }

@@ -19,7 +19,7 @@ import {
 import type { Exchange } from '../engine/exchange.ts';
 import type { PumpState } from '../engine/out.ts';
 import { nowUs } from '../engine/time.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { advanceOwn, lastRange } from '../router/ranges.ts';
 import { leaseIsOver } from './lease.ts';
 import type { TargetSocket } from './target-socket.ts';

@@ -14,7 +14,6 @@ import {
 import type { Endpoint } from './address.ts';
 import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
-import { canSeedRtt, type RttSeed, seedRtt } from './half-pipe.ts';
 import * as libc from './libc.ts';
 import { addressOf } from './memory.ts';
 import { injectSegment, SEGMENT_ACK, SEGMENT_FIN } from './raw.ts';
@@ -40,6 +39,7 @@ import {
   timestampClock,
   writeWindow,
 } from './repair-options.ts';
+import { canSeedRtt, type RttSeed, seedRtt } from './rtt-seed.ts';
 import * as sockets from './socket.ts';
 
 const SO_SNDBUF = 7;

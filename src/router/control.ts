@@ -1,6 +1,6 @@
 /** The router's control value, mapped: the sign of life and the flags. Written by every engine of the node. */
 import { mapMemory } from '../linux/bpf.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import { CONTROL_BYTES, CONTROL_FLAGS } from './layout.ts';
 
 /**

@@ -5,7 +5,7 @@
 import type { Endpoint } from '../linux/address.ts';
 import { KernelMap } from '../linux/bpf.ts';
 import { SystemError } from '../linux/errors.ts';
-import { monotonicMs } from '../linux/half-pipe.ts';
+import { monotonicMs } from '../linux/monotonic.ts';
 import type { Control } from './control.ts';
 import { readFlowKey, writeFlowKey } from './flow-key.ts';
 import { CONTROL_ROUTES, KEY_BYTES } from './layout.ts';

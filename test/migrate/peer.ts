@@ -13,7 +13,7 @@ import { Outbox } from '../../src/backplane/outbox.ts';
 import { Session } from '../../src/backplane/session.ts';
 import { macOf } from '../../src/engine/addresses.ts';
 import { parseAddress } from '../../src/linux/address.ts';
-import { monotonicMs } from '../../src/linux/half-pipe.ts';
+import { monotonicMs } from '../../src/linux/monotonic.ts';
 import * as sockets from '../../src/linux/socket.ts';
 import { capture, silentClose } from '../../src/linux/tcp-repair.ts';
 import { encodeState } from '../../src/tcp/codec.ts';

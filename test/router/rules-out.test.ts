@@ -1,7 +1,7 @@
 /** The router's rules for segments to the client (egress), and the filters of both directions. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import { monotonicMs } from '../../src/linux/half-pipe.ts';
+import { monotonicMs } from '../../src/linux/monotonic.ts';
 import * as layout from '../../src/router/layout.ts';
 import * as ranges from '../../src/router/ranges.ts';
 import { add } from '../../src/tcp/sequence.ts';

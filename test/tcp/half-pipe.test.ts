@@ -6,14 +6,16 @@ import { Worker } from 'node:worker_threads';
 import { parseAddress } from '../../src/linux/address.ts';
 import { setDeaf, setHearing } from '../../src/linux/deaf.ts';
 import {
-  captureHalfPipe,
-  monotonicMs,
+  disconnectSilently,
+  lastRestored,
   refreshSendWindow,
   restoreHalfPipe,
 } from '../../src/linux/half-pipe.ts';
+import { captureHalfPipe } from '../../src/linux/half-pipe-capture.ts';
 import * as libc from '../../src/linux/libc.ts';
+import { monotonicMs } from '../../src/linux/monotonic.ts';
 import { closeRawSockets } from '../../src/linux/raw.ts';
-import { lastInfo, readInfo, timestampClock } from '../../src/linux/repair-options.ts';
+import { lastInfo, readInfo, TcpState, timestampClock } from '../../src/linux/repair-options.ts';
 import * as sockets from '../../src/linux/socket.ts';
 import { silentClose } from '../../src/linux/tcp-repair.ts';
 import { add, distance } from '../../src/tcp/sequence.ts';
@@ -169,6 +171,14 @@ for (const address of ['127.0.0.1', '::1']) {
   });
 }
 
+/** What the kernel tells of a half-pipe that has sent nothing yet. */
+function described(fd: number): object {
+  const { client: _, clockOffset, tsval, ...captured } = captureHalfPipe(fd);
+  readInfo(fd);
+  const timeout = lastInfo.retransmitTimeoutUs();
+  return { ...captured, timeout, mss: lastInfo.sendMss(), retransmissions: lastInfo.totalRetransmissions() };
+}
+
 /** Reads from a port of this machine to the end, on another thread, so that it acknowledges at any moment. */
 const READER = `
   const { parentPort, workerData } = require('node:worker_threads');
@@ -267,4 +277,52 @@ test('a connection this machine has already is refused', { skip }, () => {
   const server = restoreHalfPipe(seeds.server);
   assert.throws(() => restoreHalfPipe(seeds.server), { name: 'SystemError', code: 'EADDRNOTAVAIL' });
   silentClose(server);
+});
+
+for (const address of ['127.0.0.1', '::1']) {
+  test(`${address}: a socket that was another half-pipe's is as good as a new one`, { skip }, async () => {
+    const plain = { sack: false, timestamps: false, sendScale: -1, receiveScale: -1 };
+    let fd = -1;
+    // Nothing of a connection before may be seen in the next: its window, its options, its RTT, its clock, its bytes.
+    for (const change of [
+      { srttUs: 150_000, sendWindow: 3000, tsval: 0xffff_fff0 },
+      { srttUs: 0, options: plain, sendWindow: 60_000, maxWindow: 60_000 },
+      { srttUs: 20_000, sendWindow: 65_536, tsval: 8 },
+    ]) {
+      const seeds = facingSeeds(address, 21_800, 0xffff_ff00, 77, change);
+      const fresh = restoreHalfPipe({ ...seeds.server, client: { ...seeds.server.client, port: 21_799 } });
+      const spare = fd;
+      fd = restoreHalfPipe(seeds.server, spare);
+      assert.equal(lastRestored.wasSpare, spare >= 0);
+      assert.ok(spare < 0 || fd === spare);
+      assert.deepEqual(described(fd), described(fresh));
+      silentClose(fresh);
+      assert.equal(sockets.pendingError(fd), 0);
+      const client = restoreHalfPipe(seeds.client);
+      const stream = new Stream();
+      stream.write(fd, 2000);
+      await stream.drain(client);
+      // What is not acknowledged, or not even sent, goes with the connection; the client hears nothing of its end.
+      setDeaf(client);
+      stream.write(fd, 200_000);
+      assert.ok(sockets.sendQueueBytes(fd) > 0);
+      disconnectSilently(fd);
+      setHearing(client);
+      readInfo(client);
+      assert.equal(lastInfo.state(), TcpState.ESTABLISHED);
+      assert.equal(sockets.pendingError(client), 0);
+      silentClose(client);
+    }
+    libc.close(fd);
+  });
+}
+
+test('a spare socket is gone when it cannot be used', { skip }, () => {
+  const seeds = facingSeeds('127.0.0.1', 21_900, 5, 6);
+  const spare = restoreHalfPipe(seeds.server);
+  disconnectSilently(spare);
+  const taken = restoreHalfPipe(seeds.server);
+  assert.throws(() => restoreHalfPipe(seeds.server, spare), { code: 'EADDRNOTAVAIL' });
+  assert.equal(libc.close(spare), -1);
+  silentClose(taken);
 });
