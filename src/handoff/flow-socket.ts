@@ -6,7 +6,7 @@ import type { HalfPipe } from '../backplane/frames.ts';
 import { unlessSocketDied } from '../linux/errors.ts';
 import { captureHalfPipe, type HalfPipeCapture } from '../linux/half-pipe-capture.ts';
 import { probe } from '../linux/repair-options.ts';
-import { IPPROTO_TCP, receiveQueueBytes, sendQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
+import { IPPROTO_TCP, receiveQueueBytes, setOption, TCP_LINGER2 } from '../linux/socket.ts';
 import type { Observed } from '../router/flows.ts';
 import { max } from '../tcp/sequence.ts';
 import type { FlowEntry } from './flow-entry.ts';
@@ -43,10 +43,9 @@ export class FlowSocket {
     this.#readSequence = (this.#readSequence + bytes) >>> 0;
   }
 
-  /** What a router would have seen of the connection until now. Right after the capture. */
-  seen(): Observed {
-    const { writeSequence, receiveSequence, sendWindow } = this.#capture;
-    const ack = (writeSequence - sendQueueBytes(this.#fd)) >>> 0;
+  /** What a router would have seen of the connection until it was captured. */
+  get seen(): Observed {
+    const { writeSequence, acknowledged: ack, receiveSequence, sendWindow } = this.#capture;
     const edge = (ack + sendWindow) >>> 0;
     return { ack, edge, sentNext: writeSequence, inNext: receiveSequence, inAck: receiveSequence };
   }

@@ -72,7 +72,7 @@ export class AnchorFlow implements Sink {
     this.#engine = engine;
     this.#socket = socket;
     this.#targets = new FlowTargets(this, engine.counters);
-    this.#entry = new FlowEntry(engine.flows, slot, captured, socket.seen(), (range) =>
+    this.#entry = new FlowEntry(engine.flows, slot, captured, socket.seen, (range) =>
       this.#letsGoItself(range),
     );
     const { rules } = this.#entry;

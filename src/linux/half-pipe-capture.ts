@@ -36,6 +36,8 @@ export interface HalfPipeCapture extends ConnectionOptions {
   readonly countStart: number;
   /** The sequence number that the next byte written here gets, in this socket's own sequence space. */
   readonly writeSequence: number;
+  /** What the client has acknowledged, in this socket's own sequence space. */
+  readonly acknowledged: number;
   /** The next byte expected from the client. */
   readonly receiveSequence: number;
   /** What the client allows after the last byte it acknowledged. */
@@ -75,16 +77,18 @@ function alignClock(fd: number): number {
 }
 
 /**
- * Reads TCP_INFO, and returns how far the last byte written lies beyond where the count of acknowledged bytes began.
- * The two are of one moment; nobody writes meanwhile, so what is queued only shrinks, and the loop ends.
+ * Reads TCP_INFO, and returns what was queued at that very moment, in bytes. Nobody writes meanwhile, so that only
+ * shrinks, and the loop ends.
  */
-function readWritten(fd: number): number {
+function readQueued(fd: number): number {
+  readInfo(fd);
+  if (lastInfo.isIdle()) return 0;
   let queued: number;
   do {
     queued = sendQueueBytes(fd);
     readInfo(fd);
   } while (sendQueueBytes(fd) !== queued);
-  return add(lastInfo.bytesAcknowledged(), queued);
+  return queued;
 }
 
 /**
@@ -115,7 +119,8 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
     const asked = previous === undefined ? askWriteSequence(fd) : null;
     missed = asked?.missed ?? false;
     selectQueue(fd, RECEIVE_QUEUE);
-    const written = readWritten(fd);
+    const queued = readQueued(fd);
+    const written = add(lastInfo.bytesAcknowledged(), queued);
     const countStart = previous?.countStart ?? add(asked!.writeSequence, -written);
     const writeSequence = add(countStart, written);
     readWindow(fd);
@@ -133,6 +138,7 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
       receiveScale: lastInfo.receiveScale(),
       countStart,
       writeSequence,
+      acknowledged: add(writeSequence, -queued),
       receiveSequence,
       sendWindow: lastWindow.sendWindow(),
       maxWindow: lastWindow.maxWindow(),

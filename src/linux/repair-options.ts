@@ -180,6 +180,8 @@ export const lastInfo = {
     (info.view.getUint8(5) & TCPI_SCALING) === 0 ? NO_SCALING : info.view.getUint8(6) >> 4,
   retransmitTimeoutUs: () => info.view.getUint32(8, true),
   sendMss: () => info.view.getUint32(16, true),
+  /** Nothing is sent and not acknowledged, and nothing waits to be sent. */
+  isIdle: () => info.view.getUint32(24, true) === 0 && info.view.getUint32(144, true) === 0,
   srttUs: () => info.view.getUint32(68, true),
   congestionWindow: () => info.view.getUint32(80, true),
   totalRetransmissions: () => info.view.getUint32(100, true),
