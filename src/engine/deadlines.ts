@@ -26,6 +26,11 @@ export class Deadlines<T extends object> {
     this.#due.delete(item);
   }
 
+  /** The first is due next. */
+  get items(): Iterable<T> {
+    return this.#due.keys();
+  }
+
   has(item: T): boolean {
     return this.#due.has(item);
   }

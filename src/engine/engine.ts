@@ -10,7 +10,7 @@ import { type Ends, engineFor } from '../handoff/ends.ts';
 import type { AnchorFlow } from '../handoff/flow.ts';
 import type { FlowClosing } from '../handoff/flow-closing.ts';
 import { Guests } from '../handoff/guests.ts';
-import { LINGER_LOOK_MS } from '../handoff/linger.ts';
+import { FLOW_LINGER_MS, LINGER_SETTLE_MS, type LingeringFlow } from '../handoff/linger.ts';
 import type { Migration } from '../handoff/migrate.ts';
 import type { Arrival } from '../handoff/migrate-target.ts';
 import type { PromisedHandling } from '../handoff/promised.ts';
@@ -80,9 +80,8 @@ export class Engine {
   readonly flowsBySlot = new Map<number, AnchorFlow>();
   /** Of closed connections: while targets have not let go of them, and then until nothing comes any more. */
   readonly closingFlows = new Set<FlowClosing>();
-  readonly lingeringFlows = new Deadlines<FlowClosing>(LINGER_LOOK_MS, (flow) =>
-    flow.linger(this.loop.nowMs),
-  );
+  readonly settlingFlows = new Deadlines<LingeringFlow>(LINGER_SETTLE_MS, (flow) => flow.settled(this.nowMs));
+  readonly silentFlows = new Deadlines<LingeringFlow>(FLOW_LINGER_MS, (flow) => flow.look(this.nowMs));
   readonly halfPipes = new Set<HalfPipe>();
   readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();
@@ -214,6 +213,17 @@ export class Engine {
     return this.sites.holders(site, head, candidates);
   }
 
+  /** Closed flows whose targets have let go. */
+  get lingeringFlows(): LingeringFlow[] {
+    return [...this.settlingFlows.items, ...this.silentFlows.items];
+  }
+
+  /** Open and closed, as anchor. */
+  get flowCount(): number {
+    const { flowsBySlot, closingFlows, settlingFlows, silentFlows } = this;
+    return flowsBySlot.size + closingFlows.size + settlingFlows.size + silentFlows.size;
+  }
+
   get connectionCount(): number {
     return this.connections.size;
   }
@@ -270,6 +280,8 @@ export class Engine {
     for (const arrival of [...this.arrivals]) arrival.discard();
     for (const connection of this.connections.all) connection.discard();
     for (const flow of [...this.flowsBySlot.values()]) flow.discard();
+    for (const flow of [...this.closingFlows]) flow.discard();
+    for (const flow of this.lingeringFlows) flow.release();
     for (const pipe of [...this.halfPipes]) pipe.discard();
     this.guests.discard();
     this.peers.close();

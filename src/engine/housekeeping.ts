@@ -66,13 +66,14 @@ export class Housekeeping {
 
   #keep(now: number): void {
     const engine = this.#engine;
-    const { closingFlows, lingeringFlows, halfPipes } = engine;
+    const { closingFlows, settlingFlows, silentFlows, halfPipes } = engine;
     this.#keptAtMs = now;
     this.#router.stayAlive();
     engine.connections.tick(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
     for (const flow of closingFlows) flow.awaitTargets(now);
-    lingeringFlows.run(now);
+    settlingFlows.run(now);
+    silentFlows.run(now);
     for (const pipe of halfPipes) pipe.tick();
     engine.spareSockets.tick(now);
     engine.guests.tick(now);
@@ -86,11 +87,11 @@ export class Housekeeping {
   }
 
   #count(): void {
-    const { counters, sites, connections, flowsBySlot, halfPipes, guests, diverted } = this.#engine;
+    const { counters, sites, connections, flowCount, halfPipes, guests, diverted } = this.#engine;
     counters.set('catalogue_documents_now', sites.catalogues.size);
     counters.set('cached_documents_now', sites.memories.size);
     counters.set('connections_now', connections.size);
-    counters.set('flows_now', flowsBySlot.size);
+    counters.set('flows_now', flowCount);
     counters.set('half_pipes_now', halfPipes.size);
     counters.set('guests_now', guests.size);
     counters.set('diverted_now', diverted.size);

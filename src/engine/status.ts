@@ -9,7 +9,7 @@ export function engineStatus(engine: Engine): EngineStatus {
   return {
     engine: engine.index,
     connections: engine.connections.size,
-    flows: engine.flowsBySlot.size,
+    flows: engine.flowCount,
     halfPipes: engine.halfPipes.size,
     links: [...engine.peers.all].map((link) => ({
       node: link.peer?.node ?? '?',
@@ -27,7 +27,10 @@ export function engineStatus(engine: Engine): EngineStatus {
 }
 
 export function flowStatus(engine: Engine): FlowStatus[] {
-  const flows = [...engine.flowsBySlot.values()].slice(0, REPORTED_FLOWS).map((flow) => flow.status());
+  const { flowsBySlot, closingFlows, lingeringFlows } = engine;
+  const flows = [...flowsBySlot.values(), ...closingFlows, ...lingeringFlows]
+    .slice(0, REPORTED_FLOWS)
+    .map((flow) => flow.status());
   const pipes = [...engine.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
   const arrivals = [...engine.arrivals]
     .map((arrival) => arrival.status())

@@ -1,71 +1,80 @@
 /**
- * A flow whose connection is closed: its entry stays until the targets have let go, and the client's last segments
- * and the own socket's FIN are through.
+ * A flow whose connection is closed, and whose targets have not let go yet: they still deliver what they owe.
  *
- *   targets left --RESET_OK of all, or all acknowledged--> lingering --nothing is waited for--> released
+ *   targets left --RESET_OK of all, or all of theirs acknowledged--> lingering
  */
 import type { Engine } from '../engine/engine.ts';
+import type { FlowStatus } from '../engine/messages.ts';
 import type { FlowEntry } from './flow-entry.ts';
+import { flowStatus } from './flow-status.ts';
 import type { FlowTargets } from './flow-targets.ts';
-import { Linger } from './linger.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS, LingeringFlow } from './linger.ts';
 
 /** What is closed. */
 export interface Closed {
   readonly entry: FlowEntry;
   readonly targets: FlowTargets;
   readonly epoch: number;
-  /** The client is gone: nothing more need arrive. */
-  readonly discard: boolean;
   /** The closed socket's FIN has a place in the client's space, and is waited for. */
   readonly hasFin: boolean;
-  /** Gives everything back. */
-  readonly release: () => void;
 }
 
 export class FlowClosing {
   readonly #engine: Engine;
   readonly #closed: Closed;
-  readonly #linger: Linger;
+  readonly #closedAtMs: number;
+  readonly #segments: number;
   #discarding: boolean;
 
-  constructor(engine: Engine, closed: Closed) {
-    const { entry, targets, epoch, discard } = closed;
-    const { nowMs } = engine.loop;
+  /** The targets have been asked to let go. `discard`: of what they owe as well. */
+  constructor(engine: Engine, closed: Closed, discard: boolean) {
     this.#engine = engine;
     this.#closed = closed;
+    this.#closedAtMs = engine.loop.nowMs;
+    this.#segments = closed.entry.segments;
     this.#discarding = discard;
-    targets.reset(entry, epoch, discard);
-    this.#linger = new Linger(entry.ends, engine.sockets, entry.segments, nowMs);
-    if (targets.size > 0) engine.closingFlows.add(this);
-    else engine.lingeringFlows.set(this, nowMs);
+    if (closed.targets.size > 0) engine.closingFlows.add(this);
+    else this.#linger();
   }
 
-  /** Called now and then while targets have not let go. */
+  /** Called now and then. */
   awaitTargets(nowMs: number): void {
     const { entry, targets, epoch } = this.#closed;
+    const sinceMs = nowMs - this.#closedAtMs;
     // The client takes no more of it, and will say so to nobody again.
-    const isOver = entry.wasReset || (this.#linger.isOld(nowMs) && entry.isReplaced);
+    const isOver = entry.wasReset || (sinceMs >= FLOW_LINGER_MS && entry.isReplaced);
     if (isOver && !this.#discarding) {
       this.#discarding = true;
       targets.reset(entry, epoch, true);
     }
     targets.forgetImplicit(entry);
-    if (targets.size > 0 && !this.#linger.isLate(nowMs)) return;
-    this.#engine.closingFlows.delete(this);
-    this.#engine.lingeringFlows.set(this, nowMs);
+    if (targets.size === 0 || sinceMs >= FLOW_LINGER_LIMIT_MS) this.#linger();
   }
 
-  /** Gives the slot back when nothing of the closed connection is waited for any more; else looks again later. */
-  linger(nowMs: number): void {
-    const { entry, hasFin, release } = this.#closed;
-    const waitsForFin = () => hasFin && !this.#discarding && !entry.isReplaced;
-    if (this.#linger.waits(nowMs, entry.segments, waitsForFin)) this.#engine.lingeringFlows.set(this, nowMs);
-    else release();
+  #linger(): void {
+    const { entry, targets, hasFin } = this.#closed;
+    const { slot, ends } = entry;
+    targets.closeAll();
+    this.#engine.closingFlows.delete(this);
+    new LingeringFlow(this.#engine, {
+      slot,
+      ends,
+      closedAtMs: this.#closedAtMs,
+      segments: this.#segments,
+      hasFin: hasFin && !this.#discarding,
+    });
   }
 
-  /** Is looked at no more. */
-  forget(): void {
+  /** Gives everything back at once. */
+  discard(): void {
     this.#engine.closingFlows.delete(this);
-    this.#engine.lingeringFlows.clear(this);
+    this.#closed.targets.closeAll();
+    this.#closed.entry.release();
+  }
+
+  status(): FlowStatus {
+    const { entry, targets } = this.#closed;
+    const { ends } = entry;
+    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: targets.nodes });
   }
 }

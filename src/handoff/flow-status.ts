@@ -8,7 +8,11 @@ import type { Ends } from './ends.ts';
 
 /** The entry, and what only its owner knows of it. */
 export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
-  readonly entry: { readonly slot: number; readonly rules: FlowRules; readonly acknowledged: number };
+  readonly entry: {
+    readonly slot: number;
+    readonly acknowledged: number;
+    readonly rules: Pick<FlowRules, 'ranges'>;
+  };
   readonly ends: Ends;
   /** The other nodes that have a part in it. */
   readonly nodes: readonly number[];

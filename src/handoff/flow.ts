@@ -40,7 +40,6 @@ export class AnchorFlow implements Sink {
   readonly #following: Following;
   /** Null once it is closed, or has moved. */
   #socket: FlowSocket | null;
-  #closing: FlowClosing | null = null;
   #released = false;
   epoch = 0;
   /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
@@ -374,14 +373,10 @@ export class AnchorFlow implements Sink {
     entry.write();
     // A FIN beyond the client's window would be dropped, and come again only when it has timed out.
     if (hasFin && !last.open) socket.renewWindow(entry);
-    this.#closing = new FlowClosing(this.#engine, {
-      entry,
-      targets: this.#targets,
-      epoch: this.epoch,
-      discard,
-      hasFin,
-      release: () => this.discard(),
-    });
+    const { epoch } = this;
+    this.#engine.flowsBySlot.delete(entry.slot);
+    this.#targets.reset(entry, epoch, discard);
+    new FlowClosing(this.#engine, { entry, targets: this.#targets, epoch, hasFin }, discard);
   }
 
   /** Whoever waits for a response of this flow is told nothing any more, and the own socket is not its any more. */
@@ -423,7 +418,6 @@ export class AnchorFlow implements Sink {
     this.#released = true;
     this.#targets.closeAll();
     this.#engine.flowsBySlot.delete(this.#entry.slot);
-    this.#closing?.forget();
     this.#entry.release();
   }
 
@@ -437,7 +431,7 @@ export class AnchorFlow implements Sink {
   }
 
   status(): FlowStatus {
-    const state = this.#closing !== null ? 'closing' : this.current === null ? 'idle' : 'away';
+    const state = this.current === null ? 'idle' : 'away';
     const { ends } = this.#entry;
     const { nodes } = this.#targets;
     return flowStatus(this.#engine, { role: 'anchor', state, entry: this.#entry, ends, nodes });

@@ -1,64 +1,96 @@
 /**
- * How long the entry of a flow stays when its connection is closed: until the targets have let go, the client has been
- * silent for a while, and the kernel waits neither for an acknowledgement of what the own socket sent nor for the
- * client's FIN. It would send again, or answer, and without the entry in the socket's own sequence space.
+ * A closed flow whose targets have let go. Its entry stays until the client has been silent for a while, and the kernel
+ * waits neither for an acknowledgement of what the own socket sent nor for the client's FIN: it would send again, or
+ * answer, and without the entry in the socket's own sequence space. There are thousands of these, so each holds what it
+ * needs and no more, and is looked at seldom.
+ *
+ *   closed --LINGER_SETTLE_MS: the FINs are through, as a rule--> silent for FLOW_LINGER_MS --> released
  */
+import type { Engine } from '../engine/engine.ts';
+import type { FlowStatus } from '../engine/messages.ts';
 import { TcpState } from '../linux/repair-options.ts';
-import type { SocketStates } from '../linux/sock-diag.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
 import type { Ends } from './ends.ts';
+import { flowStatus } from './flow-status.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
+/** When the first look is: what comes at once after the close is heard by then. */
+export const LINGER_SETTLE_MS = 200;
 /**
  * FIN-WAIT-2 of such a socket, in place of the kernel's 60 s. A client that closes later has no socket to answer it: it
  * gets a reset, which bears the number that the client itself has named.
  */
 export const FIN_WAIT_2_SECONDS = 2;
-/** A target that has not let go by then has lost its link or its mind. */
+/** A target that has not let go by then has lost its link or its mind; whatever else is waited for will not come. */
 export const FLOW_LINGER_LIMIT_MS = 70_000;
-/** How often it is looked whether a connection without targets is still waited for. */
-export const LINGER_LOOK_MS = 200;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
-export class Linger {
+/** What is left of a flow. */
+export interface Remains {
+  readonly slot: number;
+  readonly ends: Ends;
+  readonly closedAtMs: number;
+  /** Of the client when the connection was closed. */
+  readonly segments: number;
+  /** The closed socket's FIN has a place in the client's space, and is waited for. */
+  readonly hasFin: boolean;
+}
+
+export class LingeringFlow {
+  readonly #engine: Engine;
+  readonly #slot: number;
   readonly #ends: Ends;
-  readonly #sockets: SocketStates;
   readonly #closedAtMs: number;
+  readonly #hasFin: boolean;
   #segments: number;
-  #heardAtMs: number;
 
-  /** `segments`: of the client so far. */
-  constructor(ends: Ends, sockets: SocketStates, segments: number, nowMs: number) {
+  constructor(engine: Engine, { slot, ends, closedAtMs, segments, hasFin }: Remains) {
+    this.#engine = engine;
+    this.#slot = slot;
     this.#ends = ends;
-    this.#sockets = sockets;
+    this.#closedAtMs = closedAtMs;
+    this.#hasFin = hasFin;
     this.#segments = segments;
-    this.#closedAtMs = nowMs;
-    this.#heardAtMs = nowMs;
+    engine.settlingFlows.set(this, engine.loop.nowMs);
   }
 
-  /** Long enough for what was under way when the connection was closed. */
-  isOld(nowMs: number): boolean {
-    return nowMs - this.#closedAtMs >= FLOW_LINGER_MS;
+  /** The first look. */
+  settled(nowMs: number): void {
+    this.#segments = this.#engine.flows.segments(this.#slot);
+    this.#engine.silentFlows.set(this, nowMs);
   }
 
-  /** Nothing is waited for any more, whatever it is. */
-  isLate(nowMs: number): boolean {
-    return nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS;
-  }
-
-  /** Once the targets have let go. `segments`: of the client so far. `hasFin`: the own socket's is waited for. */
-  waits(nowMs: number, segments: number, hasFin: () => boolean): boolean {
-    if (segments !== this.#segments) {
-      this.#segments = segments;
-      this.#heardAtMs = nowMs;
-    }
-    if (this.isLate(nowMs)) return false;
-    return nowMs - this.#heardAtMs < FLOW_LINGER_MS || (hasFin() && this.#socketWaits());
+  /** FLOW_LINGER_MS after the look before. */
+  look(nowMs: number): void {
+    const segments = this.#engine.flows.segments(this.#slot);
+    const waits = segments !== this.#segments || this.#waitsForFin();
+    this.#segments = segments;
+    if (!waits || nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS) this.release();
+    else this.#engine.silentFlows.set(this, nowMs);
   }
 
   /** Whether the kernel still waits for the end of what the own socket sent, its FIN, or for the client's. */
-  #socketWaits(): boolean {
-    return FIN_STATES.includes(this.#sockets.of(this.#ends.public, this.#ends.client));
+  #waitsForFin(): boolean {
+    const { client, public: pub } = this.#ends;
+    const { flows, sockets } = this.#engine;
+    // A client that uses the port anew (rule syn-ends-flow) acknowledges nothing of the old connection any more.
+    if (!this.#hasFin || flows.installed(client, pub) !== this.#slot) return false;
+    return FIN_STATES.includes(sockets.of(pub, client));
+  }
+
+  /** Gives the slot back. */
+  release(): void {
+    const { flows, settlingFlows, silentFlows } = this.#engine;
+    settlingFlows.clear(this);
+    silentFlows.clear(this);
+    flows.uninstall(this.#ends.client, this.#ends.public, this.#slot);
+    flows.release(this.#slot);
+  }
+
+  status(): FlowStatus {
+    const acknowledged = this.#engine.flows.ack(this.#slot);
+    const entry = { slot: this.#slot, acknowledged, rules: { ranges: [] } };
+    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends: this.#ends, nodes: [] });
   }
 }
