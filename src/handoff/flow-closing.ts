@@ -53,12 +53,10 @@ export class FlowClosing {
 
   #linger(): void {
     const { entry, targets, hasFin } = this.#closed;
-    const { slot, ends } = entry;
     targets.closeAll();
     this.#engine.closingFlows.delete(this);
     new LingeringFlow(this.#engine, {
-      slot,
-      ends,
+      slot: entry.slot,
       closedAtMs: this.#closedAtMs,
       segments: this.#segments,
       hasFin: hasFin && !this.#discarding,

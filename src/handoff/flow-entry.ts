@@ -75,7 +75,7 @@ export class FlowEntry {
 
   /** Whether the client uses the port anew (rule syn-ends-flow): no acknowledgement comes any more. */
   get isReplaced(): boolean {
-    return this.#flows.installed(this.ends.client, this.ends.public) !== this.slot;
+    return !this.#flows.isInstalled(this.slot);
   }
 
   /** What a node still owes the client. */
@@ -111,7 +111,7 @@ export class FlowEntry {
 
   /** Gives the slot back. */
   release(): void {
-    if (this.#installed) this.#flows.uninstall(this.ends.client, this.ends.public, this.slot);
+    if (this.#installed) this.#flows.uninstall(this.slot);
     this.#flows.release(this.slot);
   }
 }

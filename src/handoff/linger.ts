@@ -10,7 +10,6 @@ import type { Engine } from '../engine/engine.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { TcpState } from '../linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
-import type { Ends } from './ends.ts';
 import { flowStatus } from './flow-status.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
@@ -29,7 +28,6 @@ const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2
 /** What is left of a flow. */
 export interface Remains {
   readonly slot: number;
-  readonly ends: Ends;
   readonly closedAtMs: number;
   /** Of the client when the connection was closed. */
   readonly segments: number;
@@ -40,15 +38,13 @@ export interface Remains {
 export class LingeringFlow {
   readonly #engine: Engine;
   readonly #slot: number;
-  readonly #ends: Ends;
   readonly #closedAtMs: number;
   readonly #hasFin: boolean;
   #segments: number;
 
-  constructor(engine: Engine, { slot, ends, closedAtMs, segments, hasFin }: Remains) {
+  constructor(engine: Engine, { slot, closedAtMs, segments, hasFin }: Remains) {
     this.#engine = engine;
     this.#slot = slot;
-    this.#ends = ends;
     this.#closedAtMs = closedAtMs;
     this.#hasFin = hasFin;
     this.#segments = segments;
@@ -72,10 +68,10 @@ export class LingeringFlow {
 
   /** Whether the kernel still waits for the end of what the own socket sent, its FIN, or for the client's. */
   #waitsForFin(): boolean {
-    const { client, public: pub } = this.#ends;
     const { flows, sockets } = this.#engine;
     // A client that uses the port anew (rule syn-ends-flow) acknowledges nothing of the old connection any more.
-    if (!this.#hasFin || flows.installed(client, pub) !== this.#slot) return false;
+    if (!this.#hasFin || !flows.isInstalled(this.#slot)) return false;
+    const { client, public: pub } = flows.endsOf(this.#slot);
     return FIN_STATES.includes(sockets.of(pub, client));
   }
 
@@ -84,13 +80,15 @@ export class LingeringFlow {
     const { flows, settlingFlows, silentFlows } = this.#engine;
     settlingFlows.clear(this);
     silentFlows.clear(this);
-    flows.uninstall(this.#ends.client, this.#ends.public, this.#slot);
+    flows.uninstall(this.#slot);
     flows.release(this.#slot);
   }
 
   status(): FlowStatus {
-    const acknowledged = this.#engine.flows.ack(this.#slot);
-    const entry = { slot: this.#slot, acknowledged, rules: { ranges: [] } };
-    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends: this.#ends, nodes: [] });
+    const { flows } = this.#engine;
+    const slot = this.#slot;
+    const entry = { slot, acknowledged: flows.ack(slot), rules: { ranges: [] } };
+    const ends = flows.endsOf(slot);
+    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: [] });
   }
 }

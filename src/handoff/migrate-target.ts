@@ -283,7 +283,7 @@ export class Arrival implements Sink {
     if (this.#fd >= 0) silentClose(this.#fd);
     this.#fd = -1;
     if (this.#slot >= 0) {
-      flows.uninstall(this.#ends.client, this.#ends.public, this.#slot);
+      flows.uninstall(this.#slot);
       flows.release(this.#slot);
     }
     this.#link.closeSink(this.#id);

@@ -303,7 +303,7 @@ export class TargetSocket {
   #unclaim(): void {
     if (!this.#isClaimed) return;
     this.#isClaimed = false;
-    this.#engine.flows.uninstall(this.client, this.public, this.slot);
+    this.#engine.flows.uninstall(this.slot);
   }
 
   /** Gives everything back. */

@@ -4,7 +4,7 @@
  */
 import type { Endpoint } from '../linux/address.ts';
 import { KernelMap, mapMemory } from '../linux/bpf.ts';
-import { writeFlowKey } from './flow-key.ts';
+import { readFlowKey, writeFlowKey } from './flow-key.ts';
 import * as layout from './layout.ts';
 import type { FlowRules } from './ranges.ts';
 
@@ -35,11 +35,16 @@ export class Flows {
   readonly #signed: Int32Array;
   readonly #observed: Uint32Array;
   readonly #free: number[] = [];
+  readonly #first: number;
+  /** Which connection each slot is for, or was: one key after the other. */
+  readonly #keys: Buffer;
   readonly #unmap: Array<() => void>;
   readonly capacity: number;
 
   constructor(maps: FlowMaps, totalFlows: number, first: number, count: number) {
     this.capacity = count;
+    this.#first = first;
+    this.#keys = Buffer.alloc(count * layout.KEY_BYTES);
     this.#slots = new KernelMap(maps.slots, layout.KEY_BYTES, 4);
     const flows = mapMemory(maps.flows, totalFlows * layout.FLOW_WORDS * 4);
     const observed = mapMemory(maps.observed, totalFlows * layout.OBSERVED_WORDS * 4);
@@ -153,33 +158,55 @@ export class Flows {
     Atomics.store(this.#signed, flow, copy);
   }
 
-  #key(client: Endpoint, pub: Endpoint): void {
-    writeFlowKey(this.#slots.key.bytes, client, pub);
+  #keyOf(slot: number): Buffer {
+    const at = (slot - this.#first) * layout.KEY_BYTES;
+    return this.#keys.subarray(at, at + layout.KEY_BYTES);
+  }
+
+  /** Which connection the slot is for. */
+  #assign(client: Endpoint, pub: Endpoint, slot: number): void {
+    const key = this.#keyOf(slot);
+    writeFlowKey(key, client, pub);
+    this.#slots.key.bytes.set(key);
+    this.#slots.value.bytes.writeUInt32LE(slot, 0);
+  }
+
+  #lookup(): number {
+    return this.#slots.lookup() ? this.#slots.value.bytes.readUInt32LE(0) : -1;
   }
 
   /** Lets segments of the connection reach the slot. Its rules and observations are set before. */
   install(client: Endpoint, pub: Endpoint, slot: number): void {
-    this.#key(client, pub);
-    this.#slots.value.bytes.writeUInt32LE(slot, 0);
+    this.#assign(client, pub, slot);
     this.#slots.update();
   }
 
   /** `install`, unless the connection's segments reach another slot: then false. */
   claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
-    this.#key(client, pub);
-    this.#slots.value.bytes.writeUInt32LE(slot, 0);
+    this.#assign(client, pub, slot);
     return this.#slots.insert();
   }
 
   /** The slot that the connection's segments reach now; -1 when none. */
   installed(client: Endpoint, pub: Endpoint): number {
-    this.#key(client, pub);
-    return this.#slots.lookup() ? this.#slots.value.bytes.readUInt32LE(0) : -1;
+    writeFlowKey(this.#slots.key.bytes, client, pub);
+    return this.#lookup();
   }
 
-  /** Takes the connection's entry away, if it still leads to `slot`. */
-  uninstall(client: Endpoint, pub: Endpoint, slot: number): void {
-    if (this.installed(client, pub) === slot) this.#slots.delete();
+  /** Whether the segments of the connection that the slot is for still reach it. */
+  isInstalled(slot: number): boolean {
+    this.#slots.key.bytes.set(this.#keyOf(slot));
+    return this.#lookup() === slot;
+  }
+
+  /** The two ends of the connection that the slot is for. */
+  endsOf(slot: number): { client: Endpoint; public: Endpoint } {
+    return readFlowKey(this.#keyOf(slot));
+  }
+
+  /** Takes the entry of the slot's connection away, if it still leads to the slot. */
+  uninstall(slot: number): void {
+    if (this.isInstalled(slot)) this.#slots.delete();
   }
 
   close(): void {

@@ -119,7 +119,7 @@ export class Stand {
     const to = endpoint(pub, PUBLIC_PORT);
     const { flows } = this.engine;
     const before = flows.installed(from, to);
-    if (before >= 0) flows.uninstall(from, to, before);
+    if (before >= 0) flows.uninstall(before);
     const slot = before >= 0 ? before : flows.allocate();
     flows.resetObserved(slot, observed);
     flows.write(slot, rules);
@@ -132,7 +132,7 @@ export class Stand {
     const to = endpoint(pub, PUBLIC_PORT);
     const slot = this.engine.flows.installed(from, to);
     if (slot < 0) return;
-    this.engine.flows.uninstall(from, to, slot);
+    this.engine.flows.uninstall(slot);
     this.engine.flows.release(slot);
   }
 

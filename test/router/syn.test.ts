@@ -51,7 +51,7 @@ function ends(family: Family, flags: number): boolean {
   const result = stand.run('baton_ingress', sent);
   const gone = stand.engine.flows.installed(at(family.client, CLIENT_PORT), at(family.own, PUBLIC_PORT)) < 0;
   assertResult(result, sent, { verdict: UNSPEC, counts: gone ? { syn_ended: 1 } : {} });
-  stand.engine.flows.uninstall(at(family.client, CLIENT_PORT), at(family.own, PUBLIC_PORT), slot);
+  stand.engine.flows.uninstall(slot);
   stand.engine.flows.release(slot);
   return gone;
 }
@@ -85,7 +85,7 @@ for (const family of FAMILIES) {
       stand.engine.flows.installed(at(family.client, CLIENT_PORT), at(family.own, PUBLIC_PORT)),
       slot,
     );
-    stand.engine.flows.uninstall(at(family.client, CLIENT_PORT), at(family.own, PUBLIC_PORT), slot);
+    stand.engine.flows.uninstall(slot);
     stand.engine.flows.release(slot);
   });
 }
