@@ -41,9 +41,10 @@ export class ClientInput {
     return this.#held.length > 0 || this.readable;
   }
 
-  /** The same, as the kernel knows: the client's FIN alone is nothing. */
+  /** The same, when the client's FIN alone is not taken for more: the kernel is asked. */
   get hasUnread(): boolean {
-    return this.#held.length > 0 || (this.readable && receiveQueueBytes(this.#fd) > 0);
+    if (this.#held.length > 0) return true;
+    return this.readable && (!this.ended || receiveQueueBytes(this.#fd) > 0);
   }
 
   /** Reads once. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. */

@@ -23,7 +23,6 @@ export class FlowClosing {
   readonly #engine: Engine;
   readonly #closed: Closed;
   readonly #closedAtMs: number;
-  readonly #segments: number;
   #discarding: boolean;
 
   /** The targets have been asked to let go. `discard`: of what they owe as well. */
@@ -31,7 +30,6 @@ export class FlowClosing {
     this.#engine = engine;
     this.#closed = closed;
     this.#closedAtMs = engine.loop.nowMs;
-    this.#segments = closed.entry.segments;
     this.#discarding = discard;
     if (closed.targets.size > 0) engine.closingFlows.add(this);
     else this.#linger();
@@ -58,7 +56,6 @@ export class FlowClosing {
     new LingeringFlow(this.#engine, {
       slot: entry.slot,
       closedAtMs: this.#closedAtMs,
-      segments: this.#segments,
       hasFin: hasFin && !this.#discarding,
     });
   }

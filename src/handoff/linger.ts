@@ -15,7 +15,7 @@ import { flowStatus } from './flow-status.ts';
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
 /** When the first look is: what comes at once after the close is heard by then. */
-export const LINGER_SETTLE_MS = 200;
+export const LINGER_SETTLE_MS = 500;
 /**
  * FIN-WAIT-2 of such a socket, in place of the kernel's 60 s. A client that closes later has no socket to answer it: it
  * gets a reset, which bears the number that the client itself has named.
@@ -29,8 +29,6 @@ const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2
 export interface Remains {
   readonly slot: number;
   readonly closedAtMs: number;
-  /** Of the client when the connection was closed. */
-  readonly segments: number;
   /** The closed socket's FIN has a place in the client's space, and is waited for. */
   readonly hasFin: boolean;
 }
@@ -40,14 +38,14 @@ export class LingeringFlow {
   readonly #slot: number;
   readonly #closedAtMs: number;
   readonly #hasFin: boolean;
-  #segments: number;
+  /** Of the client, at the last look. */
+  #segments = 0;
 
-  constructor(engine: Engine, { slot, closedAtMs, segments, hasFin }: Remains) {
+  constructor(engine: Engine, { slot, closedAtMs, hasFin }: Remains) {
     this.#engine = engine;
     this.#slot = slot;
     this.#closedAtMs = closedAtMs;
     this.#hasFin = hasFin;
-    this.#segments = segments;
     engine.settlingFlows.set(this, engine.loop.nowMs);
   }
 

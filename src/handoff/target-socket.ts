@@ -288,7 +288,9 @@ export class TargetSocket {
     // Without ranges every segment is dropped: none may reach the listener of this address, which would reset it.
     this.rules.ranges = [];
     this.write();
-    if (this.#isPlain && !this.#watchesWrites) {
+    // One that still holds something may be late with it: its pacing would delay the next connection's first segment,
+    // past the lease.
+    if (this.#isPlain && !this.#watchesWrites && this.queuedBytes === 0) {
       this.#engine.spareSockets.keep(this.#fd, this.public);
     } else {
       this.#engine.loop.forget(this.#fd);

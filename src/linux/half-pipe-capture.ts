@@ -95,7 +95,7 @@ function readQueued(fd: number): number {
  * The number after the last byte written, as the kernel says; the socket is in repair. While the send queue is
  * selected, the kernel takes what it would send for sent, all that waits for the client's window included, and sends
  * nothing: an acknowledgement in that moment would do it. So a socket that holds something back is deaf for so long.
- * Returns as well whether it has missed something.
+ * Returns as well whether it has missed something. The receive queue is selected afterwards.
  */
 function askWriteSequence(fd: number): { writeSequence: number; missed: boolean } {
   const holdsBack = unsentBytes(fd) > 0;
@@ -103,6 +103,7 @@ function askWriteSequence(fd: number): { writeSequence: number; missed: boolean 
   if (holdsBack) setDeaf(fd);
   selectQueue(fd, SEND_QUEUE);
   const writeSequence = queueSequence(fd);
+  selectQueue(fd, RECEIVE_QUEUE);
   if (holdsBack) setHearing(fd);
   return { writeSequence, missed: holdsBack && droppedSegments(fd) !== dropped };
 }
@@ -118,7 +119,7 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
   try {
     const asked = previous === undefined ? askWriteSequence(fd) : null;
     missed = asked?.missed ?? false;
-    selectQueue(fd, RECEIVE_QUEUE);
+    if (asked === null) selectQueue(fd, RECEIVE_QUEUE);
     const queued = readQueued(fd);
     const written = add(lastInfo.bytesAcknowledged(), queued);
     const countStart = previous?.countStart ?? add(asked!.writeSequence, -written);

@@ -262,7 +262,7 @@ function replayFin(state: ConnectionState): void {
   });
 }
 
-/** What the RTT is given with, see half-pipe.ts. */
+/** What the RTT is given with, see rtt-seed.ts. */
 function rttSeed(state: ConnectionState): RttSeed {
   const { client, public: pub, options, sendQueue, unsentQueue, receiveQueue } = state;
   return {

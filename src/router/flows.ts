@@ -184,7 +184,7 @@ export class Flows {
   /** `install`, unless the connection's segments reach another slot: then false. */
   claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
     this.#assign(client, pub, slot);
-    return this.#slots.insert();
+    return this.#slots.insert() || this.#lookup() === slot;
   }
 
   /** The slot that the connection's segments reach now; -1 when none. */

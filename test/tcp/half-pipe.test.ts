@@ -29,7 +29,7 @@ const skip = skipWithoutRoot();
 const TCP_RTO_MAX_MS = 44;
 const READ_FOR_MS = 1000;
 const CAPTURES = 1000;
-/** Of an RTT and what follows from it, by a clock of ms. */
+/** Of a clock of ms, and of an RTT and what follows from it. */
 const MEASURED_WITHIN_US = 10_000;
 
 /** Linux has TCP_RTO_MAX_MS since 6.15. */
@@ -175,12 +175,14 @@ for (const address of ['127.0.0.1', '::1']) {
 
 /** What the kernel tells of a half-pipe that has sent nothing yet, and of its path: measured in whole ms. */
 function described(fd: number): { exact: object; measuredUs: number[] } {
-  const { client: _, clockOffset, tsval, srttUs, ...exact } = captureHalfPipe(fd);
+  // The capture sets the clock: before it, it is still what was restored.
+  const clockMs = timestampClock(fd);
+  const { client: _, clockOffset, tsval, srttUs, timestamps, ...exact } = captureHalfPipe(fd);
   readInfo(fd);
   const retransmissions = lastInfo.totalRetransmissions();
   return {
-    exact: { ...exact, sendMss: lastInfo.sendMss(), retransmissions },
-    measuredUs: [srttUs, lastInfo.retransmitTimeoutUs()],
+    exact: { ...exact, timestamps, sendMss: lastInfo.sendMss(), retransmissions },
+    measuredUs: [srttUs, lastInfo.retransmitTimeoutUs(), timestamps ? 1000 * clockMs : 0],
   };
 }
 
@@ -290,7 +292,7 @@ for (const address of ['127.0.0.1', '::1']) {
     let fd = -1;
     // Nothing of a connection before may be seen in the next: its window, its options, its RTT, its clock, its bytes.
     for (const change of [
-      { srttUs: 150_000, sendWindow: 3000, tsval: 0xffff_fff0 },
+      { srttUs: 150_000, sendWindow: 3000, tsval: 0xffff_0000 },
       { srttUs: 0, options: plain, sendWindow: 60_000, maxWindow: 60_000 },
       { srttUs: 20_000, sendWindow: 65_536, tsval: 8 },
     ]) {
