@@ -16,6 +16,7 @@ import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
 import { distance } from '../tcp/sequence.ts';
 import { type Ends, endsKey, endsOfFrame, engineFor } from './ends.ts';
+import { statusOf } from './flow-status.ts';
 
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
@@ -132,17 +133,9 @@ export class DivertedConnections {
   }
 
   status(limit: number): FlowStatus[] {
-    const { config, index } = this.#engine;
-    return [...this.#byKey.values()].slice(0, limit).map(({ ends, node, lostAtMs }) => ({
-      engine: index,
-      slot: -1,
-      role: 'home',
-      client: formatEndpoint(ends.client),
-      public: formatEndpoint(ends.public),
-      nodes: [config.nodes[node].name],
-      state: lostAtMs < 0 ? 'diverted' : 'lost',
-      acknowledged: 0,
-      ranges: [],
-    }));
+    return [...this.#byKey.values()].slice(0, limit).map(({ ends, node, lostAtMs }) => {
+      const state = lostAtMs < 0 ? 'diverted' : 'lost';
+      return statusOf(this.#engine, { role: 'home', state, ends, nodes: [node] });
+    });
   }
 }

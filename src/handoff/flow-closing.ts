@@ -6,7 +6,7 @@
 import type { Engine } from '../engine/engine.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import type { FlowEntry } from './flow-entry.ts';
-import { flowStatus } from './flow-status.ts';
+import { statusOf } from './flow-status.ts';
 import type { FlowTargets } from './flow-targets.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS, LingeringFlow } from './linger.ts';
 
@@ -70,6 +70,6 @@ export class FlowClosing {
   status(): FlowStatus {
     const { entry, targets } = this.#closed;
     const { ends } = entry;
-    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: targets.nodes });
+    return statusOf(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: targets.nodes });
   }
 }

@@ -1,4 +1,4 @@
-/** What the admin API says of a connection's entry in the router, at its anchor or at a target. */
+/** What the admin API says of a connection that more than one node has a part in. */
 import type { Engine } from '../engine/engine.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { formatEndpoint } from '../linux/address.ts';
@@ -6,31 +6,32 @@ import { OWNER_SELF } from '../router/layout.ts';
 import type { FlowRules } from '../router/ranges.ts';
 import type { Ends } from './ends.ts';
 
-/** The entry, and what only its owner knows of it. */
+/** What only its owner knows of it. */
 export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
-  readonly entry: {
-    readonly slot: number;
-    readonly acknowledged: number;
-    readonly rules: Pick<FlowRules, 'ranges'>;
-  };
   readonly ends: Ends;
   /** The other nodes that have a part in it. */
   readonly nodes: readonly number[];
+  /** In the router's table, with the ranges that it goes by; absent: it is not there. */
+  readonly entry?: {
+    readonly slot: number;
+    readonly acknowledged: number;
+    readonly rules?: Pick<FlowRules, 'ranges'>;
+  };
 }
 
-export function flowStatus(engine: Engine, parts: StatusParts): FlowStatus {
-  const { entry, ends, role, state } = parts;
+export function statusOf(engine: Engine, { role, state, ends, nodes, entry }: StatusParts): FlowStatus {
   const nameOf = (node: number): string => engine.config.nodes[node]?.name ?? '?';
+  const ranges = entry?.rules?.ranges ?? [];
   return {
     engine: engine.index,
-    slot: entry.slot,
+    slot: entry?.slot ?? -1,
     role,
     client: formatEndpoint(ends.client),
     public: formatEndpoint(ends.public),
-    nodes: parts.nodes.map(nameOf),
+    nodes: nodes.map(nameOf),
     state,
-    acknowledged: entry.acknowledged,
-    ranges: entry.rules.ranges.map(({ owner, start, end, open }) => ({
+    acknowledged: entry?.acknowledged ?? 0,
+    ranges: ranges.map(({ owner, start, end, open }) => ({
       node: nameOf(owner === OWNER_SELF ? engine.self : owner - 1),
       start,
       end: open ? null : end,

@@ -27,7 +27,7 @@ import {
 import { FlowClosing } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
 import { FlowSocket } from './flow-socket.ts';
-import { flowStatus } from './flow-status.ts';
+import { statusOf } from './flow-status.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
 import { FLOW_LINGER_MS } from './linger.ts';
@@ -40,7 +40,6 @@ export class AnchorFlow implements Sink {
   readonly #following: Following;
   /** Null once it is closed, or has moved. */
   #socket: FlowSocket | null;
-  #released = false;
   epoch = 0;
   /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
   confirmed = false;
@@ -414,8 +413,6 @@ export class AnchorFlow implements Sink {
 
   /** Gives everything back at once. */
   discard(): void {
-    if (this.#released) return;
-    this.#released = true;
     this.#targets.closeAll();
     this.#engine.flowsBySlot.delete(this.#entry.slot);
     this.#entry.release();
@@ -434,6 +431,6 @@ export class AnchorFlow implements Sink {
     const state = this.current === null ? 'idle' : 'away';
     const { ends } = this.#entry;
     const { nodes } = this.#targets;
-    return flowStatus(this.#engine, { role: 'anchor', state, entry: this.#entry, ends, nodes });
+    return statusOf(this.#engine, { role: 'anchor', state, entry: this.#entry, ends, nodes });
   }
 }

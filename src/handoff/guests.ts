@@ -13,13 +13,13 @@ import { type CleanupOk, FrameType } from '../backplane/frames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Link } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
-import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../linux/repair-options.ts';
 import { abortClose, SHUT_WR } from '../linux/socket.ts';
 import { OWNER_SELF } from '../router/layout.ts';
 import { type Ends, endsKey, endsOfFrame, endsToFrame } from './ends.ts';
+import { statusOf } from './flow-status.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from './linger.ts';
 
 export interface Guest {
@@ -256,17 +256,8 @@ export class Guests {
   }
 
   status(limit: number): FlowStatus[] {
-    const { config, index } = this.#engine;
-    return [...this.#byKey.values()].slice(0, limit).map(({ ends, home, state }) => ({
-      engine: index,
-      slot: -1,
-      role: 'guest',
-      client: formatEndpoint(ends.client),
-      public: formatEndpoint(ends.public),
-      nodes: [config.nodes[home].name],
-      state,
-      acknowledged: 0,
-      ranges: [],
-    }));
+    return [...this.#byKey.values()]
+      .slice(0, limit)
+      .map(({ ends, home, state }) => statusOf(this.#engine, { role: 'guest', state, ends, nodes: [home] }));
   }
 }

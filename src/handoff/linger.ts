@@ -10,7 +10,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { FlowStatus } from '../engine/messages.ts';
 import { TcpState } from '../linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../linux/tcp-repair.ts';
-import { flowStatus } from './flow-status.ts';
+import { statusOf } from './flow-status.ts';
 
 /** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
 export const FLOW_LINGER_MS = 2000;
@@ -85,8 +85,8 @@ export class LingeringFlow {
   status(): FlowStatus {
     const { flows } = this.#engine;
     const slot = this.#slot;
-    const entry = { slot, acknowledged: flows.ack(slot), rules: { ranges: [] } };
+    const entry = { slot, acknowledged: flows.ack(slot) };
     const ends = flows.endsOf(slot);
-    return flowStatus(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: [] });
+    return statusOf(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: [] });
   }
 }

@@ -21,7 +21,6 @@ import type { Engine } from '../engine/engine.ts';
 import type { Exchange } from '../engine/exchange.ts';
 import type { Link, Sink } from '../engine/link.ts';
 import type { FlowStatus } from '../engine/messages.ts';
-import { formatEndpoint } from '../linux/address.ts';
 import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/monotonic.ts';
 import { probe } from '../linux/repair-options.ts';
@@ -32,6 +31,7 @@ import { decodeState } from '../tcp/codec.ts';
 import { add } from '../tcp/sequence.ts';
 import { type ConnectionState, StateError } from '../tcp/state.ts';
 import { type Ends, endsKey, endsToFrame } from './ends.ts';
+import { statusOf } from './flow-status.ts';
 
 /** Connections of an engine that are on their way here at a time. */
 export const MAX_ARRIVALS = 1024;
@@ -296,17 +296,13 @@ export class Arrival implements Sink {
 
   status(): FlowStatus | null {
     if (this.#slot < 0) return null;
-    const { config, index, flows } = this.#engine;
-    return {
-      engine: index,
-      slot: this.#slot,
+    const slot = this.#slot;
+    return statusOf(this.#engine, {
       role: 'arriving',
-      client: formatEndpoint(this.#ends.client),
-      public: formatEndpoint(this.#ends.public),
-      nodes: [config.nodes[this.#link.node].name],
       state: this.#doubtSinceMs < 0 ? 'restored' : 'in doubt',
-      acknowledged: flows.ack(this.#slot),
-      ranges: [],
-    };
+      ends: this.#ends,
+      nodes: [this.#link.node],
+      entry: { slot, acknowledged: this.#engine.flows.ack(slot) },
+    });
   }
 }

@@ -32,7 +32,7 @@ import { SystemError } from '../linux/errors.ts';
 import { distance, lastRange, nextWire } from '../router/ranges.ts';
 import type { FollowedBytes } from '../router/router-engine.ts';
 import { nextEpoch } from './attempt.ts';
-import { flowStatus } from './flow-status.ts';
+import { statusOf } from './flow-status.ts';
 import { KeptTarget } from './kept-target.ts';
 import { liftLease } from './lease.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
@@ -353,21 +353,21 @@ export class HalfPipe implements Sink, Source {
     this.#socket.release();
   }
 
-  get #state(): FlowStatus['state'] {
+  get #state(): string {
     if (this.#leaving) return 'closing';
     if (this.#turn !== null) return 'sending';
     return this.#uncollected < 0 ? 'idle' : 'sent';
   }
 
   status(): FlowStatus {
+    const socket = this.#socket;
     const state = this.#state;
-    const nodes = [this.#link.node];
-    return flowStatus(this.#engine, {
+    return statusOf(this.#engine, {
       role: 'target',
       state,
-      entry: this.#socket,
-      ends: this.#socket,
-      nodes,
+      ends: socket,
+      nodes: [this.#link.node],
+      entry: socket,
     });
   }
 }

@@ -26,15 +26,16 @@ export function removeLab(name: string): boolean {
   requireRoot();
   const state = readState(name);
   const directory = labDirectory(name);
-  if (state?.phase === 'building' && !isAlive(state.builder)) awaitCommands(state.plan);
+  if (state?.phase === 'building') {
+    if (!isAlive(state.builder)) awaitCommands(state.plan);
+    else if (state.builder.pid !== process.pid)
+      throw new LabError(
+        'LAB_BUSY',
+        `process ${state.builder.pid} is building the lab ${name}; wait for it or end it`,
+      );
+  }
   const namespaces = leftNamespaces(name);
   if (state === undefined && namespaces.length === 0 && !existsSync(directory)) return false;
-  if (state?.phase === 'building' && state.builder.pid !== process.pid && isAlive(state.builder)) {
-    throw new LabError(
-      'LAB_BUSY',
-      `process ${state.builder.pid} is building the lab ${name}; wait for it or end it`,
-    );
-  }
   const recorded = state === undefined || state.bootId !== bootId() ? [] : Object.values(state.processes);
   endProcesses(recorded, state?.bootId === bootId() ? (state.hop ?? null) : null, namespaces);
   removeNetwork(name);

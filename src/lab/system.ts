@@ -87,8 +87,14 @@ function processesOf(matches: (directory: string) => boolean): ProcessId[] {
 
 /** The processes whose network namespace is the one at `path`. */
 export function processesIn(path: string): ProcessId[] {
-  const inode = statSync(path, { throwIfNoEntry: false })?.ino;
-  return processesOf((directory) => readlinkSync(join(directory, 'ns/net')) === `net:[${inode}]`);
+  let inode: number;
+  try {
+    inode = statSync(path).ino;
+  } catch {
+    return [];
+  }
+  const wanted = `net:[${inode}]`;
+  return processesOf((directory) => readlinkSync(join(directory, 'ns/net')) === wanted);
 }
 
 /** The processes that have one of these as an argument of their command line. */

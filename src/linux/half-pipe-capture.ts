@@ -9,6 +9,7 @@ import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { monotonicMs } from './monotonic.ts';
 import {
   agreedMss,
+  CLOCK_ATTEMPTS,
   lastInfo,
   lastWindow,
   queueSequence,
@@ -53,9 +54,6 @@ export interface HalfPipeCapture extends ConnectionOptions {
   readonly srttUs: number;
   readonly congestionWindow: number;
 }
-
-/** The clock is set in the ms it was read for, or set again; a thread that is interrupted gets a few tries. */
-export const CLOCK_ATTEMPTS = 4;
 
 /**
  * The socket's clock, from then on known to the ms: the kernel only tells it rounded down to even, so it is moved

@@ -6,11 +6,11 @@
 import { add } from '../tcp/sequence.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './address.ts';
 import { check } from './errors.ts';
-import { CLOCK_ATTEMPTS } from './half-pipe-capture.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
 import { monotonicMs } from './monotonic.ts';
 import {
+  CLOCK_ATTEMPTS,
   lastWindow,
   RECEIVE_QUEUE,
   REPAIR_OFF_SILENT,

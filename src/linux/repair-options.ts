@@ -100,6 +100,9 @@ export function timestampClock(fd: number): number {
   return get(fd, TCP_TIMESTAMP);
 }
 
+/** Who must know the clock to the ms sets it in that very ms, or again; an interrupted thread gets a few tries. */
+export const CLOCK_ATTEMPTS = 4;
+
 /** Sets that clock. `milliseconds` must be even: an odd value switches the socket to microseconds. */
 export function setTimestampClock(fd: number, milliseconds: number): void {
   set(fd, TCP_TIMESTAMP, milliseconds);
