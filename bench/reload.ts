@@ -4,7 +4,7 @@
  * of their own reloads, which replace one process by another that has the listening sockets.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Lab } from '../src/lab/lab.ts';
+import type { Lab } from '../src/tools/lab/lab.ts';
 import { Baton } from './lib/baton.ts';
 import { connections } from './lib/connections.ts';
 import type { ConnectionsReport } from './lib/connections-client.ts';

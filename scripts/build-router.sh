@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compiles the router. Needs clang and libbpf-dev (scripts/setup.sh --dev); only to change
-# src/router/router.bpf.c or what it includes.
-# With an argument: writes the object there and nothing else (test/router/object.test.ts compares it).
+# src/kernel/router/router.bpf.c or what it includes.
+# With an argument: writes the object there and nothing else (test/kernel/router/object.test.ts compares it).
 set -euo pipefail
-cd "$(dirname "$0")/../src/router"
+cd "$(dirname "$0")/../src/kernel/router"
 object="${1:-router.bpf.o}"
 arch="$(uname -m)"
 clang -O2 -g -mcpu=v3 -target bpf -Wall -Wextra -Wno-unused-parameter -fdebug-prefix-map="$PWD"=. \

@@ -7,4 +7,4 @@ if [ "$(id -u)" -ne 0 ]; then
   exit 1
 fi
 bash scripts/setup.sh
-exec node dist/src/cli/demo.js
+exec node dist/src/tools/cli/demo.js

@@ -6,9 +6,13 @@ rm -rf dist
 bash scripts/setup.sh --test
 npm run --silent lint
 
+# An argument is a folder below test/, or the last part of its path: protocol/http, http.
 folders=("$@")
 if [ "${#folders[@]}" -eq 0 ]; then folders=(.); fi
-mapfile -t files < <(for folder in "${folders[@]}"; do find "dist/test/$folder" -name '*.test.js'; done | sort -u)
+tests_of() {
+  if [ -d "dist/test/$1" ]; then find "dist/test/$1" -name '*.test.js'; else find dist/test -path "*/$1/*.test.js"; fi
+}
+mapfile -t files < <(for folder in "${folders[@]}"; do tests_of "$folder"; done | sort -u)
 if [ "${#files[@]}" -eq 0 ]; then
   echo "test.sh: no tests in ${folders[*]}" >&2
   exit 1

@@ -1,6 +1,6 @@
 /** Baton in a lab of its own, with what costs time and is not compared switched off. */
-import { Lab } from '../../src/lab/lab.ts';
-import type { LabOptions } from '../../src/lab/plan.ts';
+import { Lab } from '../../src/tools/lab/lab.ts';
+import type { LabOptions } from '../../src/tools/lab/plan.ts';
 import { atExit } from './cleanup.ts';
 import { pinServer } from './processor.ts';
 import type { Server } from './server.ts';

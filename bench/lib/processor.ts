@@ -8,7 +8,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { run } from '../../src/lab/system.ts';
+import { run } from '../../src/tools/lab/system.ts';
 
 const SERVER_CORE = 0;
 const CLIENT_CORE = availableParallelism() - 1;

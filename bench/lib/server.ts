@@ -1,5 +1,5 @@
 /** A system under test as the load sees it: an address in a lab, and the processes that do the work. */
-import type { Lab } from '../../src/lab/lab.ts';
+import type { Lab } from '../../src/tools/lab/lab.ts';
 
 export interface Server {
   readonly name: string;

@@ -1,9 +1,9 @@
 /** The files that benchmarks ask for. Names are chosen so that the policy `hash` sends each to a wanted node. */
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
-import type { RequestHead } from '../../src/http/request.ts';
-import { writeRamp } from '../../src/lab/sample-site.ts';
-import { Hash } from '../../src/policy/hash.ts';
+import { Hash } from '../../src/cluster/policy/hash.ts';
+import type { RequestHead } from '../../src/protocol/http/request.ts';
+import { writeRamp } from '../../src/tools/lab/sample-site.ts';
 import { scratchDirectory } from './cleanup.ts';
 
 const KIB = 1024;

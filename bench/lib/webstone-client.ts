@@ -7,8 +7,8 @@
  *       |-- not counted --|-- answers counted --|-- not counted --|
  */
 import { Agent, type IncomingMessage, request } from 'node:http';
-import { RampCheck } from '../../src/lab/ramp.ts';
-import { Random } from '../../src/lab/random.ts';
+import { RampCheck } from '../../src/tools/lab/ramp.ts';
+import { Random } from '../../src/tools/lab/random.ts';
 import { CLASSES, type Document, documentOf, Mix } from './webstone-mix.ts';
 
 export interface WebStoneJob {

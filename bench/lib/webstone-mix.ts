@@ -10,7 +10,7 @@
  */
 
 import assert from 'node:assert';
-import { Random } from '../../src/lab/random.ts';
+import { Random } from '../../src/tools/lab/random.ts';
 
 export interface DocumentClass {
   /** Of each hundred requests. */

@@ -4,7 +4,7 @@
  * and how many of those went to the disk. Prints a line when it listens.
  */
 import { createServer, type ServerResponse } from 'node:http';
-import { ramp } from '../../src/lab/ramp.ts';
+import { ramp } from '../../src/tools/lab/ramp.ts';
 import { CLASSES, Mix, parsePath, WARMING_SEED } from './webstone-mix.ts';
 import { NODE_STORAGE, Storage } from './webstone-storage.ts';
 

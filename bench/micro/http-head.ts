@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Content } from '../../src/http/content.ts';
-import { HeadCache } from '../../src/http/head-cache.ts';
-import { DEFAULT_HEAD_LIMITS, HeadError, parseRequestHead } from '../../src/http/request.ts';
+import { Content } from '../../src/protocol/http/content.ts';
+import { HeadCache } from '../../src/protocol/http/head-cache.ts';
+import { DEFAULT_HEAD_LIMITS, HeadError, parseRequestHead } from '../../src/protocol/http/request.ts';
 
 const ROUNDS = 5;
 const CALLS = 400_000;

@@ -4,8 +4,8 @@
  *
  *     site -> node -> { complete, partial, path -> document }
  */
-import type { Document, Catalogue as Piece } from '../backplane/frames.ts';
-import { resolvePath } from '../http/path.ts';
+import type { Document, Catalogue as Piece } from '../protocol/backplane/frames.ts';
+import { resolvePath } from '../protocol/http/path.ts';
 
 /** Documents of one site that are remembered of one node; what it says beyond that makes its list a partial one. */
 export const MAX_DOCUMENTS = 65_536;

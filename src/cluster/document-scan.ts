@@ -4,8 +4,8 @@
  */
 import { type Dir, type Dirent, opendirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Document } from '../backplane/frames.ts';
-import { MAX_DOCUMENT_PATH_BYTES } from '../backplane/frames.ts';
+import type { Document } from '../protocol/backplane/frames.ts';
+import { MAX_DOCUMENT_PATH_BYTES } from '../protocol/backplane/frames.ts';
 import { MAX_DOCUMENTS } from './catalogue.ts';
 
 const WELL_KNOWN = '.well-known';

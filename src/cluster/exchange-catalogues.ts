@@ -2,8 +2,8 @@
  * Keeps catalogues between one engine and its peers: looks at the own root directories step by step, tells every link
  * what changed, takes what they tell.
  */
-import type { Catalogue as Piece } from '../backplane/frames.ts';
-import type { Link } from '../engine/link.ts';
+import type { Catalogue as Piece } from '../protocol/backplane/frames.ts';
+import type { Link } from '../protocol/backplane/link.ts';
 import { Catalogue, type Holding } from './catalogue.ts';
 import { type Found, scanDocuments } from './document-scan.ts';
 import { type DocumentPlace, newDocumentPlace, OwnDocuments } from './own-documents.ts';

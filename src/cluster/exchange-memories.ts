@@ -2,9 +2,9 @@
  * Keeps hints of what is in memory between one engine and its peers: looks at the own file caches step by step, tells
  * every link what changed, takes what they tell. The counterpart of exchange-catalogues.ts, for policy `cached`.
  */
-import type { Cached } from '../backplane/frames.ts';
-import type { Link } from '../engine/link.ts';
-import type { Content } from '../http/content.ts';
+import type { Cached } from '../protocol/backplane/frames.ts';
+import type { Link } from '../protocol/backplane/link.ts';
+import type { Content } from '../protocol/http/content.ts';
 import { newPlace, type Place } from './change-log.ts';
 import { scanMemory } from './memory-scan.ts';
 import { MemoryTable } from './memory-table.ts';

@@ -7,7 +7,7 @@
  * skip gives a permutation, and at least 100 times the number of nodes, so that shares differ by 1 % at most.
  */
 import assert from 'node:assert';
-import { TEXT_SEED, textHash } from './text-hash.ts';
+import { TEXT_SEED, textHash } from '../base/text-hash.ts';
 
 export interface SpreadNode {
   readonly name: string;

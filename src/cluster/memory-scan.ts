@@ -3,8 +3,9 @@
  * without a disk. Small files are in the cache itself. Large ones are open there, and their content is the kernel's
  * affair: a few of their pages are looked for.
  */
-import type { Entry, Representation } from '../http/file-cache.ts';
-import { isInPageCache } from '../linux/page-cache.ts';
+
+import { isInPageCache } from '../kernel/linux/page-cache.ts';
+import type { Entry, Representation } from '../protocol/http/file-cache.ts';
 
 /** Pages of a large file that are looked for. When half of it is there, one look in sixteen takes it for all. */
 const PLACES = 4;

@@ -4,7 +4,7 @@
  *
  *     site -> node -> engine -> documents          and, for quick answers, site -> node -> document -> engines with it
  */
-import type { Cached } from '../backplane/frames.ts';
+import type { Cached } from '../protocol/backplane/frames.ts';
 
 /** Documents of one site that are remembered of one engine; what it says beyond that is forgotten. */
 export const MAX_CACHED_DOCUMENTS = 65_536;

@@ -1,6 +1,6 @@
 /** What this node has of a site on its disk, as a log that peers read (change-log.ts). Pure. */
-import { entrySize } from '../backplane/frame-catalogue.ts';
-import { type Catalogue, type Document, FrameType } from '../backplane/frames.ts';
+import { entrySize } from '../protocol/backplane/frame-catalogue.ts';
+import { type Catalogue, type Document, FrameType } from '../protocol/backplane/frames.ts';
 import { ChangeLog, newPlace, type Place } from './change-log.ts';
 import type { Found } from './document-scan.ts';
 

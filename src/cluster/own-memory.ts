@@ -1,6 +1,6 @@
 /** What this engine has of a site in memory, by hash, as a log that peers read (change-log.ts). Pure. */
-import { CACHED_ENTRY_BYTES } from '../backplane/frame-cached.ts';
-import { type Cached, FrameType } from '../backplane/frames.ts';
+import { CACHED_ENTRY_BYTES } from '../protocol/backplane/frame-cached.ts';
+import { type Cached, FrameType } from '../protocol/backplane/frames.ts';
 import { ChangeLog, type Place } from './change-log.ts';
 
 export class OwnMemory {

@@ -7,7 +7,7 @@
  *
  * A front that reaches no server leaves its table as it is: it answers nobody itself, and they may come back.
  */
-import type { ClusterConfig } from '../config/config.ts';
+import type { ClusterConfig } from '../base/config/config.ts';
 import { LOAD_STALE_MS, type LoadTable } from './load.ts';
 import { maglevTable, type SpreadNode } from './maglev.ts';
 import { type PeerLoad, Redirect, redirectTable } from './redirect.ts';

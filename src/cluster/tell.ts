@@ -1,6 +1,6 @@
 /** Telling a peer what it has not heard yet, a little at a time. */
-import type { Frame } from '../backplane/frames.ts';
-import type { Link } from '../engine/link.ts';
+import type { Frame } from '../protocol/backplane/frames.ts';
+import type { Link } from '../protocol/backplane/link.ts';
 
 /** Pieces told to one link in one step. */
 const STEP_PIECES = 4;

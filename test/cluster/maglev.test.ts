@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { maglevTable, type SpreadNode } from '../../src/cluster/maglev.ts';
-import { SPREAD_SIZE } from '../../src/router/layout.ts';
+import { SPREAD_SIZE } from '../../src/kernel/router/layout.ts';
 
 /** Clusters of distinct names, each with its place as owner. */
 const clusters = (min: number, max: number) =>

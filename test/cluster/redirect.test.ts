@@ -10,7 +10,7 @@ import {
   redirectTable,
   STEP_PERMILLE,
 } from '../../src/cluster/redirect.ts';
-import { SPREAD_SIZE } from '../../src/router/layout.ts';
+import { SPREAD_SIZE } from '../../src/kernel/router/layout.ts';
 
 const OPTIONS = { highPermille: 800, lowPermille: 500 };
 const MAX_STEPS = MAX_REDIRECTED_PERMILLE / STEP_PERMILLE;

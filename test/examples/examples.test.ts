@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { loadConfig, parseConfig } from '../../src/config/load.ts';
-import { Lab } from '../../src/lab/lab.ts';
-import type { LabNode, LabPlan } from '../../src/lab/plan.ts';
-import { skipUnlessRoot } from '../lab/root.ts';
+import { loadConfig, parseConfig } from '../../src/base/config/load.ts';
+import { Lab } from '../../src/tools/lab/lab.ts';
+import type { LabNode, LabPlan } from '../../src/tools/lab/plan.ts';
+import { skipUnlessRoot } from '../tools/lab/root.ts';
 
 const EXAMPLES = fileURLToPath(new URL('../../../examples/', import.meta.url));
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../src/tools/cli/main.js', import.meta.url));
 const NOBODY = '65534';
 const SHORTEST = `cluster: { key: "a key of enough characters" }
 nodes: { a: { address: 192.0.2.1 } }

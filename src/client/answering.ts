@@ -1,0 +1,283 @@
+/**
+ * The request in progress on a connection: who answers it. It goes from node to node until it is answered, or can be
+ * no more; the mechanism at work on it, its handling, sees of the connection what is here.
+ *
+ *   none --begin, goOnWith--> handled --finished, settled--> none
+ *    |                        |    ^--again, goOn: by another node, or here
+ *    |                        |    `--takeOver: until it is known what the client has
+ *    |                        `--broken--> the connection is reset
+ *    `--the newest response's target is lost, or stops--> handled (take-over)
+ */
+
+import { nowUs } from '../base/time.ts';
+import type { Choice } from '../cluster/policy/policy.ts';
+import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
+import { AnchorFlow } from '../handoff/anchor/flow.ts';
+import { LocalHandling } from '../handoff/anchor/local.ts';
+import { mayGoOn, TakeOver } from '../handoff/anchor/take-over.ts';
+import type { Handling, HandlingHost, Outcome, Request } from '../handoff/request/handling.ts';
+import type { Engine } from '../node/engine/engine.ts';
+import type { MovedResponse } from '../protocol/backplane/frames.ts';
+import type { Continuation } from '../protocol/http/continuation.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
+import type { Exchange } from '../serve/exchange.ts';
+import { answers, type Site } from '../serve/sites.ts';
+import type { Connection } from './connection.ts';
+
+/** How many other nodes are tried before the anchor serves a request itself. */
+const MAX_ATTEMPTS = 2;
+
+const NOTHING = Buffer.alloc(0);
+
+/** What is left of a response in whose middle a connection has come from another node. */
+export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
+
+export class Answering implements HandlingHost {
+  readonly connection: Connection;
+  readonly #engine: Engine;
+  #handling: Handling | null = null;
+  /** While the connection moves: what goes on when it does not come to that. */
+  #paused: Handling | null = null;
+  #request: Request | null = null;
+  #site: Site | null = null;
+  /** By the policy, for this request; null before the first. */
+  #chosen: Choice | null = null;
+  /** A clone that may have taken the request that was read just now. */
+  #kept: Kept | null = null;
+  #tried: number[] = [];
+
+  constructor(engine: Engine, connection: Connection) {
+    this.#engine = engine;
+    this.connection = connection;
+  }
+
+  /** Node and mechanism for a request whose head is there. `stays`: here, if that is possible. */
+  choose(head: RequestHead, stays: boolean): Choice {
+    const { sites, dispatcher } = this.#engine;
+    this.#site = sites.find(head.host);
+    this.#kept = this.connection.flow?.takenBy(head) ?? null;
+    this.#chosen =
+      this.#kept === null
+        ? dispatcher.choose(head, this.#site, stays)
+        : { node: this.#kept.target.node, mechanism: 'clone' };
+    return this.#chosen;
+  }
+
+  /** Begins to answer the request that `choose` was asked about; may have finished when it returns. */
+  begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
+    this.#tried = [];
+    const close = !head.keepAlive || this.#engine.closing;
+    const startUs = nowUs();
+    this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    const request = this.#request!;
+    const handling = this.#engine.dispatcher.dispatch(this, request, this.#site, this.#tried, this.#chosen);
+    // The connection had to be broken.
+    if (handling === null) return;
+    this.#handling = handling;
+    handling.start?.();
+    // What answers at once needs no head for longer. The next read is another connection's.
+    if (this.#handling === handling) this.retain();
+  }
+
+  /** Goes on with the response that the connection came with. */
+  goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
+    const { sites } = this.#engine;
+    const head = sites.parsed(headBytes);
+    this.#site = sites.find(head.host);
+    const startUs = nowUs();
+    this.#request = { head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation };
+    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, 'migrate');
+    this.#handling = handling;
+    handling.start();
+  }
+
+  /** The clone that may have taken the request, once. */
+  takeKept(): Kept | null {
+    const kept = this.#kept;
+    this.#kept = null;
+    return kept;
+  }
+
+  /** The request is kept for longer than the buffer it was read into, which all connections share. */
+  retain(): Request {
+    const request = this.#request!;
+    if (request.headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer) {
+      this.#request = { ...request, headBytes: Buffer.from(request.headBytes) };
+    }
+    return this.#request!;
+  }
+
+  get fullyTried(): boolean {
+    return this.#tried.length >= MAX_ATTEMPTS;
+  }
+
+  /** A mechanism is at work. */
+  get isHandled(): boolean {
+    return this.#handling !== null;
+  }
+
+  /** The client's socket takes bytes again. */
+  writable(): void {
+    this.#handling?.writable();
+  }
+
+  /** The client has sent more. */
+  more(): void {
+    this.#handling?.more?.();
+  }
+
+  /** A piece of a body that follows. */
+  body(bytes: Buffer, last: boolean): void {
+    this.#handling?.body(bytes, last);
+  }
+
+  get wantsBody(): boolean {
+    return this.#handling?.wantsBody === true;
+  }
+
+  get fd(): number {
+    return this.connection.fd;
+  }
+
+  get hasMore(): boolean {
+    return this.connection.hasMore;
+  }
+
+  get quiet(): boolean {
+    return this.connection.quiet;
+  }
+
+  progressed(): void {
+    this.#engine.connections.stallDeadlines.set(this.connection, this.#engine.loop.nowMs);
+  }
+
+  bodyWanted(): void {
+    this.connection.bodyWanted();
+  }
+
+  finished(outcome: Outcome): void {
+    const request = this.#request;
+    if (this.#handling === null || request === null) return;
+    this.#engine.access.add(this.connection, request, outcome, this.#engine.loop.wallMs);
+    this.#handling = null;
+    this.#request = null;
+    this.connection.answered(outcome.close || request.close);
+  }
+
+  again(node: number): void {
+    if (this.#handling === null) return;
+    this.#handling = null;
+    this.#tried.push(node);
+    this.#dispatch();
+  }
+
+  goOn(node: number, continuation: Continuation): void {
+    if (this.#handling === null) return;
+    this.#handling = null;
+    const request = this.#request!;
+    // A node that failed at an earlier byte may have come back since.
+    const further = continuation.offset > (request.continuation?.offset ?? 0);
+    this.#tried = further ? [node] : [...this.#tried, node];
+    this.#request = { ...request, continuation };
+    this.#dispatch();
+  }
+
+  broken(reason: string): void {
+    this.connection.broken(reason);
+  }
+
+  servedWithout(node: number): boolean {
+    return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
+  }
+
+  takeOver(takeOver: Handling): void {
+    if (this.#handling !== null) this.#handling = takeOver;
+    else takeOver.cancel();
+  }
+
+  settled(): void {
+    const { close } = this.#request!;
+    this.#handling = null;
+    this.#request = null;
+    this.connection.answered(close);
+  }
+
+  /** Makes the connection one whose out-half other nodes may send. Null when the router's table is full. */
+  ensureFlow(): AnchorFlow | null {
+    const { connection } = this;
+    if (connection.flow !== null) return connection.flow;
+    const flow = AnchorFlow.create(this.#engine, connection.fd);
+    if (flow === null) return null;
+    connection.flow = flow;
+    flow.onLost = (promise) => this.#targetLost(flow, promise);
+    flow.onDraining = (promise) => this.#targetDraining(flow, promise);
+    return flow;
+  }
+
+  /** A target died that owes bytes. Only the newest response can still be taken over. */
+  #targetLost(flow: AnchorFlow, promise: Promised | null): void {
+    this.#engine.counters.add('handoffs_lost');
+    if (promise === null || this.connection.state !== 'head') this.broken('a target died');
+    else this.#takePromise(flow, promise);
+  }
+
+  /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
+  #targetDraining(flow: AnchorFlow, promise: Promised): void {
+    if (this.connection.state !== 'head' || !mayGoOn(flow.acknowledged, promise)) return;
+    if (!this.servedWithout(promise.node)) return;
+    flow.dropTarget(promise.node);
+    this.#takePromise(flow, promise);
+  }
+
+  /** The response before is in progress again. */
+  #takePromise(flow: AnchorFlow, promise: Promised): void {
+    this.connection.occupied();
+    this.#tried = [];
+    this.#request = promise.request;
+    this.#handling = new TakeOver(this.#engine, flow, this, promise);
+  }
+
+  /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */
+  takeBack(): void {
+    if (this.#site !== null && answers(this.#site)) this.#handling?.takeBack?.();
+  }
+
+  /** The response as another node has to know it to go on with it; null: none, or none could. */
+  get movingResponse(): MovedResponse | null {
+    const continuation = this.#handling?.progress ?? null;
+    if (continuation === null) return null;
+    const { headBytes, close } = this.#request!;
+    return { continuation, close, head: headBytes };
+  }
+
+  /** The connection is about to move: nothing more is sent. */
+  pause(): void {
+    this.#paused = this.#handling;
+    this.#handling = null;
+    this.#paused?.pause?.();
+  }
+
+  get isPaused(): boolean {
+    return this.#paused !== null;
+  }
+
+  /** It has not moved. */
+  resume(): void {
+    this.#handling = this.#paused;
+    this.#paused = null;
+    this.#handling?.resume?.();
+  }
+
+  /** The connection has ended, or has moved: nothing is answered here. */
+  cancel(): void {
+    this.#handling?.cancel();
+    this.#handling = null;
+    this.#paused?.cancel();
+    this.#paused = null;
+    this.#request = null;
+  }
+}

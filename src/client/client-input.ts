@@ -1,0 +1,85 @@
+/**
+ * What a client has sent: read from its socket into one buffer that all connections of an engine share, and held here
+ * as far as nobody has used it when that is read into again. The socket is edge-triggered, so what it may still have
+ * is known here, too.
+ */
+import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
+import * as libc from '../kernel/linux/libc.ts';
+import type { Memory } from '../kernel/linux/memory.ts';
+import { receiveQueueBytes } from '../kernel/linux/socket.ts';
+
+/** Nothing is there now. */
+export const EMPTY = -1;
+/** The socket has failed. */
+export const FAILED = -2;
+
+const NOTHING = Buffer.alloc(0);
+
+export class ClientInput {
+  readonly #fd: number;
+  /** Of all connections: what was read is gone with the next read. */
+  readonly #buffer: Memory;
+  /** Bytes read and not yet used. */
+  #held: Buffer = NOTHING;
+  /** The socket may have more. */
+  readable = false;
+  /** The client's FIN has come; what it sent before may still be unread. */
+  ended = false;
+
+  constructor(fd: number, buffer: Memory) {
+    this.#fd = fd;
+    this.#buffer = buffer;
+  }
+
+  /** What has been read and not used. */
+  get held(): Buffer {
+    return this.#held;
+  }
+
+  /** The client has sent more than was used, as far as is known. */
+  get hasMore(): boolean {
+    return this.#held.length > 0 || this.readable;
+  }
+
+  /** The same, when the client's FIN alone is not taken for more: the kernel is asked. */
+  get hasUnread(): boolean {
+    if (this.#held.length > 0) return true;
+    return this.readable && (!this.ended || receiveQueueBytes(this.#fd) > 0);
+  }
+
+  /** Reads once. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. */
+  receive(): number {
+    const { bytes, address } = this.#buffer;
+    const got = libc.recv(this.#fd, address, bytes.length, 0);
+    if (got < 0) {
+      const errno = lastErrno();
+      if (errno !== EAGAIN && errno !== EINTR) return FAILED;
+      this.readable = false;
+      return EMPTY;
+    }
+    // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
+    if (got === 0 || (got < bytes.length && !this.ended)) this.readable = false;
+    return got;
+  }
+
+  /**
+   * Gives away what is held, and behind it the `got` bytes that were received last: the first `held.length + got` bytes
+   * of what is returned, valid until the next read.
+   */
+  take(got: number): Buffer {
+    const { bytes } = this.#buffer;
+    if (this.#held.length === 0) return bytes;
+    const held = this.#held;
+    this.#held = NOTHING;
+    return got === 0 ? held : Buffer.concat([held, bytes.subarray(0, got)]);
+  }
+
+  /** Holds bytes [at, end) of what was taken. */
+  hold(bytes: Buffer, at: number, end: number): void {
+    this.#held = at < end ? Buffer.from(bytes.subarray(at, end)) : NOTHING;
+  }
+
+  drop(): void {
+    this.#held = NOTHING;
+  }
+}

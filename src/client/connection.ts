@@ -1,0 +1,351 @@
+/**
+ * A client's connection at its anchor: has the requests that come on it answered, in order, and ends.
+ *
+ *   head --request--> [body -->] busy --answered--> head ...
+ *     |                            `--broken--> closed (reset)
+ *     `--FIN, deadline--> closed                     head refused --> draining --> closed
+ *
+ * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head; in the
+ * middle of a response, too, when this node goes away:  busy --> moving --> closed (silently), or busy
+ */
+
+import type { Choice } from '../cluster/policy/policy.ts';
+import type { AnchorFlow } from '../handoff/anchor/flow.ts';
+import { endsKey, endsOf } from '../handoff/flow/ends.ts';
+import type { Guest } from '../handoff/move/guests.ts';
+import type { Migration } from '../handoff/move/migrate.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
+import * as libc from '../kernel/linux/libc.ts';
+import { abortClose, MSG_EOR, MSG_NOSIGNAL, SHUT_WR } from '../kernel/linux/socket.ts';
+import type { Source } from '../kernel/loop/loop.ts';
+import type { Engine } from '../node/engine/engine.ts';
+import type { MovedResponse } from '../protocol/backplane/frames.ts';
+import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
+import { Answering, type ArrivedResponse } from './answering.ts';
+import type { ClientInput } from './client-input.ts';
+import type { Connections } from './connections.ts';
+import { RequestReader } from './request-reader.ts';
+
+/** A connection that could not move is not frozen again at once; twice as late every time that it could not. */
+const MOVE_AGAIN_MS = 300;
+const MAX_MOVE_AGAIN_MS = 5000;
+
+export type ConnectionState = 'head' | 'body' | 'busy' | 'moving' | 'draining' | 'closed';
+
+/** How a connection that has come from another node begins. */
+export interface Arrived {
+  readonly guest: Guest;
+  /** Its first request is answered here, whatever the policy says. */
+  readonly serveFirst: boolean;
+  /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
+  readonly advertisedEdge?: number;
+  /** It comes in the middle of a response; the exchange has what is left of it. */
+  readonly response?: ArrivedResponse | null;
+}
+
+export class Connection implements Source {
+  readonly fd: number;
+  readonly #engine: Engine;
+  readonly #connections: Connections;
+  readonly #answering: Answering;
+  readonly #reader: RequestReader;
+  readonly #input: ClientInput;
+  #state: ConnectionState = 'head';
+  flow: AnchorFlow | null = null;
+  /** Not null: the connection has come from another node. */
+  guest: Guest | null;
+  #key: string | null = null;
+  /** What the client was shown before this socket existed. */
+  readonly shown: { readonly advertisedEdge?: number };
+  /** The next request is answered here: it was the reason to move, or others refused it. */
+  #stays: boolean;
+  #migration: Migration | null = null;
+  #noMoveUntilMs = 0;
+  #moveAgainMs = MOVE_AGAIN_MS;
+  #arrivedWith: ArrivedResponse | null;
+
+  constructor(engine: Engine, fd: number, arrived: Arrived | null) {
+    const { connections } = engine;
+    this.#engine = engine;
+    this.#connections = connections;
+    this.fd = fd;
+    this.#answering = new Answering(engine, this);
+    this.#reader = new RequestReader(engine, this, this.#answering);
+    this.#input = this.#reader.input;
+    this.guest = arrived?.guest ?? null;
+    this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
+    this.#stays = arrived?.serveFirst ?? false;
+    this.#arrivedWith = arrived?.response ?? null;
+    // A new client is to ask; one that has come from another node may rest.
+    const deadlines = arrived === null ? connections.headDeadlines : connections.idleDeadlines;
+    deadlines.set(this, engine.loop.nowMs);
+  }
+
+  /** What it is known by on every node; null when the client has just reset it. */
+  get key(): string | null {
+    if (this.guest !== null) return this.guest.key;
+    if (this.#key === null) {
+      const ends = endsOf(this.fd);
+      if (ends !== null) this.#key = endsKey(ends);
+    }
+    return this.#key;
+  }
+
+  /** The client has sent more than the request in progress. */
+  get hasMore(): boolean {
+    return this.#input.hasMore;
+  }
+
+  /** Nothing of the next request had been read when this one was complete. */
+  get quiet(): boolean {
+    return this.#reader.quiet;
+  }
+
+  /** What has been read and not answered. */
+  get unread(): Buffer {
+    return this.#input.held;
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** Begins: most clients have sent something by then. */
+  start(): void {
+    const response = this.#arrivedWith;
+    this.#arrivedWith = null;
+    if (response !== null) {
+      this.occupied();
+      this.progressed();
+      this.#answering.goOnWith(response);
+    }
+    this.ready(EPOLLIN);
+  }
+
+  ready(events: number): void {
+    if (this.#state === 'closed') return;
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.gone();
+    if ((events & EPOLLERR) !== 0) return this.gone();
+    if ((events & EPOLLRDHUP) !== 0) this.#input.ended = true;
+    // It reads again when it goes on here.
+    if (this.#state === 'moving') return;
+    if ((events & EPOLLIN) !== 0) {
+      this.#input.readable = true;
+      this.#answering.more();
+    }
+    if ((events & EPOLLOUT) !== 0) this.#answering.writable();
+    this.#reader.read();
+  }
+
+  /** The first bytes of a request's head are there. */
+  headBegun(): void {
+    const { headDeadlines } = this.#connections;
+    // Of the whole head, not of its next piece.
+    if (!headDeadlines.has(this)) headDeadlines.set(this, this.#engine.loop.nowMs);
+  }
+
+  /** The head of a request is there. Bytes [at, end): from there on, read and not used. True: it moves with them. */
+  movesBy(head: RequestHead, bytes: Buffer, at: number, end: number): boolean {
+    return this.#move(this.#answering.choose(head, this.#stays), bytes, at, end);
+  }
+
+  /** The request whose head is there is answered here, or from here. */
+  headRead(): void {
+    this.#stays = false;
+    this.#attended();
+  }
+
+  /** The client is not waited for, for now. */
+  #attended(): void {
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.headDeadlines.clear(this);
+  }
+
+  /** The interim answer leaves from here: it belongs to the in-half's conversation. */
+  sendContinue(): void {
+    this.flow?.beginOwn();
+    libc.sendBytes(this.fd, CONTINUE, CONTINUE.length, MSG_NOSIGNAL | MSG_EOR);
+  }
+
+  /** A request's body is collected. */
+  collects(): void {
+    this.#state = 'body';
+    this.progressed();
+  }
+
+  /** Bytes of a request's body have come, or bytes of a response went out. */
+  progressed(): void {
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
+  }
+
+  /** A request can be answered. */
+  accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
+    if (this.#state === 'body') this.#connections.stallDeadlines.clear(this);
+    this.#state = 'busy';
+    this.#answering.begin(head, headBytes, body, bodyFollows);
+  }
+
+  /** More of a body that follows is taken now. */
+  bodyWanted(): void {
+    this.#reader.bodyWanted();
+  }
+
+  /** A response is in progress that no request here has just asked for. */
+  occupied(): void {
+    this.#attended();
+    this.#state = 'busy';
+  }
+
+  /** The request in progress has its response. `close`: the connection ends with it. */
+  answered(close: boolean): void {
+    this.#connections.stallDeadlines.clear(this);
+    if (close || this.#reader.isInBody) return this.#finishUp();
+    this.#state = 'head';
+    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#reader.goOn();
+  }
+
+  /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
+  #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
+    const { dispatcher } = this.#engine;
+    if (!dispatcher.mayMove(to)) return false;
+    const { held } = this.#input;
+    this.#input.hold(bytes, at, end);
+    this.#migration = dispatcher.migrate(this, to);
+    if (this.#migration === null) {
+      this.#input.hold(held, 0, held.length);
+      return false;
+    }
+    this.#answering.pause();
+    this.#state = 'moving';
+    this.#attended();
+    return true;
+  }
+
+  /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
+  leaveFor(node: number): void {
+    if (this.#reader.isProcessing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
+    if (this.#state === 'head' || this.movingResponse !== null) {
+      const { held } = this.#input;
+      this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
+    } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#answering.takeBack();
+  }
+
+  /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
+  get movingResponse(): MovedResponse | null {
+    return this.#state === 'busy' && !this.#reader.isInBody ? this.#answering.movingResponse : null;
+  }
+
+  /** The connection lives at another node; the socket is closed by the caller, silently. */
+  moved(): void {
+    if (this.#state !== 'moving') return;
+    this.#state = 'closed';
+    this.#migration = null;
+    this.#input.drop();
+    this.#answering.cancel();
+    this.flow?.moved();
+    this.flow = null;
+    this.#connections.closed(this);
+  }
+
+  /** Moving has failed: goes on here. */
+  resumed(): void {
+    if (this.#state !== 'moving') return;
+    this.#migration = null;
+    this.#noMoveUntilMs = this.#engine.loop.nowMs + this.#moveAgainMs;
+    this.#moveAgainMs = Math.min(2 * this.#moveAgainMs, MAX_MOVE_AGAIN_MS);
+    this.#input.readable = true;
+    if (this.#answering.isPaused) {
+      this.#state = 'busy';
+      return this.#answering.resume();
+    }
+    this.#state = 'head';
+    this.#stays = true;
+    if (this.#input.held.length === 0) this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#reader.goOn();
+  }
+
+  /** The connection cannot go on without risking wrong bytes: it is reset. */
+  broken(reason: string): void {
+    if (this.#state === 'closed') return;
+    this.#engine.counters.add('connections_aborted');
+    this.#engine.log('warn', 'connection aborted', { reason });
+    this.#leave(true);
+    abortClose(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
+  }
+
+  /** The client reset the connection, or its socket failed. */
+  gone(): void {
+    this.#leave(true);
+    libc.close(this.fd);
+    if (this.guest !== null) this.#engine.guests.ended(this.guest);
+  }
+
+  /** An answer of the engine's own, after which the connection ends. */
+  refuse(status: ErrorStatus): void {
+    this.#attended();
+    this.#connections.stallDeadlines.clear(this);
+    this.#reader.forgetBody();
+    this.flow?.beginOwn();
+    this.#connections.refuse(this.fd, status);
+    this.#finishUp(true);
+  }
+
+  /**
+   * Nothing more is sent. With input that nobody will read the socket is drained for a while before it is closed: a
+   * reset caused by unread bytes could overtake the response.
+   */
+  #finishUp(drain = false): void {
+    if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
+    this.flow?.beginOwn();
+    this.#state = 'draining';
+    this.#input.drop();
+    this.#connections.idleDeadlines.clear(this);
+    this.#connections.drainDeadlines.set(this, this.#engine.loop.nowMs);
+    libc.shutdown(this.fd, SHUT_WR);
+    this.#input.readable = true;
+    if (!this.#reader.isProcessing) this.#reader.read();
+  }
+
+  /** A deadline ran out. */
+  expired(kind: 'head' | 'idle' | 'stall' | 'drain'): void {
+    if (kind === 'head') {
+      this.#engine.counters.add('timeouts_head');
+      if (this.#input.held.length > 0) return this.refuse(408);
+    }
+    if (kind === 'idle') this.#engine.counters.add('timeouts_idle');
+    if (kind === 'stall') return this.broken('the client stalled');
+    this.close();
+  }
+
+  /** Closes an idle connection; a busy one closes after its response. */
+  closeWhenIdle(): void {
+    if (this.#state === 'head' && this.#input.held.length === 0) this.close();
+  }
+
+  /** Ends it: what was sent still arrives. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#leave(false);
+    if (this.guest === null) libc.close(this.fd);
+    else this.#engine.guests.close(this.guest, this.fd);
+  }
+
+  #leave(discard: boolean): void {
+    this.#state = 'closed';
+    this.#input.drop();
+    this.#migration?.cancel();
+    this.#migration = null;
+    this.#answering.cancel();
+    this.flow?.end(discard);
+    this.flow = null;
+    this.#connections.closed(this);
+  }
+
+  /** Ends at once: the process stops. */
+  discard(): void {
+    if (this.#state !== 'closed') this.broken('the node stops');
+  }
+}

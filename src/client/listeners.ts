@@ -1,0 +1,59 @@
+/** The sockets on which an engine accepts clients; every engine of a server has its own (SO_REUSEPORT). */
+import { LISTEN_BACKLOG } from '../cluster/load.ts';
+import type { Endpoint } from '../kernel/linux/address.ts';
+import { EPOLLIN } from '../kernel/linux/epoll.ts';
+import * as libc from '../kernel/linux/libc.ts';
+import {
+  acceptFrom,
+  IPPROTO_TCP,
+  listenOn,
+  setOption,
+  TCP_NODELAY,
+  TCP_USER_TIMEOUT,
+} from '../kernel/linux/socket.ts';
+import type { Loop } from '../kernel/loop/loop.ts';
+
+/** One listener gives way to other events after this many connections. */
+const ACCEPTS_PER_TURN = 64;
+
+export class Listeners {
+  readonly #loop: Loop;
+  readonly #stallMs: number;
+  readonly #accepted: (fd: number) => void;
+  readonly #fds: number[] = [];
+
+  /** `stallMs`: how long a client may acknowledge nothing. `accepted`: gets every new connection's socket. */
+  constructor(loop: Loop, stallMs: number, accepted: (fd: number) => void) {
+    this.#loop = loop;
+    this.#stallMs = stallMs;
+    this.#accepted = accepted;
+  }
+
+  get fds(): readonly number[] {
+    return this.#fds;
+  }
+
+  listen(endpoint: Endpoint): void {
+    const fd = listenOn(endpoint, LISTEN_BACKLOG);
+    // Accepted sockets inherit both. The second is for a response that is in the kernel already, as a whole.
+    setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#stallMs);
+    this.#fds.push(fd);
+    this.#loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
+  }
+
+  #accept(listener: number): void {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+      const fd = acceptFrom(listener);
+      if (fd < 0) return;
+      this.#accepted(fd);
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) {
+      this.#loop.forget(fd);
+      libc.close(fd);
+    }
+  }
+}

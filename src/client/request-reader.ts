@@ -1,0 +1,205 @@
+/**
+ * Finds the requests in what a client sends, one after the other, and their bodies. What it does with the next bytes
+ * goes by the connection's state:
+ *
+ *   head       looks for the head of a request --whole--> the connection answers it, or moves
+ *   body       collects the body               --whole, or too large for that--> the connection answers the request
+ *   busy       passes a body that follows on; what lies behind the request is held
+ *   draining   throws away
+ *   moving, closed   reads nothing
+ */
+
+import type { Engine } from '../node/engine/engine.ts';
+import type { ErrorStatus } from '../protocol/http/error-response.ts';
+import { HeadError, type RequestHead } from '../protocol/http/request.ts';
+import type { Answering } from './answering.ts';
+import { ClientInput, EMPTY } from './client-input.ts';
+import type { Connection } from './connection.ts';
+import { RequestBody } from './request-body.ts';
+
+const NOTHING = Buffer.alloc(0);
+
+export class RequestReader {
+  readonly input: ClientInput;
+  readonly #engine: Engine;
+  readonly #connection: Connection;
+  readonly #answering: Answering;
+  /** How much of what is held the head parser has seen. */
+  #scanned = 0;
+  /** Bytes are being used: whoever is called from there must not begin with the next ones. */
+  #processing = false;
+  /** Bytes that had been read beyond the request when it was complete. */
+  #beyond = 0;
+  /** What has not come yet of the request's body: it is collected (state body), or follows (busy). */
+  #body: RequestBody | null = null;
+
+  constructor(engine: Engine, connection: Connection, answering: Answering) {
+    this.#engine = engine;
+    this.#connection = connection;
+    this.#answering = answering;
+    this.input = new ClientInput(connection.fd, engine.connections.receiveBuffer);
+  }
+
+  /** Nothing of the next request had been read when this one was complete. */
+  get quiet(): boolean {
+    return this.#beyond === 0;
+  }
+
+  get isProcessing(): boolean {
+    return this.#processing;
+  }
+
+  /** The end of the request has not come. */
+  get isInBody(): boolean {
+    return this.#body !== null;
+  }
+
+  /** The request is not answered: nobody waits for its body. */
+  forgetBody(): void {
+    this.#body = null;
+  }
+
+  #wantsBytes(): boolean {
+    const { state } = this.#connection;
+    if (state === 'head' || state === 'body' || state === 'draining') return true;
+    return this.#body !== null && this.#answering.wantsBody;
+  }
+
+  /** Reads what there is, and uses it, for as long as the connection wants more. */
+  read(): void {
+    const { input } = this;
+    const connection = this.#connection;
+    while (input.readable && this.#wantsBytes() && !this.#processing) {
+      const got = input.receive();
+      if (got === EMPTY) return;
+      if (got < 0) return connection.gone();
+      if (got === 0) return this.#ended();
+      connection.flow?.consumed(got);
+      if (connection.state === 'draining') continue;
+      const end = input.held.length + got;
+      this.#process(input.take(got), 0, end);
+    }
+  }
+
+  /** The client has closed its half. */
+  #ended(): void {
+    const connection = this.#connection;
+    const isBusy = connection.state === 'busy';
+    if (isBusy && this.#body === null) return;
+    if (isBusy || connection.state === 'body') connection.broken('the client left in the middle of a body');
+    else connection.close();
+  }
+
+  /** Takes the next request up, if one is here; not from inside `#process`, whose loop does it. */
+  goOn(): void {
+    if (this.#processing) return;
+    this.#processHeld();
+    const { state } = this.#connection;
+    if (state !== 'head' && state !== 'body') return;
+    if (this.input.ended) this.input.readable = true;
+    this.read();
+  }
+
+  /** More of a body that follows is taken now. */
+  bodyWanted(): void {
+    if (this.#body === null || this.#processing || this.#connection.state !== 'busy') return;
+    if (this.#answering.wantsBody) this.#processHeld();
+    this.read();
+  }
+
+  #processHeld(): void {
+    const { held } = this.input;
+    if (held.length > 0) this.#process(this.input.take(0), 0, held.length);
+  }
+
+  /** Uses bytes [at, end) as far as the state allows, and keeps the rest. */
+  #process(bytes: Buffer, at: number, end: number): void {
+    const connection = this.#connection;
+    this.#processing = true;
+    let scanned = this.#scanned;
+    this.#scanned = 0;
+    while (at < end && connection.state !== 'closed' && connection.state !== 'draining') {
+      if (connection.state === 'body') {
+        at += this.#collect(bytes, at, end);
+      } else if (connection.state === 'busy') {
+        if (this.#body === null || !this.#answering.isHandled) break;
+        at += this.#follow(bytes, at, end);
+        if (this.#body !== null) break;
+      } else {
+        const head = this.#engine.sites.heads.parse(bytes, at, end, at + scanned);
+        scanned = 0;
+        if (head === null) {
+          this.#scanned = end - at;
+          break;
+        }
+        if (head instanceof HeadError) {
+          this.#engine.counters.add('request_heads_refused');
+          connection.refuse(head.status as ErrorStatus);
+          break;
+        }
+        this.#beyond = end - at - head.headLength;
+        if (connection.movesBy(head, bytes, at, end)) break;
+        this.#begin(head, bytes.subarray(at, at + head.headLength));
+        at += head.headLength;
+      }
+    }
+    this.#keep(bytes, at, end);
+    this.#processing = false;
+  }
+
+  #keep(bytes: Buffer, at: number, end: number): void {
+    const connection = this.#connection;
+    // What it moves with is held already.
+    if (connection.state === 'moving') return;
+    if (connection.state === 'closed' || connection.state === 'draining') return this.input.drop();
+    this.input.hold(bytes, at, end);
+    if (connection.state === 'head' && at < end) connection.headBegun();
+  }
+
+  /** A request's head is there. */
+  #begin(head: RequestHead, headBytes: Buffer): void {
+    const connection = this.#connection;
+    connection.headRead();
+    if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
+    const body = new RequestBody(head, headBytes, this.#engine.config.limits.bodyBytes);
+    if (body.fault !== null) return connection.refuse(413);
+    if (head.expectContinue) connection.sendContinue();
+    this.#body = body;
+    connection.collects();
+  }
+
+  /** Collects a body until it is whole or too large to travel with SETUP. */
+  #collect(bytes: Buffer, at: number, end: number): number {
+    const connection = this.#connection;
+    const body = this.#body!;
+    const used = body.collect(bytes, at, end);
+    this.#beyond = end - at - used;
+    if (body.fault !== null) {
+      connection.refuse(body.fault === 'BODY_TOO_LARGE' ? 413 : 400);
+      return end - at;
+    }
+    connection.progressed();
+    if (!body.done && !body.follows) return used;
+    if (body.done) this.#body = null;
+    const { head, headBytes, follows } = body;
+    const collected = body.take();
+    connection.accept(head, headBytes, follows ? NOTHING : collected, follows);
+    if (follows && connection.state === 'busy') this.#answering.body(collected, body.done);
+    return used;
+  }
+
+  /** Passes more of a body that follows on to its handling. */
+  #follow(bytes: Buffer, at: number, end: number): number {
+    const connection = this.#connection;
+    const body = this.#body!;
+    const used = body.follow(bytes, at, end);
+    if (body.fault !== null) {
+      connection.broken(`request body: ${body.fault}`);
+      return end - at;
+    }
+    connection.progressed();
+    if (body.done) this.#body = null;
+    body.passOn(bytes, this.#answering);
+    return used;
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * What this engine knows of loads, and what it does about them: it measures its own, tells its peers, keeps what they
+ * tell, and (the node's first engine) has the router spread new connections accordingly.
+ */
+
+import type { ClusterConfig } from '../base/config/config.ts';
+import { Counters } from '../base/counters.ts';
+import { acceptQueueOf } from '../kernel/linux/accept-queue.ts';
+import { threadCpuMs } from '../kernel/linux/thread-time.ts';
+import { SPREAD_SIZE, type Spread } from '../kernel/router/spread.ts';
+import type { NodeLoadStatus } from '../node/engine/messages.ts';
+import type { Load } from '../protocol/backplane/frames.ts';
+import { FrameType } from '../protocol/backplane/frames.ts';
+import type { Link } from '../protocol/backplane/link.ts';
+import type { Peers } from '../protocol/backplane/peers.ts';
+import { type EngineLoad, LOAD_INTERVAL_MS, LoadMeter, LoadTable, type NodeLoad } from './load.ts';
+import { Spreading } from './spreading.ts';
+
+/** What is asked of the engine. */
+export interface LoadHost {
+  readonly config: ClusterConfig;
+  readonly self: number;
+  readonly index: number;
+  readonly nowMs: number;
+  /** Takes no new connections any more. */
+  readonly stopping: boolean;
+  readonly connectionCount: number;
+  readonly listeners: { readonly fds: readonly number[] };
+}
+
+export class Loads {
+  readonly #host: LoadHost;
+  readonly #peers: Peers;
+  readonly #table: LoadTable;
+  /** Of every engine of the node, by index. Each engine writes its own only. */
+  readonly #counters: readonly Counters[];
+  readonly #meter = new LoadMeter();
+  #measuredAtMs = Number.NEGATIVE_INFINITY;
+  #measured = { cpuPermille: 0, requestsPerSecond: 0, acceptQueue: 0 };
+  /** Of the first engine only: the router's table is the node's. */
+  readonly #spreading: Spreading | null;
+  /** Links have had the time to come up. */
+  #settled = false;
+
+  constructor(host: LoadHost, peers: Peers, spread: Spread, counters: readonly SharedArrayBuffer[]) {
+    const { config, self } = host;
+    this.#host = host;
+    this.#peers = peers;
+    this.#counters = counters.map((buffer) => new Counters(buffer));
+    const loads = new LoadTable(config.nodes.length, config.limits.connections);
+    this.#table = loads;
+    const isUp = (node: number) => peers.isUp(node);
+    this.#spreading =
+      host.index === 0 ? new Spreading({ config, self, loads, isUp, map: spread, size: SPREAD_SIZE }) : null;
+  }
+
+  /** A node's load; always the same object, kept up to date. */
+  of(node: number): NodeLoad {
+    return this.#table.of(node);
+  }
+
+  /** This engine's load, as it is reported. */
+  get frame(): Load {
+    return { type: FrameType.LOAD, ...this.#own };
+  }
+
+  get #own(): EngineLoad {
+    const { connectionCount, stopping, config, self } = this.#host;
+    const accepting = !stopping && config.nodes[self].role === 'server';
+    return { ...this.#measured, connections: connectionCount, accepting };
+  }
+
+  /** A peer's report. Returns whether the node's `accepting` has changed. */
+  heard(link: Link, load: Load): boolean {
+    return this.#table.report(link.node, link.peer!.engine, load, this.#host.nowMs);
+  }
+
+  /** A link is gone, and what its peer said with it. */
+  linkClosed(link: Link): void {
+    if (link.node >= 0 && link.peer !== null) this.#table.forget(link.node, link.peer.engine);
+  }
+
+  /** Measures and reports when it is time; `settled`: links have had the time to come up. */
+  tick(settled: boolean): void {
+    const settles = settled && !this.#settled;
+    this.#settled = settled;
+    const isDue = this.#host.nowMs - this.#measuredAtMs >= LOAD_INTERVAL_MS;
+    if (isDue) {
+      this.#measure();
+      this.report();
+    }
+    if (isDue || settles) this.spread();
+  }
+
+  /** Tells every peer. */
+  report(): void {
+    const { frame } = this;
+    for (const link of this.#peers.all) if (link.up) link.send(frame);
+  }
+
+  /** Looks where new connections are to go: loads, links or this node's own state have changed. */
+  spread(): void {
+    if (this.#spreading === null) return;
+    this.#spreading.look(this.#host.nowMs, this.#settled, this.#host.stopping);
+    const own = this.#counters[this.#host.index];
+    own.set('redirected_permille_now', this.#spreading.redirectedPermille);
+    own.set('spread_changes', this.#spreading.changes);
+  }
+
+  #measure(): void {
+    const { nowMs, self, index, listeners } = this.#host;
+    const own = this.#counters[index];
+    this.#measuredAtMs = nowMs;
+    const { cpuPermille, requestsPerSecond } = this.#meter.rates(nowMs, threadCpuMs(), own.get('requests'));
+    const acceptQueue = listeners.fds.reduce((sum, fd) => sum + acceptQueueOf(fd), 0);
+    this.#measured = { cpuPermille, requestsPerSecond, acceptQueue };
+    own.set('cpu_permille_now', cpuPermille);
+    own.set('requests_per_second_now', requestsPerSecond);
+    own.set('accept_queue_now', acceptQueue);
+    const load = this.#own;
+    this.#counters.forEach((counters, engine) => {
+      const report = engine === index ? load : { ...countedLoad(counters), accepting: load.accepting };
+      this.#table.report(self, engine, report, nowMs);
+    });
+  }
+
+  /** Every node's load, in the configuration's order. */
+  status(): NodeLoadStatus[] {
+    const { config, nowMs } = this.#host;
+    return config.nodes.map(({ name }, index) => {
+      const { reportedAtMs, ...load } = this.#table.of(index);
+      return { node: name, ...load, ageMs: reportedAtMs < 0 ? null : nowMs - reportedAtMs };
+    });
+  }
+
+  /** Permille of new connections by node; null where another engine decides. */
+  spreadStatus(): Record<string, number> | null {
+    return this.#spreading?.shares() ?? null;
+  }
+}
+
+/** The load of another engine of this node, by its counters. */
+function countedLoad(counters: Counters): Omit<EngineLoad, 'accepting'> {
+  return {
+    connections: counters.get('connections_now'),
+    cpuPermille: counters.get('cpu_permille_now'),
+    requestsPerSecond: counters.get('requests_per_second_now'),
+    acceptQueue: counters.get('accept_queue_now'),
+  };
+}

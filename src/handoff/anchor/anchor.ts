@@ -1,0 +1,51 @@
+/**
+ * Mechanism anchor, at the anchor: the in-half stays, the out-half goes to the target for one response. DATA_DONE
+ * says where it ended; the next request may then go anywhere at once, old bytes still in flight.
+ *
+ *   away --SETUP_OK--> sending --DATA_DONE--> finished
+ */
+
+import { distance } from '../../kernel/router/ranges.ts';
+import { type DataDone, FrameType, SetupMechanism, type SetupOk } from '../../protocol/backplane/frames.ts';
+import { AwayHandling, type Given } from './away.ts';
+
+/** A start further behind the last acknowledgement than this is moved up, so that distances stay below 2^31. */
+const REBASE_BEHIND_BYTES = 2 ** 28;
+
+export class AnchorHandling extends AwayHandling {
+  /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
+  static start(given: Given): AnchorHandling | null {
+    return AwayHandling.begin(() => new AnchorHandling(given));
+  }
+
+  private constructor(given: Given) {
+    super(given, SetupMechanism.ANCHOR, false);
+  }
+
+  protected heard(frame: SetupOk | DataDone): void {
+    if (frame.type === FrameType.SETUP_OK) return;
+    const { status, bytes, bodyBytes, close, end } = frame;
+    this.leave();
+    this.flow.endTarget(end);
+    this.flow.promise = { ...this.attempt, end, request: this.request };
+    this.host.finished({
+      node: this.node,
+      mechanism: 'anchor',
+      status,
+      bytes,
+      bodyBytes,
+      close,
+      firstByteUs: this.handoffUs + frame.firstByteUs,
+      handoffUs: this.handoffUs,
+    });
+  }
+
+  override tick(): void {
+    const beyond = distance(this.from, this.flow.acknowledged);
+    if (beyond >= REBASE_BEHIND_BYTES) {
+      this.from = (this.from + beyond) >>> 0;
+      this.offset += beyond;
+    }
+    super.tick();
+  }
+}

@@ -1,0 +1,70 @@
+/** What is known of a response that another node was given to send, and who waits for it. */
+
+import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import { WATCHED_RESET } from '../../kernel/router/layout.ts';
+import type { Frame, HalfPipe } from '../../protocol/backplane/frames.ts';
+import type { Identity } from '../../protocol/http/continuation.ts';
+import type { Request } from '../request/handling.ts';
+import type { Target } from './flow-targets.ts';
+
+/** A response that a target was given to send, and what is known of it. */
+export interface Attempt {
+  readonly node: number;
+  /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
+  readonly start: number;
+  /** Not 0 when the response goes on from another node's, or has become long. */
+  readonly offset: number;
+  /** Where the response ends in the client's sequence space; null while the target has not said so. */
+  readonly end: number | null;
+  readonly identity: Identity | null;
+  readonly sentAtMs: number;
+}
+
+/** A response that a target has promised. */
+export interface Promised extends Attempt {
+  readonly request: Request;
+  readonly end: number;
+}
+
+/** What SETUP says of a handoff. */
+export interface BegunTarget {
+  readonly id: number;
+  readonly epoch: number;
+  readonly halfPipe: HalfPipe;
+  /** Where the target starts, in the client's sequence space. */
+  readonly start: number;
+  /** The very moment that `halfPipe.tsval` is of. */
+  readonly sentAtMs: number;
+}
+
+/** The request after this one, when the target may take it without being asked (clone's option `keep`). */
+export interface Next {
+  /** Where it begins: the client's number. */
+  readonly at: number;
+  readonly choice: NextChoice;
+}
+
+/** A clone to which the next request goes as well, and which may have taken it. */
+export interface Kept extends Next {
+  readonly target: Target;
+}
+
+/** How a handoff begins that the clone may have begun itself. */
+export type BegunKept = Pick<BegunTarget, 'id' | 'epoch' | 'start'>;
+
+/** Handoffs of a flow are counted from 1; the number after `epoch`. */
+export function nextEpoch(epoch: number): number {
+  return (epoch + 1) % WATCHED_RESET || 1;
+}
+
+/** The handoff in progress on a flow. */
+export interface Handoff {
+  readonly epoch: number;
+  readonly node: number;
+  answer(frame: Frame): void;
+  /** The target's link died, or the target gave up. */
+  lost(): void;
+  tick(): void;
+  /** The client has acknowledged the byte that the router watches. */
+  acknowledged?(): void;
+}

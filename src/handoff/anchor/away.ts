@@ -1,0 +1,249 @@
+/**
+ * What anchor, clone and split have in common at the anchor: the out-half of a connection is away, at a target, for
+ * one response. Here is how it begins and how it fails; the mechanisms say how they learn that the response is out.
+ *
+ *   setup --SETUP_OK--> accepted --(the mechanism's)--> finished
+ *     |--SETUP_REJECT--> again        `--lost, draining, taken back--> take-over
+ *     `--time-out, lost--> take-over
+ *
+ * A clone that is kept has the request without SETUP: kept --SETUP_OK--> accepted, or --not kept, no answer--> setup.
+ */
+
+import { nowUs } from '../../base/time.ts';
+import { unlessSocketDied } from '../../kernel/linux/errors.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { distance } from '../../kernel/router/ranges.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import {
+  AbortReason,
+  type DataDone,
+  type Frame,
+  FrameType,
+  type SetupMechanism,
+  type SetupOk,
+} from '../../protocol/backplane/frames.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import type { Identity } from '../../protocol/http/continuation.ts';
+import type { Handling, HandlingHost, Request } from '../request/handling.ts';
+import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
+import { mayGoOn, TakeOver } from './take-over.ts';
+
+/** A request of a connection that is one of a flow, and the target it is to go to. */
+export interface Given {
+  readonly engine: Engine;
+  readonly host: HandlingHost;
+  readonly flow: AnchorFlow;
+  readonly request: Request;
+  readonly node: number;
+  readonly link: Link;
+}
+
+export abstract class AwayHandling implements Handling, Handoff {
+  readonly epoch: number;
+  readonly node: number;
+  protected sentAtMs: number;
+  protected readonly engine: Engine;
+  protected readonly host: HandlingHost;
+  protected readonly flow: AnchorFlow;
+  protected readonly request: Request;
+  readonly #link: Link;
+  readonly #mechanism: SetupMechanism;
+  readonly #closes: boolean;
+  protected readonly begun: BegunKept;
+  protected readonly next: Next | null;
+  /** SETUP has been sent. */
+  protected asked = false;
+  /** Where the response's byte `offset` lies in the client's space; at first the target's start. */
+  protected from: number;
+  protected offset: number;
+  /** Where the response ends in the client's space; null while the target has not said so. */
+  protected end: number | null = null;
+  #identity: Identity | null;
+  /** The right edge of the client's window when the target was told of it, and it left no room for a segment. */
+  #shutAt: number | null = null;
+  /** The target stops, and waits for another node to go on. */
+  #draining = false;
+  protected handoffUs = -1;
+  protected over = false;
+
+  /**
+   * `closes`: the connection ends with the response, whatever the request says. `kept`: the target may have taken the
+   * request already. `next`: and may take the one after it.
+   */
+  protected constructor(
+    given: Given,
+    mechanism: SetupMechanism,
+    closes: boolean,
+    kept: Kept | null = null,
+    next: Next | null = null,
+  ) {
+    const { engine, host, flow, request, node, link } = given;
+    this.engine = engine;
+    this.host = host;
+    this.flow = flow;
+    this.request = request;
+    this.node = node;
+    this.#link = link;
+    this.#mechanism = mechanism;
+    this.#closes = closes;
+    this.next = next;
+    this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
+    // Nothing that the target may begin by was sent later.
+    this.sentAtMs = monotonicMs();
+    this.epoch = this.begun.epoch;
+    this.from = this.begun.start;
+    this.offset = request.continuation?.offset ?? 0;
+    this.#identity = request.continuation;
+  }
+
+  /** Makes a handling and sends its SETUP. Null when that could not be; the flow then is as before. */
+  protected static begin<T extends AwayHandling>(make: () => T): T | null {
+    try {
+      const handling = make();
+      return handling.#begin(handling.begun as BegunTarget) ? handling : null;
+    } catch (error) {
+      return unlessSocketDied(error, null);
+    }
+  }
+
+  #begin(begun: BegunTarget): boolean {
+    if (!this.ask(begun)) {
+      this.over = true;
+      this.flow.cancelTarget(this.from);
+      return false;
+    }
+    this.flow.current = this;
+    return true;
+  }
+
+  /** Sends SETUP. False: it could not be sent. */
+  protected ask(begun: BegunTarget): boolean {
+    const { request } = this;
+    const sent = this.send({
+      type: FrameType.SETUP,
+      request: begun.id,
+      epoch: begun.epoch,
+      mechanism: this.#mechanism,
+      http10: request.head.minor === 0,
+      close: request.close || this.#closes,
+      bodyFollows: false,
+      sentAtMs: begun.sentAtMs,
+      halfPipe: begun.halfPipe,
+      continuation: request.continuation,
+      keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
+      head: request.headBytes,
+      body: request.body,
+    });
+    if (!sent) return false;
+    this.asked = true;
+    const { sequence, sendWindow, mss } = begun.halfPipe;
+    if (sendWindow < mss) this.#shutAt = (sequence + sendWindow) >>> 0;
+    this.engine.counters.add('setups_sent');
+    this.engine.setupDeadlines.set(this, this.sentAtMs);
+    return true;
+  }
+
+  protected send(frame: Frame): boolean {
+    return this.flow.send(this.#link, frame);
+  }
+
+  /** The target has accepted, or is done. */
+  protected abstract heard(frame: SetupOk | DataDone): void;
+
+  answer(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.SETUP_OK:
+      case FrameType.DATA_DONE:
+        if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
+        this.engine.setupDeadlines.clear(this);
+        this.#tellWindow();
+        this.#identity ??= frame.identity;
+        this.heard(frame);
+        if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
+          this.send({ type: FrameType.CONFIRM, request: this.begun.id, epoch: this.epoch });
+        return;
+      case FrameType.SETUP_REJECT:
+        this.engine.counters.add('handoffs_rejected');
+        this.leave();
+        this.flow.cancelTarget(this.from);
+        return this.host.again(this.node);
+      case FrameType.ABORT:
+        if (frame.reason === AbortReason.DRAINING) {
+          this.#draining = true;
+          return this.tick();
+        }
+        // The client takes nothing: another node would fare no better.
+        if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
+        return this.lost();
+      default:
+        return;
+    }
+  }
+
+  /** What the client allowed before there was a half-pipe to hear it: it does not say so again. */
+  #tellWindow(): void {
+    const { edge } = this.flow;
+    if (this.#shutAt !== null && distance(this.#shutAt, edge) > 0)
+      this.send({ type: FrameType.WINDOW, request: this.begun.id, epoch: this.epoch, edge });
+    this.#shutAt = null;
+  }
+
+  protected leave(): void {
+    this.over = true;
+    this.engine.setupDeadlines.clear(this);
+    if (this.flow.current === this) this.flow.current = null;
+  }
+
+  /** The target did not answer in time; unless the client has bytes of it, which no target sends before its answer. */
+  timedOut(): void {
+    if (distance(this.from, this.flow.acknowledged) > 0)
+      return this.engine.setupDeadlines.set(this, monotonicMs());
+    this.engine.counters.add('handoffs_timed_out');
+    this.#giveUp();
+  }
+
+  lost(): void {
+    if (this.over) return;
+    this.engine.counters.add('handoffs_lost');
+    this.#giveUp();
+  }
+
+  protected get attempt(): Attempt {
+    const { node, from: start, offset, end, sentAtMs } = this;
+    return { node, start, offset, end, identity: this.#identity, sentAtMs };
+  }
+
+  /** Whether the target has begun is known only to the client: the take-over asks it. */
+  #giveUp(): void {
+    this.leave();
+    this.flow.dropTarget(this.node);
+    this.host.takeOver(new TakeOver(this.engine, this.flow, this.host, this.attempt));
+  }
+
+  /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
+  tick(): void {
+    if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.attempt)) return;
+    if (this.host.servedWithout(this.node)) this.#giveUp();
+  }
+
+  takeBack(): void {
+    if (mayGoOn(this.flow.acknowledged, this.attempt)) this.#giveUp();
+  }
+
+  body(): void {
+    throw new Error('a request whose body follows is not handed off');
+  }
+
+  get wantsBody(): boolean {
+    return true;
+  }
+
+  writable(): void {
+    // The client's socket has nothing to send while the out-half is away.
+  }
+
+  cancel(): void {
+    this.leave();
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The anchor's own socket, as its flow sees it: what the kernel said of it last, and what of that a target is to know.
+ * The connection reads, writes and closes it.
+ */
+
+import { unlessSocketDied } from '../../kernel/linux/errors.ts';
+import { captureHalfPipe, type HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
+import { probe } from '../../kernel/linux/repair-options.ts';
+import { IPPROTO_TCP, receiveQueueBytes, setOption, TCP_LINGER2 } from '../../kernel/linux/socket.ts';
+import type { Observed } from '../../kernel/router/flows.ts';
+import { max } from '../../kernel/tcp/sequence.ts';
+import type { HalfPipe } from '../../protocol/backplane/frames.ts';
+import { renewSendWindow } from '../flow/send-window.ts';
+import type { PathReport } from '../target/target-socket.ts';
+import type { FlowEntry } from './flow-entry.ts';
+import { halfPipeBlock } from './half-pipe-block.ts';
+import { FIN_WAIT_2_SECONDS } from './linger.ts';
+
+export class FlowSocket {
+  readonly #fd: number;
+  #capture: HalfPipeCapture;
+  /** Of the last sender that has said. */
+  #path: PathReport = { congestionWindow: 0, srttUs: 0 };
+  #readSequence: number;
+
+  /** Captures the out-half. Throws SystemError when the client has just reset the connection. */
+  constructor(fd: number) {
+    this.#fd = fd;
+    this.#capture = captureHalfPipe(fd);
+    this.#readSequence = (this.#capture.receiveSequence - receiveQueueBytes(fd)) >>> 0;
+  }
+
+  /** As captured last. */
+  get captured(): HalfPipeCapture {
+    return this.#capture;
+  }
+
+  /** The client's number after the last byte that was read. */
+  get readSequence(): number {
+    return this.#readSequence;
+  }
+
+  consumed(bytes: number): void {
+    this.#readSequence = (this.#readSequence + bytes) >>> 0;
+  }
+
+  /** What a router would have seen of the connection until it was captured. */
+  get seen(): Observed {
+    const { writeSequence, acknowledged: ack, receiveSequence, sendWindow } = this.#capture;
+    const edge = (ack + sendWindow) >>> 0;
+    return { ack, edge, sentNext: writeSequence, inNext: receiveSequence, inAck: receiveSequence };
+  }
+
+  /** Captures it again. */
+  capture(): void {
+    this.#capture = captureHalfPipe(this.#fd, this.#capture);
+  }
+
+  /** The number that the next byte written gets, in the own space; `known` when the connection is dead. */
+  writeSequence(known: number): number {
+    try {
+      this.capture();
+      return this.#capture.writeSequence;
+    } catch (error) {
+      return unlessSocketDied(error, known);
+    }
+  }
+
+  /** What the path is like, as the last sender saw it. */
+  hear({ congestionWindow, srttUs }: PathReport): void {
+    if (congestionWindow > 0) this.#path = { congestionWindow, srttUs };
+  }
+
+  /** What a target needs that starts at `start`, in the client's space. */
+  halfPipe({ edge, inAck, rules, tsval }: FlowEntry, start: number, nowMs: number): HalfPipe {
+    const acknowledge = max(this.#readSequence, inAck);
+    const { stamp } = rules;
+    const { congestionWindow, srttUs } = this.#path;
+    const present = { start, edge, acknowledge, nowMs, stamp, tsecr: tsval, congestionWindow, srttUs };
+    return halfPipeBlock(this.#capture, present);
+  }
+
+  /** The socket, whose turn it is, learns what of the client's window is its own. */
+  renewWindow(entry: FlowEntry): void {
+    try {
+      renewSendWindow(this.#fd, entry.rules, () => entry.edge);
+    } catch (error) {
+      unlessSocketDied(error, undefined);
+    }
+  }
+
+  /** Asks the client what it holds (a window probe). Only while the own range is open. */
+  probe(): void {
+    try {
+      probe(this.#fd);
+    } catch (error) {
+      unlessSocketDied(error, undefined);
+    }
+  }
+
+  /** Before it is closed: how long the kernel waits for the client's FIN. */
+  limitFinWait(): void {
+    setOption(this.#fd, IPPROTO_TCP, TCP_LINGER2, FIN_WAIT_2_SECONDS);
+  }
+}

@@ -1,0 +1,128 @@
+/** The conversations of a flow with its targets: one for each node, over one link. */
+
+import type { Counters } from '../../base/counters.ts';
+import { AbortReason, type Frame, FrameType, frameSize } from '../../protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { FlowEntry } from './flow-entry.ts';
+
+/** A node that holds, or held, a half-pipe of the flow. */
+export interface Target {
+  readonly node: number;
+  readonly link: Link;
+  readonly id: number;
+  /** RESET is sent and not answered. */
+  leaving: boolean;
+  /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
+  implicit: boolean;
+  /** It stays for the next request all the same, until RESET. */
+  kept: boolean;
+}
+
+export class FlowTargets {
+  readonly #sink: Sink;
+  readonly #counters: Counters;
+  readonly #byNode = new Map<number, Target>();
+
+  /** `sink`: gets the frames of all of them. */
+  constructor(sink: Sink, counters: Counters) {
+    this.#sink = sink;
+    this.#counters = counters;
+  }
+
+  get size(): number {
+    return this.#byNode.size;
+  }
+
+  get nodes(): number[] {
+    return [...this.#byNode.keys()];
+  }
+
+  /** A copy: targets may go while they are gone through. */
+  get all(): Target[] {
+    return [...this.#byNode.values()];
+  }
+
+  get(node: number): Target | undefined {
+    return this.#byNode.get(node);
+  }
+
+  /** Whether a target can still be asked. */
+  isThere({ node, link, id }: Target): boolean {
+    const target = this.#byNode.get(node);
+    return target?.link === link && target.id === id && !target.leaving && link.up;
+  }
+
+  of(link: Link, id: number): Target | undefined {
+    for (const target of this.#byNode.values()) if (target.link === link && target.id === id) return target;
+    return undefined;
+  }
+
+  /** The conversation with a node, a new one if there is none that goes on. */
+  open(node: number, link: Link): Target {
+    const known = this.#byNode.get(node);
+    if (known !== undefined && known.link === link && !known.leaving) return known;
+    const target = {
+      node,
+      link,
+      id: link.openSink(this.#sink),
+      leaving: false,
+      implicit: false,
+      kept: false,
+    };
+    this.#byNode.set(node, target);
+    return target;
+  }
+
+  /** Ends a conversation; the node may have a newer one. */
+  close(target: Target): void {
+    target.link.closeSink(target.id);
+    if (this.#byNode.get(target.node) === target) this.#byNode.delete(target.node);
+  }
+
+  closeAll(): void {
+    for (const target of this.all) this.close(target);
+  }
+
+  /** Sends a frame of one of these conversations. False: the link takes none. */
+  send(link: Link, frame: Frame): boolean {
+    this.count(frame);
+    return link.send(frame);
+  }
+
+  /** Frames of both directions count. */
+  count(frame: Frame): void {
+    this.#counters.add('flow_messages');
+    this.#counters.add('flow_message_bytes', frameSize(frame));
+  }
+
+  /** Tells a target to stop at once, and ends the conversation. */
+  abort(target: Target, epoch: number): void {
+    const reason = AbortReason.SUPERSEDED;
+    this.send(target.link, { type: FrameType.ABORT, request: target.id, epoch, reason });
+    this.close(target);
+  }
+
+  /** Everything of this epoch is acknowledged: a target that does not know drops what it still holds. */
+  collected({ link, id }: Target, epoch: number): void {
+    this.send(link, { type: FrameType.RESET, request: id, epoch, discard: false, onlyEpoch: true });
+  }
+
+  /** Asks all to let go (RESET_OK), once what they owe is out or, with `discard`, at once. */
+  reset(entry: FlowEntry, epoch: number, discard: boolean): void {
+    this.forgetImplicit(entry);
+    for (const target of this.all) {
+      if (target.implicit && !target.kept && !discard) continue;
+      target.leaving = true;
+      const { link, id } = target;
+      this.send(link, { type: FrameType.RESET, request: id, epoch, discard, onlyEpoch: false });
+    }
+  }
+
+  /** Those that let go by themselves are gone once all of theirs is acknowledged. */
+  forgetImplicit(entry: FlowEntry): void {
+    for (const target of this.all) {
+      if (!target.implicit || target.kept || target.leaving) continue;
+      if (entry.owedBy(target.node).length === 0) this.close(target);
+    }
+  }
+}

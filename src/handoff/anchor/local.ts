@@ -1,0 +1,115 @@
+/** Mechanism local: the node that has the connection answers on its own socket. */
+
+import { nowUs } from '../../base/time.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import type { Continuation } from '../../protocol/http/continuation.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import { SocketOut } from '../../serve/out.ts';
+import type { Handling, HandlingHost, Request } from '../request/handling.ts';
+
+export class LocalHandling implements Handling {
+  readonly #engine: Engine;
+  readonly #host: HandlingHost;
+  readonly #request: Request;
+  readonly #out: SocketOut;
+  readonly #exchange: Exchange;
+  readonly #mechanism: 'local' | 'migrate';
+  #firstByteUs = -1;
+  #over = false;
+  #paused = false;
+
+  constructor(
+    engine: Engine,
+    host: HandlingHost,
+    request: Request,
+    exchange: Exchange,
+    mechanism: 'local' | 'migrate',
+  ) {
+    this.#engine = engine;
+    this.#host = host;
+    this.#request = request;
+    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
+    this.#exchange = exchange;
+    this.#mechanism = mechanism;
+  }
+
+  /** Begins; may finish before it returns. */
+  start(): void {
+    this.#exchange.onProgress = () => {
+      this.#drive();
+      if (!this.#over) this.#host.bodyWanted();
+    };
+    this.#drive();
+  }
+
+  #drive(): void {
+    if (this.#over || this.#paused) return;
+    const exchange = this.#exchange;
+    const before = exchange.pump.sentBytes;
+    const state = exchange.pump.run(this.#out);
+    if (exchange.pump.sentBytes > before) {
+      if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
+      this.#host.progressed();
+    }
+    if (state === 'broken' || (exchange.failed && state !== 'blocked'))
+      return this.#end('the response broke off');
+    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'waiting') exchange.feed?.resume();
+    if (state === 'done') this.#end(null);
+  }
+
+  #end(reason: string | null): void {
+    this.#over = true;
+    const { status, bodyBytes, close, pump } = this.#exchange;
+    this.#exchange.end();
+    if (reason !== null) return this.#host.broken(reason);
+    const { startUs } = this.#request;
+    this.#engine.counters.add('served_bytes', pump.sentBytes);
+    this.#host.finished({
+      node: this.#engine.self,
+      mechanism: this.#mechanism,
+      status,
+      bytes: pump.sentBytes,
+      bodyBytes,
+      close,
+      firstByteUs: this.#firstByteUs < 0 ? -1 : this.#firstByteUs - startUs,
+      handoffUs: -1,
+    });
+  }
+
+  body(bytes: Buffer, last: boolean): void {
+    // Content needs no body, and an upstream that has answered wants no more of it.
+    this.#exchange.feed?.body(bytes, last);
+  }
+
+  get wantsBody(): boolean {
+    return this.#exchange.feed?.wantsBody ?? true;
+  }
+
+  writable(): void {
+    this.#drive();
+    if (!this.#over) this.#exchange.feed?.resume();
+  }
+
+  get progress(): Continuation | null {
+    const identity = this.#exchange.identity();
+    if (identity === null) return null;
+    const offset = (this.#request.continuation?.offset ?? 0) + this.#exchange.pump.sentBytes;
+    const { headBytes, lengthBytes, validator } = identity;
+    return offset < headBytes ? null : { headBytes, lengthBytes, validator, offset };
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#drive();
+  }
+
+  cancel(): void {
+    this.#over = true;
+    this.#exchange.end();
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * Handoffs whose target says where its response ends before it sends it, and then says no more: clone and split.
+ * What the anchor still has to know it reads from the client's acknowledgements.
+ *
+ *   away --promise--> promised --the client has acknowledged `watch`--> finished
+ *   kept --SETUP_OK (promise)--> promised         the clone has the request, and SETUP is sent when it does not answer
+ *     `--no promise (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
+ */
+
+import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { distance } from '../../kernel/router/ranges.ts';
+import {
+  type DataDone,
+  type Frame,
+  FrameType,
+  frameSize,
+  type PromisedResponse,
+  RejectReason,
+  type SetupMechanism,
+  type SetupOk,
+} from '../../protocol/backplane/frames.ts';
+import type { Kept, Next } from './attempt.ts';
+import { AwayHandling, type Given } from './away.ts';
+
+/**
+ * A connection that ends with the response may end while this much is still unacknowledged: the target's kernel has
+ * it by then.
+ */
+const CLOSE_AHEAD_BYTES = 64 * 1024;
+
+/** What sets the mechanisms apart at the anchor. */
+export interface Form {
+  readonly name: 'clone' | 'split';
+  readonly mechanism: SetupMechanism;
+  /** One request a connection: the response carries `Connection: close`. */
+  readonly closes: boolean;
+  /** The next pipelined request is handed off as soon as the end of this one's response is known. */
+  readonly ahead: boolean;
+  /** The target may take the connection's next request as well, if that is for it; null: it may not. */
+  readonly next: NextChoice | null;
+}
+
+/** A clone that is there answers before that, or is asked. */
+const KEPT_ANSWER_MS = 30;
+
+/** Not when some of it is here already: the target would not get it. */
+function nextOf({ request, host, flow }: Given, { next }: Form, kept: Kept | null): Next | null {
+  // What it goes by the target was told once.
+  const same = kept === null || kept.choice.digest === next?.digest;
+  if (next === null || !same || request.close || request.continuation !== null || !host.quiet) return null;
+  const at = flow.nextRequest;
+  return at < 0 ? null : { at, choice: next };
+}
+
+export class PromisedHandling extends AwayHandling {
+  readonly #form: Form;
+  #promise: PromisedResponse | null = null;
+  #watch = 0;
+  /** The target does not know the length: it will say DATA_DONE. */
+  #explicit = false;
+  #firstByteUs = -1;
+  readonly #messages = { count: 0, bytes: 0 };
+  readonly #kept: Kept | null;
+
+  /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
+  static start(given: Given, form: Form): PromisedHandling | null {
+    return AwayHandling.begin(() => new PromisedHandling(given, form));
+  }
+
+  /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
+  static startKept(given: Given, form: Form, kept: Kept): PromisedHandling {
+    const handling = new PromisedHandling(given, form, kept);
+    given.flow.current = handling;
+    given.engine.promised.add(handling);
+    given.engine.setupDeadlines.set(handling, given.engine.loop.nowMs);
+    return handling;
+  }
+
+  private constructor(given: Given, form: Form, kept: Kept | null = null) {
+    super(given, form.mechanism, form.closes, kept, nextOf(given, form, kept));
+    this.#form = form;
+    this.#kept = kept;
+  }
+
+  start(): void {
+    if (this.#kept === null) return;
+    const early = this.flow.takeEarly();
+    for (const frame of early) this.answer(frame);
+    if (!this.flow.isThere(this.#kept.target)) this.lost();
+  }
+
+  /** The clone has not taken it, or its word is late: then it passes over SETUP. */
+  #askKept(): void {
+    if (this.asked || this.over) return;
+    const begun = this.flow.describeKept(this.begun);
+    this.sentAtMs = monotonicMs();
+    if (!this.ask(begun)) this.lost();
+  }
+
+  #count(frame: Frame): void {
+    this.#messages.count++;
+    this.#messages.bytes += frameSize(frame);
+  }
+
+  protected override send(frame: Frame): boolean {
+    this.#count(frame);
+    return super.send(frame);
+  }
+
+  override answer(frame: Frame): void {
+    this.#count(frame);
+    if (frame.type === FrameType.SETUP_REJECT) {
+      // What it has accepted it does not refuse any more.
+      if (this.#promise !== null || this.#explicit) return;
+      if (frame.reason === RejectReason.NOT_KEPT) return this.#askKept();
+    }
+    super.answer(frame);
+  }
+
+  protected heard(frame: SetupOk | DataDone): void {
+    if (frame.type === FrameType.SETUP_OK) {
+      if (frame.promise !== null) this.#promised(frame.promise);
+      else if (this.#promise === null) this.#explicit = true;
+      return;
+    }
+    this.#firstByteUs = this.handoffUs + frame.firstByteUs;
+    const { status, close, bytes, bodyBytes } = frame;
+    if (!this.#explicit) return this.#promised({ status, close, bytes, bodyBytes });
+    this.#promise = { status, close, bytes, bodyBytes };
+    this.end = frame.end;
+    this.flow.endTarget(frame.end);
+    this.#finish(this.#promise, frame.end);
+  }
+
+  /** Rule watch is in force before the observation is looked at: one of the two shows the acknowledgement. */
+  #promised(promise: PromisedResponse): void {
+    if (this.#promise !== null) return;
+    const end = (this.from + promise.bytes) >>> 0;
+    this.#promise = promise;
+    this.end = end;
+    const closing = promise.close || this.request.close || this.#form.closes;
+    // The FIN follows what is promised, inside the client's window, and not before the target has begun.
+    const ahead = Math.min(CLOSE_AHEAD_BYTES, promise.bytes - 1, this.flow.windowBytes);
+    this.#watch = closing ? (end - ahead) >>> 0 : end;
+    this.flow.promiseTarget(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
+    this.engine.promised.add(this);
+    this.acknowledged();
+  }
+
+  /** The router's event, and every tick: has the client acknowledged what is waited for? */
+  acknowledged(): void {
+    if (this.over) return;
+    if (this.#promise === null) {
+      const waits = this.#kept !== null && !this.asked;
+      if (waits && this.engine.loop.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
+      return;
+    }
+    if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#promise, this.end!);
+    else this.more();
+  }
+
+  /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
+  more(): void {
+    if (this.over || this.#promise === null || !this.#form.ahead || !this.host.hasMore) return;
+    if (!this.#promise.close && !this.request.close && this.flow.makeRoom())
+      this.#finish(this.#promise, this.end!);
+  }
+
+  #finish({ status, close, bytes, bodyBytes }: PromisedResponse, end: number): void {
+    this.leave();
+    if (!this.asked) this.engine.counters.add('requests_kept');
+    this.flow.promise = { ...this.attempt, end, request: this.request };
+    this.host.finished({
+      node: this.node,
+      mechanism: this.#form.name,
+      status,
+      bytes,
+      bodyBytes,
+      close: close || this.#form.closes,
+      firstByteUs: this.#firstByteUs,
+      handoffUs: this.handoffUs,
+      messages: this.#messages,
+    });
+  }
+
+  protected override leave(): void {
+    super.leave();
+    this.engine.promised.delete(this);
+  }
+}

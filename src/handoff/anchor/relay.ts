@@ -1,0 +1,213 @@
+/**
+ * Mechanism relay (the papers' back-end forwarding), at the anchor: the target's response comes over the backplane
+ * and goes out on the anchor's own socket. Slow for the anchor, possible for everything.
+ */
+
+import { nowUs } from '../../base/time.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import { AbortReason, type Frame, FrameType, SetupMechanism } from '../../protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import { Pump, SocketOut } from '../../serve/out.ts';
+import type { Handling, HandlingHost, Request } from '../request/handling.ts';
+
+/** Bytes that either end may send before the other has asked for more. */
+export const RELAY_WINDOW_BYTES = 256 * 1024;
+/** One RELAY_DATA frame. */
+export const RELAY_PIECE_BYTES = 32 * 1024;
+/** A link with more waiting takes no further relay data for now. */
+export const LINK_BUSY_BYTES = 1024 * 1024;
+
+export class RelayHandling implements Handling, Sink {
+  readonly node: number;
+  readonly #engine: Engine;
+  readonly #host: HandlingHost;
+  readonly #request: Request;
+  readonly #link: Link;
+  readonly #id: number;
+  readonly #out: SocketOut;
+  readonly #pump = new Pump([], false);
+  /** Bytes of the request body that the target still takes. */
+  #bodyCredit = RELAY_WINDOW_BYTES;
+  /** Response bytes sent to the client and not yet asked for again. */
+  #owed = 0;
+  #done: { status: number; bodyBytes: number; close: boolean } | null = null;
+  #handoffUs = -1;
+  #firstByteUs = -1;
+  #over = false;
+
+  /** Null when SETUP could not be sent. */
+  static start(
+    engine: Engine,
+    host: HandlingHost,
+    request: Request,
+    node: number,
+    link: Link,
+  ): RelayHandling | null {
+    const handling = new RelayHandling(engine, host, request, node, link);
+    const sentAtMs = monotonicMs();
+    const sent = link.send({
+      type: FrameType.SETUP,
+      request: handling.#id,
+      epoch: 1,
+      mechanism: SetupMechanism.RELAY,
+      http10: request.head.minor === 0,
+      close: request.close,
+      bodyFollows: request.bodyFollows,
+      sentAtMs: sentAtMs >>> 0,
+      halfPipe: null,
+      continuation: request.continuation,
+      keep: null,
+      head: request.headBytes,
+      body: request.body,
+    });
+    if (!sent) {
+      link.closeSink(handling.#id);
+      return null;
+    }
+    engine.counters.add('setups_sent');
+    engine.setupDeadlines.set(handling, sentAtMs);
+    return handling;
+  }
+
+  private constructor(engine: Engine, host: HandlingHost, request: Request, node: number, link: Link) {
+    this.#engine = engine;
+    this.#host = host;
+    this.#request = request;
+    this.#link = link;
+    this.node = node;
+    this.#id = link.openSink(this);
+    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
+  }
+
+  frame(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.SETUP_OK:
+        return this.#accepted();
+      case FrameType.SETUP_REJECT:
+        this.#engine.counters.add('handoffs_rejected');
+        return this.#failed();
+      case FrameType.RELAY_DATA:
+        this.#accepted();
+        this.#pump.add({ bytes: Buffer.from(frame.bytes) });
+        return this.#drive();
+      case FrameType.RELAY_CREDIT:
+        this.#bodyCredit += frame.credit;
+        return this.#host.bodyWanted();
+      case FrameType.DATA_DONE:
+        this.#accepted();
+        this.#done = { status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close };
+        this.#pump.finish();
+        return this.#drive();
+      case FrameType.ABORT:
+        return this.#failed();
+      default:
+        return;
+    }
+  }
+
+  linkDown(): void {
+    if (this.#done !== null) return;
+    this.#engine.counters.add('handoffs_lost');
+    this.#failed();
+  }
+
+  timedOut(): void {
+    this.#engine.counters.add('handoffs_timed_out');
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
+    this.#failed();
+  }
+
+  #accepted(): void {
+    if (this.#handoffUs >= 0) return;
+    this.#handoffUs = nowUs() - this.#request.startUs;
+    this.#engine.setupDeadlines.clear(this);
+  }
+
+  #drive(): void {
+    if (this.#over) return;
+    const before = this.#pump.sentBytes;
+    const state = this.#pump.run(this.#out);
+    const sent = this.#pump.sentBytes - before;
+    if (sent > 0) {
+      if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
+      this.#host.progressed();
+      this.#ask(sent);
+    }
+    if (state === 'broken') {
+      this.cancel();
+      return this.#host.broken('the client is gone');
+    }
+    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'done') this.#finish();
+  }
+
+  /** Asks for as much as went out, in portions that are worth a frame. */
+  #ask(sent: number): void {
+    this.#owed += sent;
+    if (this.#owed < RELAY_WINDOW_BYTES / 4 || this.#done !== null) return;
+    this.#link.send({ type: FrameType.RELAY_CREDIT, request: this.#id, credit: this.#owed });
+    this.#owed = 0;
+  }
+
+  #finish(): void {
+    this.#leave();
+    const { startUs } = this.#request;
+    const { status, bodyBytes, close } = this.#done!;
+    this.#host.finished({
+      node: this.node,
+      mechanism: 'relay',
+      status,
+      bytes: this.#pump.sentBytes,
+      bodyBytes,
+      close,
+      firstByteUs: this.#firstByteUs < 0 ? -1 : this.#firstByteUs - startUs,
+      handoffUs: this.#handoffUs,
+    });
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#engine.setupDeadlines.clear(this);
+    this.#link.closeSink(this.#id);
+  }
+
+  #failed(): void {
+    if (this.#over) return;
+    this.#leave();
+    // A body that follows is gone when some of it went to the target.
+    if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#host.broken('the target failed');
+    else this.#host.again(this.node);
+  }
+
+  body(bytes: Buffer, last: boolean): void {
+    if (this.#over) return;
+    for (let at = 0; at < bytes.length || (last && at === 0); at += RELAY_PIECE_BYTES) {
+      const piece = bytes.subarray(at, at + RELAY_PIECE_BYTES);
+      this.#bodyCredit -= piece.length;
+      const end = at + RELAY_PIECE_BYTES >= bytes.length;
+      const sent = this.#link.send({
+        type: FrameType.RELAY_DATA,
+        request: this.#id,
+        last: last && end,
+        requestBody: true,
+        bytes: piece,
+      });
+      if (!sent) return this.#failed();
+    }
+  }
+
+  get wantsBody(): boolean {
+    return this.#bodyCredit > 0 && this.#link.queuedBytes < LINK_BUSY_BYTES;
+  }
+
+  writable(): void {
+    this.#drive();
+  }
+
+  cancel(): void {
+    if (this.#over) return;
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.CLIENT_GONE });
+    this.#leave();
+  }
+}

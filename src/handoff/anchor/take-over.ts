@@ -1,0 +1,135 @@
+/**
+ * When a target has failed: how does its response come to its end? What the client has acknowledged of it decides.
+ *
+ *   all of it:          nothing is missing.
+ *   its head and more:  another node goes on from there, when it has the same body (src/protocol/http/continuation.ts). What
+ *                       the dead target's kernel still delivers is the same bytes.
+ *   a part of its head, or something of a response without identity: one that is only cut off may still deliver what
+ *                       it was given of it; when there is no promise, and none to come, the connection ends.
+ *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more:
+ *
+ *     lease:  wait until the target's lease has run out. From then on its router lets nothing pass of which the client
+ *             has acknowledged nothing. When the target was confirmed: until its node has noticed that the link is
+ *             gone, or its rules have run out.
+ *     probe:  have the client say what it holds (a window probe), and wait for a segment of it.
+ */
+
+import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
+import { distance } from '../../kernel/router/ranges.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import { SETUP_LEASE_MS } from '../flow/lease.ts';
+import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { Attempt } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
+
+/** Clocks, and segments that left at the lease's last moment. */
+const LEASE_MARGIN_MS = 50;
+const PROBE_INTERVAL_MS = 200;
+/** A client that answers no probe for so long is taken for gone. */
+const PROBE_LIMIT_MS = 5000;
+
+/** Bytes of the response before `acknowledged`; below `offset` when not even all that was before is acknowledged. */
+function bytesBefore(acknowledged: number, { start, offset }: Attempt): number {
+  return offset + distance(start, acknowledged);
+}
+
+/** Whether another node can go on with a response at `acknowledged`: its identity is known, and its head is out. */
+export function mayGoOn(acknowledged: number, attempt: Attempt): boolean {
+  return attempt.identity !== null && bytesBefore(acknowledged, attempt) >= attempt.identity.headBytes;
+}
+
+export class TakeOver implements Handling {
+  readonly #engine: Engine;
+  readonly #flow: AnchorFlow;
+  readonly #host: HandlingHost;
+  readonly #attempt: Attempt;
+  readonly #leaseEndMs: number;
+  readonly #limitMs: number;
+  #segments = -1;
+  #probedAtMs = 0;
+  #over = false;
+
+  constructor(engine: Engine, flow: AnchorFlow, host: HandlingHost, attempt: Attempt) {
+    this.#engine = engine;
+    this.#flow = flow;
+    this.#host = host;
+    this.#attempt = attempt;
+    const quietAtMs = flow.confirmed
+      ? engine.loop.nowMs + Math.max(ALIVE_LEASE_MS, engine.config.timeouts.peerMs)
+      : attempt.sentAtMs + SETUP_LEASE_MS;
+    this.#leaseEndMs = quietAtMs + LEASE_MARGIN_MS;
+    this.#limitMs = Math.max(this.#leaseEndMs, engine.loop.nowMs) + PROBE_LIMIT_MS;
+    engine.takeOvers.add(this);
+  }
+
+  /** One step; called every tick while it lasts. Returns true when it is over. */
+  tick(nowMs: number): boolean {
+    if (this.#over) return true;
+    const { end, identity } = this.#attempt;
+    // Read once: the place in the client's space and the byte of the response must be of the same acknowledgement.
+    const { acknowledged } = this.#flow;
+    const have = bytesBefore(acknowledged, this.#attempt);
+    if (end !== null && distance(end, acknowledged) >= 0) return this.#settle(end);
+    if (mayGoOn(acknowledged, this.#attempt)) {
+      return have >= identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
+    }
+    if (have > 0 && end === null && identity === null)
+      return this.#break('the target failed in the middle of its response');
+    if (nowMs < this.#leaseEndMs) return false;
+    if (have === 0 && this.#segments >= 0 && this.#flow.segments !== this.#segments)
+      return this.#serveAgain();
+    if (nowMs > this.#limitMs) return this.#break('the client does not answer');
+    if (this.#segments >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return false;
+    if (this.#segments < 0) this.#segments = this.#flow.segments;
+    this.#probedAtMs = nowMs;
+    this.#flow.probe();
+    return false;
+  }
+
+  #serveAgain(): true {
+    this.#over = true;
+    this.#engine.counters.add('handoffs_taken_over');
+    this.#flow.cancelTarget(this.#attempt.start);
+    this.#host.again(this.#attempt.node);
+    return true;
+  }
+
+  #goOn(offset: number, acknowledged: number): true {
+    this.#over = true;
+    this.#engine.counters.add('handoffs_continued');
+    const { node, identity } = this.#attempt;
+    const { headBytes, lengthBytes, validator } = identity!;
+    this.#flow.cutTarget(node, acknowledged);
+    this.#host.goOn(node, { headBytes, lengthBytes, validator, offset });
+    return true;
+  }
+
+  #settle(end: number): true {
+    this.#over = true;
+    this.#flow.cutTarget(this.#attempt.node, end);
+    this.#host.settled();
+    return true;
+  }
+
+  #break(reason: string): true {
+    this.#over = true;
+    this.#host.broken(reason);
+    return true;
+  }
+
+  body(): void {
+    throw new Error('a request whose body follows is not handed off with anchor');
+  }
+
+  get wantsBody(): boolean {
+    return true;
+  }
+
+  writable(): void {
+    // Nothing is sent until it is decided.
+  }
+
+  cancel(): void {
+    this.#over = true;
+  }
+}

@@ -1,0 +1,41 @@
+/** What the admin API says of a connection that more than one node has a part in. */
+
+import { formatEndpoint } from '../../kernel/linux/address.ts';
+import { OWNER_SELF } from '../../kernel/router/layout.ts';
+import type { FlowRules } from '../../kernel/router/ranges.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import type { FlowStatus } from '../../node/engine/messages.ts';
+import type { Ends } from './ends.ts';
+
+/** What only its owner knows of it. */
+export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
+  readonly ends: Ends;
+  /** The other nodes that have a part in it. */
+  readonly nodes: readonly number[];
+  /** In the router's table, with the ranges that it goes by; absent: it is not there. */
+  readonly entry?: {
+    readonly slot: number;
+    readonly acknowledged: number;
+    readonly rules?: Pick<FlowRules, 'ranges'>;
+  };
+}
+
+export function statusOf(engine: Engine, { role, state, ends, nodes, entry }: StatusParts): FlowStatus {
+  const nameOf = (node: number): string => engine.config.nodes[node]?.name ?? '?';
+  const ranges = entry?.rules?.ranges ?? [];
+  return {
+    engine: engine.index,
+    slot: entry?.slot ?? -1,
+    role,
+    client: formatEndpoint(ends.client),
+    public: formatEndpoint(ends.public),
+    nodes: nodes.map(nameOf),
+    state,
+    acknowledged: entry?.acknowledged ?? 0,
+    ranges: ranges.map(({ owner, start, end, open }) => ({
+      node: nameOf(owner === OWNER_SELF ? engine.self : owner - 1),
+      start,
+      end: open ? null : end,
+    })),
+  };
+}

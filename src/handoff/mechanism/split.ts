@@ -1,0 +1,23 @@
+/**
+ * Mechanism split (Rawal, Karne and Wijesinha, 2011): one request a connection. The connection server (the anchor)
+ * does establishment, acknowledgements and termination, the data server (the target) the data transfer alone.
+ *
+ *   CS                               DS
+ *   SETUP (DM1)     ------------->   half-pipe
+ *                   <-------------   DATA_DONE (DM2): where the response will end
+ *                                    bytes go to the client; retransmissions need no message, since the CS's router
+ *                                    forwards every acknowledgement
+ *   FIN, after the last byte         closes without a word when its last byte is acknowledged
+ *
+ * Two messages a request, loss or not.
+ */
+import { SetupMechanism } from '../../protocol/backplane/frames.ts';
+import type { Form } from '../anchor/promised.ts';
+
+export const SPLIT_FORM: Form = {
+  name: 'split',
+  mechanism: SetupMechanism.SPLIT,
+  closes: true,
+  ahead: false,
+  next: null,
+};

@@ -1,0 +1,142 @@
+/**
+ * The connections of this node's public addresses that live elsewhere: for each a route in the router, and a record
+ * here of who has it. Of several engines each keeps those that `engineFor` gives it.
+ *
+ *   given away here, or ROUTE  --> routed --ROUTE of a later epoch--> routed (to the new owner)
+ *                                    |--CLEANUP, no SYN of late--> gone (CLEANUP_OK)
+ *                                    `--owner's link down--> lost --ROUTE within LOST_LIMIT_MS--> routed
+ *                                                              `--> gone: a client then gets this kernel's reset
+ *
+ * Routes outlive the process. The next one takes them for lost, until their owners announce them again.
+ */
+
+import { formatEndpoint } from '../../kernel/linux/address.ts';
+import { distance } from '../../kernel/tcp/sequence.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import type { FlowStatus } from '../../node/engine/messages.ts';
+import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import { type Ends, endsKey, endsOfFrame, engineFor } from '../flow/ends.ts';
+import { statusOf } from '../flow/flow-status.ts';
+
+/** How long a route waits for an owner whose link is gone. */
+export const LOST_LIMIT_MS = 5000;
+
+interface Diverted {
+  readonly ends: Ends;
+  readonly node: number;
+  /** Moves of the connection; 0 for a route that a predecessor left. */
+  readonly epoch: number;
+  /** When it was lost; -1 while its owner's link is up. */
+  lostAtMs: number;
+}
+
+export class DivertedConnections {
+  readonly #engine: Engine;
+  readonly #byKey = new Map<string, Diverted>();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  #keeps(key: string): boolean {
+    const { config, self, index } = this.#engine;
+    return engineFor(key, config.nodes[self].engines) === index;
+  }
+
+  /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */
+  inherit(): void {
+    const { config, self, routes } = this.#engine;
+    for (const { client, public: pub, owner } of routes.entries()) {
+      const ends = { client, public: pub };
+      const key = endsKey(ends);
+      if (!this.#keeps(key)) continue;
+      const isOurs = this.#engine.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
+      if (!isOurs || owner - 1 === self) routes.delete(client, pub);
+      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#engine.loop.nowMs });
+    }
+  }
+
+  /** Routes a connection that is given to `node`. False: no room for the route, it has to stay. */
+  divert(ends: Ends, node: number, epoch: number): boolean {
+    if (!this.#engine.routes.set(ends.client, ends.public, node + 1)) return false;
+    const key = endsKey(ends);
+    // Of another engine's the owner's ROUTE makes a record.
+    if (this.#keeps(key)) this.#byKey.set(key, { ends, node, epoch, lostAtMs: -1 });
+    return true;
+  }
+
+  /** A node says that it has a connection. */
+  route(link: Link, frame: Route): void {
+    const engine = this.#engine;
+    const ends = endsOfFrame(frame.flow);
+    if (engine.homeOf(ends.public.address) !== engine.self) {
+      engine.counters.add('routes_refused');
+      return;
+    }
+    const key = endsKey(ends);
+    const known = this.#byKey.get(key);
+    // It may have come back here meanwhile.
+    const here = engine.guests.epochOf(key);
+    if (here !== null && distance(here, frame.epoch) <= 0) return;
+    if (known !== undefined && known.epoch !== 0) {
+      const newer = distance(known.epoch, frame.epoch);
+      if (newer < 0 || (newer === 0 && known.node !== link.node)) return;
+    }
+    if (!this.divert(ends, link.node, frame.epoch)) {
+      engine.counters.add('routes_refused');
+      engine.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
+    }
+  }
+
+  /** A connection has ended at its owner. */
+  cleanup(link: Link, frame: Cleanup): void {
+    const ends = endsOfFrame(frame.flow);
+    const key = endsKey(ends);
+    const known = this.#byKey.get(key);
+    if (known?.node === link.node && distance(known.epoch, frame.epoch) >= 0) {
+      // The client may use its port anew: unanswered, the owner looks again.
+      if (!this.#engine.routes.end(ends.client, ends.public, known.node + 1)) return;
+      this.#byKey.delete(key);
+    }
+    link.send({ type: FrameType.CLEANUP_OK, flow: frame.flow, epoch: frame.epoch });
+  }
+
+  /** A connection is here again; whoever has it sees to its route. */
+  returned(ends: Ends): void {
+    this.#byKey.delete(endsKey(ends));
+  }
+
+  #end(diverted: Diverted): void {
+    const { client, public: pub } = diverted.ends;
+    this.#byKey.delete(endsKey(diverted.ends));
+    if (this.#engine.routes.owner(client, pub) === diverted.node + 1) this.#engine.routes.delete(client, pub);
+  }
+
+  /** The last link to a node is gone. */
+  nodeDown(node: number): void {
+    const now = this.#engine.loop.nowMs;
+    for (const diverted of this.#byKey.values()) {
+      if (diverted.node === node && diverted.lostAtMs < 0) diverted.lostAtMs = now;
+    }
+  }
+
+  tick(nowMs: number): void {
+    for (const diverted of this.#byKey.values()) {
+      if (diverted.lostAtMs < 0 || nowMs - diverted.lostAtMs < LOST_LIMIT_MS) continue;
+      this.#engine.counters.add('routes_lost');
+      this.#end(diverted);
+    }
+  }
+
+  status(limit: number): FlowStatus[] {
+    return [...this.#byKey.values()].slice(0, limit).map(({ ends, node, lostAtMs }) => {
+      const state = lostAtMs < 0 ? 'diverted' : 'lost';
+      return statusOf(this.#engine, { role: 'home', state, ends, nodes: [node] });
+    });
+  }
+}

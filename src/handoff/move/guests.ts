@@ -1,0 +1,264 @@
+/**
+ * Guests: connections that have moved here. The node that owns their public address, their home, diverts their
+ * segments to this one; it is told when a connection comes (ROUTE), and when it has ended (CLEANUP).
+ *
+ *   here --closed by us--> closing --FIN acknowledged, client's FIN come--> lingering --CLEANUP, CLEANUP_OK--> gone
+ *     |--ended by a reset--> lingering                                          |
+ *     |--moved on--> forwarded here for a while                 the client uses its port anew --> here
+ *
+ * A connection may be a guest at its own home: it has come back, and a route that leads here says so, where the
+ * router would remember otherwise.
+ */
+
+import { SystemError } from '../../kernel/linux/errors.ts';
+import * as libc from '../../kernel/linux/libc.ts';
+import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
+import { abortClose, SHUT_WR } from '../../kernel/linux/socket.ts';
+import { OWNER_SELF } from '../../kernel/router/layout.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import type { FlowStatus } from '../../node/engine/messages.ts';
+import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../anchor/linger.ts';
+import { type Ends, endsKey, endsOfFrame, endsToFrame } from '../flow/ends.ts';
+import { statusOf } from '../flow/flow-status.ts';
+
+export interface Guest {
+  readonly ends: Ends;
+  readonly key: string;
+  /** Index of the node that owns the public address. */
+  readonly home: number;
+  readonly epoch: number;
+  state: 'here' | 'closing' | 'lingering';
+  /** The home knows that it is here. */
+  announced: boolean;
+  /** The socket while closing, which we only watch; else -1. */
+  fd: number;
+  /** When the present state began. */
+  sinceMs: number;
+}
+
+/** A route here to a node that a connection has moved on to. */
+interface Forward {
+  readonly ends: Ends;
+  readonly node: number;
+  readonly home: number;
+  sinceMs: number;
+}
+
+export class Guests {
+  readonly #engine: Engine;
+  readonly #byKey = new Map<string, Guest>();
+  readonly #leaving = new Set<Guest>();
+  readonly #forwards = new Map<string, Forward>();
+  /** Some guest is not announced yet. */
+  #owesNews = false;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** How often a guest had moved when it came; null: there is no such guest. */
+  epochOf(key: string): number | null {
+    return this.#byKey.get(key)?.epoch ?? null;
+  }
+
+  /** A connection has come, its move is sure: from now on its segments come here. */
+  arrive(ends: Ends, epoch: number): Guest {
+    const engine = this.#engine;
+    const home = engine.homeOf(ends.public.address);
+    const key = endsKey(ends);
+    const sinceMs = engine.loop.nowMs;
+    const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
+    this.#drop(this.#byKey.get(key));
+    this.#byKey.set(key, guest);
+    if (home === engine.self) {
+      engine.diverted.returned(ends);
+      engine.routes.set(ends.client, ends.public, OWNER_SELF);
+      guest.announced = true;
+    } else this.#announce(guest);
+    return guest;
+  }
+
+  #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
+    return this.#engine.linkFor(guest.home, endsKey(guest.ends));
+  }
+
+  #announce(guest: Guest): void {
+    const flow = endsToFrame(guest.ends);
+    const sent = this.#linkHome(guest)?.send({ type: FrameType.ROUTE, flow, epoch: guest.epoch });
+    guest.announced = sent === true;
+    if (!guest.announced) this.#owesNews = true;
+  }
+
+  /** A node can be reached again: it may have forgotten, or never heard. */
+  linkUp(link: Link): void {
+    for (const guest of this.#byKey.values()) {
+      if (guest.home !== link.node) continue;
+      guest.announced = false;
+      this.#owesNews = true;
+    }
+  }
+
+  /** Takes over the closing of a guest's socket. */
+  close(guest: Guest, fd: number): void {
+    libc.shutdown(fd, SHUT_WR);
+    guest.fd = fd;
+    this.#leave(guest, 'closing');
+  }
+
+  /** The guest's socket is gone already: reset by us or by the client. */
+  ended(guest: Guest): void {
+    this.#leave(guest, 'lingering');
+  }
+
+  #isReplaced(guest: Guest): boolean {
+    return this.#byKey.get(guest.key) !== guest;
+  }
+
+  #leave(guest: Guest, state: 'closing' | 'lingering'): void {
+    if (this.#isReplaced(guest)) return this.#closeSocket(guest);
+    guest.state = state;
+    guest.sinceMs = this.#engine.loop.nowMs;
+    this.#leaving.add(guest);
+  }
+
+  /**
+   * The client has opened a connection with the ends of a guest: the route is needed again, and moves are counted on,
+   * or the home would take what it hears of the new connection for old. A guest that is `here` has not heard yet that
+   * its connection is over; then the new one takes its place.
+   */
+  revive(ends: Ends): Guest | null {
+    const key = endsKey(ends);
+    const guest = this.#byKey.get(key);
+    if (guest === undefined) return null;
+    if (guest.state === 'here') {
+      const next = { ...guest };
+      this.#byKey.set(key, next);
+      return next;
+    }
+    this.#closeSocket(guest);
+    this.#leaving.delete(guest);
+    guest.state = 'here';
+    return guest;
+  }
+
+  get lingering(): number {
+    return this.#leaving.size;
+  }
+
+  /** A connection moves to `node`. What still comes here follows it until its home knows. */
+  movedOn(ends: Ends, guest: Guest | null, node: number): void {
+    const home = this.#engine.homeOf(ends.public.address);
+    if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
+    if (home === this.#engine.self) return;
+    // At home the way to here ends when the move is confirmed; a way back would lead in circles.
+    if (home === node) return;
+    this.#engine.routes.set(ends.client, ends.public, node + 1);
+    this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#engine.loop.nowMs });
+  }
+
+  /** A connection comes: what any engine of this node forwarded of it before must not go away again. */
+  stopForwarding(ends: Ends): void {
+    this.#forwards.delete(endsKey(ends));
+    if (this.#engine.homeOf(ends.public.address) !== this.#engine.self)
+      this.#engine.routes.delete(ends.client, ends.public);
+  }
+
+  tick(nowMs: number): void {
+    if (this.#owesNews) {
+      this.#owesNews = false;
+      for (const guest of this.#byKey.values()) if (!guest.announced) this.#announce(guest);
+    }
+    for (const guest of this.#leaving) {
+      if (guest.state === 'closing') this.#watch(guest, nowMs);
+      else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#letGo(guest, nowMs);
+    }
+    for (const [key, forward] of this.#forwards) {
+      // The new owner tells the home as soon as it can be reached; until then this is the way.
+      if (this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
+      if (nowMs - forward.sinceMs < FLOW_LINGER_MS) continue;
+      this.#forwards.delete(key);
+      const { client, public: pub } = forward.ends;
+      // It may have come back to another engine here since, and gone elsewhere.
+      if (this.#engine.routes.owner(client, pub) === forward.node + 1)
+        this.#engine.routes.delete(client, pub);
+    }
+  }
+
+  /** After the end of both halves the kernel holds what it needs by itself. */
+  #watch(guest: Guest, nowMs: number): void {
+    let closed = true;
+    try {
+      readInfo(guest.fd);
+      closed = lastInfo.state() === TcpState.CLOSE;
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+    const late = nowMs - guest.sinceMs >= FLOW_LINGER_LIMIT_MS;
+    if (!closed && !late) return;
+    this.#closeSocket(guest);
+    this.#leave(guest, 'lingering');
+  }
+
+  /**
+   * A client that uses its port anew may be in the middle of its handshake here, which no accept has shown yet: its
+   * next segment still has to come by this route.
+   */
+  #letGo(guest: Guest, nowMs: number): void {
+    const state = this.#engine.sockets.of(guest.ends.public, guest.ends.client);
+    guest.sinceMs = nowMs;
+    if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
+  }
+
+  #closeSocket(guest: Guest): void {
+    if (guest.fd < 0) return;
+    abortClose(guest.fd);
+    guest.fd = -1;
+  }
+
+  #drop(guest: Guest | undefined): void {
+    if (guest === undefined) return;
+    this.#closeSocket(guest);
+    this.#leaving.delete(guest);
+    this.#byKey.delete(guest.key);
+  }
+
+  #cleanUp(guest: Guest): void {
+    const { home, ends, epoch } = guest;
+    if (home === this.#engine.self) {
+      this.#drop(guest);
+      return this.#engine.routes.delete(ends.client, ends.public);
+    }
+    const frame = { type: FrameType.CLEANUP, flow: endsToFrame(ends), epoch } as const;
+    // A home that has lost us waits a while, and ends the route by itself.
+    if (this.#linkHome(guest)?.send(frame) !== true) this.#drop(guest);
+  }
+
+  /** The home has ended the route. */
+  cleanedUp({ flow, epoch }: CleanupOk): void {
+    const guest = this.#byKey.get(endsKey(endsOfFrame(flow)));
+    if (guest === undefined || guest.epoch !== epoch) return;
+    if (guest.state === 'lingering') this.#drop(guest);
+    // CLEANUP was held up for so long that the SYN of a connection here was old.
+    else this.#announce(guest);
+  }
+
+  /** The process stops. What still closes is the kernel's to end; its route goes when our link has been down. */
+  discard(): void {
+    for (const guest of [...this.#leaving]) {
+      if (guest.state === 'lingering') this.#cleanUp(guest);
+      else libc.close(guest.fd);
+    }
+  }
+
+  status(limit: number): FlowStatus[] {
+    return [...this.#byKey.values()]
+      .slice(0, limit)
+      .map(({ ends, home, state }) => statusOf(this.#engine, { role: 'guest', state, ends, nodes: [home] }));
+  }
+}

@@ -1,0 +1,309 @@
+/**
+ * Mechanism migrate, at the target: a connection arrives, is restored, and waits for the word that it is ours.
+ *
+ *   receiving --whole--> restored (MIGRATE_OK) --CONFIRM--> adopted
+ *      |--bad, no room--> refused    |--ABORT--> dropped silently
+ *                                    `--link down--> in doubt --a segment of the client comes--> adopted
+ *                                                       `--none for IN_DOUBT_MS--> dropped silently
+ *
+ * Until it is adopted the router lets nothing out that its socket sends (rule arrived), so the initiator may go on at
+ * any time as if nothing had happened. In doubt is whether the initiator, gone since, had our MIGRATE_OK: the one who
+ * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner.
+ */
+
+import { SystemError } from '../../kernel/linux/errors.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { probe } from '../../kernel/linux/repair-options.ts';
+import { release, restoreSilently, silentClose } from '../../kernel/linux/tcp-repair.ts';
+import { ROLE_OWNER } from '../../kernel/router/layout.ts';
+import * as ranges from '../../kernel/router/ranges.ts';
+import { decodeState } from '../../kernel/tcp/codec.ts';
+import { add } from '../../kernel/tcp/sequence.ts';
+import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import type { FlowStatus } from '../../node/engine/messages.ts';
+import {
+  type Frame,
+  FrameType,
+  type Migrate,
+  type MovedResponse,
+  RejectReason,
+} from '../../protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
+import { statusOf } from '../flow/flow-status.ts';
+
+/** Connections of an engine that are on their way here at a time. */
+export const MAX_ARRIVALS = 1024;
+/** An initiator that lives has gone on by then, and told the home. */
+const CLAIM_AFTER_MS = 2000;
+const IN_DOUBT_MS = 10_000;
+const PROBE_INTERVAL_MS = 500;
+/** How long the router lets a probe out. */
+const PROBE_LEASE_MS = 20;
+const NS_PER_MS = 1_000_000;
+const NOTHING = Buffer.alloc(0);
+
+export class Arrival implements Sink {
+  readonly #engine: Engine;
+  readonly #link: Link;
+  readonly #id: number;
+  readonly #epoch: number;
+  readonly #serveFirst: boolean;
+  readonly #draining: boolean;
+  /** When the state was sent, by the own clock. */
+  readonly #sentMs: number;
+  readonly #response: MovedResponse | null;
+  readonly #bytes: Buffer;
+  /** What is left of a response in whose middle the connection comes. */
+  #exchange: Exchange | null = null;
+  #received = 0;
+  #state: ConnectionState | null = null;
+  #fd = -1;
+  #slot = -1;
+  readonly #rules = ranges.emptyRules(ROLE_OWNER);
+  #doubtSinceMs = -1;
+  #probedAtMs = 0;
+  #claimed = false;
+  #over = false;
+
+  /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
+  static open(engine: Engine, link: Link, frame: Migrate): void {
+    const refusal = !engine.accepts
+      ? RejectReason.SHUTTING_DOWN
+      : engine.arrivals.size >= MAX_ARRIVALS || !engine.connections.hasRoom
+        ? RejectReason.FULL
+        : null;
+    if (refusal !== null) {
+      engine.counters.add('migrations_refused');
+      link.send({
+        type: FrameType.SETUP_REJECT,
+        request: frame.request,
+        epoch: frame.epoch,
+        reason: refusal,
+      });
+      return;
+    }
+    new Arrival(engine, link, frame).#take(frame.bytes);
+  }
+
+  private constructor(engine: Engine, link: Link, frame: Migrate) {
+    this.#engine = engine;
+    this.#link = link;
+    this.#id = frame.request;
+    this.#epoch = frame.epoch;
+    this.#serveFirst = frame.serveFirst;
+    this.#draining = frame.draining;
+    const nowMs = monotonicMs();
+    this.#sentMs = nowMs - link.clock.excessMs(frame.sentAtMs, nowMs);
+    const { response } = frame;
+    this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
+    this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
+    engine.arrivals.add(this);
+    link.attachSink(this.#id, this);
+  }
+
+  get #ends(): Ends {
+    return { client: this.#state!.client, public: this.#state!.public };
+  }
+
+  #take(piece: Buffer): void {
+    if (this.#received + piece.length > this.#bytes.length) return this.#refuse(RejectReason.STATE_INVALID);
+    this.#received += piece.copy(this.#bytes, this.#received);
+    if (this.#received < this.#bytes.length) return;
+    const refusal = this.#restore();
+    if (refusal !== null) return this.#refuse(refusal);
+    this.#link.send({ type: FrameType.MIGRATE_OK, request: this.#id, epoch: this.#epoch });
+  }
+
+  #refuse(reason: RejectReason): void {
+    this.#engine.counters.add('migrations_refused');
+    this.#link.send({ type: FrameType.SETUP_REJECT, request: this.#id, epoch: this.#epoch, reason });
+    this.#drop();
+  }
+
+  /** The initiator may be about to go on by then, and whoever has the connection next may have set up a half-pipe. */
+  get #isStale(): boolean {
+    const { leavingDeadlines, setupDeadlines } = this.#engine;
+    const { durationMs } = this.#draining ? leavingDeadlines : setupDeadlines;
+    return monotonicMs() - this.#sentMs > durationMs / 2;
+  }
+
+  #restore(): RejectReason | null {
+    const engine = this.#engine;
+    if (this.#isStale) return RejectReason.STALE;
+    try {
+      this.#state = decodeState(this.#bytes);
+    } catch (error) {
+      if (!(error instanceof StateError)) throw error;
+      engine.log('warn', 'a connection state refused', { code: error.code, reason: error.message });
+      return RejectReason.STATE_INVALID;
+    }
+    const { public: pub } = this.#state;
+    const home = engine.homeOf(pub.address);
+    if (home < 0 || pub.port !== engine.config.listen.port) return RejectReason.STATE_INVALID;
+    if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
+    if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
+    engine.guests.stopForwarding(this.#ends);
+    this.#slot = engine.flows.allocate();
+    if (this.#slot < 0) return RejectReason.FULL;
+    if (!this.#takeFlow()) return RejectReason.BUSY_TUPLE;
+    try {
+      this.#fd = restoreSilently(this.#state);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      engine.log('warn', 'a connection refused by the kernel', { error: error.message });
+      return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
+    }
+    return null;
+  }
+
+  #canGoOn({ head, close, continuation }: MovedResponse): boolean {
+    const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
+    this.#exchange = this.#engine.sites.serve(request, 'migrate');
+    return this.#exchange !== null;
+  }
+
+  /** Whether the home can be told: it is here, there, or has a link. */
+  #canTell(home: number): boolean {
+    const { self } = this.#engine;
+    return home === self || home === this.#link.node || this.#linkHome(home) !== undefined;
+  }
+
+  #linkHome(home: number): Link | undefined {
+    return this.#engine.linkFor(home, endsKey(this.#ends));
+  }
+
+  /** Nothing leaves until the lease is given, or a segment of the client has come. False: the flow is another's. */
+  #takeFlow(): boolean {
+    const { flows } = this.#engine;
+    const { sendSequence, sendQueue, unsentQueue, window } = this.#state!;
+    const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
+    const edge = add(acknowledged, window.sendWindow);
+    flows.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
+    this.#rules.congestionWindow = this.#state!.congestion.window;
+    flows.write(this.#slot, this.#rules);
+    return this.#engine.claimFlow(this.#ends, this.#slot);
+  }
+
+  frame(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.MIGRATE_DATA:
+        if (this.#state === null) this.#take(frame.bytes);
+        return;
+      case FrameType.CONFIRM:
+        if (this.#fd >= 0) this.#adopt();
+        return;
+      case FrameType.ABORT:
+        return this.#drop();
+      default:
+        return;
+    }
+  }
+
+  /** The connection is ours. */
+  #adopt(): void {
+    const engine = this.#engine;
+    const state = this.#state!;
+    const fd = this.#fd;
+    const exchange = this.#exchange;
+    this.#fd = -1;
+    this.#exchange = null;
+    this.#drop();
+    const guest = engine.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
+    engine.counters.add('migrations_in');
+    try {
+      release(fd, state);
+    } catch (error) {
+      // Its own next system call says that it has died.
+      if (!(error instanceof SystemError)) throw error;
+    }
+    const response = exchange === null ? null : { ...this.#response!, exchange };
+    engine.connections.adopt(fd, {
+      guest,
+      serveFirst: this.#serveFirst,
+      advertisedEdge: state.advertisedEdge,
+      response,
+    });
+  }
+
+  linkDown(): void {
+    if (this.#over) return;
+    // At home the client's segments still go to the initiator: with it gone, nobody can tell.
+    const home = this.#fd < 0 ? -1 : this.#engine.homeOf(this.#state!.public.address);
+    if (this.#fd < 0 || home === this.#engine.self) return this.#drop();
+    this.#doubtSinceMs = this.#engine.loop.nowMs;
+  }
+
+  /** In doubt: makes the client speak. Returns true while it lasts. */
+  tick(nowMs: number): boolean {
+    if (this.#over || this.#doubtSinceMs < 0) return false;
+    if (this.#engine.flows.segments(this.#slot) > 0) {
+      this.#adopt();
+      return false;
+    }
+    const since = nowMs - this.#doubtSinceMs;
+    if (since > IN_DOUBT_MS) {
+      this.#drop();
+      return false;
+    }
+    if (since > CLAIM_AFTER_MS && !this.#claimed) this.#claim();
+    if (nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return true;
+    this.#probedAtMs = nowMs;
+    this.#probe(nowMs);
+    return true;
+  }
+
+  /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
+  #claim(): void {
+    this.#claimed = true;
+    const home = this.#engine.homeOf(this.#state!.public.address);
+    if (home === this.#link.node) return;
+    const flow = endsToFrame(this.#ends);
+    this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
+  }
+
+  #probe(nowMs: number): void {
+    this.#rules.leaseNs = (nowMs + PROBE_LEASE_MS) * NS_PER_MS;
+    this.#engine.flows.write(this.#slot, this.#rules);
+    try {
+      probe(this.#fd);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+  }
+
+  /** Lets go, silently: the connection is another's, or adopted. */
+  #drop(): void {
+    if (this.#over) return;
+    this.#over = true;
+    const { flows, arrivals } = this.#engine;
+    this.#exchange?.end();
+    this.#exchange = null;
+    if (this.#fd >= 0) silentClose(this.#fd);
+    this.#fd = -1;
+    if (this.#slot >= 0) {
+      flows.uninstall(this.#slot);
+      flows.release(this.#slot);
+    }
+    this.#link.closeSink(this.#id);
+    arrivals.delete(this);
+  }
+
+  discard(): void {
+    this.#drop();
+  }
+
+  status(): FlowStatus | null {
+    if (this.#slot < 0) return null;
+    const slot = this.#slot;
+    return statusOf(this.#engine, {
+      role: 'arriving',
+      state: this.#doubtSinceMs < 0 ? 'restored' : 'in doubt',
+      ends: this.#ends,
+      nodes: [this.#link.node],
+      entry: { slot, acknowledged: this.#engine.flows.ack(slot) },
+    });
+  }
+}

@@ -1,0 +1,306 @@
+/**
+ * Mechanism migrate, at the initiator: the whole connection goes to another node. What was read of it and not
+ * answered travels in front of the receive queue, so the target's kernel has it unread. In the middle of a response
+ * (only when this node goes away) the target is told which, and how much of it was sent; it makes the rest itself.
+ *
+ *   [draining: all sent bytes are to be acknowledged first] -> asked --MIGRATE_OK--> routed, CONFIRM, closed silently
+ *                                                               |--SETUP_REJECT, time-out, link down--> goes on here
+ *
+ * From capture to the end of this the socket is deaf and in repair: it answers nothing. The target is silent until
+ * CONFIRM, so without MIGRATE_OK the connection is still ours whatever became of the target.
+ */
+
+import type { Connection } from '../../client/connection.ts';
+import { SystemError } from '../../kernel/linux/errors.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../../kernel/linux/socket.ts';
+import { capture, silentClose, thaw } from '../../kernel/linux/tcp-repair.ts';
+import type { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { encodedBytes, encodeState } from '../../kernel/tcp/codec.ts';
+import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import { MAX_STATE_PIECE_BYTES } from '../../protocol/backplane/frame-migrate.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  MAX_MIGRATED_STATE_BYTES,
+  type MovedResponse,
+} from '../../protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
+import type { Ends } from '../flow/ends.ts';
+import type { Handling } from '../request/handling.ts';
+import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
+
+/** Frame headers and record overhead of one state, generously. */
+const OVERHEAD_BYTES = 16 * 1024;
+
+export interface MigrationOptions {
+  /** The target answers the first request itself; else its own policy decides. */
+  readonly serveFirst: boolean;
+  /** This node goes away. */
+  readonly draining: boolean;
+  /** Wait until everything sent is acknowledged (mechanism drain). */
+  readonly whenAcknowledged: boolean;
+}
+
+export class Migration implements Handling, Sink {
+  readonly #engine: Engine;
+  readonly #connection: Connection;
+  readonly #node: number;
+  readonly #link: Link;
+  readonly #options: MigrationOptions;
+  readonly #epoch: number;
+  #id = -1;
+  #ends: Ends | null = null;
+  /** Captured: the socket is frozen. */
+  #frozen = false;
+  #over = false;
+  #sentBytes = 0;
+  readonly #startedMs: number;
+
+  /** Null when the connection cannot go now; it then is as before. */
+  static start(
+    engine: Engine,
+    connection: Connection,
+    node: number,
+    link: Link,
+    options: MigrationOptions,
+  ): Migration | null {
+    const migration = new Migration(engine, connection, node, link, options);
+    if (options.whenAcknowledged && migration.#unacknowledged() > 0) {
+      engine.migrations.add(migration);
+      return migration;
+    }
+    return migration.#ask() ? migration : null;
+  }
+
+  private constructor(
+    engine: Engine,
+    connection: Connection,
+    node: number,
+    link: Link,
+    options: MigrationOptions,
+  ) {
+    this.#engine = engine;
+    this.#connection = connection;
+    this.#node = node;
+    this.#link = link;
+    this.#options = options;
+    this.#epoch = ((connection.guest?.epoch ?? 0) + 1) >>> 0 || 1;
+    this.#startedMs = engine.loop.nowMs;
+  }
+
+  /** A node that goes away waits longer: its links may be as busy as it is. */
+  get #deadlines(): Pick<Deadlines<Migration>, 'set' | 'clear'> {
+    return this.#options.draining ? this.#engine.leavingDeadlines : this.#engine.setupDeadlines;
+  }
+
+  #unacknowledged(): number {
+    try {
+      return sendQueueBytes(this.#connection.fd);
+    } catch (error) {
+      if (error instanceof SystemError) return 0;
+      throw error;
+    }
+  }
+
+  /** Mechanism drain waits for acknowledgements. Returns true when there is nothing more to wait for. */
+  tick(nowMs: number): boolean {
+    if (this.#over) return true;
+    const late = nowMs - this.#startedMs > this.#engine.config.limits.stallSeconds * 1000;
+    if (!late && this.#unacknowledged() > 0) return false;
+    if (late || !this.#ask()) this.#resume();
+    return true;
+  }
+
+  /** Freezes the connection and sends it. False: it stays, and is as before. */
+  #ask(): boolean {
+    const connection = this.#connection;
+    const response = connection.movingResponse;
+    if (!this.#fits(response !== null)) return false;
+    const space = connection.flow === null ? null : connection.flow.ownSpace();
+    if (connection.flow !== null && space === null) return false;
+    let state: ConnectionState;
+    try {
+      state = capture(connection.fd, { freeze: true, ends: connection.guest?.ends, ...connection.shown });
+    } catch (error) {
+      if (error instanceof StateError || error instanceof SystemError) return false;
+      throw error;
+    }
+    this.#frozen = true;
+    const travelling = space === null ? state : toClientSpace(state, space);
+    const sent = travelling !== null && this.#prepare(travelling, response);
+    if (!sent) this.#thaw();
+    return sent;
+  }
+
+  /** Looked at before the socket is frozen: that is not for nothing. */
+  #fits(inResponse: boolean): boolean {
+    const { fd, unread } = this.#connection;
+    try {
+      const toSend = sendQueueBytes(fd) - (inResponse ? unsentBytes(fd) : 0);
+      return toSend + receiveQueueBytes(fd) + unread.length < MAX_MIGRATED_STATE_BYTES - OVERHEAD_BYTES;
+    } catch (error) {
+      if (error instanceof SystemError) return false;
+      throw error;
+    }
+  }
+
+  #prepare(state: ConnectionState, response: MovedResponse | null): boolean {
+    const travelling = onTheRoad(putBack(state, this.#connection.unread));
+    if (response === null) return this.#send(travelling, null);
+    const { continuation } = response;
+    const sent = withoutUnsent(travelling, continuation.offset - continuation.headBytes);
+    const offset = continuation.offset - (state.unsentQueue.length - sent.unsentQueue.length);
+    return this.#send(sent, { ...response, continuation: { ...continuation, offset } });
+  }
+
+  #send(state: ConnectionState, response: MovedResponse | null): boolean {
+    const stateBytes = encodedBytes(state);
+    const link = this.#link;
+    if (stateBytes > MAX_MIGRATED_STATE_BYTES || !link.up) return false;
+    if (link.queuedBytes + stateBytes + OVERHEAD_BYTES > OUTBOX_LIMIT_BYTES) return false;
+    const bytes = encodeState(state);
+    this.#ends = { client: state.client, public: state.public };
+    this.#id = link.openSink(this);
+    const { serveFirst, draining } = this.#options;
+    let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES);
+    let sent = link.send({
+      type: FrameType.MIGRATE,
+      request: this.#id,
+      epoch: this.#epoch,
+      serveFirst,
+      draining,
+      response,
+      sentAtMs: monotonicMs() >>> 0,
+      stateBytes,
+      bytes: bytes.subarray(0, at),
+    });
+    while (sent && at < stateBytes) {
+      const end = Math.min(stateBytes, at + MAX_STATE_PIECE_BYTES);
+      sent = link.send({
+        type: FrameType.MIGRATE_DATA,
+        request: this.#id,
+        bytes: bytes.subarray(at, end),
+      });
+      at = end;
+    }
+    if (!sent) {
+      this.#tellOff();
+      return false;
+    }
+    this.#engine.counters.add('migrations_sent');
+    this.#engine.underWay.add(this);
+    this.#sentBytes = stateBytes;
+    this.#engine.underWayBytes += stateBytes;
+    this.#deadlines.set(this, monotonicMs());
+    return true;
+  }
+
+  frame(frame: Frame): void {
+    if (this.#over) return;
+    if (frame.type === FrameType.MIGRATE_OK) return this.#given();
+    if (frame.type !== FrameType.SETUP_REJECT) return;
+    this.#engine.counters.add('migrations_rejected');
+    this.#link.closeSink(this.#id);
+    this.#resume();
+  }
+
+  /** The target has it. From here on there is no way back. */
+  #given(): void {
+    const engine = this.#engine;
+    const ends = this.#ends!;
+    const home = engine.homeOf(ends.public.address);
+    if (home === engine.self && !engine.diverted.divert(ends, this.#node, this.#epoch)) {
+      engine.counters.add('handoffs_no_room');
+      this.#tellOff();
+      return this.#resume();
+    }
+    this.#leave();
+    engine.guests.movedOn(ends, this.#connection.guest, this.#node);
+    this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
+    this.#link.closeSink(this.#id);
+    engine.counters.add('migrations_out');
+    const { fd } = this.#connection;
+    this.#connection.moved();
+    silentClose(fd);
+  }
+
+  #tellOff(): void {
+    this.#link.send({
+      type: FrameType.ABORT,
+      request: this.#id,
+      epoch: this.#epoch,
+      reason: AbortReason.SUPERSEDED,
+    });
+    this.#link.closeSink(this.#id);
+  }
+
+  timedOut(): void {
+    this.#engine.counters.add('handoffs_timed_out');
+    this.#tellOff();
+    this.#reclaim();
+    this.#resume();
+  }
+
+  linkDown(): void {
+    if (this.#over) return;
+    this.#engine.counters.add('handoffs_lost');
+    this.#reclaim();
+    this.#resume();
+  }
+
+  /** A target that knows nothing of our fate asks the home: it is to hear first that the connection is here. */
+  #reclaim(): void {
+    const engine = this.#engine;
+    const ends = this.#ends!;
+    if (engine.homeOf(ends.public.address) === engine.self) return;
+    this.#connection.guest = engine.guests.arrive(ends, (this.#epoch + 1) >>> 0 || 1);
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#deadlines.clear(this);
+    this.#engine.migrations.delete(this);
+    if (this.#engine.underWay.delete(this)) this.#engine.underWayBytes -= this.#sentBytes;
+  }
+
+  #thaw(): void {
+    if (!this.#frozen) return;
+    this.#frozen = false;
+    try {
+      thaw(this.#connection.fd);
+    } catch (error) {
+      // The connection's next system call says so again.
+      if (!(error instanceof SystemError)) throw error;
+    }
+  }
+
+  /** As if nothing had happened. */
+  #resume(): void {
+    this.#leave();
+    this.#thaw();
+    this.#engine.counters.add('migrations_resumed');
+    this.#connection.resumed();
+  }
+
+  body(): void {
+    throw new Error('a connection migrates between requests');
+  }
+
+  get wantsBody(): boolean {
+    return false;
+  }
+
+  writable(): void {
+    // Nothing is sent from here any more.
+  }
+
+  cancel(): void {
+    if (this.#over) return;
+    this.#leave();
+    if (this.#id >= 0) this.#tellOff();
+  }
+}

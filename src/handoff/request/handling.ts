@@ -1,0 +1,85 @@
+/** What a request in progress and the mechanism that handles it know of each other. */
+import type { MechanismName } from '../../base/config/config.ts';
+import type { Continuation } from '../../protocol/http/continuation.ts';
+import type { RequestHead } from '../../protocol/http/request.ts';
+
+/** A request as read from the client: head bytes as sent, body as far as it is there. */
+export interface Request {
+  readonly head: RequestHead;
+  readonly headBytes: Buffer;
+  /** The whole body, or empty when it follows. */
+  readonly body: Buffer;
+  /** The body is larger than a SETUP takes, and comes in pieces. */
+  readonly bodyFollows: boolean;
+  /** Monotonic microseconds of the moment the request was complete enough to decide. */
+  readonly startUs: number;
+  /** The connection ends with this response, whatever the response says. */
+  readonly close: boolean;
+  /** The response has begun and goes on from there; null: from its beginning. */
+  readonly continuation: Continuation | null;
+}
+
+/** How a request ended. */
+export interface Outcome {
+  readonly node: number;
+  readonly mechanism: Exclude<MechanismName, 'drain'>;
+  readonly status: number;
+  readonly bytes: number;
+  readonly bodyBytes: number;
+  readonly close: boolean;
+  readonly firstByteUs: number;
+  readonly handoffUs: number;
+  /** Frames about this request between the nodes, and their bytes; absent where it is not counted. */
+  readonly messages?: { readonly count: number; readonly bytes: number };
+}
+
+/** A mechanism at work on one request. */
+export interface Handling {
+  /** Begins, when it does not begin by being made; may finish before it returns. */
+  start?(): void;
+  /** A piece of a body that follows. */
+  body(bytes: Buffer, last: boolean): void;
+  /** False: no further body is read until `bodyWanted`. */
+  readonly wantsBody: boolean;
+  /** The client's socket takes bytes again. */
+  writable(): void;
+  /** The client has sent more while this request is in progress. */
+  more?(): void;
+  /** The client is gone: nothing is to be answered. */
+  cancel(): void;
+  /** How much of what response was handed to the own socket, when another node could go on with it; else null. */
+  readonly progress?: Continuation | null;
+  /** Hands nothing more to the socket, until `resume`. */
+  pause?(): void;
+  resume?(): void;
+  /** The node goes away: the response is taken back from the node that sends it, when that is possible. */
+  takeBack?(): void;
+}
+
+/** The request in progress, as a mechanism sees it: exactly one of the first four ends a handling. */
+export interface HandlingHost {
+  /** The response is out, or its bytes are accounted for. */
+  finished(outcome: Outcome): void;
+  /** Nothing of a response has reached the client: serve the request again, without `node`. */
+  again(node: number): void;
+  /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
+  goOn(node: number, continuation: Continuation): void;
+  /** Something has, and it cannot go on: the connection ends. */
+  broken(reason: string): void;
+  /** The client's socket. */
+  readonly fd: number;
+  /** Bytes of a response went out. */
+  progressed(): void;
+  /** `wantsBody` may have become true. */
+  bodyWanted(): void;
+  /** Nothing of the next request had been read when this one was complete. */
+  readonly quiet: boolean;
+  /** The client has sent more than this request. */
+  readonly hasMore: boolean;
+  /** Whether there is a node other than `node` to ask for what is being requested. */
+  servedWithout(node: number): boolean;
+  /** The handling gives way to another one, which finds out what the client has. */
+  takeOver(takeOver: Handling): void;
+  /** A take-over has found that the response has arrived after all, one that is recorded already. */
+  settled(): void;
+}

@@ -1,0 +1,106 @@
+/**
+ * Clone's option `keep`, at the target: a half-pipe whose response the client has acknowledged waits for the next
+ * request, which the anchor's router sends here as well (rule follow). It takes it as if SETUP had come with the last
+ * copy, when it is sure that the anchor, too, finds it to be this node's:
+ *
+ *   waiting --whole head, this node's--> taken: SETUP_OK, response --acknowledged--> waiting
+ *     |--whole head, this node's, but cannot--> SETUP_REJECT (not kept)        `--SETUP--> as ever
+ *     `--another's head, a gap, too late--> waits for SETUP
+ */
+
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { hasRoom, lastRange } from '../../kernel/router/ranges.ts';
+import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import { SetupMechanism } from '../../protocol/backplane/frames.ts';
+import { HeadError } from '../../protocol/http/request.ts';
+import { isStale } from '../flow/lease.ts';
+import { NextRequest } from './next-request.ts';
+import { beginNext, endResponse } from './target-rules.ts';
+import type { TargetSocket } from './target-socket.ts';
+import { Turn } from './target-turn.ts';
+
+const NOTHING = Buffer.alloc(0);
+
+export class KeptTarget {
+  readonly #engine: Engine;
+  readonly #socket: TargetSocket;
+  /** What the anchor's choice goes by, when the next request may be taken; null: it may not. */
+  #digest: number | null = null;
+  /** The next request, as far as it is here; null: it is not waited for. */
+  #next: NextRequest | null = null;
+  /** The epoch that began without SETUP; 0: none has. */
+  #takenEpoch = 0;
+
+  constructor(engine: Engine, socket: TargetSocket) {
+    this.#engine = engine;
+    this.#socket = socket;
+  }
+
+  /** The half-pipe stays for the next request. */
+  get stays(): boolean {
+    return this.#digest !== null;
+  }
+
+  /** Whether this epoch is in progress, or was, without SETUP. */
+  hasTaken(epoch: number): boolean {
+    return this.#takenEpoch === epoch;
+  }
+
+  /** A response begins by SETUP. `digest`: null when the next request is not to be taken; else it begins at `start`. */
+  begin(digest: number | null, start: number): void {
+    this.#digest = digest;
+    this.#next = digest === null ? null : new NextRequest(start);
+  }
+
+  /** Whatever becomes of the next request, it is taken by SETUP. */
+  forget(): void {
+    this.#next = null;
+  }
+
+  /**
+   * What the client sends next, sent on by the anchor's router at `sentMs` of the own clock. Returns the turn when the
+   * request is whole and taken: its rules are in force, and it is to be answered. `cannot`: it is this node's, by all
+   * that is known here, but not to be taken. Null: it is not whole, or not this node's, or SETUP will come.
+   */
+  hear({ sequence, bytes }: FollowedBytes, sentMs: number, mayTake: boolean): Turn | 'cannot' | null {
+    const next = this.#next;
+    if (next === null) return null;
+    const { sites, nextChoices, self } = this.#engine;
+    // As late as a SETUP may be; the anchor may have given the request to another node after that.
+    const isLate = isStale(monotonicMs() - sentMs);
+    const head =
+      isLate || !next.push(sequence, bytes) ? undefined : sites.heads.parse(next.bytes, 0, next.bytes.length);
+    if (head === null) return null;
+    this.#next = null;
+    if (head === undefined || head instanceof HeadError) return null;
+    const site = sites.find(head.host);
+    const choice = site === null ? null : nextChoices.of(site);
+    if (choice?.nodeFor(head) !== self) return null;
+    const isSure = choice.digest === this.#digest && site?.content != null;
+    const isAll = head.headLength === next.bytes.length;
+    return (mayTake && isSure && isAll ? this.#take(next, sentMs) : null) ?? 'cannot';
+  }
+
+  /** Goes on with the next request, from behind the response before it. */
+  #take(next: NextRequest, sentMs: number): Turn | null {
+    const engine = this.#engine;
+    const { rules } = this.#socket;
+    const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
+    const exchange = engine.stopping ? null : engine.sites.serve(asked, 'clone');
+    if (exchange === null) return null;
+    const { end } = lastRange(rules)!;
+    this.#socket.trim();
+    const turn = new Turn(this.#socket, SetupMechanism.CLONE, exchange);
+    if (!turn.implicit || exchange.close || !hasRoom(rules)) {
+      exchange.end();
+      return null;
+    }
+    beginNext(rules, end, sentMs);
+    endResponse(rules, (end + exchange.lengthBytes) >>> 0, true);
+    this.#socket.write();
+    this.#takenEpoch = rules.epoch;
+    this.#next = new NextRequest((next.start + next.bytes.length) >>> 0);
+    return turn;
+  }
+}

@@ -1,0 +1,166 @@
+/** Mechanism relay, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
+
+import { nowUs } from '../../base/time.ts';
+import * as libc from '../../kernel/linux/libc.ts';
+import { allocate } from '../../kernel/linux/memory.ts';
+import type { Engine } from '../../node/engine/engine.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  RejectReason,
+  type Setup,
+} from '../../protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
+import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../anchor/relay.ts';
+import { unserved } from './setup.ts';
+
+const piece = allocate(RELAY_PIECE_BYTES);
+
+export class RelayTarget implements Sink, Out {
+  readonly #engine: Engine;
+  readonly #link: Link;
+  readonly #id: number;
+  readonly #exchange: Exchange;
+  readonly #receivedUs = nowUs();
+  #credit = RELAY_WINDOW_BYTES;
+  /** Body bytes taken and not yet asked for again. */
+  #bodyOwed = 0;
+  #firstByteUs = -1;
+  #over = false;
+
+  static setup(engine: Engine, link: Link, setup: Setup): void {
+    engine.counters.add('setups_received');
+    const exchange = engine.stopping ? null : engine.sites.serve(setup, 'relay');
+    if (exchange === null) {
+      engine.counters.add('setups_rejected');
+      const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : unserved(setup);
+      link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
+      return;
+    }
+    const { request, epoch } = setup;
+    link.send({
+      type: FrameType.SETUP_OK,
+      request,
+      epoch,
+      confirmWanted: false,
+      identity: null,
+      promise: null,
+    });
+    const target = new RelayTarget(engine, link, setup.request, exchange);
+    link.attachSink(setup.request, target);
+    target.drive();
+  }
+
+  private constructor(engine: Engine, link: Link, id: number, exchange: Exchange) {
+    this.#engine = engine;
+    this.#link = link;
+    this.#id = id;
+    this.#exchange = exchange;
+    exchange.onProgress = () => this.drive();
+  }
+
+  send(bytes: Buffer, from: number): number {
+    const length = Math.min(bytes.length - from, RELAY_PIECE_BYTES, this.#credit);
+    if (length <= 0 || this.#link.queuedBytes > LINK_BUSY_BYTES) return BLOCKED;
+    return this.#data(bytes.subarray(from, from + length));
+  }
+
+  sendFile(fd: number, offset: number, length: number): number {
+    const wanted = Math.min(length, RELAY_PIECE_BYTES, this.#credit);
+    if (wanted <= 0 || this.#link.queuedBytes > LINK_BUSY_BYTES) return BLOCKED;
+    const got = libc.pread(fd, piece.address, wanted, offset);
+    return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got));
+  }
+
+  #data(bytes: Buffer): number {
+    const frame = {
+      type: FrameType.RELAY_DATA,
+      request: this.#id,
+      last: false,
+      requestBody: false,
+      bytes,
+    } as const;
+    if (!this.#link.send(frame)) return this.#link.up ? BLOCKED : BROKEN;
+    this.#credit -= bytes.length;
+    return bytes.length;
+  }
+
+  /** Goes on; called when there is more to send, more credit, or (every tick) when the link was busy. */
+  drive(): void {
+    if (this.#over) return;
+    const exchange = this.#exchange;
+    this.#askForBody();
+    const state = exchange.pump.run(this);
+    if (this.#firstByteUs < 0 && exchange.pump.sentBytes > 0) this.#firstByteUs = nowUs() - this.#receivedUs;
+    if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#fail();
+    if (state === 'yield') this.#engine.loop.defer(() => this.drive());
+    if (state === 'waiting') exchange.feed?.resume();
+    if (state === 'blocked' && this.#credit > 0) this.#engine.blockedRelays.add(this);
+    if (state === 'done') this.#finish();
+  }
+
+  #askForBody(): void {
+    if (this.#bodyOwed === 0 || this.#exchange.feed?.wantsBody === false) return;
+    this.#link.send({ type: FrameType.RELAY_CREDIT, request: this.#id, credit: this.#bodyOwed });
+    this.#bodyOwed = 0;
+  }
+
+  #finish(): void {
+    const exchange = this.#exchange;
+    const sent = exchange.pump.sentBytes;
+    this.#link.send({
+      type: FrameType.DATA_DONE,
+      request: this.#id,
+      epoch: 1,
+      end: 0,
+      status: exchange.status,
+      close: exchange.close,
+      bytes: sent,
+      bodyBytes: exchange.bodyBytes,
+      congestionWindow: 0,
+      srttUs: 0,
+      firstByteUs: Math.max(0, this.#firstByteUs),
+      identity: null,
+    });
+    this.#engine.counters.add('served_bytes', sent);
+    this.#leave();
+  }
+
+  #fail(): void {
+    this.#link.send({
+      type: FrameType.ABORT,
+      request: this.#id,
+      epoch: 1,
+      reason: AbortReason.UPSTREAM_FAILED,
+    });
+    this.#leave();
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#engine.blockedRelays.delete(this);
+    this.#link.closeSink(this.#id);
+    this.#exchange.end();
+  }
+
+  frame(frame: Frame): void {
+    if (frame.type === FrameType.RELAY_CREDIT) {
+      this.#credit += frame.credit;
+      this.drive();
+      this.#exchange.feed?.resume();
+    } else if (frame.type === FrameType.RELAY_DATA && frame.requestBody) {
+      this.#exchange.feed?.body(frame.bytes, frame.last);
+      this.#bodyOwed += frame.bytes.length;
+      this.#askForBody();
+    } else if (frame.type === FrameType.ABORT) {
+      this.#leave();
+    }
+  }
+
+  linkDown(): void {
+    this.#leave();
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * A turn of a half-pipe: one response on its way into the socket, and what the anchor is told of it.
+ *
+ *           end is told
+ *   anchor  DATA_DONE (64 KiB or less: first)
+ *   clone   SETUP_OK, first
+ *   split   DATA_DONE, first
+ *
+ * What is told first is a promise: the bytes follow whatever the anchor does. A response whose length is not known is
+ * served as with anchor, whatever the mechanism.
+ */
+
+import { nowUs } from '../../base/time.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import { advanceOwn, lastRange } from '../../kernel/router/ranges.ts';
+import {
+  type DataDone,
+  FrameType,
+  MAX_PROMISE_BYTES,
+  SetupMechanism,
+  type SetupOk,
+} from '../../protocol/backplane/frames.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import type { PumpState } from '../../serve/out.ts';
+import { leaseIsOver } from '../flow/lease.ts';
+import type { TargetSocket } from './target-socket.ts';
+
+/** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
+const PROMISE_BYTES = 64 * 1024;
+/**
+ * A promise says what the response is when it is larger than this. What is smaller leaves in one burst (RFC 6928), and
+ * a hash of it would be a cost that counts.
+ */
+const IDENTIFIED_BYTES = 16 * 1024;
+
+export class Turn {
+  readonly #socket: TargetSocket;
+  readonly #mechanism: SetupMechanism;
+  readonly exchange: Exchange;
+  /** The anchor learns from the client's acknowledgements that the response is out: nothing is said after it. */
+  readonly implicit: boolean;
+  /** Its end is told before it is sent. */
+  readonly promised: boolean;
+  /** SETUP_OK has asked for CONFIRM, which has not come: without it nothing begins after the lease. */
+  #waitsConfirm = false;
+  #startUs = 0;
+  #firstByteUs = -1;
+
+  constructor(socket: TargetSocket, mechanism: SetupMechanism, exchange: Exchange) {
+    const { complete, lengthBytes } = exchange;
+    this.#socket = socket;
+    this.#mechanism = mechanism;
+    this.exchange = exchange;
+    this.implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_PROMISE_BYTES;
+    this.promised = this.implicit || (complete && lengthBytes <= PROMISE_BYTES);
+  }
+
+  /** The answer to SETUP: it has to be out before the first byte is. The rules are in force. */
+  answer(request: number): SetupOk | DataDone {
+    this.#startUs = nowUs();
+    const { exchange, promised } = this;
+    if (promised && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, exchange.lengthBytes);
+    const { status, close, lengthBytes, bodyBytes } = exchange;
+    this.#waitsConfirm = !exchange.complete;
+    return {
+      type: FrameType.SETUP_OK,
+      request,
+      epoch: this.#socket.rules.epoch,
+      confirmWanted: this.#waitsConfirm,
+      identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
+      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+    };
+  }
+
+  /** Where the response of `bytes` ends, as the newest range has it. */
+  done(request: number, bytes: number): DataDone {
+    const { exchange } = this;
+    const { rules } = this.#socket;
+    const { congestionWindow, srttUs } = this.#socket.report(bytes);
+    return {
+      type: FrameType.DATA_DONE,
+      request,
+      epoch: rules.epoch,
+      end: lastRange(rules)!.end,
+      status: exchange.status,
+      close: exchange.close,
+      bytes,
+      bodyBytes: exchange.bodyBytes,
+      congestionWindow,
+      srttUs,
+      firstByteUs: this.#firstByteUs < 0 ? nowUs() - this.#startUs : this.#firstByteUs,
+      identity: this.promised && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
+    };
+  }
+
+  /** The anchor's word is there. */
+  confirmed(): void {
+    this.#waitsConfirm = false;
+  }
+
+  /** Hands over what there is and the socket takes. `waiting`: for more of the response, or for the anchor's word. */
+  run(): PumpState {
+    const { exchange } = this;
+    const { pump } = exchange;
+    const { rules } = this.#socket;
+    if (this.#waitsConfirm && pump.queuedBytes > 0) {
+      // Inside the lease it needs no confirmation to begin; the router stops it otherwise.
+      if (leaseIsOver(rules, monotonicMs())) return 'waiting';
+      this.#waitsConfirm = false;
+    }
+    const before = pump.sentBytes;
+    const state = pump.run(this.#socket.out);
+    const sent = pump.sentBytes - before;
+    if (sent > 0) {
+      if (this.#firstByteUs < 0) this.#firstByteUs = nowUs() - this.#startUs;
+      advanceOwn(rules, sent);
+    }
+    if (exchange.failed && state !== 'blocked') return 'broken';
+    if (state === 'waiting') this.resume();
+    return state;
+  }
+
+  /** There is room for more of the response. */
+  resume(): void {
+    this.exchange.feed?.resume();
+  }
+}

@@ -1,0 +1,88 @@
+/** The layouts of src/kernel/router/router.h, as word offsets into the mapped arrays. A test compares the sizes with BTF. */
+
+export const MAX_RANGES = 8;
+export const MAX_PEERS = 64;
+export const MAX_ENGINES = 64;
+export const RING_BYTES = 65536;
+
+export const OWNER_SELF = 0;
+export const ROLE_NONE = 0;
+export const ROLE_ANCHOR = 1;
+export const ROLE_TARGET = 2;
+/** A connection that has migrated here and is not confirmed yet. */
+export const ROLE_OWNER = 3;
+
+export const FLAG_CLOSING = 1;
+export const FLAG_WATCH = 2;
+export const FLAG_WAKE = 4;
+export const FLAG_FOLLOW = 8;
+
+export const PUBLIC_OWN = 1;
+export const PUBLIC_FOREIGN = 2;
+
+/** struct flow_key: client 16, public 16, client port 2, public port 2. */
+export const KEY_BYTES = 36;
+
+/** struct range, in words. */
+export const RANGE_WORDS = 5;
+/** struct flow_rules, in words; the ranges start at RULES_RANGES. */
+export const RULES_WORDS = 52;
+export const RULES_RANGES = 12;
+/** struct flow: active, unused, two copies of the rules. */
+export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
+/** struct flow_observed. */
+export const OBSERVED_WORDS = 10;
+export const OBSERVED_ACK = 0;
+export const OBSERVED_EDGE = 1;
+export const OBSERVED_SENT_NEXT = 2;
+export const OBSERVED_WATCHED = 3;
+/** Instead of an epoch: the client has reset the closing connection. */
+export const WATCHED_RESET = 0xffff_ffff;
+export const OBSERVED_SEGMENTS = 4;
+export const OBSERVED_TSVAL = 5;
+export const OBSERVED_IN_NEXT = 6;
+export const OBSERVED_WINDOW = 7;
+export const OBSERVED_IN_ACK = 8;
+export const OBSERVED_FOLLOWED = 9;
+/** struct event, and struct followed up to its bytes. */
+export const EVENT_BYTES = 16;
+export const FOLLOWED_HEADER_BYTES = 24;
+export const MAX_FOLLOWED_BYTES = 2048;
+/** struct control. */
+export const CONTROL_BYTES = 24;
+/** Where `flags` is in it, in words. */
+export const CONTROL_FLAGS = 5;
+export const CONTROL_FRONT = 1;
+export const CONTROL_SPREAD = 2;
+export const CONTROL_ROUTES = 4;
+/** Owners in struct spread_table: prime, as Maglev hashing wants it. */
+export const SPREAD_SIZE = 16381;
+export const SPREAD_BYTES = 16384;
+/** SO_MARK of half-pipes' sockets: without a flow in the router they are silent ("bato"). */
+export const HALF_PIPE_MARK = 0x6261746f;
+
+/** The per-CPU counters, in the order of router.h. */
+export const COUNTERS = [
+  'translated_in',
+  'translated_out',
+  'forwarded',
+  'forward_failed',
+  'trimmed',
+  'away_ack',
+  'quiet',
+  'no_range',
+  'lease_ended',
+  'stray',
+  'guard_fin',
+  'guard_rst',
+  'guard_stray',
+  'arp_filtered',
+  'sack_removed',
+  'syn_ended',
+  'event_lost',
+  'diverted',
+  'spread',
+  'divert_failed',
+  'followed',
+] as const;
+export type RouterCounter = (typeof COUNTERS)[number];

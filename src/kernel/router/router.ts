@@ -1,0 +1,240 @@
+/**
+ * The router of a node: loaded once, attached to the interface, shared by the engines. It stays attached when the
+ * process dies, so that the guard goes on guarding; its flows end by themselves (ALIVE_LEASE_MS), and the next start
+ * takes its place.
+ */
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { isMapped, parseAddress } from '../linux/address.ts';
+import {
+  attachedProgram,
+  attachToCgroup,
+  attachToInterface,
+  detachFromInterface,
+  KernelMap,
+  KernelObject,
+  mapMemory,
+  TC_EGRESS,
+  TC_INGRESS,
+} from '../linux/bpf.ts';
+import { openMapNamed, programInfo } from '../linux/bpf-info.ts';
+import { ENOENT, EPERM, SystemError } from '../linux/errors.ts';
+import * as libc from '../linux/libc.ts';
+import { allocate } from '../linux/memory.ts';
+import { SOL_SOCKET, tcpSocket } from '../linux/socket.ts';
+import {
+  CONTROL_BYTES,
+  CONTROL_FLAGS,
+  CONTROL_ROUTES,
+  CONTROL_SPREAD,
+  COUNTERS,
+  PUBLIC_FOREIGN,
+  PUBLIC_OWN,
+  type RouterCounter,
+} from './layout.ts';
+import type { RouterHandles } from './router-engine.ts';
+
+/** The object is committed beside its source, and copied by nobody: this finds it from dist/ as well as from src/. */
+export const ROUTER_OBJECT =
+  ['../../../../src/kernel/router/router.bpf.o', './router.bpf.o']
+    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+    .find((path) => existsSync(path)) ?? 'router.bpf.o';
+
+const SO_NETNS_COOKIE = 71;
+
+/**
+ * What outlives a process, so that connections diverted to other nodes go on through its end and its successor's
+ * start. Taken over from the router that is attached, if there is one.
+ */
+const INHERITED_MAPS = ['routes', 'spread', 'spread_table', 'peers'];
+
+/**
+ * The maps to take over; closed by the caller once the new object holds them. None when there is nothing to take
+ * over; null when this process may not (bpf(2): by their ids only with CAP_SYS_ADMIN).
+ */
+function inheritedMaps(interfaceName: string): Record<string, number> | null {
+  const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
+  if (program === 0) return {};
+  try {
+    const { mapIds } = programInfo(program);
+    const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
+    return Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === EPERM) return null;
+    throw error;
+  }
+}
+
+export interface RouterOptions {
+  readonly interface: string;
+  /** The node's own address, to ask ARP with; textual. */
+  readonly address: string;
+  /** Public addresses by textual form, and whether this node owns them. */
+  readonly publics: ReadonlyArray<{ readonly address: string; readonly own: boolean }>;
+  readonly engines: number;
+  readonly flows: number;
+}
+
+/** The unified cgroup hierarchy, if it is mounted. */
+export function findCgroup2(): string | null {
+  for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
+    const [, path, type] = line.split(' ');
+    if (type === 'cgroup2' && path !== undefined) return path;
+  }
+  return null;
+}
+
+function netnsCookie(): bigint {
+  const fd = tcpSocket(parseAddress('127.0.0.1'));
+  const value = allocate(8);
+  const length = allocate(4);
+  length.bytes.writeUInt32LE(8, 0);
+  const result = libc.getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, value.address, length.address);
+  libc.close(fd);
+  return result < 0 ? 0n : value.bytes.readBigUInt64LE(0);
+}
+
+/** The index of an interface; throws SystemError ENODEV-like when there is none. */
+export function interfaceIndex(name: string): number {
+  const index = libc.ifNameToIndex(name);
+  if (index === 0) throw new SystemError('if_nametoindex', ENOENT, `interface ${name}`);
+  return index;
+}
+
+/** Whether a router of ours is on the interface: from a running node, or left by a crash. */
+export function isAttached(interfaceName: string): boolean {
+  const index = interfaceIndex(interfaceName);
+  return attachedProgram(index, TC_INGRESS) !== 0 || attachedProgram(index, TC_EGRESS) !== 0;
+}
+
+/** Takes away what a crashed node left on an interface. Returns whether there was something. */
+export function detach(interfaceName: string): boolean {
+  const index = interfaceIndex(interfaceName);
+  const ingress = detachFromInterface(index, TC_INGRESS);
+  return detachFromInterface(index, TC_EGRESS) || ingress;
+}
+
+export class Router {
+  readonly handles: RouterHandles;
+  /** Routes and spread come from a router that was attached before: of a node that left, or crashed. */
+  readonly inherited: boolean;
+  /** There was one, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
+  readonly disinherited: boolean;
+  readonly #object: KernelObject;
+  readonly #interface: string;
+  readonly #counters: KernelMap;
+  readonly #cpus: number;
+  #sockOps = -1;
+
+  constructor(options: RouterOptions) {
+    const flowsPerEngine = Math.max(1, Math.floor(options.flows / options.engines));
+    const totalFlows = flowsPerEngine * options.engines;
+    // A flow's entry may be replaced by its successor's before it goes, so there is room for both.
+    const maxEntries = {
+      slots: 2 * totalFlows,
+      flows: totalFlows,
+      observed: totalFlows,
+      routes: totalFlows,
+    };
+    const left = inheritedMaps(options.interface);
+    this.disinherited = left === null;
+    const maps = left ?? {};
+    this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
+    this.inherited = Object.keys(maps).length > 0;
+    for (const fd of Object.values(maps)) libc.close(fd);
+    this.#interface = options.interface;
+    const fd = (name: string) => this.#object.mapFd(name);
+    this.handles = {
+      slots: fd('slots'),
+      flows: fd('flows'),
+      observed: fd('observed'),
+      control: fd('control'),
+      peers: fd('peers'),
+      events: fd('events'),
+      routes: fd('routes'),
+      spreadTable: fd('spread_table'),
+      totalFlows,
+      flowsPerEngine,
+    };
+    this.#cpus = possibleCpus();
+    this.#counters = new KernelMap(fd('counters'), 4, 8 * this.#cpus);
+    this.#setControl(options.address);
+    this.#setPublics(fd('publics'), options.publics);
+  }
+
+  #setControl(address: string): void {
+    const control = mapMemory(this.handles.control, CONTROL_BYTES);
+    const view = Buffer.from(control.view);
+    view.writeBigUInt64LE(netnsCookie(), 8);
+    const bytes = parseAddress(address);
+    if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
+    if (this.inherited) view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES, CONTROL_FLAGS * 4);
+    control.unmap();
+  }
+
+  #setPublics(fd: number, publics: RouterOptions['publics']): void {
+    const map = new KernelMap(fd, 16, 4);
+    for (const { address, own } of publics) {
+      parseAddress(address).copy(map.key.bytes);
+      map.value.bytes.writeUInt32LE(own ? PUBLIC_OWN : PUBLIC_FOREIGN, 0);
+      map.update();
+    }
+  }
+
+  /** Takes its place on the interface, and in the cgroup where congestion state is handed over. */
+  attach(): void {
+    const index = interfaceIndex(this.#interface);
+    attachToInterface(this.#object.programFd('baton_egress'), index, TC_EGRESS);
+    attachToInterface(this.#object.programFd('baton_ingress'), index, TC_INGRESS);
+    const cgroup = findCgroup2();
+    if (cgroup === null) return;
+    const fd = openSync(cgroup, 'r');
+    try {
+      this.#sockOps = attachToCgroup(this.#object.programFd('baton_sockops'), fd);
+    } catch (error) {
+      // Without it a half-pipe starts with the kernel's initial window: slower, not wrong.
+      if (!(error instanceof SystemError)) throw error;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Whether congestion windows travel. */
+  get carriesCongestion(): boolean {
+    return this.#sockOps >= 0;
+  }
+
+  programFd(name: 'baton_ingress' | 'baton_egress'): number {
+    return this.#object.programFd(name);
+  }
+
+  /** The counters, summed over CPUs. */
+  counters(): Record<RouterCounter, number> {
+    const out = {} as Record<RouterCounter, number>;
+    COUNTERS.forEach((name, i) => {
+      this.#counters.key.bytes.writeUInt32LE(i, 0);
+      let sum = 0;
+      if (this.#counters.lookup()) {
+        for (let cpu = 0; cpu < this.#cpus; cpu++)
+          sum += Number(this.#counters.value.bytes.readBigUInt64LE(cpu * 8));
+      }
+      out[name] = sum;
+    });
+    return out;
+  }
+
+  /** Leaves the interface; with `stay` the programs remain and go on diverting what lives elsewhere. */
+  close(stay = false): void {
+    if (!stay) detach(this.#interface);
+    if (this.#sockOps >= 0) libc.close(this.#sockOps);
+    this.#object.close();
+  }
+}
+
+/** How many values a per-CPU map has: the kernel counts possible CPUs, not those online. */
+function possibleCpus(): number {
+  const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim();
+  const last = Number(text.split(/[-,]/).at(-1));
+  return Number.isNaN(last) ? cpus().length : last + 1;
+}

@@ -1,0 +1,266 @@
+/**
+ * The main thread's end of an engine's message port.
+ *
+ *     starting --listening--> listening --stopped--> stopped
+ *         \______________________|___________________/
+ *                          port closed --> gone
+ *
+ * `ready` comes and goes independently while the engine lives. At most one query of each kind is on its way: an
+ * engine that is stuck finds two messages when it wakes, however often it was asked.
+ */
+import { EventEmitter } from 'node:events';
+import type { MessagePort } from 'node:worker_threads';
+import type { SiteConfig } from '../../base/config/config.ts';
+import type { AccessRecord, EngineStatus, FlowStatus, FromEngine, ToEngine } from '../engine/messages.ts';
+import { AdminError } from './errors.ts';
+
+/** How long a query may take before the engine counts as not answering. */
+export const QUERY_TIMEOUT_MS = 1000;
+/** How much longer than its deadline an engine may take to say that it stopped. */
+export const STOP_GRACE_MS = 1000;
+
+export type EngineState = 'starting' | 'listening' | 'stopped' | 'gone';
+export type LogLevelOfEngine = Extract<FromEngine, { type: 'log' }>['level'];
+
+/** What a query of each kind is answered with. */
+export interface Answers {
+  status: EngineStatus;
+  flows: FlowStatus[];
+}
+
+/** How long an engine may take to import its policies' modules and to take them over. */
+export const POLICIES_TIMEOUT_MS = 5000;
+
+export interface EngineClientOptions {
+  /** The engine's number in its node, from 0. */
+  readonly engine: number;
+  readonly port: MessagePort;
+  /** Makes the engine look at its port; called after every message posted. */
+  readonly wake: () => void;
+}
+
+interface Events {
+  /** Answered requests, in the engine's batches. */
+  access: [records: readonly AccessRecord[]];
+  log: [level: LogLevelOfEngine, message: string, fields: Record<string, unknown>];
+  /** `state` or `ready` changed. */
+  state: [];
+}
+
+/** A query that was posted and not answered yet. `waiting` is null after its time ran out. */
+interface Asked {
+  readonly id: number;
+  waiting: Waiting | null;
+}
+
+interface Waiting {
+  readonly answer: Promise<Answers[keyof Answers]>;
+  readonly resolve: (value: Answers[keyof Answers]) => void;
+  readonly reject: (error: AdminError) => void;
+}
+
+/** One engine, as the main thread sees it. */
+export class EngineClient extends EventEmitter<Events> {
+  readonly engine: number;
+  readonly #port: MessagePort;
+  readonly #wake: () => void;
+  readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
+  /** It has stopped, and connections live on elsewhere through the node's router. */
+  leftRoutes = false;
+  /** Who waits for policies to be taken, by message. */
+  readonly #policies = new Map<number, (error: AdminError | null) => void>();
+  #lastId = 0;
+  #state: EngineState = 'starting';
+  #ready = false;
+
+  constructor(options: EngineClientOptions) {
+    super();
+    this.engine = options.engine;
+    this.#port = options.port;
+    this.#wake = options.wake;
+    this.#port.on('message', (message: FromEngine) => this.#receive(message));
+    this.#port.on('close', () => this.#gone());
+  }
+
+  get state(): EngineState {
+    return this.#state;
+  }
+
+  /** The engine's last word on whether it can serve; false once it stopped or ended. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Why the engine is not ready, for people; null when it is. */
+  get notReadyReason(): string | null {
+    if (this.#ready) return null;
+    const why = {
+      starting: 'is starting',
+      listening: 'listens but has not reported ready',
+      stopped: 'has stopped',
+      gone: 'has ended',
+    }[this.#state];
+    return `engine ${this.engine} ${why}`;
+  }
+
+  /**
+   * Asks the engine. Rejects with QUERY_TIMEOUT after QUERY_TIMEOUT_MS, with ENGINE_GONE when the engine ended.
+   * Callers who ask the same at the same time share one query, and its time.
+   */
+  query<What extends keyof Answers>(what: What): Promise<Answers[What]> {
+    if (this.#state === 'gone') return Promise.reject(this.#goneError());
+    const asked = this.#asked[what] ?? this.#ask(what);
+    asked.waiting ??= this.#wait(what, asked);
+    return asked.waiting.answer as Promise<Answers[What]>;
+  }
+
+  /**
+   * Tells the engine to accept nothing more and to finish what is under way. Resolves to true when the engine
+   * stopped, to false when it has not STOP_GRACE_MS after its deadline: it has to be terminated then.
+   */
+  stop(deadlineMs: number): Promise<boolean> {
+    if (this.#ended()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (stopped: boolean) => {
+        clearTimeout(timer);
+        this.off('state', onState);
+        resolve(stopped);
+      };
+      const onState = () => {
+        if (this.#ended()) finish(true);
+      };
+      const timer = setTimeout(() => finish(false), deadlineMs + STOP_GRACE_MS);
+      this.on('state', onState);
+      this.#post({ type: 'stop', deadlineMs });
+    });
+  }
+
+  /**
+   * Gives the engine the policies of these sites. Rejects with POLICIES_REFUSED when it could not take them, with
+   * QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
+   */
+  usePolicies(sites: readonly SiteConfig[]): Promise<void> {
+    if (this.#state === 'gone') return Promise.reject(this.#goneError());
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      const finish = (error: AdminError | null) => {
+        clearTimeout(timer);
+        this.#policies.delete(id);
+        if (error === null) resolve();
+        else reject(error);
+      };
+      const timer = setTimeout(() => {
+        const detail = `engine ${this.engine} did not take the policies within ${POLICIES_TIMEOUT_MS} ms`;
+        finish(new AdminError('QUERY_TIMEOUT', detail));
+      }, POLICIES_TIMEOUT_MS);
+      this.#policies.set(id, finish);
+      this.#post({ type: 'policies', id, sites });
+    });
+  }
+
+  /** Closes the port; `state` is `gone` soon after. */
+  close(): void {
+    this.#port.close();
+  }
+
+  #ask(what: keyof Answers): Asked {
+    this.#lastId += 1;
+    const asked: Asked = { id: this.#lastId, waiting: null };
+    this.#asked[what] = asked;
+    this.#post({ type: 'query', id: asked.id, what });
+    return asked;
+  }
+
+  #wait(what: keyof Answers, asked: Asked): Waiting {
+    let settle: Pick<Waiting, 'resolve' | 'reject'> | undefined;
+    const answer = new Promise<Answers[keyof Answers]>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        // The query stays asked: a late answer is as fresh as the moment it was given.
+        asked.waiting = null;
+        const detail = `engine ${this.engine} did not answer a ${what} query within ${QUERY_TIMEOUT_MS} ms`;
+        reject(new AdminError('QUERY_TIMEOUT', detail));
+      }, QUERY_TIMEOUT_MS);
+      settle = {
+        resolve: (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+    });
+    return { answer, ...settle! };
+  }
+
+  #receive(message: FromEngine): void {
+    switch (message.type) {
+      case 'listening':
+        if (this.#state === 'starting') this.#change('listening', this.#ready);
+        break;
+      case 'ready':
+        if (!this.#ended()) this.#change(this.#state, message.ready);
+        break;
+      case 'stopped':
+        this.leftRoutes = message.leftRoutes;
+        if (!this.#ended()) this.#change('stopped', false);
+        break;
+      case 'access':
+        this.emit('access', message.records);
+        break;
+      case 'log':
+        this.emit('log', message.level, message.message, message.fields);
+        break;
+      case 'policies': {
+        const detail = `engine ${this.engine}: ${message.error}`;
+        const error = message.error === null ? null : new AdminError('POLICIES_REFUSED', detail);
+        this.#policies.get(message.id)?.(error);
+        break;
+      }
+      case 'reply':
+        this.#reply(message.id, message.value);
+        break;
+    }
+  }
+
+  #reply(id: number, value: Answers[keyof Answers]): void {
+    for (const what of ['status', 'flows'] as const) {
+      const asked = this.#asked[what];
+      if (asked?.id !== id) continue;
+      this.#asked[what] = null;
+      asked.waiting?.resolve(value);
+    }
+  }
+
+  #gone(): void {
+    for (const finish of [...this.#policies.values()]) finish(this.#goneError());
+    for (const what of ['status', 'flows'] as const) {
+      const waiting = this.#asked[what]?.waiting;
+      this.#asked[what] = null;
+      waiting?.reject(this.#goneError());
+    }
+    this.#change('gone', false);
+  }
+
+  #change(state: EngineState, ready: boolean): void {
+    if (state === this.#state && ready === this.#ready) return;
+    this.#state = state;
+    this.#ready = ready;
+    this.emit('state');
+  }
+
+  #ended(): boolean {
+    return this.#state === 'stopped' || this.#state === 'gone';
+  }
+
+  #goneError(): AdminError {
+    return new AdminError('ENGINE_GONE', `engine ${this.engine} has ended`);
+  }
+
+  #post(message: ToEngine): void {
+    this.#port.postMessage(message);
+    this.#wake();
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * One engine: a thread that accepts, answers and hands off. Everything it owns is reachable from here, and here it is
+ * put together and taken apart. Its clients are in connections.ts; which node answers is decided in dispatcher.ts, what
+ * this node answers with is in sites.ts, and how, in src/handoff; what goes by the clock is in housekeeping.ts.
+ */
+import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
+import { Counters } from '../../base/counters.ts';
+import { AccessRecords } from '../../client/access-records.ts';
+import { Connections } from '../../client/connections.ts';
+import { Listeners } from '../../client/listeners.ts';
+import { Loads } from '../../cluster/loads.ts';
+import type { PolicyFactories } from '../../cluster/policy/create.ts';
+import { NextChoices } from '../../cluster/policy/next-choice.ts';
+import type { Candidate } from '../../cluster/policy/policy.ts';
+import { SitePolicies } from '../../cluster/policy/site-policies.ts';
+import type { AwayHandling } from '../../handoff/anchor/away.ts';
+import type { AnchorFlow } from '../../handoff/anchor/flow.ts';
+import type { FlowClosing } from '../../handoff/anchor/flow-closing.ts';
+import { FLOW_LINGER_MS, LINGER_SETTLE_MS, type LingeringFlow } from '../../handoff/anchor/linger.ts';
+import type { PromisedHandling } from '../../handoff/anchor/promised.ts';
+import type { RelayHandling } from '../../handoff/anchor/relay.ts';
+import type { TakeOver } from '../../handoff/anchor/take-over.ts';
+import { type Ends, engineFor } from '../../handoff/flow/ends.ts';
+import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
+import { DivertedConnections } from '../../handoff/move/diverted.ts';
+import { Guests } from '../../handoff/move/guests.ts';
+import type { Migration } from '../../handoff/move/migrate.ts';
+import type { Arrival } from '../../handoff/move/migrate-target.ts';
+import type { RelayTarget } from '../../handoff/target/relay-target.ts';
+import { SpareSockets } from '../../handoff/target/spare-sockets.ts';
+import type { HalfPipe } from '../../handoff/target/target.ts';
+import { parseAddress } from '../../kernel/linux/address.ts';
+import { loadDropAll } from '../../kernel/linux/deaf.ts';
+import { EPOLLIN } from '../../kernel/linux/epoll.ts';
+import { closeRawSockets, openRawSockets } from '../../kernel/linux/raw.ts';
+import { SocketStates } from '../../kernel/linux/sock-diag.ts';
+import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { Loop } from '../../kernel/loop/loop.ts';
+import type { Flows } from '../../kernel/router/flows.ts';
+import { RouterEngine, type RouterHandles } from '../../kernel/router/router-engine.ts';
+import type { Routes } from '../../kernel/router/routes.ts';
+import type { Spread } from '../../kernel/router/spread.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import { Peers } from '../../protocol/backplane/peers.ts';
+import type { RequestHead } from '../../protocol/http/request.ts';
+import { Sites } from '../../serve/sites.ts';
+import { Drain } from './drain.ts';
+import { Housekeeping } from './housekeeping.ts';
+import type { FromEngine } from './messages.ts';
+import { Switchboard } from './switchboard.ts';
+
+/** How long a node that goes away waits for another to take a connection. */
+const LEAVING_MS = 10_000;
+
+export interface EngineOptions {
+  readonly config: ClusterConfig;
+  readonly node: string;
+  readonly index: number;
+  readonly clusterKey: Buffer;
+  readonly mac: Buffer;
+  /** Of every engine of the node, by index; this engine writes its own only. */
+  readonly counters: readonly SharedArrayBuffer[];
+  readonly router: RouterHandles;
+  /** What the sites' policy modules make policies with. */
+  readonly policies: PolicyFactories;
+  readonly post: (message: FromEngine) => void;
+}
+
+export class Engine {
+  readonly config: ClusterConfig;
+  readonly self: number;
+  readonly index: number;
+  readonly loop = new Loop();
+  readonly counters: Counters;
+  readonly sockets = new SocketStates();
+  readonly spareSockets = new SpareSockets();
+  readonly flows: Flows;
+  readonly routes: Routes;
+  readonly spread: Spread;
+  readonly flowsBySlot = new Map<number, AnchorFlow>();
+  /** Of closed connections: while targets have not let go of them, and then until nothing comes any more. */
+  readonly closingFlows = new Set<FlowClosing>();
+  readonly settlingFlows = new Deadlines<LingeringFlow>(LINGER_SETTLE_MS, (flow) => flow.settled(this.nowMs));
+  readonly silentFlows = new Deadlines<LingeringFlow>(FLOW_LINGER_MS, (flow) => flow.look(this.nowMs));
+  readonly halfPipes = new Set<HalfPipe>();
+  readonly halfPipesBySlot = new Map<number, HalfPipe>();
+  readonly uncollected = new Set<HalfPipe>();
+  readonly blockedRelays = new Set<RelayTarget>();
+  readonly takeOvers = new Set<TakeOver>();
+  readonly connections: Connections;
+  readonly guests: Guests;
+  readonly diverted: DivertedConnections;
+  readonly arrivals = new Set<Arrival>();
+  /** Connections that are to move, and wait for their last acknowledgements. */
+  readonly migrations = new Set<Migration>();
+  /** Connections that are frozen here and sent to another node. */
+  readonly underWay = new Set<Migration>();
+  /** Bytes of their states. */
+  underWayBytes = 0;
+  /** Handoffs that wait for the client's acknowledgement. */
+  readonly promised = new Set<PromisedHandling>();
+  readonly setupDeadlines: Deadlines<AwayHandling | RelayHandling | Migration>;
+  readonly leavingDeadlines: Deadlines<Migration>;
+  /** Set once the engine is told to stop. */
+  drain: Drain | null = null;
+  readonly sites: Sites;
+  readonly dispatcher: Dispatcher;
+  readonly listeners: Listeners;
+  readonly peers: Peers;
+  readonly loads: Loads;
+  readonly policies: SitePolicies;
+  readonly nextChoices = new NextChoices(this);
+  readonly access: AccessRecords;
+  readonly #post: (message: FromEngine) => void;
+  readonly #router: RouterEngine;
+  /** Public addresses, and the index of the node that owns each. */
+  readonly #homes: Map<string, number>;
+  readonly #housekeeping: Housekeeping;
+
+  constructor(options: EngineOptions) {
+    const { config } = options;
+    this.#post = options.post;
+    this.config = config;
+    this.index = options.index;
+    this.self = config.nodes.findIndex((node) => node.name === options.node);
+    this.counters = new Counters(options.counters[options.index]);
+    const { limits, timeouts } = config;
+    this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
+    this.leavingDeadlines = new Deadlines(LEAVING_MS, (h) => h.timedOut());
+    this.#homes = new Map(
+      config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
+    );
+    this.#router = new RouterEngine(options.router, options.index);
+    this.flows = this.#router.flows;
+    this.routes = this.#router.routes;
+    this.spread = this.#router.spread;
+    this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
+    const { name, role } = config.nodes[this.self];
+    this.sites = new Sites(this);
+    this.access = new AccessRecords(config, name, this.counters);
+    this.connections = new Connections(this);
+    openRawSockets();
+    loadDropAll();
+    this.guests = new Guests(this);
+    this.diverted = new DivertedConnections(this);
+    this.diverted.inherit();
+    const switchboard = new Switchboard(this, this.#router, options.mac, options.clusterKey);
+    this.peers = new Peers(config, this.self, this.index, switchboard);
+    // Before the router stops sending new connections to others, as the process before this one had it do. Connections
+    // to other nodes' addresses come here when their router sends them on.
+    this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd) =>
+      this.connections.accept(fd),
+    );
+    for (const address of role === 'server' ? config.nodes.flatMap((node) => node.public) : [])
+      this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
+    this.loads = new Loads(this, this.peers, this.spread, options.counters);
+    this.policies = new SitePolicies(this, options.policies);
+    this.dispatcher = new Dispatcher(this, this.peers, this.policies);
+    this.#housekeeping = new Housekeeping(this, this.#router, options.post);
+    this.linksChanged();
+    options.post({ type: 'listening' });
+  }
+
+  get nowMs(): number {
+    return this.loop.nowMs;
+  }
+
+  /**
+   * Lets segments of a connection reach the slot, in the place of a half-pipe here: that has nothing to send any more.
+   * False: they reach another engine's, or a connection's, whose entry must stay.
+   */
+  claimFlow({ client, public: pub }: Ends, slot: number): boolean {
+    const { flows } = this;
+    if (flows.claim(client, pub, slot)) return true;
+    const taken = flows.installed(client, pub);
+    for (const pipe of this.halfPipes) if (pipe.slot === taken) pipe.giveWay();
+    return flows.claim(client, pub, slot);
+  }
+
+  /** The node that owns a public address, by index; -1: it is none. */
+  homeOf(address: Buffer): number {
+    return this.#homes.get(address.toString('hex')) ?? -1;
+  }
+
+  isPublic(address: Buffer): boolean {
+    return this.homeOf(address) >= 0;
+  }
+
+  /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
+  linkFor(node: number, key: string): Link | undefined {
+    return this.peers.linkToEngine(node, engineFor(key, this.config.nodes[node].engines));
+  }
+
+  log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
+    this.#post({ type: 'log', level, message, fields: { engine: this.index, ...fields } });
+  }
+
+  /** Links have come or gone, or a node accepts or no longer does: others can answer now. */
+  linksChanged(): void {
+    this.sites.renewCandidates(
+      (node) => this.peers.isUp(node),
+      (node) => this.loads.of(node),
+    );
+    this.counters.set('links_up_now', this.peers.up);
+    this.loads.spread();
+  }
+
+  listedBytes(site: string, path: string): number | null {
+    return this.sites.listedBytes(site, path);
+  }
+
+  holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[] {
+    return this.sites.holders(site, head, candidates);
+  }
+
+  /** Closed flows whose targets have let go. */
+  get lingeringFlows(): LingeringFlow[] {
+    return [...this.settlingFlows.items, ...this.silentFlows.items];
+  }
+
+  /** Open and closed, as anchor. */
+  get flowCount(): number {
+    const { flowsBySlot, closingFlows, settlingFlows, silentFlows } = this;
+    return flowsBySlot.size + closingFlows.size + settlingFlows.size + silentFlows.size;
+  }
+
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
+  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+    this.policies.use(sites, factories);
+  }
+
+  /** Whether other nodes may send connections and requests here. */
+  get accepts(): boolean {
+    return !this.stopping && this.config.nodes[this.self].role === 'server';
+  }
+
+  /** The nodes that can go on with this one's connections. */
+  takers(): number[] {
+    return this.config.nodes.flatMap(({ role }, index) => {
+      const takes = role === 'server' && this.peers.isUp(index) && this.loads.of(index).accepting;
+      return takes && index !== this.self ? [index] : [];
+    });
+  }
+
+  /** Runs until `stop`, then it returns true, or until the loop is paused. `turn` is called once a turn, for messages. */
+  run(turn: () => void): boolean {
+    const settle = () => this.peers.flush();
+    return this.loop.run(settle, () => {
+      turn();
+      return this.#housekeeping.tick();
+    });
+  }
+
+  /** SETUP and MIGRATE are refused. */
+  get stopping(): boolean {
+    return this.drain !== null;
+  }
+
+  /** Connections end with their next response: no other node takes them. */
+  get closing(): boolean {
+    return this.drain !== null && !this.drain.leftRoutes;
+  }
+
+  /** Gives everything to the other nodes, or, alone, lets responses in progress end; until the deadline. */
+  stop(deadlineMs: number): void {
+    if (this.drain !== null) return this.drain.hurry(deadlineMs);
+    this.drain = new Drain(this, deadlineMs);
+    this.#post({ type: 'ready', ready: false });
+    this.loads.report();
+    this.loads.spread();
+  }
+
+  /** Ends what is left: the drain is over. */
+  end({ leftRoutes }: Drain): void {
+    this.listeners.close();
+    for (const arrival of [...this.arrivals]) arrival.discard();
+    for (const connection of this.connections.all) connection.discard();
+    for (const flow of [...this.flowsBySlot.values()]) flow.discard();
+    for (const flow of [...this.closingFlows]) flow.discard();
+    for (const flow of this.lingeringFlows) flow.release();
+    for (const pipe of [...this.halfPipes]) pipe.discard();
+    this.guests.discard();
+    this.peers.close();
+    this.sites.close();
+    this.policies.close();
+    this.#router.close();
+    closeRawSockets();
+    this.sockets.close();
+    this.spareSockets.close();
+    this.loop.stop();
+    this.#post({ type: 'stopped', leftRoutes });
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * What an engine does by the clock: in every turn of its loop, for what waits for a deadline or a router event, and
+ * every 100 ms, for everything else that time changes. It also says how soon the next turn has to come.
+ */
+
+import { IDLE_MS, QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import type { RouterEngine } from '../../kernel/router/router-engine.ts';
+import type { Engine } from './engine.ts';
+import type { FromEngine } from './messages.ts';
+
+/** Between two rounds of housekeeping. */
+const HOUSEKEEPING_MS = 100;
+/** An engine is ready when all links are up, or after this: a node must serve when it is alone. */
+const READY_WITHOUT_LINKS_MS = 3000;
+
+export class Housekeeping {
+  readonly #engine: Engine;
+  readonly #router: RouterEngine;
+  readonly #post: (message: FromEngine) => void;
+  readonly #startedMs: number;
+  #keptAtMs = 0;
+  #ready = false;
+
+  constructor(engine: Engine, router: RouterEngine, post: (message: FromEngine) => void) {
+    this.#engine = engine;
+    this.#router = router;
+    this.#post = post;
+    this.#startedMs = engine.loop.nowMs;
+  }
+
+  /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
+  tick(): number {
+    const engine = this.#engine;
+    const { loop, uncollected, promised, takeOvers, blockedRelays, migrations, arrivals } = engine;
+    const { setupDeadlines, leavingDeadlines } = engine;
+    const now = loop.nowMs;
+    if (uncollected.size > 0) this.hearRouter();
+    for (const handling of promised) handling.acknowledged();
+    for (const takeOver of takeOvers) if (takeOver.tick(now)) takeOvers.delete(takeOver);
+    // A copy: one that is still blocked puts itself back.
+    for (const relay of [...blockedRelays]) {
+      blockedRelays.delete(relay);
+      relay.drive();
+    }
+    for (const migration of migrations) if (migration.tick(now)) migrations.delete(migration);
+    for (const arrival of arrivals) arrival.tick(now);
+    engine.drain?.give();
+    setupDeadlines.run(now);
+    leavingDeadlines.run(now);
+    if (now - this.#keptAtMs >= HOUSEKEEPING_MS) this.#keep(now);
+    const upstreamsWait = engine.sites.tick();
+    if (migrations.size > 0) return QUICK_TICK_MS;
+    const sets = [uncollected, promised, takeOvers, blockedRelays, setupDeadlines, arrivals];
+    const waits = upstreamsWait || engine.drain !== null || sets.some(({ size }) => size > 0);
+    return waits ? TICK_MS : IDLE_MS;
+  }
+
+  /** Which responses are acknowledged, and what clients send next: the router says so, and every tick it is asked. */
+  hearRouter(): void {
+    const { flowsBySlot, halfPipesBySlot, uncollected } = this.#engine;
+    this.#router.drainEvents(
+      (slot) => flowsBySlot.get(slot)?.current?.acknowledged?.(),
+      (slot, bytes) => halfPipesBySlot.get(slot)?.followed(bytes),
+    );
+    for (const pipe of uncollected) pipe.collect();
+  }
+
+  #keep(now: number): void {
+    const engine = this.#engine;
+    const { closingFlows, settlingFlows, silentFlows, halfPipes } = engine;
+    this.#keptAtMs = now;
+    this.#router.stayAlive();
+    engine.connections.tick(now);
+    engine.peers.tick(engine.config.timeouts.peerMs);
+    for (const flow of closingFlows) flow.awaitTargets(now);
+    settlingFlows.run(now);
+    silentFlows.run(now);
+    for (const pipe of halfPipes) pipe.tick();
+    engine.spareSockets.tick(now);
+    engine.guests.tick(now);
+    engine.diverted.tick(now);
+    engine.sites.catalogues.tick(now);
+    engine.sites.memories.tick(now, (site) => engine.policies.asksMemory(site));
+    this.#count();
+    this.#report(now);
+    engine.loads.tick(this.#ready);
+    if (engine.drain?.step(now)) engine.end(engine.drain);
+  }
+
+  #count(): void {
+    const { counters, sites, connections, flowCount, halfPipes, guests, diverted } = this.#engine;
+    counters.set('catalogue_documents_now', sites.catalogues.size);
+    counters.set('cached_documents_now', sites.memories.size);
+    counters.set('connections_now', connections.size);
+    counters.set('flows_now', flowCount);
+    counters.set('half_pipes_now', halfPipes.size);
+    counters.set('guests_now', guests.size);
+    counters.set('diverted_now', diverted.size);
+  }
+
+  /** To the main thread. */
+  #report(now: number): void {
+    const { access, peers } = this.#engine;
+    const records = access.take();
+    if (records.length > 0) this.#post({ type: 'access', records });
+    const isReady = peers.up >= peers.expected || now - this.#startedMs > READY_WITHOUT_LINKS_MS;
+    if (!isReady || this.#ready) return;
+    this.#ready = true;
+    this.#post({ type: 'ready', ready: true });
+  }
+}

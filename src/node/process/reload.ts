@@ -1,0 +1,83 @@
+/**
+ * Changes of a running node: the configuration is read again, and its policies are given to the engines. Whatever is
+ * wrong with it, the old one stays in force.
+ *
+ *     SIGHUP -> read, check -> same but for policies? -> import their modules here -> every engine takes them
+ */
+
+import { changedPolicies, needRestart } from '../../base/config/changes.ts';
+import type { ClusterConfig } from '../../base/config/config.ts';
+import { loadConfig } from '../../base/config/load.ts';
+import { tryPolicies } from '../../cluster/policy/create.ts';
+import type { EngineClient } from '../admin/engines.ts';
+
+const MAX_PLACES_SHOWN = 5;
+
+/** The change cannot be made while the node runs. */
+export class ReloadError extends Error {
+  override readonly name = 'ReloadError';
+  readonly code = 'RESTART_NEEDED';
+}
+
+/** How reloads went so far. */
+export interface ReloadStatus {
+  readonly done: number;
+  readonly failed: number;
+  /** Why the last one failed; null when it did not, or there was none. */
+  readonly error: string | null;
+}
+
+export class Reloader {
+  #config: ClusterConfig;
+  readonly #engines: readonly EngineClient[];
+  #last: Promise<unknown> = Promise.resolve();
+  #status: ReloadStatus = { done: 0, failed: 0, error: null };
+
+  constructor(config: ClusterConfig, engines: readonly EngineClient[]) {
+    this.#config = config;
+    this.#engines = engines;
+  }
+
+  get status(): ReloadStatus {
+    return this.#status;
+  }
+
+  /**
+   * Reads the configuration again. Resolves to the names of the sites whose policy it has changed; a module counts
+   * as changed when the configuration does, and is loaded anew in any case. Rejects with what is wrong: ConfigError,
+   * ReloadError, PolicyError, AdminError. One reload at a time.
+   */
+  reload(): Promise<string[]> {
+    const running = this.#last.then(() => this.#reload());
+    this.#last = running.catch(() => {});
+    return running;
+  }
+
+  async #reload(): Promise<string[]> {
+    const { done, failed } = this.#status;
+    try {
+      const changed = await this.#take(loadConfig(this.#config.file));
+      this.#status = { done: done + 1, failed, error: null };
+      return changed;
+    } catch (error) {
+      this.#status = { done, failed: failed + 1, error: (error as Error).message };
+      throw error;
+    }
+  }
+
+  async #take(next: ClusterConfig): Promise<string[]> {
+    const places = needRestart(this.#config, next);
+    if (places.length > 0) {
+      const more = places.length > MAX_PLACES_SHOWN ? ` and ${places.length - MAX_PLACES_SHOWN} more` : '';
+      const shown = places.slice(0, MAX_PLACES_SHOWN).join(', ');
+      throw new ReloadError(
+        `a change of ${shown}${more} needs a restart of every node; only policies can be changed while it runs`,
+      );
+    }
+    await tryPolicies(next.sites);
+    await Promise.all(this.#engines.map((engine) => engine.usePolicies(next.sites)));
+    const changed = changedPolicies(this.#config.sites, next.sites);
+    this.#config = next;
+    return changed;
+  }
+}

@@ -1,0 +1,81 @@
+/** The thread of an engine: its event loop, and the port to the main thread read between two turns. */
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { importPolicies } from '../../cluster/policy/create.ts';
+import { EPOLLIN } from '../../kernel/linux/epoll.ts';
+import * as libc from '../../kernel/linux/libc.ts';
+import { allocate } from '../../kernel/linux/memory.ts';
+import { Engine, type EngineOptions } from '../engine/engine.ts';
+import type { FromEngine, ToEngine } from '../engine/messages.ts';
+import { engineStatus, flowStatus } from '../engine/status.ts';
+
+export interface EngineWorkerData extends Omit<EngineOptions, 'post' | 'policies'> {
+  readonly port: MessagePort;
+  /** An eventfd: the main thread has posted something. */
+  readonly wakeFd: number;
+}
+
+const data = workerData as EngineWorkerData;
+const post = (message: FromEngine): void => data.port.postMessage(message);
+const engine = new Engine({
+  ...data,
+  // A structured clone makes Buffers plain byte arrays.
+  clusterKey: Buffer.from(data.clusterKey),
+  mac: Buffer.from(data.mac),
+  policies: await importPolicies(data.config.sites),
+  post,
+});
+const counter = allocate(8);
+let woken = true;
+
+engine.loop.add(data.wakeFd, EPOLLIN, {
+  ready: () => {
+    libc.read(data.wakeFd, counter.address, 8);
+    woken = true;
+  },
+});
+
+/** How many imports of policy modules are under way: they need the thread's own event loop. */
+let importing = 0;
+
+async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): Promise<void> {
+  importing++;
+  let error: string | null = null;
+  try {
+    engine.usePolicies(message.sites, await importPolicies(message.sites));
+  } catch (thrown) {
+    error = (thrown as Error).message;
+  }
+  importing--;
+  post({ type: 'policies', id: message.id, error });
+}
+
+function handle(message: ToEngine): void {
+  if (message.type === 'stop') engine.stop(message.deadlineMs);
+  else if (message.type === 'policies') void takePolicies(message);
+  else
+    post({
+      type: 'reply',
+      id: message.id,
+      value: message.what === 'status' ? engineStatus(engine) : flowStatus(engine),
+    });
+}
+
+function turn(): void {
+  if (woken) readMessages();
+  // One turn of the engine, one of the thread's event loop: clients do not wait for an import.
+  if (importing > 0) engine.loop.pause();
+}
+
+function readMessages(): void {
+  woken = false;
+  for (
+    let next = receiveMessageOnPort(data.port);
+    next !== undefined;
+    next = receiveMessageOnPort(data.port)
+  ) {
+    handle(next.message as ToEngine);
+  }
+}
+
+while (!engine.run(turn)) await new Promise((done) => setImmediate(done));
+data.port.close();

@@ -1,0 +1,289 @@
+/**
+ * A link: one permanent backplane connection between an engine here and an engine of another node. The session and
+ * the frames are src/backplane's; here is the socket: greeting, HELLO, keep-alive, and who gets which frame.
+ *
+ *     connecting -> greeting (session, HELLO) -> up -> closed
+ *
+ * Whoever opens a conversation on the link (a flow's half-pipe, a relayed request) takes an id; the dialling end
+ * takes odd ids, the accepting end even ones, so an id means the same at both ends.
+ */
+
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../kernel/linux/epoll.ts';
+import { EAGAIN, EINTR, lastErrno, SystemError } from '../../kernel/linux/errors.ts';
+import * as libc from '../../kernel/linux/libc.ts';
+import { addressOf } from '../../kernel/linux/memory.ts';
+import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import {
+  IPPROTO_TCP,
+  MSG_NOSIGNAL,
+  pendingError,
+  setOption,
+  TCP_NODELAY,
+} from '../../kernel/linux/socket.ts';
+import type { Source } from '../../kernel/loop/loop.ts';
+import { ClockFilter } from './clock.ts';
+import { FrameError, SessionError } from './errors.ts';
+import { type Frame, FrameType, type Hello, PROTOCOL_VERSION } from './frames.ts';
+import { Inbox } from './inbox.ts';
+import { Outbox } from './outbox.ts';
+import { type Role, Session } from './session.ts';
+
+/** Between two signs of life. */
+export const KEEPALIVE_MS = 500;
+
+/** One end of a conversation on a link. */
+export interface Sink {
+  frame(frame: Frame, link: Link): void;
+  /** The link is gone; nothing more comes. */
+  linkDown(link: Link): void;
+}
+
+/** What a link needs of its engine. */
+export interface LinkHost {
+  readonly nowMs: number;
+  /** For links alone: what a frame sets off may read elsewhere before the next frame is taken. */
+  readonly linkReceiveBuffer: Buffer;
+  readonly linkReceiveAddress: number;
+  readonly clusterKey: Buffer;
+  hello(): Hello;
+  /** HELLO came: false refuses the peer. */
+  linkUp(link: Link, hello: Hello): boolean;
+  linkClosed(link: Link, reason: string, expected: boolean): void;
+  /** A frame that opens a conversation, or one without a conversation (LOAD). */
+  open(link: Link, frame: Frame): void;
+  count(
+    name: 'frames_sent' | 'frames_received' | 'backplane_bytes_sent' | 'backplane_bytes_received',
+    by: number,
+  ): void;
+  watch(fd: number, events: number, source: Source): void;
+  forget(fd: number): void;
+}
+
+export class Link implements Source {
+  readonly fd: number;
+  readonly role: Role;
+  /** Index of the peer node in the configuration; -1 until HELLO. */
+  node = -1;
+  peer: Hello | null = null;
+  /** Index of the peer's engine that a dialler wants. */
+  readonly wantedEngine: number;
+  readonly wantedNode: number;
+  readonly clock = new ClockFilter();
+  readonly #host: LinkHost;
+  readonly #session: Session;
+  readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
+  readonly #storage: number;
+  readonly #sinks = new Map<number, Sink>();
+  #nextId: number;
+  #helloSent = false;
+  #closed = false;
+  lastHeardMs: number;
+  #lastKeepaliveMs: number;
+  #lastPeerMs = 0;
+  #lastPeerAtMs = 0;
+
+  /** `fd`: non-blocking, connecting or connected. */
+  constructor(host: LinkHost, fd: number, role: Role, wantedNode: number, wantedEngine: number) {
+    this.#host = host;
+    this.fd = fd;
+    this.role = role;
+    this.wantedNode = wantedNode;
+    this.wantedEngine = wantedEngine;
+    this.#nextId = role === 'dial' ? 1 : 2;
+    this.#session = new Session({ role, key: host.clusterKey });
+    this.#inbox = new Inbox(this.#session, (frame) => this.#receive(frame));
+    this.#outbox = new Outbox(this.#session);
+    this.#storage = addressOf(this.#outbox.storage);
+    this.lastHeardMs = host.nowMs;
+    this.#lastKeepaliveMs = host.nowMs;
+    setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    host.watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+  }
+
+  /** Frames may be sent: HELLO has come and was accepted. */
+  get up(): boolean {
+    return this.peer !== null && !this.#closed;
+  }
+
+  get queuedBytes(): number {
+    return this.#outbox.bytesQueued;
+  }
+
+  /** Takes an id for a conversation whose frames go to `sink`. */
+  openSink(sink: Sink): number {
+    let id = this.#nextId;
+    while (this.#sinks.has(id)) id = (id + 2) >>> 0 || (this.role === 'dial' ? 1 : 2);
+    this.#nextId = (id + 2) >>> 0 || 2;
+    this.#sinks.set(id, sink);
+    return id;
+  }
+
+  /** Gives an id that the peer took its sink here. */
+  attachSink(id: number, sink: Sink): void {
+    this.#sinks.set(id, sink);
+  }
+
+  /** The sink of a conversation; null when there is none. */
+  sinkOf(id: number): Sink | null {
+    return this.#sinks.get(id) ?? null;
+  }
+
+  closeSink(id: number): void {
+    this.#sinks.delete(id);
+  }
+
+  get sinks(): number {
+    return this.#sinks.size;
+  }
+
+  /** Queues a frame; false when the link is down or too far behind: fall back. */
+  send(frame: Frame): boolean {
+    if (this.#closed || !this.#outbox.push(frame)) return false;
+    this.#host.count('frames_sent', 1);
+    return true;
+  }
+
+  /** Hands everything queued to the kernel, as far as it takes it. */
+  flush(): void {
+    if (this.#closed) return;
+    try {
+      this.#outbox.flush();
+    } catch (error) {
+      this.close(describe(error), false);
+      return;
+    }
+    while (this.#outbox.pendingBytes > 0) {
+      const sent = libc.send(
+        this.fd,
+        this.#storage + this.#outbox.start,
+        this.#outbox.pendingBytes,
+        MSG_NOSIGNAL,
+      );
+      if (sent < 0) {
+        const errno = lastErrno();
+        if (errno !== EAGAIN && errno !== EINTR) this.close(new SystemError('send', errno).message, false);
+        return;
+      }
+      this.#outbox.consume(sent);
+      this.#host.count('backplane_bytes_sent', sent);
+    }
+  }
+
+  ready(events: number): void {
+    if (this.#closed) return;
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) {
+      this.close(new SystemError('connect', pendingError(this.fd)).message, false);
+      return;
+    }
+    if ((events & EPOLLIN) !== 0) this.#read();
+    // What blocked, or the greeting of a connection just made; settle() flushes the rest.
+    if ((events & EPOLLOUT) !== 0) this.flush();
+  }
+
+  #read(): void {
+    const buffer = this.#host.linkReceiveBuffer;
+    while (!this.#closed) {
+      const got = libc.recv(this.fd, this.#host.linkReceiveAddress, buffer.length, 0);
+      if (got < 0) {
+        const errno = lastErrno();
+        if (errno !== EAGAIN && errno !== EINTR) this.close(new SystemError('recv', errno).message, false);
+        return;
+      }
+      try {
+        if (got === 0) {
+          this.#inbox.end();
+          this.close('closed by the peer', true);
+          return;
+        }
+        this.lastHeardMs = this.#host.nowMs;
+        this.#host.count('backplane_bytes_received', got);
+        this.#inbox.receive(buffer, 0, got);
+        this.#greet();
+      } catch (error) {
+        // A fault in a handler is ours, not the peer's: it must not pass for a broken link.
+        if (!(error instanceof SessionError) && !(error instanceof FrameError)) throw error;
+        this.close(describe(error), false);
+        return;
+      }
+      if (got < buffer.length) return;
+    }
+  }
+
+  #greet(): void {
+    if (this.#helloSent || this.#session.state !== 'OPEN') return;
+    this.#helloSent = true;
+    this.send(this.#host.hello());
+  }
+
+  #receive(frame: Frame): void {
+    this.#host.count('frames_received', 1);
+    if (frame.type === FrameType.HELLO) {
+      if (this.peer !== null || frame.protocol !== PROTOCOL_VERSION)
+        return this.close('unexpected HELLO', false);
+      this.clock.excessMs(frame.clockMs, monotonicMs());
+      this.#greet();
+      if (
+        !this.#host.linkUp(this, { ...frame, mac: Buffer.from(frame.mac), bootId: Buffer.from(frame.bootId) })
+      ) {
+        this.close(`not expected here: node ${frame.node}, engine ${frame.engine}`, false);
+      }
+      return;
+    }
+    if (this.peer === null) return this.close('a frame before HELLO', false);
+    if (frame.type === FrameType.KEEPALIVE) {
+      this.clock.excessMs(frame.sentAtMs, monotonicMs());
+      this.#lastPeerMs = frame.sentAtMs;
+      this.#lastPeerAtMs = this.#host.nowMs;
+      return;
+    }
+    const sink =
+      'request' in frame && frame.type !== FrameType.SETUP ? this.#sinks.get(frame.request) : undefined;
+    if (sink !== undefined) sink.frame(frame, this);
+    else this.#host.open(this, frame);
+  }
+
+  /** Signs of life; closes the link when the peer has given none for `peerMs`. */
+  tick(peerMs: number): void {
+    if (this.#closed) return;
+    const now = this.#host.nowMs;
+    if (now - this.lastHeardMs > peerMs) {
+      this.close(`silent for ${Math.round(now - this.lastHeardMs)} ms`, false);
+    } else if (this.up && now - this.#lastKeepaliveMs >= KEEPALIVE_MS) {
+      // On a busy link too: the lateness of a SETUP is measured against it.
+      this.#lastKeepaliveMs = now;
+      this.send({
+        type: FrameType.KEEPALIVE,
+        sentAtMs: monotonicMs() >>> 0,
+        echoMs: this.#lastPeerMs,
+        heldMs: this.#lastPeerMs === 0 ? 0 : Math.floor(now - this.#lastPeerAtMs) >>> 0,
+      });
+    }
+  }
+
+  /** Ends the link on purpose: the peer sees an end, not a cut. */
+  end(): void {
+    if (this.#closed) return;
+    if (this.#session.state === 'OPEN') {
+      this.#outbox.flushEnd();
+      this.flush();
+    }
+    this.close('ended here', true);
+  }
+
+  close(reason: string, expected: boolean): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#session.close();
+    this.#host.forget(this.fd);
+    libc.close(this.fd);
+    this.#host.linkClosed(this, reason, expected);
+    const sinks = [...this.#sinks.values()];
+    this.#sinks.clear();
+    for (const sink of new Set(sinks)) sink.linkDown(this);
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

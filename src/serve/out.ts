@@ -1,0 +1,153 @@
+/**
+ * What sends the out-half. A response is a few parts; a Pump moves them into an Out as far as it takes them. The
+ * client's socket at the anchor, a half-pipe's socket at a target and a relay stream are Outs.
+ */
+import assert from 'node:assert';
+import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
+import * as libc from '../kernel/linux/libc.ts';
+import { allocate } from '../kernel/linux/memory.ts';
+import { MSG_EOR, MSG_MORE, MSG_NOSIGNAL } from '../kernel/linux/socket.ts';
+import type { Part } from '../protocol/http/reply.ts';
+
+/** Nothing is taken now; the owner is told when to go on. */
+export const BLOCKED = -1;
+/** Nothing will ever be taken again. */
+export const BROKEN = -2;
+
+export interface Out {
+  /** Takes bytes [from, bytes.length). `more`: other parts follow at once; `last`: the response ends with them. */
+  send(bytes: Buffer, from: number, more: boolean, last: boolean): number;
+  /** Takes bytes of a file. Returns how many, BLOCKED or BROKEN (also when the file has become shorter). */
+  sendFile(fd: number, offset: number, length: number, last: boolean): number;
+}
+
+/** The tail of a file that is sent by send(), because sendfile() cannot mark the end of a record. */
+const TAIL_BYTES = 4096;
+const SENDFILE_BYTES = 1024 * 1024;
+
+const tail = allocate(TAIL_BYTES);
+const fileOffset = allocate(8);
+const offsetWords = new Uint32Array(fileOffset.bytes.buffer);
+
+function outcome(result: number): number {
+  if (result > 0) return result;
+  if (result === 0) return BROKEN;
+  const errno = lastErrno();
+  return errno === EAGAIN || errno === EINTR ? BLOCKED : BROKEN;
+}
+
+/** A connected socket. */
+export class SocketOut implements Out {
+  readonly fd: number;
+  /**
+   * Whether a response ends its segment (MSG_EOR): the next byte of this socket may belong elsewhere in the client's
+   * sequence space, so no segment may hold bytes of two responses.
+   */
+  readonly #records: boolean;
+
+  constructor(fd: number, records: boolean) {
+    this.fd = fd;
+    this.#records = records;
+  }
+
+  send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
+    const flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) | (last && this.#records ? MSG_EOR : 0);
+    const rest = from === 0 ? bytes : bytes.subarray(from);
+    return outcome(libc.sendBytes(this.fd, rest, rest.length, flags));
+  }
+
+  sendFile(fd: number, offset: number, length: number, last: boolean): number {
+    if (last && this.#records && length <= TAIL_BYTES) {
+      const got = libc.pread(fd, tail.address, length, offset);
+      if (got !== length) return BROKEN;
+      return outcome(libc.send(this.fd, tail.address, length, MSG_NOSIGNAL | MSG_EOR));
+    }
+    const whole = last && this.#records ? length - TAIL_BYTES : length;
+    offsetWords[0] = offset >>> 0;
+    offsetWords[1] = Math.floor(offset / 2 ** 32);
+    return outcome(libc.sendfile(this.fd, fd, fileOffset.address, Math.min(whole, SENDFILE_BYTES)));
+  }
+}
+
+export type PumpState = 'done' | 'blocked' | 'broken' | 'waiting' | 'yield';
+
+/** A pump gives way to other connections after this much in one turn. */
+const TURN_BYTES = 4 * 1024 * 1024;
+
+/** Parts on their way into an Out. */
+export class Pump {
+  readonly #parts: Part[];
+  #at = 0;
+  #offset = 0;
+  #final: boolean;
+  /** Bytes that the Out has taken. */
+  sentBytes = 0;
+  /** Bytes in parts that wait. */
+  queuedBytes = 0;
+
+  /** `final`: no part will be added. */
+  constructor(parts: readonly Part[], final: boolean) {
+    this.#parts = [];
+    this.#final = false;
+    for (const part of parts) this.add(part);
+    this.#final = final;
+  }
+
+  add(part: Part): void {
+    const length = 'bytes' in part ? part.bytes.length : part.length;
+    if (length === 0) return;
+    this.#parts.push(part);
+    this.queuedBytes += length;
+  }
+
+  /** Leaves out the next `bytes` of what is queued: they are out already, from elsewhere. */
+  skip(bytes: number): void {
+    assert(bytes <= this.queuedBytes, 'it is queued');
+    this.queuedBytes -= bytes;
+    for (let left = bytes; left > 0; ) {
+      const part = this.#parts[this.#at];
+      const rest = ('bytes' in part ? part.bytes.length : part.length) - this.#offset;
+      if (left < rest) {
+        this.#offset += left;
+        return;
+      }
+      left -= rest;
+      this.#offset = 0;
+      this.#at++;
+    }
+  }
+
+  /** No part follows. */
+  finish(): void {
+    this.#final = true;
+  }
+
+  get finished(): boolean {
+    return this.#final && this.#at === this.#parts.length;
+  }
+
+  /** Moves what it can. `waiting`: for parts; `blocked`: for the Out; `yield`: call again in the next turn. */
+  run(out: Out): PumpState {
+    const until = this.sentBytes + TURN_BYTES;
+    while (this.#at < this.#parts.length) {
+      if (this.sentBytes >= until) return 'yield';
+      const part = this.#parts[this.#at];
+      const final = this.#at === this.#parts.length - 1;
+      const last = final && this.#final;
+      const taken =
+        'bytes' in part
+          ? out.send(part.bytes, this.#offset, !final, last)
+          : out.sendFile(part.fd, part.offset + this.#offset, part.length - this.#offset, last);
+      if (taken < 0) return taken === BLOCKED ? 'blocked' : 'broken';
+      this.sentBytes += taken;
+      this.queuedBytes -= taken;
+      this.#offset += taken;
+      if (this.#offset < ('bytes' in part ? part.bytes.length : part.length)) continue;
+      this.#offset = 0;
+      this.#at++;
+    }
+    this.#parts.length = 0;
+    this.#at = 0;
+    return this.#final ? 'done' : 'waiting';
+  }
+}

@@ -1,0 +1,86 @@
+/** What a router hands on to the next one on the interface: connections that live elsewhere outlive the process. */
+import assert from 'node:assert';
+import { execFileSync } from 'node:child_process';
+import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { SPREAD_SIZE } from '../../../src/kernel/router/layout.ts';
+import { detach, isAttached, Router } from '../../../src/kernel/router/router.ts';
+import { RouterEngine } from '../../../src/kernel/router/router-engine.ts';
+import { privateNetwork, skipWithoutRoot } from '../tcp/network.ts';
+
+const skip = skipWithoutRoot();
+const OPTIONS = {
+  interface: 'lo',
+  address: '192.0.2.1',
+  publics: [{ address: '192.0.2.80', own: true }],
+  engines: 1,
+  flows: 64,
+};
+const client = { address: parseAddress('198.51.100.7'), port: 4321 };
+const pub = { address: parseAddress('192.0.2.80'), port: 80 };
+
+before(() => {
+  if (skip === false) privateNetwork();
+});
+
+function start(flows = OPTIONS.flows): { router: Router; engine: RouterEngine } {
+  const router = new Router({ ...OPTIONS, flows });
+  router.attach();
+  return { router, engine: new RouterEngine(router.handles, 0) };
+}
+
+test('routes and spread are taken over from a router that stayed', { skip }, () => {
+  const first = start();
+  assert.equal(first.router.inherited, false);
+  assert.ok(first.engine.routes.set(client, pub, 2));
+  first.engine.spread.write(new Uint8Array(SPREAD_SIZE).fill(1));
+  first.engine.close();
+  first.router.close(true);
+  assert.ok(isAttached('lo'), 'the programs stay');
+
+  const second = start(128);
+  assert.equal(second.router.inherited, true);
+  assert.deepEqual(second.engine.routes.entries(), [{ client, public: pub, owner: 2 }]);
+  second.engine.routes.delete(client, pub);
+  second.engine.close();
+  second.router.close();
+  assert.equal(isAttached('lo'), false);
+
+  const third = start();
+  assert.equal(third.router.inherited, false, 'nothing is left of one that left the interface');
+  assert.deepEqual(third.engine.routes.entries(), []);
+  third.engine.close();
+  third.router.close();
+});
+
+test('without CAP_SYS_ADMIN a router takes the place of one that stayed, but not its routes', {
+  skip,
+}, () => {
+  const heir = fileURLToPath(new URL('./heir.js', import.meta.url));
+  for (const [capabilities, expected] of [
+    ['-sys_admin', { inherited: false, disinherited: true }],
+    ['-sys_module', { inherited: true, disinherited: false }],
+  ] as const) {
+    const first = start();
+    assert.ok(first.engine.routes.set(client, pub, 2));
+    first.engine.close();
+    first.router.close(true);
+    const argv = ['--bounding-set', capabilities, process.execPath, heir, JSON.stringify(OPTIONS)];
+    assert.deepEqual(JSON.parse(execFileSync('setpriv', argv, { encoding: 'utf8' })), expected);
+    assert.equal(isAttached('lo'), false);
+  }
+});
+
+test('the table of routes says when it is full', { skip }, () => {
+  const { router, engine } = start();
+  const from = (port: number) => ({ ...client, port });
+  for (let i = 1; i <= OPTIONS.flows; i++) assert.ok(engine.routes.set(from(i), pub, 1), `${i}`);
+  assert.equal(engine.routes.set(from(OPTIONS.flows + 1), pub, 1), false);
+  assert.ok(engine.routes.set(from(1), pub, 2), 'an entry can still be changed');
+  engine.routes.delete(from(2), pub);
+  assert.ok(engine.routes.set(from(OPTIONS.flows + 1), pub, 1));
+  engine.close();
+  router.close();
+  detach('lo');
+});

@@ -1,0 +1,306 @@
+/**
+ * The router loaded but attached to nothing, in a network of its own: programs run on hand-made frames
+ * (BPF_PROG_TEST_RUN), with lo as the interface.
+ */
+import assert from 'node:assert';
+import { type Endpoint, parseAddress } from '../../../src/kernel/linux/address.ts';
+import { mapMemory, RingBuffer } from '../../../src/kernel/linux/bpf.ts';
+import { lastErrno, SystemError } from '../../../src/kernel/linux/errors.ts';
+import * as libc from '../../../src/kernel/linux/libc.ts';
+import { allocate } from '../../../src/kernel/linux/memory.ts';
+import type { Observed } from '../../../src/kernel/router/flows.ts';
+import {
+  CONTROL_BYTES,
+  OBSERVED_WORDS,
+  RING_BYTES,
+  type RouterCounter,
+} from '../../../src/kernel/router/layout.ts';
+import type { FlowRules, Range } from '../../../src/kernel/router/ranges.ts';
+import { Router } from '../../../src/kernel/router/router.ts';
+import { type FollowedBytes, RouterEngine } from '../../../src/kernel/router/router-engine.ts';
+import { ACK, build, CWR, read, type Segment } from './frames.ts';
+import { Wire } from './wire.ts';
+
+export const UNSPEC = -1;
+export const SHOT = 2;
+export const REDIRECT = 7;
+
+/** Of a copy for a target. */
+export const COPY_HOPS = 1;
+const FLOWS = 64;
+const BPF_PROG_TEST_RUN = 10;
+/** The frame has CHECKSUM_COMPLETE, and the kernel fails the run with EBADMSG when that is wrong afterwards. */
+const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
+const EINVAL = 22;
+/** struct __sk_buff up to and with `mark`; other fields are 0. */
+const CONTEXT_BYTES = 192;
+const CONTEXT_MARK = 8;
+
+/** Addresses of one family: a client, a public address of this node, one of another node, the node itself. */
+export interface Family {
+  readonly name: string;
+  readonly client: string;
+  readonly own: string;
+  readonly foreign: string;
+  readonly node: string;
+}
+
+export const FAMILIES: readonly Family[] = [
+  { name: 'IPv4', client: '198.51.100.7', own: '192.0.2.80', foreign: '192.0.2.81', node: '192.0.2.1' },
+  {
+    name: 'IPv6',
+    client: '2001:db8:1::7',
+    own: '2001:db8::80',
+    foreign: '2001:db8::81',
+    node: '2001:db8::1',
+  },
+];
+export const CLIENT_PORT = 51_234;
+export const PUBLIC_PORT = 80;
+/** Where flows begin: far from a boundary, and so that the first ranges cross 2^31 and 2^32. */
+export const BASES = [1_000_000, 2 ** 31 - 500, 2 ** 32 - 100, 2 ** 32 - 500, 2 ** 32 - 1000, 0];
+
+export type Counts = Partial<Record<RouterCounter, number>>;
+
+export interface Result {
+  verdict: number;
+  frame: Buffer;
+  /** Read with all checksums verified. */
+  segment: Segment;
+  /** What the run added to the counters. */
+  counts: Counts;
+}
+
+function endpoint(address: string, port: number): Endpoint {
+  return { address: parseAddress(address), port };
+}
+
+export class Stand {
+  readonly router: Router;
+  readonly engine: RouterEngine;
+  readonly #ring: RingBuffer;
+  readonly #alive: BigUint64Array;
+  readonly #observed: Uint32Array;
+  /** SO_MARK of the socket that a frame run on egress comes from. */
+  mark = 0;
+  /** What the programs have sent by themselves. */
+  readonly wire = new Wire();
+  readonly #unmap: Array<() => void>;
+  /** Whether this kernel checks CHECKSUM_COMPLETE in test runs (Linux 6.17). */
+  #complete = true;
+
+  /** `peers`: MAC addresses of the owners from 1 on. */
+  constructor(peers: readonly Buffer[] = []) {
+    const publics = FAMILIES.flatMap(({ own, foreign }) => [
+      { address: own, own: true },
+      { address: foreign, own: false },
+    ]);
+    this.router = new Router({
+      interface: 'lo',
+      address: FAMILIES[0].node,
+      publics,
+      engines: 1,
+      flows: FLOWS,
+    });
+    this.engine = new RouterEngine(this.router.handles, 0);
+    this.#ring = new RingBuffer(this.engine.eventsFd, RING_BYTES);
+    const control = mapMemory(this.router.handles.control, CONTROL_BYTES);
+    const observed = mapMemory(this.router.handles.observed, FLOWS * OBSERVED_WORDS * 4);
+    this.#alive = new BigUint64Array(control.view, 0, 1);
+    this.#observed = new Uint32Array(observed.view);
+    this.#unmap = [control.unmap, observed.unmap];
+    for (const [i, mac] of peers.entries()) this.engine.setPeer(i + 1, mac);
+  }
+
+  /** The rules hold, or no longer do. */
+  setAlive(alive: boolean): void {
+    if (alive) this.engine.stayAlive();
+    else this.#alive[0] = 1n;
+  }
+
+  /** Puts the only flow in force: client to the public address. Returns its slot. */
+  install(client: string, pub: string, rules: FlowRules, observed: Observed): number {
+    const from = endpoint(client, CLIENT_PORT);
+    const to = endpoint(pub, PUBLIC_PORT);
+    const { flows } = this.engine;
+    const before = flows.installed(from, to);
+    if (before >= 0) flows.uninstall(before);
+    const slot = before >= 0 ? before : flows.allocate();
+    flows.resetObserved(slot, observed);
+    flows.write(slot, rules);
+    flows.install(from, to, slot);
+    return slot;
+  }
+
+  uninstall(client: string, pub: string): void {
+    const from = endpoint(client, CLIENT_PORT);
+    const to = endpoint(pub, PUBLIC_PORT);
+    const slot = this.engine.flows.installed(from, to);
+    if (slot < 0) return;
+    this.engine.flows.uninstall(slot);
+    this.engine.flows.release(slot);
+  }
+
+  /** Has the connection's segments diverted; 0: no longer. */
+  route(client: string, pub: string, owner: number): void {
+    const from = endpoint(client, CLIENT_PORT);
+    const to = endpoint(pub, PUBLIC_PORT);
+    const { routes } = this.engine;
+    if (owner === 0) routes.delete(from, to);
+    else assert.ok(routes.set(from, to, owner));
+    assert.equal(routes.owner(from, to), owner);
+  }
+
+  installed(client: string, pub: string): number {
+    return this.engine.flows.installed(endpoint(client, CLIENT_PORT), endpoint(pub, PUBLIC_PORT));
+  }
+
+  observed(slot: number, word: number): number {
+    return this.#observed[slot * OBSERVED_WORDS + word];
+  }
+
+  /** Events since the last call, as [slot, epoch, ack, edge]. */
+  events(): number[][] {
+    const out: number[][] = [];
+    this.#ring.drain((data, at) =>
+      out.push([0, 4, 8, 12].map((offset) => data.getUint32(at + offset, true))),
+    );
+    return out;
+  }
+
+  #testRun(program: number, frame: Buffer, flags: number): { verdict: number; frame: Buffer } | number {
+    const input = allocate(frame.length);
+    frame.copy(input.bytes);
+    const output = allocate(frame.length + 256);
+    const attributes = allocate(80);
+    attributes.bytes.writeUInt32LE(program, 0);
+    attributes.bytes.writeUInt32LE(frame.length, 8);
+    attributes.bytes.writeUInt32LE(output.bytes.length, 12);
+    attributes.bytes.writeBigUInt64LE(BigInt(input.address), 16);
+    attributes.bytes.writeBigUInt64LE(BigInt(output.address), 24);
+    attributes.bytes.writeUInt32LE(flags, 64);
+    const context = allocate(CONTEXT_BYTES);
+    context.bytes.writeUInt32LE(this.mark, CONTEXT_MARK);
+    attributes.bytes.writeUInt32LE(CONTEXT_BYTES, 40);
+    attributes.bytes.writeBigUInt64LE(BigInt(context.address), 48);
+    if (libc.bpf(BPF_PROG_TEST_RUN, attributes.address, 80) < 0) return lastErrno();
+    return {
+      verdict: attributes.bytes.readInt32LE(4),
+      frame: output.bytes.subarray(0, attributes.bytes.readUInt32LE(12)),
+    };
+  }
+
+  /**
+   * Runs a program on a frame; what it adds to the counters comes with the result. `trims`: the program will cut the
+   * frame, with which the kernel gives CHECKSUM_COMPLETE up (__skb_trim_rcsum), so it is not asked for.
+   */
+  runFrame(name: 'baton_ingress' | 'baton_egress', frame: Buffer, trims = false): Omit<Result, 'segment'> {
+    const before = this.router.counters();
+    const program = this.router.programFd(name);
+    let result: { verdict: number; frame: Buffer } | number = EINVAL;
+    if (this.#complete && !trims) result = this.#testRun(program, frame, BPF_F_TEST_SKB_CHECKSUM_COMPLETE);
+    if (result === EINVAL) {
+      if (!trims) this.#complete = false;
+      result = this.#testRun(program, frame, 0);
+    }
+    if (typeof result === 'number') throw new SystemError('bpf(PROG_TEST_RUN)', result, name);
+    const counts: Counts = {};
+    for (const [counter, value] of Object.entries(this.router.counters()) as Array<[RouterCounter, number]>)
+      if (value !== before[counter]) counts[counter] = value - before[counter];
+    return { ...result, counts };
+  }
+
+  run(name: 'baton_ingress' | 'baton_egress', segment: Segment, trims = false): Result {
+    const result = this.runFrame(name, build(segment), trims);
+    return { ...result, segment: read(result.frame, segment) };
+  }
+
+  /** A copy at a target, marked as rule follow does, on ingress. */
+  runMarked(segment: Segment, { epoch, sentMs }: { epoch: number; sentMs: number }): Result {
+    const frame = build(segment);
+    const tcp = frame.subarray(14 + (segment.source.includes(':') ? 40 : 20));
+    const was = Buffer.from(tcp.subarray(12, 20));
+    tcp[12] |= (epoch & 7) << 1;
+    tcp.writeUInt16BE(sentMs, 18);
+    // RFC 1624, for the two words that have changed.
+    let sum = ~was.readUInt16BE(4) & 0xffff;
+    for (const at of [0, 6]) sum += (~was.readUInt16BE(at) & 0xffff) + tcp.readUInt16BE(12 + at);
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+    tcp.writeUInt16BE(~sum & 0xffff, 16);
+    const result = this.runFrame('baton_ingress', frame, true);
+    return { ...result, segment: read(result.frame, segment) };
+  }
+
+  /** What came of next requests since the last call. */
+  followed(): Array<FollowedBytes & { slot: number }> {
+    const out: Array<FollowedBytes & { slot: number }> = [];
+    this.engine.drainEvents(
+      () => {},
+      (slot, piece) => out.push({ slot, ...piece, bytes: Buffer.from(piece.bytes) }),
+    );
+    return out;
+  }
+
+  close(): void {
+    this.wire.close();
+    this.#ring.close();
+    for (const unmap of this.#unmap) unmap();
+    this.engine.close();
+    this.router.close();
+  }
+}
+
+/** A range of nothing at 0, changed by `parts`. */
+export function range(parts: Partial<Range>): Range {
+  return { start: 0, end: 0, local: 0, stamp: 0, owner: 0, open: false, leased: false, ...parts };
+}
+
+/** A pure acknowledgement of the client, changed by `parts`. */
+export function fromClient(family: Family, pub: string, parts: Partial<Segment>): Segment {
+  return {
+    source: family.client,
+    destination: pub,
+    sourcePort: CLIENT_PORT,
+    destinationPort: PUBLIC_PORT,
+    seq: 0xffff_fff0,
+    ack: 0,
+    flags: ACK,
+    window: 4096,
+    hops: 64,
+    payload: Buffer.alloc(0),
+    ...parts,
+  };
+}
+
+/** The same as an anchor sends it on to a target here (rule copy). */
+export function copyToTarget(family: Family, pub: string, parts: Partial<Segment>): Segment {
+  return fromClient(family, pub, { ...parts, hops: COPY_HOPS });
+}
+
+/** A pure acknowledgement to the client, changed by `parts`. */
+export function toClient(family: Family, pub: string, parts: Partial<Segment>): Segment {
+  return {
+    ...fromClient(family, pub, {}),
+    source: pub,
+    destination: family.client,
+    sourcePort: PUBLIC_PORT,
+    destinationPort: CLIENT_PORT,
+    ...parts,
+  };
+}
+
+/**
+ * The result is the segment sent with only `parts` changed, the verdict and the counters as stated; and rule
+ * prediction's bit.
+ */
+export function assertResult(
+  result: Result,
+  sent: Segment,
+  expected: { verdict: number; counts: Counts; parts?: Partial<Segment> },
+): void {
+  assert.equal(result.verdict, expected.verdict, 'verdict');
+  assert.deepEqual(result.counts, expected.counts, 'counters');
+  const segment = { ...sent, ...expected.parts };
+  const flags = expected.counts.translated_in === 1 && segment.payload.length === 0 ? CWR : 0;
+  assert.deepEqual(result.segment, { ...segment, flags: segment.flags | flags }, 'segment');
+}

@@ -1,0 +1,165 @@
+/** Responses that go on from byte N: two nodes with copies of a file send the same bytes, or say that they cannot. */
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import fc from 'fast-check';
+import { Content } from '../../../src/protocol/http/content.ts';
+import { errorResponse } from '../../../src/protocol/http/error-response.ts';
+import { SMALL_FILE_BYTES } from '../../../src/protocol/http/file-cache.ts';
+import { Exchange } from '../../../src/serve/exchange.ts';
+import { BLOCKED, type Out } from '../../../src/serve/out.ts';
+import { ramp } from '../../../src/tools/lab/ramp.ts';
+import { parsed } from './support.ts';
+
+const MODIFIED_S = 1_600_000_000;
+const FIRST_MS = 1_700_000_000_000;
+const LATER_MS = FIRST_MS + 5000;
+const BIG_BYTES = SMALL_FILE_BYTES + 40_000;
+const FILES: Record<string, Buffer> = {
+  'empty.bin': ramp('/empty.bin', 0),
+  'small.bin': ramp('/small.bin', 9000),
+  // In memory, and behind its head as a part of its own.
+  'edge.bin': ramp('/edge.bin', SMALL_FILE_BYTES),
+  'big.bin': ramp('/big.bin', BIG_BYTES),
+  'big.bin.gz': ramp('/gz', BIG_BYTES),
+};
+let base = '';
+let one: Content;
+let other: Content;
+
+/** A node's copy of the files, with heads of another length than the other's. */
+function copy(name: string, modifiedS = MODIFIED_S): Content {
+  const root = join(base, name);
+  fs.mkdirSync(root);
+  for (const [file, bytes] of Object.entries(FILES)) {
+    fs.writeFileSync(join(root, file), bytes);
+    fs.utimesSync(join(root, file), modifiedS, modifiedS);
+  }
+  return new Content({ root });
+}
+
+before(() => {
+  base = fs.mkdtempSync(join(tmpdir(), 'baton-continuation-'));
+  one = copy('one');
+  other = copy('other');
+});
+after(() => {
+  one.close();
+  other.close();
+  fs.rmSync(base, { recursive: true });
+});
+
+function exchange(content: Content, line: string, fields: string, servedBy: string): Exchange {
+  const head = parsed(`${line} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`);
+  const nowMs = content === one ? FIRST_MS : LATER_MS;
+  const extraFields = servedBy === '' ? '' : `X-Served-By: ${servedBy}\r\n`;
+  return Exchange.of(content.respond(head, nowMs, { close: false, extraFields }));
+}
+
+/** Takes a few bytes at a time, as a socket does. */
+class Collector implements Out {
+  readonly pieces: Buffer[] = [];
+  #turn = 0;
+
+  send(bytes: Buffer, from: number): number {
+    if (++this.#turn % 3 === 0) return BLOCKED;
+    const piece = bytes.subarray(from, from + 7000);
+    this.pieces.push(Buffer.from(piece));
+    return piece.length;
+  }
+
+  sendFile(fd: number, offset: number, length: number): number {
+    if (++this.#turn % 3 === 0) return BLOCKED;
+    const piece = Buffer.alloc(Math.min(length, 7000));
+    assert.equal(fs.readSync(fd, piece, 0, piece.length, offset), piece.length);
+    this.pieces.push(piece);
+    return piece.length;
+  }
+}
+
+function pumped({ pump, lengthBytes }: Exchange): Buffer {
+  const out = new Collector();
+  let state = pump.run(out);
+  for (; state === 'blocked'; state = pump.run(out));
+  assert.equal(state, 'done');
+  assert.equal(pump.queuedBytes, 0);
+  assert.equal(pump.sentBytes, lengthBytes);
+  return Buffer.concat(out.pieces);
+}
+
+const REQUESTS: [line: string, fields: string][] = [
+  ...Object.keys(FILES).map((file): [string, string] => [`GET /${file}`, '']),
+  ['HEAD /big.bin', ''],
+  ['GET /big.bin', 'Range: bytes=1000-70000\r\n'],
+  ['GET /small.bin', 'Range: bytes=-100\r\n'],
+  ['GET /big.bin', 'Accept-Encoding: gzip\r\n'],
+  ['GET /none', ''],
+  ['POST /small.bin', ''],
+];
+
+test('a response goes on at another node, at every offset from the end of its head', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...REQUESTS),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.boolean(),
+      ([line, fields], share, observed) => {
+        const first = exchange(one, line, fields, observed ? 'a' : '');
+        const identity = first.identity()!;
+        const whole = pumped(first);
+        assert.equal(identity.lengthBytes, whole.length);
+        assert.equal(whole.indexOf('\r\n\r\n') + 4, identity.headBytes);
+        const offset = identity.headBytes + Math.round(share * (whole.length - identity.headBytes));
+        const next = exchange(other, line, fields, observed ? 'another-node' : '');
+        assert.equal(next.goOnFrom({ ...identity, offset }), true);
+        assert.equal(next.lengthBytes, whole.length - offset);
+        assert.deepEqual(next.identity(), { ...identity, offset }, 'what the client has is the first head');
+        assert.ok(pumped(next).equals(whole.subarray(offset)));
+        first.end();
+        next.end();
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+test('another body is told apart', () => {
+  const touched = copy('touched', MODIFIED_S + 1);
+  const offset = 5000;
+  const again = (content: Content, line: string, fields = '') => exchange(content, line, fields, '');
+  try {
+    const first = again(one, 'GET /small.bin');
+    const continuation = { ...first.identity()!, offset };
+    assert.equal(again(touched, 'GET /small.bin').goOnFrom(continuation), false, 'another version');
+    assert.equal(again(other, 'GET /edge.bin').goOnFrom(continuation), false, 'another file');
+    assert.equal(again(other, 'GET /none').goOnFrom(continuation), false, 'no file');
+    assert.equal(again(other, 'HEAD /small.bin').goOnFrom(continuation), false, 'no body');
+    const range = 'Range: bytes=0-8998\r\n';
+    assert.equal(again(other, 'GET /small.bin', range).goOnFrom(continuation), false, 'a part');
+    assert.equal(again(other, 'GET /small.bin').goOnFrom(continuation), true);
+    const plain = { ...again(one, 'GET /big.bin').identity()!, offset };
+    assert.equal(again(other, 'GET /big.bin', 'Accept-Encoding: gzip\r\n').goOnFrom(plain), false, 'encoded');
+  } finally {
+    touched.close();
+  }
+});
+
+test('what nobody can go on with has no identity', () => {
+  const multipart = exchange(one, 'GET /big.bin', 'Range: bytes=0-9,20-29\r\n', '');
+  assert.equal(multipart.identity(), null);
+  const upstream = new Exchange();
+  assert.equal(upstream.identity(), null);
+  upstream.answer(errorResponse(502, FIRST_MS));
+  assert.notEqual(upstream.identity(), null, 'an answer of our own has one');
+});
+
+test('a file has one validator, computed once: the ready-made response of each second refers to it', () => {
+  const body = (nowMs: number) =>
+    one.respond(parsed('GET /small.bin HTTP/1.1\r\nHost: a\r\n\r\n'), nowMs, {
+      close: false,
+      extraFields: '',
+    }).body;
+  assert.equal(body(FIRST_MS), body(LATER_MS));
+});

@@ -1,0 +1,134 @@
+/** Chromium loads a page with 100 images by each handoff: every byte right, and one connection answered by several nodes. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fillRamp } from '../../../src/tools/lab/ramp.ts';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import { Stand } from './support.ts';
+
+const IMAGES = 100;
+const MECHANISMS = ['anchor', 'clone', 'split'];
+const BMP_HEADER_BYTES = 54;
+const WAIT_MS = 60_000;
+/** Six at a time, and some that were opened for nothing. */
+const MAX_CONNECTIONS = 12;
+
+/** Each image has another width, and with it another size: 1 KB to 300 KB. */
+const widthOf = (index: number): number => 18 + 3 * index;
+
+/** A square Windows bitmap, 24 bits a pixel, filled with a ramp. */
+function bitmap(index: number): Buffer {
+  const width = widthOf(index);
+  const rowBytes = Math.ceil((3 * width) / 4) * 4;
+  const pixels = Buffer.alloc(rowBytes * width);
+  fillRamp(pixels, `/${index}.bmp`, pixels.length, 0);
+  const header = Buffer.alloc(BMP_HEADER_BYTES);
+  header.write('BM', 0, 'latin1');
+  header.writeUInt32LE(BMP_HEADER_BYTES + pixels.length, 2);
+  header.writeUInt32LE(BMP_HEADER_BYTES, 10);
+  header.writeUInt32LE(40, 14);
+  header.writeInt32LE(width, 18);
+  header.writeInt32LE(width, 22);
+  header.writeUInt16LE(1, 26);
+  header.writeUInt16LE(24, 28);
+  header.writeUInt32LE(pixels.length, 34);
+  return Buffer.concat([header, pixels]);
+}
+
+/**
+ * When all images are there the page fetches each again past the cache and hashes it, and leaves what it found in its
+ * own text. The hashes need a secure context: the command line declares this origin to be one.
+ */
+const PAGE = `<!doctype html><title>images</title>
+${Array.from({ length: IMAGES }, (_, index) => `<img src="/${index}.bmp">`).join('\n')}
+<pre id="found">nothing yet</pre>
+<script>
+  addEventListener('load', async () => {
+    const found = { complete: [], hashes: [], error: null };
+    try {
+      for (const image of document.images) found.complete.push(image.complete ? image.naturalWidth : -1);
+      const hashes = Array.from(document.images, async (image) => {
+        const response = await fetch(image.src, { cache: 'no-store' });
+        const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await response.arrayBuffer()));
+        return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+      });
+      found.hashes = await Promise.all(hashes);
+    } catch (error) {
+      found.error = String(error);
+    }
+    document.getElementById('found').textContent = JSON.stringify(found);
+  });
+</script>
+`;
+
+describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
+  let stand: Stand;
+  let profile: string;
+  before(async () => {
+    profile = mkdtempSync(join(tmpdir(), 'baton-chromium-'));
+    stand = await Stand.up({ name: 'browser', sizes: [] });
+    writeFileSync(join(stand.root, 'index.html'), PAGE);
+    for (let index = 0; index < IMAGES; index++)
+      writeFileSync(join(stand.root, `${index}.bmp`), bitmap(index));
+  });
+  after(() => {
+    stand?.down();
+    rmSync(profile, { recursive: true, force: true });
+  });
+
+  for (const mechanism of MECHANISMS) {
+    const HOST = `${mechanism}.test`;
+    test(`${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
+      const chromium = [
+        ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+        ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+        `--user-data-dir=${join(profile, mechanism)}`,
+        `--host-resolver-rules=MAP ${HOST} ${stand.lab.nodes[0].public[0]}`,
+        `--unsafely-treat-insecure-origin-as-secure=http://${HOST}`,
+        // Time passes for the page while nothing is under way, so its text is written when it is complete.
+        `--virtual-time-budget=${WAIT_MS}`,
+        ...['--dump-dom', `http://${HOST}/`],
+      ];
+      const { code, stdout, stderr } = await stand.lab.exec('client', chromium, { timeoutMs: WAIT_MS });
+      assert.equal(code, 0, stderr);
+      const text = /<pre id="found">(.*)<\/pre>/.exec(stdout)?.[1];
+      assert.match(String(text), /^\{/, stdout.slice(0, 1000) + stderr);
+      const { complete, hashes, error } = JSON.parse(text!);
+      assert.equal(error, null);
+      const indices = Array.from({ length: IMAGES }, (_, index) => index);
+      assert.deepEqual(complete, indices.map(widthOf));
+      assert.deepEqual(
+        hashes,
+        indices.map((index) => createHash('sha256').update(bitmap(index)).digest('hex')),
+      );
+      await stand.noResets();
+      await stand.nothingLeft();
+    });
+
+    test(`${mechanism}: several nodes answered${mechanism === 'split' ? '' : ' on one connection'}`, () => {
+      const lines = readFileSync(join(stand.lab.plan.directory, 'a.log'), 'utf8').trim().split('\n');
+      const records = lines
+        .map((line) => JSON.parse(line))
+        .filter(({ host, target }) => host === HOST && target.endsWith('.bmp'));
+      assert.equal(records.length, 2 * IMAGES);
+      const byClient = new Map<string, { node: string; mechanism: string }[]>();
+      for (const record of records) {
+        assert.equal(record.status, 200);
+        byClient.set(record.client, [...(byClient.get(record.client) ?? []), record]);
+      }
+      if (mechanism === 'split') {
+        for (const all of byClient.values())
+          for (const { mechanism } of all.slice(0, -1)) assert.equal(mechanism, 'local', 'split comes last');
+        assert.equal(new Set(records.map(({ node }) => node)).size, stand.lab.nodes.length);
+        return;
+      }
+      // A browser keeps few connections to a host, and uses them again.
+      assert.ok(byClient.size <= MAX_CONNECTIONS, `${byClient.size} connections`);
+      const nodes = [...byClient.values()].map((all) => new Set(all.map(({ node }) => node)).size);
+      assert.equal(Math.max(...nodes), stand.lab.nodes.length, 'nodes that answered on one connection');
+    });
+  }
+});

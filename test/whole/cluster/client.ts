@@ -1,0 +1,225 @@
+/**
+ * A client for cluster tests, run inside the lab's client namespace: `node client.js JOB` with the job as JSON.
+ * Speaks HTTP/1.1 over plain sockets so that it decides about segments, pipelining and how it leaves, checks every
+ * byte of every body against its ramp, and prints a Report as JSON.
+ */
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { ramp } from '../../../src/tools/lab/ramp.ts';
+import { type Answer, ResponseReader } from './response-reader.ts';
+
+/** One request. The body of its answer must be the ramp of `path` and `size`. */
+export interface Item {
+  readonly host: string;
+  readonly path: string;
+  readonly size: number;
+  /** The ramp of `path` and this size is sent as a POST. */
+  readonly bodyBytes?: number;
+}
+
+export interface Job {
+  readonly address: string;
+  readonly items: readonly Item[];
+  /** Connections at a time, each with all items; default 1. */
+  readonly connections?: number;
+  /** Requests sent before their answers; default 1. */
+  readonly pipeline?: number;
+  /** Requests are written in pieces of this size, each a segment. */
+  readonly segmentBytes?: number;
+  /** Start over with the items until this has passed; what is under way ends. */
+  readonly durationMs?: number;
+  /** A new connection for each item. */
+  readonly each?: boolean;
+  /** HTTP/1.0 without keep-alive: the server closes, and the client waits for that. */
+  readonly http10?: boolean;
+  /** Between an answer and the next request. */
+  readonly thinkMs?: number;
+  /** Nothing is read for this long at first. */
+  readonly pauseMs?: number;
+  /** No progress for this long fails the connection; default 8 s. */
+  readonly silenceMs?: number;
+  /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
+  readonly marks?: readonly number[];
+  /** Leave after this many bytes: half-close and read on, reset, or stop reading and stay. */
+  readonly leave?: { readonly afterBytes: number; readonly how: 'fin' | 'rst' | 'stall' };
+}
+
+export interface Report {
+  readonly answered: number;
+  readonly bytes: number;
+  readonly byMechanism: Record<string, number>;
+  readonly byNode: Record<string, number>;
+  /** Milliseconds from a request to the end of its answer, ascending. */
+  readonly tookMs: number[];
+  /** What went wrong, in words; empty when every request was answered with the right bytes. */
+  readonly failures: string[];
+}
+
+const SILENCE_MS = 8_000;
+const MAX_FAILURES = 6;
+
+const answers: Answer[] = [];
+const failures: string[] = [];
+const tookMs: number[] = [];
+
+function requestBytes(item: Item, http10 = false): Buffer {
+  const { host, path, bodyBytes } = item;
+  const version = http10 ? 'HTTP/1.0' : 'HTTP/1.1';
+  if (bodyBytes === undefined) return Buffer.from(`GET ${path} ${version}\r\nHost: ${host}\r\n\r\n`);
+  const head = `POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), ramp(path, bodyBytes)]);
+}
+
+async function write(socket: Socket, bytes: Buffer, segmentBytes: number | undefined): Promise<void> {
+  for (let at = 0; at < bytes.length; at += segmentBytes ?? bytes.length) {
+    const piece = bytes.subarray(at, at + (segmentBytes ?? bytes.length));
+    await new Promise<void>((done) => socket.write(piece, () => done()));
+  }
+}
+
+/** Resolves when the connection has ended or every item is answered. */
+async function converse(job: Job, index: number): Promise<void> {
+  const name = `connection ${index}`;
+  const marks = index === 0 ? [...(job.marks ?? [])] : [];
+  const socket = connect({ host: job.address, port: 80, noDelay: true, autoSelectFamily: false });
+  const waiting: { item: Item; startedMs: number }[] = [];
+  const startedMs = performance.now();
+  let wake = (): void => {};
+  let ended: string | null = null;
+  let received = 0;
+  let port = 0;
+  let left = false;
+  const isOver = () =>
+    job.durationMs === undefined ? false : performance.now() - startedMs > job.durationMs;
+  const reader = new ResponseReader(
+    () => waiting[0]?.item,
+    (answer) => {
+      const { item, startedMs: sentMs } = waiting.shift()!;
+      answers.push(answer);
+      tookMs.push(performance.now() - sentMs);
+      if (answer.problem !== null) failures.push(`${name} ${item.host} ${item.path}: ${answer.problem}`);
+      wake();
+    },
+  );
+  socket.setTimeout(job.silenceMs ?? SILENCE_MS, () =>
+    socket.destroy(new Error('nothing came for too long')),
+  );
+  const end = (reason: string): void => {
+    ended ??= reason;
+    wake();
+  };
+  socket.once('connect', () => {
+    port = socket.localPort!;
+  });
+  socket.on('error', (error) => end(error.message));
+  socket.on('close', () => end('closed'));
+  socket.on('end', () => {
+    reader.end();
+    end('FIN');
+  });
+  socket.on('data', (bytes) => {
+    received += bytes.length;
+    while (marks.length > 0 && received >= marks[0]) process.stderr.write(`at ${marks.shift()}\n`);
+    try {
+      reader.push(bytes);
+    } catch (error) {
+      failures.push(`${name}: ${(error as Error).message}`);
+      socket.destroy();
+      return;
+    }
+    if (job.leave === undefined || left || received < job.leave.afterBytes) return;
+    left = true;
+    if (job.leave.how === 'rst') socket.resetAndDestroy();
+    else if (job.leave.how === 'fin') socket.end();
+    else {
+      socket.setTimeout(0);
+      socket.pause();
+      // A socket that does not read does not keep the process.
+      setInterval(() => {}, 1000);
+      process.stderr.write('stalled\n');
+    }
+  });
+  if (job.pauseMs !== undefined) {
+    socket.pause();
+    setTimeout(() => socket.resume(), job.pauseMs);
+  }
+  const pause = () =>
+    new Promise<void>((done) => {
+      wake = done;
+    });
+  const depth = job.pipeline ?? 1;
+  let sent = 0;
+  const total = job.durationMs === undefined ? job.items.length : Number.POSITIVE_INFINITY;
+  while (ended === null && (sent < total || waiting.length > 0)) {
+    if (sent < total && waiting.length < depth && !isOver()) {
+      if (sent > 0 && job.thinkMs !== undefined) await delay(job.thinkMs);
+      const batch: Buffer[] = [];
+      while (sent < total && waiting.length < depth) {
+        const item = job.items[sent++ % job.items.length];
+        waiting.push({ item, startedMs: performance.now() });
+        batch.push(requestBytes(item, job.http10));
+      }
+      await write(socket, Buffer.concat(batch), job.segmentBytes);
+      continue;
+    }
+    if (waiting.length === 0) break;
+    await pause();
+  }
+  if (job.leave === undefined && waiting.length > 0) {
+    const { item } = waiting[0];
+    failures.push(
+      `${name} ${item.host} ${item.path}: connection ended (${ended}) with ${waiting.length} requests open,` +
+        ` ${sent} sent, ${received} bytes received, answer: ${reader.progress},` +
+        ` port ${port}, ${new Date().toISOString()}`,
+    );
+  }
+  if (ended === null && job.http10) await pause();
+  socket.end();
+  socket.resume();
+  // The client closes first, then the server: both ends of the connection are part of the test.
+  if (ended === null)
+    await Promise.race([
+      new Promise((done) => socket.once('close', done)),
+      delay(3000, undefined, { ref: false }),
+    ]);
+  if (ended === null && job.leave === undefined) failures.push(`${name}: the server never closed`);
+  socket.destroy();
+}
+
+/** Each item on a connection of its own, one after the other; again and again when the job has a duration. */
+async function oneByOne(job: Job, index: number): Promise<void> {
+  const { durationMs, ...rest } = job;
+  const untilMs = performance.now() + (durationMs ?? 0);
+  do {
+    for (const only of job.items) {
+      if (failures.length >= MAX_FAILURES) return;
+      await converse({ ...rest, items: [only] }, index);
+    }
+  } while (performance.now() < untilMs);
+}
+
+function count(key: 'mechanism' | 'node'): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const answer of answers) counts[answer[key]] = (counts[answer[key]] ?? 0) + 1;
+  return counts;
+}
+
+async function main(): Promise<void> {
+  const job = JSON.parse(process.argv[2]) as Job;
+  const runs = Array.from({ length: job.connections ?? 1 }, (_, i) =>
+    job.each ? oneByOne(job, i) : converse(job, i),
+  );
+  await Promise.all(runs);
+  const report: Report = {
+    answered: answers.length,
+    bytes: answers.reduce((sum, answer) => sum + answer.bodyBytes, 0),
+    byMechanism: count('mechanism'),
+    byNode: count('node'),
+    tookMs: tookMs.map((ms) => Math.round(ms * 10) / 10).sort((x, y) => x - y),
+    failures: failures.slice(0, MAX_FAILURES),
+  };
+  process.stdout.write(`${JSON.stringify(report)}\n`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

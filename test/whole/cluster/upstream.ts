@@ -1,0 +1,42 @@
+/** An HTTP server for a node's loopback, run as `node upstream.js PORT`: ramps in every framing, and POST. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { checkRamp, ramp } from '../../../src/tools/lab/ramp.ts';
+
+const PIECE_BYTES = 10_000;
+
+/** `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
+function get(path: string, response: ServerResponse): void {
+  const [, framing, size] = path.split('/');
+  const body = ramp(path, Number(size));
+  if (framing === 'length') {
+    response.setHeader('content-length', body.length);
+    response.end(body);
+    return;
+  }
+  if (framing === 'close') {
+    response.useChunkedEncodingByDefault = false;
+    response.removeHeader('transfer-encoding');
+    response.setHeader('connection', 'close');
+  }
+  for (let at = 0; at < body.length; at += PIECE_BYTES) response.write(body.subarray(at, at + PIECE_BYTES));
+  response.end();
+}
+
+/** `/post/SIZE`: the body must be the ramp of the path; answered with the ramp when it was. */
+async function post(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const parts: Buffer[] = [];
+  for await (const part of request) parts.push(part);
+  const size = Number(path.split('/')[2]);
+  const wrongAt = checkRamp(Buffer.concat(parts), path, size);
+  response.statusCode = wrongAt < 0 ? 200 : 422;
+  response.end(wrongAt < 0 ? ramp(path, size) : `wrong at ${wrongAt}`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const server = createServer((request, response) => {
+    if (request.method === 'POST') void post(request.url!, request, response);
+    else get(request.url!, response);
+  });
+  server.listen(Number(process.argv[2]), '127.0.0.1', () => process.stdout.write('listening\n'));
+}
