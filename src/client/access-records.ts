@@ -1,13 +1,41 @@
 /** What is counted and reported of answered requests, by their anchor. */
+
+import { formatEndpoint } from '../base/address.ts';
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Counters } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
-import type { Outcome, Request } from '../handoff/request/handling.ts';
-import { formatEndpoint } from '../kernel/linux/address.ts';
+import type { Outcome } from '../handoff/request/handling.ts';
 import { unlessSocketDied } from '../kernel/linux/errors.ts';
 import { remoteEndpoint } from '../kernel/linux/socket.ts';
-import type { AccessRecord } from '../node/engine/messages.ts';
+import type { Request } from '../serve/request.ts';
 import type { Connection } from './connection.ts';
+
+/** One answered request, as logged by its anchor. Times are microseconds; -1 when it does not apply. */
+export interface AccessRecord {
+  /** Wall clock, milliseconds since the epoch. */
+  readonly timeMs: number;
+  readonly client: string;
+  readonly method: string;
+  readonly target: string;
+  readonly host: string;
+  readonly status: number;
+  /** Response bytes, head included, and body alone. */
+  readonly bytes: number;
+  readonly bodyBytes: number;
+  readonly anchor: string;
+  /** The node that answered. */
+  readonly node: string;
+  readonly mechanism: string;
+  /** Request read to response's first byte handed to the kernel. */
+  readonly firstByteUs: number;
+  /** Request read to SETUP answered. */
+  readonly handoffUs: number;
+  /** Frames about it between the nodes, and their bytes; -1 where they are not counted. */
+  readonly messages: number;
+  readonly messageBytes: number;
+  /** Request read to the whole response handed to the kernel. */
+  readonly durationUs: number;
+}
 
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;

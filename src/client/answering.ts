@@ -15,12 +15,13 @@ import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
 import { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { LocalHandling } from '../handoff/anchor/local.ts';
 import { mayGoOn, TakeOver } from '../handoff/anchor/take-over.ts';
-import type { Handling, HandlingHost, Outcome, Request } from '../handoff/request/handling.ts';
+import type { Handling, HandlingHost, Outcome } from '../handoff/request/handling.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
+import type { Request } from '../serve/request.ts';
 import { answers, type Site } from '../serve/sites.ts';
 import type { Connection } from './connection.ts';
 

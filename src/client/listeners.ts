@@ -1,6 +1,7 @@
 /** The sockets on which an engine accepts clients; every engine of a server has its own (SO_REUSEPORT). */
+
+import type { Endpoint } from '../base/address.ts';
 import { LISTEN_BACKLOG } from '../cluster/load.ts';
-import type { Endpoint } from '../kernel/linux/address.ts';
 import { EPOLLIN } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import {

@@ -4,6 +4,12 @@
  *     LOAD of each engine of a node, every LOAD_INTERVAL_MS  ->  one NodeLoad for the node, kept up to date in place
  */
 
+export interface NodeLoadStatus extends Omit<NodeLoad, 'reportedAtMs'> {
+  readonly node: string;
+  /** Milliseconds since the newest report; null when there is none. */
+  readonly ageMs: number | null;
+}
+
 /** Between two reports of an engine. */
 export const LOAD_INTERVAL_MS = 500;
 /** A report older than this says nothing about now: four were missed. */

@@ -8,11 +8,11 @@ import { Counters } from '../base/counters.ts';
 import { acceptQueueOf } from '../kernel/linux/accept-queue.ts';
 import { threadCpuMs } from '../kernel/linux/thread-time.ts';
 import { SPREAD_SIZE, type Spread } from '../kernel/router/spread.ts';
-import type { NodeLoadStatus } from '../node/engine/messages.ts';
 import type { Load } from '../protocol/backplane/frames.ts';
 import { FrameType } from '../protocol/backplane/frames.ts';
 import type { Link } from '../protocol/backplane/link.ts';
 import type { Peers } from '../protocol/backplane/peers.ts';
+import type { NodeLoadStatus } from './load.ts';
 import { type EngineLoad, LOAD_INTERVAL_MS, LoadMeter, LoadTable, type NodeLoad } from './load.ts';
 import { Spreading } from './spreading.ts';
 

@@ -3,6 +3,7 @@
  * site still takes its requests from clients.
  */
 import assert from 'node:assert';
+import { parseAddress } from '../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../base/config/config.ts';
 import { SiteTable } from '../base/config/sites.ts';
 import type { Counters } from '../base/counters.ts';
@@ -13,8 +14,6 @@ import { Catalogues } from '../cluster/exchange-catalogues.ts';
 import { Memories } from '../cluster/exchange-memories.ts';
 import type { NodeLoad } from '../cluster/load.ts';
 import type { Candidate } from '../cluster/policy/policy.ts';
-import type { Request } from '../handoff/request/handling.ts';
-import { parseAddress } from '../kernel/linux/address.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import type { Setup } from '../protocol/backplane/frames.ts';
@@ -23,6 +22,7 @@ import { HeadCache } from '../protocol/http/head-cache.ts';
 import { textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { Exchange } from './exchange.ts';
+import type { Request } from './request.ts';
 import { Upstream } from './upstream.ts';
 
 const UPSTREAM_RECEIVE_BYTES = 256 * 1024;

@@ -3,7 +3,7 @@
  * can be found, and goes on into an Exchange's pump.
  */
 
-import type { Endpoint } from '../kernel/linux/address.ts';
+import type { Endpoint } from '../base/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
 import * as libc from '../kernel/linux/libc.ts';

@@ -1,12 +1,12 @@
 /** What must hold within a site's `policy`, and between it and the rest of the site. */
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { importsTypeScript } from '../../cluster/policy/typescript.ts';
 import type { ConfigProblem } from './error.ts';
 import { nearest } from './nearest.ts';
 import type { PolicyValue } from './policy-schema.ts';
 import type { SiteValue } from './schema.ts';
 import type { Path, Source } from './source.ts';
+import { importsTypeScript } from './typescript.ts';
 
 /** `serving`: names of the nodes that serve the site. */
 export function checkPolicy(

@@ -1,7 +1,7 @@
 /** The shape of the configuration file, with every default and range. What spans several entries is in checks.ts. */
 import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
-import { formatAddress, parseAddress } from '../../kernel/linux/address.ts';
+import { formatAddress, parseAddress } from '../address.ts';
 import { type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';

@@ -4,12 +4,32 @@
  */
 import { statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import type { PolicyConfig, SiteConfig } from '../../base/config/config.ts';
-import type { MemoryView } from './cached.ts';
+import type { PolicyConfig, PolicyName, SiteConfig } from '../../base/config/config.ts';
+import { Cached, type MemoryView } from './cached.ts';
 import { ClassPolicy } from './class.ts';
 import { Delegate } from './delegate.ts';
 import { GuardedPolicy } from './guarded.ts';
-import { namedPolicy, type Policy, type PolicyContext, type PolicyFactory } from './policy.ts';
+import { Hash } from './hash.ts';
+import { LeastLoad } from './least-load.ts';
+import { Local } from './local.ts';
+import type { Policy, PolicyContext, PolicyFactory } from './policy.ts';
+import { RoundRobin } from './round-robin.ts';
+
+/** A policy without settings, by name. `memory`: what policy `cached` goes by. */
+export function namedPolicy(name: PolicyName, memory: MemoryView): Policy {
+  switch (name) {
+    case 'round-robin':
+      return new RoundRobin();
+    case 'hash':
+      return new Hash();
+    case 'local':
+      return new Local();
+    case 'least-load':
+      return new LeastLoad();
+    case 'cached':
+      return new Cached(memory);
+  }
+}
 
 /** A policy module cannot be used. The message names the file and says what to do. */
 export class PolicyError extends Error {

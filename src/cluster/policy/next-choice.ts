@@ -7,14 +7,20 @@
 import type { ClusterConfig, PolicyConfig, SiteConfig } from '../../base/config/config.ts';
 import { TEXT_SEED, textHash } from '../../base/text-hash.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
-import type { Site } from '../../serve/sites.ts';
 import type { Candidate, Policy } from './policy.ts';
+
+/** A site as far as the choice goes. */
+export interface ChoiceSite {
+  readonly config: SiteConfig;
+  /** The nodes that can answer for it at this moment; another array when they change. */
+  readonly candidates: readonly Candidate[];
+}
 
 /** What is asked of the engine. */
 export interface NextChoiceHost {
   readonly config: ClusterConfig;
   readonly self: number;
-  readonly sites: { find(host: string): Site | null };
+  readonly sites: { find(host: string): ChoiceSite | null };
   readonly policies: { of(site: SiteConfig): Policy; configOf(site: SiteConfig): PolicyConfig };
 }
 
@@ -36,7 +42,7 @@ export class NextChoices {
   readonly #host: NextChoiceHost;
   /** The newest of each site, with what it was made from. */
   readonly #choices = new Map<
-    Site,
+    ChoiceSite,
     { candidates: readonly Candidate[]; policy: Policy; choice: NextChoice }
   >();
 
@@ -45,7 +51,7 @@ export class NextChoices {
   }
 
   /** Null: the site keeps no clones, or nobody can answer. */
-  of(site: Site): NextChoice | null {
+  of(site: ChoiceSite): NextChoice | null {
     const { candidates, config } = site;
     if (config.mechanism !== 'clone' || !config.clone.keep || candidates.length === 0) return null;
     const policy = this.#host.policies.of(config);
@@ -57,7 +63,7 @@ export class NextChoices {
     return choice;
   }
 
-  #make(site: Site, candidates: readonly Candidate[], policy: Policy): NextChoice {
+  #make(site: ChoiceSite, candidates: readonly Candidate[], policy: Policy): NextChoice {
     const { sites, self } = this.#host;
     const nodeFor = (head: RequestHead): number => {
       if (!isSimple(head) || sites.find(head.host) !== site) return -1;
@@ -69,7 +75,7 @@ export class NextChoices {
   }
 
   /** Everything that the choice, and what counts as one head, depends on. */
-  #digest(site: Site, candidates: readonly Candidate[]): number {
+  #digest(site: ChoiceSite, candidates: readonly Candidate[]): number {
     const { config, policies } = this.#host;
     const { headBytes, headFields } = config.limits;
     const hosts = config.sites.map(({ name, hosts }) => [name, hosts]);

@@ -12,14 +12,9 @@
  *     }
  */
 
-import type { MechanismName, PolicyName } from '../../base/config/config.ts';
+import type { MechanismName } from '../../base/config/config.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import type { NodeLoad } from '../load.ts';
-import { Cached, type MemoryView } from './cached.ts';
-import { Hash } from './hash.ts';
-import { LeastLoad } from './least-load.ts';
-import { Local } from './local.ts';
-import { RoundRobin } from './round-robin.ts';
 
 /** A node that could answer: its index in the configuration, its name, and its load as last reported. */
 export interface Candidate {
@@ -59,19 +54,3 @@ export interface PolicyContext {
  * every engine and at every reload.
  */
 export type PolicyFactory = (options: unknown, context: PolicyContext) => Policy;
-
-/** A policy without settings, by name. `memory`: what policy `cached` goes by. */
-export function namedPolicy(name: PolicyName, memory: MemoryView): Policy {
-  switch (name) {
-    case 'round-robin':
-      return new RoundRobin();
-    case 'hash':
-      return new Hash();
-    case 'local':
-      return new Local();
-    case 'least-load':
-      return new LeastLoad();
-    case 'cached':
-      return new Cached(memory);
-  }
-}

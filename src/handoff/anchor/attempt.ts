@@ -1,10 +1,9 @@
 /** What is known of a response that another node was given to send, and who waits for it. */
 
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
-import { WATCHED_RESET } from '../../kernel/router/layout.ts';
 import type { Frame, HalfPipe } from '../../protocol/backplane/frames.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
-import type { Request } from '../request/handling.ts';
+import type { Request } from '../../serve/request.ts';
 import type { Target } from './flow-targets.ts';
 
 /** A response that a target was given to send, and what is known of it. */
@@ -51,11 +50,6 @@ export interface Kept extends Next {
 
 /** How a handoff begins that the clone may have begun itself. */
 export type BegunKept = Pick<BegunTarget, 'id' | 'epoch' | 'start'>;
-
-/** Handoffs of a flow are counted from 1; the number after `epoch`. */
-export function nextEpoch(epoch: number): number {
-  return (epoch + 1) % WATCHED_RESET || 1;
-}
 
 /** The handoff in progress on a flow. */
 export interface Handoff {

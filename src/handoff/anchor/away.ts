@@ -24,7 +24,8 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
-import type { Handling, HandlingHost, Request } from '../request/handling.ts';
+import type { Request } from '../../serve/request.ts';
+import type { Handling, HandlingHost } from '../request/handling.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import { mayGoOn, TakeOver } from './take-over.ts';

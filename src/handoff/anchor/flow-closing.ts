@@ -4,11 +4,12 @@
  *   targets left --RESET_OK of all, or all of theirs acknowledged--> lingering
  */
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 import type { FlowEntry } from './flow-entry.ts';
 import type { FlowTargets } from './flow-targets.ts';
-import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS, LingeringFlow } from './linger.ts';
+import { LingeringFlow } from './linger.ts';
 
 /** What is closed. */
 export interface Closed {

@@ -10,8 +10,8 @@ import { IPPROTO_TCP, receiveQueueBytes, setOption, TCP_LINGER2 } from '../../ke
 import type { Observed } from '../../kernel/router/flows.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import type { HalfPipe } from '../../protocol/backplane/frames.ts';
+import type { PathReport } from '../flow/agreed.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
-import type { PathReport } from '../target/target-socket.ts';
 import type { FlowEntry } from './flow-entry.ts';
 import { halfPipeBlock } from './half-pipe-block.ts';
 import { FIN_WAIT_2_SECONDS } from './linger.ts';

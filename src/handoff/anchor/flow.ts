@@ -4,7 +4,7 @@
  * socket, the conversations with targets, and what happens once the connection is closed have their own files.
  */
 
-import { formatEndpoint } from '../../kernel/linux/address.ts';
+import { formatEndpoint } from '../../base/address.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { FLAG_CLOSING, FLAG_FOLLOW, FLAG_WAKE, FLAG_WATCH, OWNER_SELF } from '../../kernel/router/layout.ts';
@@ -12,27 +12,20 @@ import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import { AbortReason, type Frame, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
+import { FLOW_LINGER_MS } from '../flow/agreed.ts';
+import { nextEpoch } from '../flow/epoch.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
-import type { OwnSpace } from '../move/migrate-state.ts';
-import {
-  type BegunKept,
-  type BegunTarget,
-  type Handoff,
-  type Kept,
-  type Next,
-  nextEpoch,
-  type Promised,
-} from './attempt.ts';
+import type { OwnSpace } from '../flow/own-space.ts';
+import type { BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
 import { FlowClosing } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
 import { FlowSocket } from './flow-socket.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
-import { FLOW_LINGER_MS } from './linger.ts';
 
 export class AnchorFlow implements Sink {
   readonly #engine: Engine;

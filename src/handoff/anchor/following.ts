@@ -10,8 +10,9 @@ import { FLAG_FOLLOW } from '../../kernel/router/layout.ts';
 import { advanceStamp, distance, lastRange, type Range } from '../../kernel/router/ranges.ts';
 import { type Frame, FrameType } from '../../protocol/backplane/frames.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
-import { KEEP_IDLE_MS } from '../target/target.ts';
-import { type Kept, type Next, nextEpoch } from './attempt.ts';
+import { KEEP_IDLE_MS } from '../flow/agreed.ts';
+import { nextEpoch } from '../flow/epoch.ts';
+import type { Kept, Next } from './attempt.ts';
 import type { FlowEntry } from './flow-entry.ts';
 import type { Target } from './flow-targets.ts';
 

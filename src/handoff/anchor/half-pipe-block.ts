@@ -1,6 +1,6 @@
 /** What SETUP says of the out-half that a target is to go on with. */
 
-import { isMapped } from '../../kernel/linux/address.ts';
+import { isMapped } from '../../base/address.ts';
 import type { HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
 import { type HalfPipe, NO_WINDOW_SCALE } from '../../protocol/backplane/frames.ts';
 import { MAX_SEND_WINDOW_BYTES, sendWindowFrom } from '../flow/send-window.ts';

@@ -10,11 +10,10 @@
 import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../../kernel/linux/tcp-repair.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
+import { FLOW_LINGER_LIMIT_MS } from '../flow/agreed.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 
-/** How long a closed connection's entry stays for what is still under way: FIN, its ACK, retransmissions. */
-export const FLOW_LINGER_MS = 2000;
 /** When the first look is: what comes at once after the close is heard by then. */
 export const LINGER_SETTLE_MS = 500;
 /**
@@ -22,8 +21,6 @@ export const LINGER_SETTLE_MS = 500;
  * gets a reset, which bears the number that the client itself has named.
  */
 export const FIN_WAIT_2_SECONDS = 2;
-/** A target that has not let go by then has lost its link or its mind; whatever else is waited for will not come. */
-export const FLOW_LINGER_LIMIT_MS = 70_000;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
 /** What is left of a flow. */

@@ -5,7 +5,8 @@ import type { Engine } from '../../node/engine/engine.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { SocketOut } from '../../serve/out.ts';
-import type { Handling, HandlingHost, Request } from '../request/handling.ts';
+import type { Request } from '../../serve/request.ts';
+import type { Handling, HandlingHost } from '../request/handling.ts';
 
 export class LocalHandling implements Handling {
   readonly #engine: Engine;

@@ -9,14 +9,9 @@ import type { Engine } from '../../node/engine/engine.ts';
 import { AbortReason, type Frame, FrameType, SetupMechanism } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
-import type { Handling, HandlingHost, Request } from '../request/handling.ts';
-
-/** Bytes that either end may send before the other has asked for more. */
-export const RELAY_WINDOW_BYTES = 256 * 1024;
-/** One RELAY_DATA frame. */
-export const RELAY_PIECE_BYTES = 32 * 1024;
-/** A link with more waiting takes no further relay data for now. */
-export const LINK_BUSY_BYTES = 1024 * 1024;
+import type { Request } from '../../serve/request.ts';
+import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
+import type { Handling, HandlingHost } from '../request/handling.ts';
 
 export class RelayHandling implements Handling, Sink {
   readonly node: number;

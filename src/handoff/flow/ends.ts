@@ -1,6 +1,6 @@
 /** The two ends of a connection: as frames carry them, and as keys of maps. */
 
-import type { Endpoint } from '../../kernel/linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { localEndpoint, remoteEndpoint } from '../../kernel/linux/socket.ts';
 import { flowKeyText } from '../../kernel/router/flow-key.ts';

@@ -1,11 +1,26 @@
 /** What the admin API says of a connection that more than one node has a part in. */
 
-import { formatEndpoint } from '../../kernel/linux/address.ts';
+import { formatEndpoint } from '../../base/address.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { FlowRules } from '../../kernel/router/ranges.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import type { Ends } from './ends.ts';
+
+/** One flow in the router, as its node sees it. */
+export interface FlowStatus {
+  readonly engine: number;
+  /** In the router's table; -1: none. */
+  readonly slot: number;
+  /** home: diverted to the node that has it; guest: came from another node; arriving: on its way here. */
+  readonly role: 'anchor' | 'target' | 'home' | 'guest' | 'arriving';
+  readonly client: string;
+  readonly public: string;
+  /** The other nodes that take part. */
+  readonly nodes: string[];
+  readonly state: string;
+  readonly acknowledged: number;
+  readonly ranges: Array<{ readonly node: string; readonly start: number; readonly end: number | null }>;
+}
 
 /** What only its owner knows of it. */
 export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {

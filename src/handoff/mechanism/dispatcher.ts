@@ -13,6 +13,7 @@ import type { Engine } from '../../node/engine/engine.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Peers } from '../../protocol/backplane/peers.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
+import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
 import { AnchorHandling } from '../anchor/anchor.ts';
 import type { Kept } from '../anchor/attempt.ts';
@@ -20,7 +21,7 @@ import { LocalHandling } from '../anchor/local.ts';
 import { type Form, PromisedHandling } from '../anchor/promised.ts';
 import { RelayHandling } from '../anchor/relay.ts';
 import { Migration } from '../move/migrate.ts';
-import type { Handling, Request } from '../request/handling.ts';
+import type { Handling } from '../request/handling.ts';
 import { cloneForm } from './clone.ts';
 import { SPLIT_FORM } from './split.ts';
 

@@ -10,13 +10,13 @@
  * Routes outlive the process. The next one takes them for lost, until their owners announce them again.
  */
 
-import { formatEndpoint } from '../../kernel/linux/address.ts';
+import { formatEndpoint } from '../../base/address.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { type Ends, endsKey, endsOfFrame, engineFor } from '../flow/ends.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 
 /** How long a route waits for an owner whose link is gone. */

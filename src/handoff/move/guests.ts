@@ -16,11 +16,11 @@ import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.
 import { abortClose, SHUT_WR } from '../../kernel/linux/socket.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
-import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../anchor/linger.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type Ends, endsKey, endsOfFrame, endsToFrame } from '../flow/ends.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 
 export interface Guest {

@@ -21,7 +21,6 @@ import { decodeState } from '../../kernel/tcp/codec.ts';
 import { add } from '../../kernel/tcp/sequence.ts';
 import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import {
   type Frame,
   FrameType,
@@ -32,6 +31,7 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 
 /** Connections of an engine that are on their way here at a time. */

@@ -1,23 +1,6 @@
 /** What a request in progress and the mechanism that handles it know of each other. */
 import type { MechanismName } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
-import type { RequestHead } from '../../protocol/http/request.ts';
-
-/** A request as read from the client: head bytes as sent, body as far as it is there. */
-export interface Request {
-  readonly head: RequestHead;
-  readonly headBytes: Buffer;
-  /** The whole body, or empty when it follows. */
-  readonly body: Buffer;
-  /** The body is larger than a SETUP takes, and comes in pieces. */
-  readonly bodyFollows: boolean;
-  /** Monotonic microseconds of the moment the request was complete enough to decide. */
-  readonly startUs: number;
-  /** The connection ends with this response, whatever the response says. */
-  readonly close: boolean;
-  /** The response has begun and goes on from there; null: from its beginning. */
-  readonly continuation: Continuation | null;
-}
 
 /** How a request ended. */
 export interface Outcome {

@@ -14,7 +14,7 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
-import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../anchor/relay.ts';
+import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import { unserved } from './setup.ts';
 
 const piece = allocate(RELAY_PIECE_BYTES);

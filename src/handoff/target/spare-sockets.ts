@@ -3,7 +3,7 @@
  * making and closing it would be half of what that costs. What is kept is unconnected, and bound to a public endpoint;
  * what nobody has needed for a second is closed.
  */
-import type { Endpoint } from '../../kernel/linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { disconnectSilently } from '../../kernel/linux/half-pipe.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 

@@ -7,7 +7,7 @@ import {
   NO_WINDOW_SCALE,
   type Setup,
 } from '../../protocol/backplane/frames.ts';
-import { nextEpoch } from '../anchor/attempt.ts';
+import { nextEpoch } from '../flow/epoch.ts';
 import { grantLease, liftLease } from '../flow/lease.ts';
 
 /** A response that SETUP asks for, sent at `sentMs`. There is room for its range. */

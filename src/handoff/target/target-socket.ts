@@ -8,7 +8,7 @@
  *    `-------------------- close: rules without ranges, closed silently --'   release: the slot goes, too
  */
 
-import type { Endpoint } from '../../kernel/linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { EPOLLET, EPOLLOUT } from '../../kernel/linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../../kernel/linux/errors.ts';
 import { lastRestored, restoreHalfPipe } from '../../kernel/linux/half-pipe.ts';
@@ -35,18 +35,13 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { SocketOut } from '../../serve/out.ts';
+import type { PathReport } from '../flow/agreed.ts';
 import { leaseBinds, leaseEndsSoon } from '../flow/lease.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
 
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
 const REPORT_BYTES = 64 * 1024;
-
-/** What the anchor is told of the path, for the node that sends next; 0 where it cannot matter. */
-export interface PathReport {
-  readonly congestionWindow: number;
-  readonly srttUs: number;
-}
 
 const NOTHING_TO_REPORT: PathReport = { congestionWindow: 0, srttUs: 0 };
 

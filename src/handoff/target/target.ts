@@ -20,7 +20,6 @@ import type { Source } from '../../kernel/loop/loop.ts';
 import { distance, lastRange, nextWire } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
 import type { Engine } from '../../node/engine/engine.ts';
-import type { FlowStatus } from '../../node/engine/messages.ts';
 import {
   AbortReason,
   type Frame,
@@ -32,7 +31,9 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { nextEpoch } from '../anchor/attempt.ts';
+import { KEEP_IDLE_MS } from '../flow/agreed.ts';
+import { nextEpoch } from '../flow/epoch.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
 import { liftLease } from '../flow/lease.ts';
 import { KeptTarget } from './kept-target.ts';
@@ -40,8 +41,6 @@ import { beginResponse, endResponse } from './target-rules.ts';
 import { TargetSocket } from './target-socket.ts';
 import { Turn } from './target-turn.ts';
 
-/** A half-pipe that is kept, and that nothing was asked of for so long, goes. */
-export const KEEP_IDLE_MS = 10_000;
 const ERROR_CHECK_MS = 1000;
 
 export class HalfPipe implements Sink, Source {

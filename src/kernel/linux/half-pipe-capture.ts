@@ -2,9 +2,10 @@
  * What a half-pipe starts from, captured from the anchor's socket. This is on the path of every handed-off request, so
  * there is one system call a fact and nothing is allocated but the result. Needs CAP_NET_ADMIN.
  */
+
+import type { Endpoint } from '../../base/address.ts';
 import { add, distance } from '../tcp/sequence.ts';
 import { type ConnectionOptions, StateError } from '../tcp/state.ts';
-import type { Endpoint } from './address.ts';
 import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { monotonicMs } from './monotonic.ts';
 import {

@@ -3,7 +3,9 @@
  * source and our public address as destination goes through the loopback device into our own stack, before any
  * packet of the client's. It sets in a restored socket what no option can set. Needs CAP_NET_RAW.
  */
-import { AF_INET, AF_INET6, type Endpoint, isMapped, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
+
+import { type Endpoint, isMapped } from '../../base/address.ts';
+import { AF_INET, AF_INET6, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';

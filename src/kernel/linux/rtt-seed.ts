@@ -1,7 +1,8 @@
 /** The RTT of a path, given to a socket in repair: the kernel lets it be measured only. Needs CAP_NET_RAW. */
+
+import type { Endpoint } from '../../base/address.ts';
 import { add } from '../tcp/sequence.ts';
 import type { ConnectionOptions } from '../tcp/state.ts';
-import type { Endpoint } from './address.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';

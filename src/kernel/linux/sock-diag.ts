@@ -4,7 +4,7 @@
  * them needs CAP_NET_ADMIN.
  */
 import assert from 'node:assert';
-import { type Endpoint, isMapped } from './address.ts';
+import { type Endpoint, isMapped } from '../../base/address.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';

@@ -2,15 +2,9 @@
  * Sockets: thin, typed wrappers over the system calls. Those on the hot path (recv, send, sendfile) return the C
  * result, negative with `lastErrno()`; the others throw SystemError.
  */
-import {
-  AF_INET,
-  AF_INET6,
-  type Endpoint,
-  isMapped,
-  readSockaddr,
-  SOCKADDR_BYTES,
-  writeSockaddr,
-} from './address.ts';
+
+import { type Endpoint, isMapped } from '../../base/address.ts';
+import { AF_INET, AF_INET6, readSockaddr, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
 import { check, EINPROGRESS, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';

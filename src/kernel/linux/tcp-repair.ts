@@ -3,6 +3,8 @@
  * there. Both use TCP_REPAIR and need CAP_NET_ADMIN. Nothing here touches the network's routes: whoever moves a
  * connection first sees to it that its packets reach the right node.
  */
+
+import type { Endpoint } from '../../base/address.ts';
 import { add, max, span } from '../tcp/sequence.ts';
 import {
   type ConnectionState,
@@ -11,7 +13,6 @@ import {
   StateError,
   validateState,
 } from '../tcp/state.ts';
-import type { Endpoint } from './address.ts';
 import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';

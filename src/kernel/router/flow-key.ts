@@ -1,5 +1,5 @@
 /** struct flow_key: what finds a connection in the router's maps. */
-import type { Endpoint } from '../linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { KEY_BYTES } from './layout.ts';
 
 const PUBLIC = 16;

@@ -2,7 +2,7 @@
  * The flows of one engine in the router's maps. Rules are written whole into the copy that no program reads, then
  * one word switches over: a program sees the rules before or after, never between.
  */
-import type { Endpoint } from '../linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { KernelMap, mapMemory } from '../linux/bpf.ts';
 import { readFlowKey, writeFlowKey } from './flow-key.ts';
 import * as layout from './layout.ts';

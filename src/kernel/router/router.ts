@@ -6,7 +6,7 @@
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { isMapped, parseAddress } from '../linux/address.ts';
+import { isMapped, parseAddress } from '../../base/address.ts';
 import {
   attachedProgram,
   attachToCgroup,

@@ -2,7 +2,7 @@
  * Connections that live on another node: their segments are diverted to it (rule divert), for as long as the entry is
  * there, whether or not this process is. One table for all engines of the node.
  */
-import type { Endpoint } from '../linux/address.ts';
+import type { Endpoint } from '../../base/address.ts';
 import { KernelMap } from '../linux/bpf.ts';
 import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/monotonic.ts';

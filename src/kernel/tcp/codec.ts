@@ -22,7 +22,7 @@
  *
  * Decoding any bytes gives a valid state or throws StateError.
  */
-import { ADDRESS_BYTES, type Endpoint } from '../linux/address.ts';
+import { ADDRESS_BYTES, type Endpoint } from '../../base/address.ts';
 import {
   type ConnectionState,
   MAX_QUEUE_BYTES,

@@ -11,7 +11,7 @@
  * A FIN takes a sequence number of its own which is in neither `sendSequence` nor `receiveSequence`: `finSent` and
  * `finReceived` stand for it.
  */
-import { ADDRESS_BYTES, type Endpoint, isMapped } from '../linux/address.ts';
+import { ADDRESS_BYTES, type Endpoint, isMapped } from '../../base/address.ts';
 import { add, distance, isU32, lessOrEqual } from './sequence.ts';
 
 export const STATE_VERSION = 1;

@@ -1,10 +1,18 @@
 /** What the admin API answers, as values: readiness, the node's status, its flows. */
 import { release } from 'node:os';
 import { type Counters, ENGINE_COUNTERS } from '../../base/counters.ts';
-import type { EngineStatus, FlowStatus } from '../engine/messages.ts';
-import type { ReloadStatus } from '../process/reload.ts';
+import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { EngineStatus } from '../engine/messages.ts';
 import type { Answers, EngineClient } from './engines.ts';
 import { VERSION } from './version.ts';
+
+/** How reloads went so far. */
+export interface ReloadStatus {
+  readonly done: number;
+  readonly failed: number;
+  /** Why the last one failed; null when it did not, or there was none. */
+  readonly error: string | null;
+}
 
 /** Flows in one answer; more are counted in `omitted`. */
 export const MAX_FLOWS_LISTED = 10_000;

@@ -11,7 +11,9 @@
 import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
-import type { AccessRecord, EngineStatus, FlowStatus, FromEngine, ToEngine } from '../engine/messages.ts';
+import type { AccessRecord } from '../../client/access-records.ts';
+import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { EngineStatus, FromEngine, ToEngine } from '../engine/messages.ts';
 import { AdminError } from './errors.ts';
 
 /** How long a query may take before the engine counts as not answering. */

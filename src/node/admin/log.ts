@@ -4,7 +4,7 @@
  */
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import type { LogLevel } from '../../base/config/config.ts';
-import type { AccessRecord } from '../engine/messages.ts';
+import type { AccessRecord } from '../../client/access-records.ts';
 import type { EngineClient } from './engines.ts';
 import { AdminError } from './errors.ts';
 import { DirectSink, GatheringSink } from './sink.ts';

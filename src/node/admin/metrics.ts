@@ -1,7 +1,7 @@
 /** Prometheus metrics of a node: `baton_*`, computed when they are asked for from counters that exist anyway. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { type Counters, ENGINE_COUNTERS } from '../../base/counters.ts';
-import type { AccessRecord } from '../engine/messages.ts';
+import type { AccessRecord } from '../../client/access-records.ts';
 import type { EngineClient } from './engines.ts';
 
 /** From a fast answer on the same machine to one that hit several timeouts. */

@@ -11,7 +11,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { HostPort } from '../../base/config/config.ts';
-import type { AccessRecord } from '../engine/messages.ts';
+import type { AccessRecord } from '../../client/access-records.ts';
 import { nodeFlows, nodeStatus, readiness, type StatusOptions } from './api.ts';
 import type { EngineClient } from './engines.ts';
 import { AdminError } from './errors.ts';

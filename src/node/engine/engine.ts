@@ -3,6 +3,8 @@
  * put together and taken apart. Its clients are in connections.ts; which node answers is decided in dispatcher.ts, what
  * this node answers with is in sites.ts, and how, in src/handoff; what goes by the clock is in housekeeping.ts.
  */
+
+import { parseAddress } from '../../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { AccessRecords } from '../../client/access-records.ts';
@@ -16,10 +18,11 @@ import { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import type { AwayHandling } from '../../handoff/anchor/away.ts';
 import type { AnchorFlow } from '../../handoff/anchor/flow.ts';
 import type { FlowClosing } from '../../handoff/anchor/flow-closing.ts';
-import { FLOW_LINGER_MS, LINGER_SETTLE_MS, type LingeringFlow } from '../../handoff/anchor/linger.ts';
+import { LINGER_SETTLE_MS, type LingeringFlow } from '../../handoff/anchor/linger.ts';
 import type { PromisedHandling } from '../../handoff/anchor/promised.ts';
 import type { RelayHandling } from '../../handoff/anchor/relay.ts';
 import type { TakeOver } from '../../handoff/anchor/take-over.ts';
+import { FLOW_LINGER_MS } from '../../handoff/flow/agreed.ts';
 import { type Ends, engineFor } from '../../handoff/flow/ends.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { DivertedConnections } from '../../handoff/move/diverted.ts';
@@ -29,7 +32,6 @@ import type { Arrival } from '../../handoff/move/migrate-target.ts';
 import type { RelayTarget } from '../../handoff/target/relay-target.ts';
 import { SpareSockets } from '../../handoff/target/spare-sockets.ts';
 import type { HalfPipe } from '../../handoff/target/target.ts';
-import { parseAddress } from '../../kernel/linux/address.ts';
 import { loadDropAll } from '../../kernel/linux/deaf.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { closeRawSockets, openRawSockets } from '../../kernel/linux/raw.ts';

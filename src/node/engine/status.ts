@@ -1,6 +1,8 @@
 /** What an engine says of itself to the admin API. */
+
+import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { Engine } from './engine.ts';
-import type { EngineStatus, FlowStatus } from './messages.ts';
+import type { EngineStatus } from './messages.ts';
 
 /** Of each kind. */
 const REPORTED_FLOWS = 2500;

@@ -9,6 +9,7 @@ import { changedPolicies, needRestart } from '../../base/config/changes.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 import { loadConfig } from '../../base/config/load.ts';
 import { tryPolicies } from '../../cluster/policy/create.ts';
+import type { ReloadStatus } from '../admin/api.ts';
 import type { EngineClient } from '../admin/engines.ts';
 
 const MAX_PLACES_SHOWN = 5;
@@ -17,14 +18,6 @@ const MAX_PLACES_SHOWN = 5;
 export class ReloadError extends Error {
   override readonly name = 'ReloadError';
   readonly code = 'RESTART_NEEDED';
-}
-
-/** How reloads went so far. */
-export interface ReloadStatus {
-  readonly done: number;
-  readonly failed: number;
-  /** Why the last one failed; null when it did not, or there was none. */
-  readonly error: string | null;
 }
 
 export class Reloader {

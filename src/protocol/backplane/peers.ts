@@ -3,8 +3,8 @@
  * configuration dials; a lost link is dialled again, at growing intervals.
  */
 
+import { parseAddress } from '../../base/address.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
-import { parseAddress } from '../../kernel/linux/address.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';

@@ -4,7 +4,7 @@
  * machine that is no node any more, `baton doctor --clean` removes them.
  */
 
-import { formatAddress } from '../../kernel/linux/address.ts';
+import { formatAddress } from '../../base/address.ts';
 import { attachedProgram, KernelMap, TC_EGRESS, TC_INGRESS } from '../../kernel/linux/bpf.ts';
 import { holderOf, openMapNamed, programInfo } from '../../kernel/linux/bpf-info.ts';
 import * as libc from '../../kernel/linux/libc.ts';

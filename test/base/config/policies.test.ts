@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import { changedPolicies, needRestart } from '../../../src/base/config/changes.ts';
 import { ConfigError } from '../../../src/base/config/error.ts';
 import { parseConfig } from '../../../src/base/config/load.ts';
-import { importsTypeScript } from '../../../src/cluster/policy/typescript.ts';
+import { importsTypeScript } from '../../../src/base/config/typescript.ts';
 
 const BASE = `cluster: { key: "a key of enough characters" }
 nodes:

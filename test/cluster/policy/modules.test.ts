@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { PolicyConfig, SiteConfig } from '../../../src/base/config/config.ts';
+import { importsTypeScript } from '../../../src/base/config/typescript.ts';
 import { createPolicy, importPolicies } from '../../../src/cluster/policy/create.ts';
-import { importsTypeScript } from '../../../src/cluster/policy/typescript.ts';
 
 const CONTEXT = { site: 'default', sizeOf: () => null };
 const NO_MEMORY = { holders: () => [], chosen: () => {} };

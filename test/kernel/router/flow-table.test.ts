@@ -1,6 +1,6 @@
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import { privateNetwork, skipWithoutRoot } from '../tcp/network.ts';
 import { CLIENT_PORT, FAMILIES, PUBLIC_PORT, Stand } from './stand.ts';
 

@@ -1,6 +1,6 @@
 /** TCP segments in Ethernet frames, made and read without the code under test; checksums from scratch. */
 import assert from 'node:assert';
-import { isMapped, parseAddress } from '../../../src/kernel/linux/address.ts';
+import { isMapped, parseAddress } from '../../../src/base/address.ts';
 
 export const FIN = 1;
 export const SYN = 2;

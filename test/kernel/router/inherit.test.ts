@@ -3,7 +3,7 @@ import assert from 'node:assert';
 import { execFileSync } from 'node:child_process';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import { SPREAD_SIZE } from '../../../src/kernel/router/layout.ts';
 import { detach, isAttached, Router } from '../../../src/kernel/router/router.ts';
 import { RouterEngine } from '../../../src/kernel/router/router-engine.ts';

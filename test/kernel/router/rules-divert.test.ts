@@ -1,7 +1,7 @@
 /** The router's rules for connections that live elsewhere, or here with an address of others: divert, spread, arrived. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import { restoreHalfPipe } from '../../../src/kernel/linux/half-pipe.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';
 import * as sockets from '../../../src/kernel/linux/socket.ts';

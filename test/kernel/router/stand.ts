@@ -3,7 +3,7 @@
  * (BPF_PROG_TEST_RUN), with lo as the interface.
  */
 import assert from 'node:assert';
-import { type Endpoint, parseAddress } from '../../../src/kernel/linux/address.ts';
+import { type Endpoint, parseAddress } from '../../../src/base/address.ts';
 import { mapMemory, RingBuffer } from '../../../src/kernel/linux/bpf.ts';
 import { lastErrno, SystemError } from '../../../src/kernel/linux/errors.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';

@@ -1,7 +1,7 @@
 /** Rule syn-ends-flow: whether a SYN begins a new connection is the kernel's to say, so here it has real sockets. */
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';
 import * as sockets from '../../../src/kernel/linux/socket.ts';
 import * as layout from '../../../src/kernel/router/layout.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { release } from 'node:os';
 import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import { setDeaf, setHearing } from '../../../src/kernel/linux/deaf.ts';
 import {
   disconnectSilently,

@@ -1,6 +1,6 @@
 /** Live connections for tests: both ends in this thread, every byte part of a ramp. */
 import assert from 'node:assert';
-import { type Endpoint, parseAddress } from '../../../src/kernel/linux/address.ts';
+import { type Endpoint, parseAddress } from '../../../src/base/address.ts';
 import { EAGAIN, lastErrno } from '../../../src/kernel/linux/errors.ts';
 import { type HalfPipeSeed, restoreHalfPipe } from '../../../src/kernel/linux/half-pipe.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';

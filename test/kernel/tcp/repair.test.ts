@@ -1,6 +1,6 @@
 import assert from 'node:assert';
 import { after, before, test } from 'node:test';
-import { formatAddress } from '../../../src/kernel/linux/address.ts';
+import { formatAddress } from '../../../src/base/address.ts';
 import { setDeaf, setHearing } from '../../../src/kernel/linux/deaf.ts';
 import { check } from '../../../src/kernel/linux/errors.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';

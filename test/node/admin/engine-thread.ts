@@ -3,13 +3,8 @@
  * port only between two rounds, when it is woken. The test tells it over `parentPort` what to say.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import type {
-  EngineStatus,
-  FlowStatus,
-  FromEngine,
-  LinkStatus,
-  ToEngine,
-} from '../../../src/node/engine/messages.ts';
+import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
+import type { EngineStatus, FromEngine, LinkStatus, ToEngine } from '../../../src/node/engine/messages.ts';
 
 export interface ThreadData {
   readonly engine: number;

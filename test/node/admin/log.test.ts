@@ -20,8 +20,8 @@ import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
+import type { AccessRecord } from '../../../src/client/access-records.ts';
 import { AccessLog, accessLine } from '../../../src/node/admin/log.ts';
-import type { AccessRecord } from '../../../src/node/engine/messages.ts';
 import { record } from './stand.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-log-'));

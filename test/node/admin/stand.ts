@@ -2,8 +2,9 @@
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { HostPort } from '../../../src/base/config/config.ts';
+import type { AccessRecord } from '../../../src/client/access-records.ts';
 import { EngineClient } from '../../../src/node/admin/engines.ts';
-import type { AccessRecord, FromEngine, LinkStatus } from '../../../src/node/engine/messages.ts';
+import type { FromEngine, LinkStatus } from '../../../src/node/engine/messages.ts';
 import type { Command, ThreadData } from './engine-thread.ts';
 
 export class EngineThread {

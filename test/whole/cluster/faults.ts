@@ -1,7 +1,7 @@
 /** Clients of cluster tests that something happens to in the middle, and what the cluster says of it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { FlowStatus } from '../../../src/node/engine/messages.ts';
+import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
 import type { Job, Report } from './client.ts';
 import type { Stand } from './support.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MECHANISMS } from '../../../src/base/config/config.ts';
-import type { FlowStatus } from '../../../src/node/engine/messages.ts';
+import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
 import { Lab } from '../../../src/tools/lab/lab.ts';
 import type { LabOptions } from '../../../src/tools/lab/plan.ts';
 import { writeRamp } from '../../../src/tools/lab/sample-site.ts';

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseAddress } from '../../../src/kernel/linux/address.ts';
+import { parseAddress } from '../../../src/base/address.ts';
 import { monotonicMs } from '../../../src/kernel/linux/monotonic.ts';
 import * as sockets from '../../../src/kernel/linux/socket.ts';
 import { capture, silentClose } from '../../../src/kernel/linux/tcp-repair.ts';
