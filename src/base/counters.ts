@@ -74,6 +74,10 @@ export const ENGINE_COUNTERS = [
   ['policy_failures', 'Requests served by policy local because a policy module failed'],
   ['upstream_requests', 'Requests sent to an upstream'],
   ['upstream_failures', 'Requests that an upstream failed'],
+  ['upstream_repeats', 'Requests sent again, as the upstream had closed the kept connection'],
+  ['upstream_elsewhere', 'Requests given to another node because an upstream failed'],
+  ['upstreams_failing_now', 'Upstreams of this node whose newest request failed'],
+  ['nodes_passed_over_now', 'Nodes, site by site, whose upstream failed and has not answered since'],
 ] as const;
 
 export type EngineCounter = (typeof ENGINE_COUNTERS)[number][0];

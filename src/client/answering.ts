@@ -46,6 +46,7 @@ export class Answering implements HandlingHost {
   /** A clone that may have taken the request that was read just now. */
   #kept: Kept | null = null;
   #tried: number[] = [];
+  #isBlocked = false;
 
   constructor(engine: Engine, connection: Connection) {
     this.#engine = engine;
@@ -69,7 +70,10 @@ export class Answering implements HandlingHost {
     this.#tried = [];
     const close = !head.keepAlive || this.#engine.closing;
     const startUs = nowUs();
-    this.#request = { head, headBytes, body, bodyFollows, startUs, close, continuation: null };
+    this.#request = {
+      ...{ head, headBytes, body, bodyFollows, startUs, close, continuation: null },
+      ...{ client: this.connection, upstreamFailed: false },
+    };
     this.#dispatch();
   }
 
@@ -90,7 +94,10 @@ export class Answering implements HandlingHost {
     const head = sites.parsed(headBytes);
     this.#site = sites.find(head.host);
     const startUs = nowUs();
-    this.#request = { head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation };
+    this.#request = {
+      ...{ head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation },
+      ...{ client: this.connection, upstreamFailed: false },
+    };
     const handling = new LocalHandling(this.#engine, this, this.#request, exchange, 'migrate');
     this.#handling = handling;
     handling.start();
@@ -152,8 +159,14 @@ export class Answering implements HandlingHost {
     return this.connection.quiet;
   }
 
-  progressed(): void {
-    this.#engine.connections.stallDeadlines.set(this.connection, this.#engine.loop.nowMs);
+  sent(bytes: number, blocked: boolean): void {
+    this.#isBlocked = blocked;
+    this.connection.watchClient(bytes > 0);
+  }
+
+  /** The client has to take some of the response before more is sent. */
+  get isBlocked(): boolean {
+    return this.#isBlocked;
   }
 
   bodyWanted(): void {
@@ -164,8 +177,10 @@ export class Answering implements HandlingHost {
     const request = this.#request;
     if (this.#handling === null || request === null) return;
     this.#engine.access.add(this.connection, request, outcome, this.#engine.loop.wallMs);
+    if (this.#site !== null) this.#engine.sites.answered(this.#site, outcome.node, outcome.status);
     this.#handling = null;
     this.#request = null;
+    this.#isBlocked = false;
     this.connection.answered(outcome.close || request.close);
   }
 
@@ -174,6 +189,14 @@ export class Answering implements HandlingHost {
     this.#handling = null;
     this.#tried.push(node);
     this.#dispatch();
+  }
+
+  againWithout(node: number): void {
+    if (this.#handling === null) return;
+    this.#engine.counters.add('upstream_elsewhere');
+    this.#engine.sites.failed(this.#site!, node);
+    this.#request = { ...this.#request!, upstreamFailed: true };
+    this.again(node);
   }
 
   goOn(node: number, continuation: Continuation): void {
@@ -193,6 +216,12 @@ export class Answering implements HandlingHost {
 
   servedWithout(node: number): boolean {
     return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
+  }
+
+  mayAskWithout(node: number): boolean {
+    const site = this.#site;
+    if (site === null || site.config.mechanism === 'local' || this.fullyTried) return false;
+    return site.candidates.some(({ index }) => index !== node && !this.#tried.includes(index));
   }
 
   takeOver(takeOver: Handling): void {

@@ -1,7 +1,7 @@
 /**
  * A client's connection at its anchor: has the requests that come on it answered, in order, and ends.
  *
- *   head --request--> [body -->] busy --answered--> head ...
+ *   head --request--> [body -->] busy --answered--> [rest -->] head ...
  *     |                            `--broken--> closed (reset)
  *     `--FIN, deadline--> closed                     head refused --> draining --> closed
  *
@@ -22,16 +22,17 @@ import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { Client } from '../serve/request.ts';
 import { Answering, type ArrivedResponse } from './answering.ts';
 import type { ClientInput } from './client-input.ts';
-import type { Connections } from './connections.ts';
+import { type Connections, LINGER_MS } from './connections.ts';
 import { RequestReader } from './request-reader.ts';
 
 /** A connection that could not move is not frozen again at once; twice as late every time that it could not. */
 const MOVE_AGAIN_MS = 300;
 const MAX_MOVE_AGAIN_MS = 5000;
 
-export type ConnectionState = 'head' | 'body' | 'busy' | 'moving' | 'draining' | 'closed';
+export type ConnectionState = 'head' | 'body' | 'busy' | 'rest' | 'moving' | 'draining' | 'closed';
 
 /** How a connection that has come from another node begins. */
 export interface Arrived {
@@ -44,7 +45,7 @@ export interface Arrived {
   readonly response?: ArrivedResponse | null;
 }
 
-export class Connection implements Source {
+export class Connection implements Source, Client {
   readonly fd: number;
   readonly #engine: Engine;
   readonly #connections: Connections;
@@ -64,6 +65,7 @@ export class Connection implements Source {
   #noMoveUntilMs = 0;
   #moveAgainMs = MOVE_AGAIN_MS;
   #arrivedWith: ArrivedResponse | null;
+  #lingerEndMs = 0;
 
   constructor(engine: Engine, fd: number, arrived: Arrived | null) {
     const { connections } = engine;
@@ -92,6 +94,10 @@ export class Connection implements Source {
     return this.#key;
   }
 
+  get clientAddress(): Buffer | null {
+    return endsOf(this.fd)?.client.address ?? null;
+  }
+
   /** The client has sent more than the request in progress. */
   get hasMore(): boolean {
     return this.#input.hasMore;
@@ -117,7 +123,6 @@ export class Connection implements Source {
     this.#arrivedWith = null;
     if (response !== null) {
       this.occupied();
-      this.progressed();
       this.#answering.goOnWith(response);
     }
     this.ready(EPOLLIN);
@@ -171,24 +176,32 @@ export class Connection implements Source {
   /** A request's body is collected. */
   collects(): void {
     this.#state = 'body';
-    this.progressed();
+    this.watchClient(true);
   }
 
-  /** Bytes of a request's body have come, or bytes of a response went out. */
-  progressed(): void {
-    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
+  /**
+   * The client is given time for what only it can do: to take some of the response, or to send more of a body that is
+   * wanted. `moved`: it has just done so.
+   */
+  watchClient(moved: boolean): void {
+    const { stallDeadlines } = this.#connections;
+    const owesBody = this.#reader.isInBody && (this.#state !== 'busy' || this.#answering.wantsBody);
+    if (!owesBody && !this.#answering.isBlocked) stallDeadlines.clear(this);
+    else if (moved || !stallDeadlines.has(this)) stallDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   /** A request can be answered. */
   accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
-    if (this.#state === 'body') this.#connections.stallDeadlines.clear(this);
+    const hadBody = this.#state === 'body';
     this.#state = 'busy';
+    if (hadBody) this.watchClient(true);
     this.#answering.begin(head, headBytes, body, bodyFollows);
   }
 
   /** More of a body that follows is taken now. */
   bodyWanted(): void {
     this.#reader.bodyWanted();
+    if (this.#state === 'busy') this.watchClient(false);
   }
 
   /** A response is in progress that no request here has just asked for. */
@@ -199,11 +212,18 @@ export class Connection implements Source {
 
   /** The request in progress has its response. `close`: the connection ends with it. */
   answered(close: boolean): void {
-    this.#connections.stallDeadlines.clear(this);
-    if (close || this.#reader.isInBody) return this.#finishUp();
-    this.#state = 'head';
-    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    if (close) return this.#finishUp();
+    this.#state = this.#reader.isInBody ? 'rest' : 'head';
+    this.watchClient(true);
+    if (this.#state === 'head') this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
     this.#reader.goOn();
+  }
+
+  /** The body is there of a request that was answered before. */
+  restRead(): void {
+    this.#state = 'head';
+    this.watchClient(true);
+    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
@@ -295,7 +315,8 @@ export class Connection implements Source {
 
   /**
    * Nothing more is sent. With input that nobody will read the socket is drained for a while before it is closed: a
-   * reset caused by unread bytes could overtake the response.
+   * reset caused by unread bytes could overtake the response. A client that sends all of its body first is given the
+   * time for that, within bounds.
    */
   #finishUp(drain = false): void {
     if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
@@ -303,10 +324,18 @@ export class Connection implements Source {
     this.#state = 'draining';
     this.#input.drop();
     this.#connections.idleDeadlines.clear(this);
-    this.#connections.drainDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#connections.stallDeadlines.clear(this);
+    this.#lingerEndMs = this.#engine.loop.nowMs + LINGER_MS;
+    this.drained();
     libc.shutdown(this.fd, SHUT_WR);
     this.#input.readable = true;
     if (!this.#reader.isProcessing) this.#reader.read();
+  }
+
+  /** More of what nobody reads has come. */
+  drained(): void {
+    const { nowMs } = this.#engine.loop;
+    if (nowMs < this.#lingerEndMs) this.#connections.drainDeadlines.set(this, nowMs);
   }
 
   /** A deadline ran out. */

@@ -4,7 +4,7 @@
  *
  *   head    the head of a request, from the connection's beginning or the head's first byte
  *   idle    the next request, on a connection that has nothing to do
- *   stall   the next bytes of a request's body or of its response, in either direction
+ *   stall   what only the client can do: send the next bytes of a body that is wanted, or take some of a response
  *   drain   the client's end of a connection that was closed here
  */
 import { endsOf } from '../handoff/flow/ends.ts';
@@ -18,7 +18,9 @@ import { type ErrorStatus, errorResponse } from '../protocol/http/error-response
 import { type Arrived, Connection } from './connection.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
+/** Without a byte; and at most. */
 const DRAIN_MS = 2000;
+export const LINGER_MS = 30_000;
 
 export class Connections {
   readonly #engine: Engine;

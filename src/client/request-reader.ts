@@ -5,6 +5,7 @@
  *   head       looks for the head of a request --whole--> the connection answers it, or moves
  *   body       collects the body               --whole, or too large for that--> the connection answers the request
  *   busy       passes a body that follows on; what lies behind the request is held
+ *   rest       throws the rest of a body away that was answered before it was there  --whole--> head
  *   draining   throws away
  *   moving, closed   reads nothing
  */
@@ -61,7 +62,7 @@ export class RequestReader {
 
   #wantsBytes(): boolean {
     const { state } = this.#connection;
-    if (state === 'head' || state === 'body' || state === 'draining') return true;
+    if (state === 'head' || state === 'body' || state === 'rest' || state === 'draining') return true;
     return this.#body !== null && this.#answering.wantsBody;
   }
 
@@ -75,7 +76,10 @@ export class RequestReader {
       if (got < 0) return connection.gone();
       if (got === 0) return this.#ended();
       connection.flow?.consumed(got);
-      if (connection.state === 'draining') continue;
+      if (connection.state === 'draining') {
+        connection.drained();
+        continue;
+      }
       const end = input.held.length + got;
       this.#process(input.take(got), 0, end);
     }
@@ -95,7 +99,7 @@ export class RequestReader {
     if (this.#processing) return;
     this.#processHeld();
     const { state } = this.#connection;
-    if (state !== 'head' && state !== 'body') return;
+    if (state !== 'head' && state !== 'body' && state !== 'rest') return;
     if (this.input.ended) this.input.readable = true;
     this.read();
   }
@@ -125,6 +129,8 @@ export class RequestReader {
         if (this.#body === null || !this.#answering.isHandled) break;
         at += this.#follow(bytes, at, end);
         if (this.#body !== null) break;
+      } else if (connection.state === 'rest') {
+        at += this.#skip(bytes, at, end);
       } else {
         const head = this.#engine.sites.heads.parse(bytes, at, end, at + scanned);
         scanned = 0;
@@ -178,13 +184,16 @@ export class RequestReader {
       connection.refuse(body.fault === 'BODY_TOO_LARGE' ? 413 : 400);
       return end - at;
     }
-    connection.progressed();
+    connection.watchClient(true);
     if (!body.done && !body.follows) return used;
     if (body.done) this.#body = null;
     const { head, headBytes, follows } = body;
     const collected = body.take();
     connection.accept(head, headBytes, follows ? NOTHING : collected, follows);
-    if (follows && connection.state === 'busy') this.#answering.body(collected, body.done);
+    if (follows && connection.state === 'busy') {
+      this.#answering.body(collected, body.done);
+      connection.watchClient(true);
+    }
     return used;
   }
 
@@ -197,9 +206,28 @@ export class RequestReader {
       connection.broken(`request body: ${body.fault}`);
       return end - at;
     }
-    connection.progressed();
     if (body.done) this.#body = null;
     body.passOn(bytes, this.#answering);
+    if (connection.state === 'busy') connection.watchClient(true);
+    return used;
+  }
+
+  /** Finds more of a body that nobody wants. */
+  #skip(bytes: Buffer, at: number, end: number): number {
+    const connection = this.#connection;
+    const body = this.#body!;
+    const used = body.follow(bytes, at, end);
+    if (body.fault !== null) {
+      // It has its answer; what it sends from here on is no request.
+      connection.close();
+      return end - at;
+    }
+    if (!body.done) {
+      connection.watchClient(true);
+      return used;
+    }
+    this.#body = null;
+    connection.restRead();
     return used;
   }
 }

@@ -39,6 +39,8 @@ export class Exchange {
   close = false;
   /** The response broke after its head: the connection cannot go on. */
   failed = false;
+  /** What is in the pump is an upstream's failure, and another node may be asked instead; while nothing was pumped. */
+  elsewhere = false;
   feed: Feed | null = null;
   /** Called when there is more to pump, or it has failed, or the body is wanted again. */
   onProgress: () => void = () => {};

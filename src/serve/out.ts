@@ -29,13 +29,6 @@ const tail = allocate(TAIL_BYTES);
 const fileOffset = allocate(8);
 const offsetWords = new Uint32Array(fileOffset.bytes.buffer);
 
-function outcome(result: number): number {
-  if (result > 0) return result;
-  if (result === 0) return BROKEN;
-  const errno = lastErrno();
-  return errno === EAGAIN || errno === EINTR ? BLOCKED : BROKEN;
-}
-
 /** A connected socket. */
 export class SocketOut implements Out {
   readonly fd: number;
@@ -45,27 +38,39 @@ export class SocketOut implements Out {
    */
   readonly #records: boolean;
 
+  /** Why nothing is taken any more, as an errno; 0 where it is not the socket's fault. */
+  error = 0;
+
   constructor(fd: number, records: boolean) {
     this.fd = fd;
     this.#records = records;
   }
 
+  #outcome(result: number): number {
+    if (result > 0) return result;
+    if (result === 0) return BROKEN;
+    const errno = lastErrno();
+    if (errno === EAGAIN || errno === EINTR) return BLOCKED;
+    this.error = errno;
+    return BROKEN;
+  }
+
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
     const flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) | (last && this.#records ? MSG_EOR : 0);
     const rest = from === 0 ? bytes : bytes.subarray(from);
-    return outcome(libc.sendBytes(this.fd, rest, rest.length, flags));
+    return this.#outcome(libc.sendBytes(this.fd, rest, rest.length, flags));
   }
 
   sendFile(fd: number, offset: number, length: number, last: boolean): number {
     if (last && this.#records && length <= TAIL_BYTES) {
       const got = libc.pread(fd, tail.address, length, offset);
       if (got !== length) return BROKEN;
-      return outcome(libc.send(this.fd, tail.address, length, MSG_NOSIGNAL | MSG_EOR));
+      return this.#outcome(libc.send(this.fd, tail.address, length, MSG_NOSIGNAL | MSG_EOR));
     }
     const whole = last && this.#records ? length - TAIL_BYTES : length;
     offsetWords[0] = offset >>> 0;
     offsetWords[1] = Math.floor(offset / 2 ** 32);
-    return outcome(libc.sendfile(this.fd, fd, fileOffset.address, Math.min(whole, SENDFILE_BYTES)));
+    return this.#outcome(libc.sendfile(this.fd, fd, fileOffset.address, Math.min(whole, SENDFILE_BYTES)));
   }
 }
 

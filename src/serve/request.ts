@@ -2,6 +2,12 @@
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 
+/** Whoever sent a request, as upstreams are told of it. */
+export interface Client {
+  /** Null: it has just reset the connection. */
+  readonly clientAddress: Buffer | null;
+}
+
 /** A request as read from the client: head bytes as sent, body as far as it is there. */
 export interface Request {
   readonly head: RequestHead;
@@ -16,4 +22,7 @@ export interface Request {
   readonly close: boolean;
   /** The response has begun and goes on from there; null: from its beginning. */
   readonly continuation: Continuation | null;
+  readonly client: Client;
+  /** The upstream of a node that was asked has failed. */
+  readonly upstreamFailed: boolean;
 }

@@ -7,23 +7,27 @@ import { parseAddress } from '../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../base/config/config.ts';
 import { SiteTable } from '../base/config/sites.ts';
 import type { Counters } from '../base/counters.ts';
+import { Networks } from '../base/networks.ts';
 import { documentHash } from '../base/text-hash.ts';
 import { nowUs } from '../base/time.ts';
 import { documentNames } from '../cluster/catalogue.ts';
 import { Catalogues } from '../cluster/exchange-catalogues.ts';
 import { Memories } from '../cluster/exchange-memories.ts';
 import type { NodeLoad } from '../cluster/load.ts';
+import { Outages } from '../cluster/outages.ts';
 import type { Candidate } from '../cluster/policy/policy.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import type { Setup } from '../protocol/backplane/frames.ts';
 import { Content } from '../protocol/http/content.ts';
+import { clientFields, type ForwardRules } from '../protocol/http/forwarded.ts';
 import { HeadCache } from '../protocol/http/head-cache.ts';
 import { textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
-import { Exchange } from './exchange.ts';
-import type { Request } from './request.ts';
-import { Upstream } from './upstream.ts';
+import { type AnswerOptions, Exchange } from './exchange.ts';
+import type { Client, Request } from './request.ts';
+import { Upstream, type UpstreamStatus } from './upstream.ts';
+import { bodyBytesToCome, MAX_UNREAD_BODY_BYTES } from './upstream-request.ts';
 
 const UPSTREAM_RECEIVE_BYTES = 256 * 1024;
 const MAX_TARGET_BYTES = 8192;
@@ -35,11 +39,22 @@ export interface Site {
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
   candidates: Candidate[];
+  /** Nodes whose upstream has failed. */
+  readonly outages: Outages;
 }
 
 /** Whether this node has something to answer a site's requests with. */
 export function answers(site: Site): boolean {
   return site.content !== null || site.upstream !== null;
+}
+
+/** What the admin API tells of a site. */
+export interface SiteStatus {
+  readonly site: string;
+  /** Of this node; null: it has none. */
+  readonly upstream: UpstreamStatus | null;
+  /** By node: for how long its upstream has failed. */
+  readonly passedOver: Readonly<Record<string, { readonly forMs: number }>>;
 }
 
 /** What is asked of the engine. */
@@ -48,10 +63,12 @@ export interface SitesHost {
   readonly self: number;
   readonly loop: Loop;
   readonly counters: Counters;
+  log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
 
 /** What a response is made for. */
-type Asked = Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>;
+type Asked = Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation' | 'client'> &
+  Partial<Pick<Request, 'upstreamFailed'>>;
 
 export class Sites {
   readonly #host: SitesHost;
@@ -59,14 +76,17 @@ export class Sites {
   readonly #sites = new Map<SiteConfig, Site>();
   /** Of upstreams alone: what comes from one may have other buffers read. */
   readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
+  readonly #forward: ForwardRules;
   readonly catalogues: Catalogues;
   readonly memories: Memories;
   readonly heads: HeadCache;
 
   constructor(host: SitesHost) {
     const { config, self } = host;
-    const { limits } = config;
+    const { limits, forward } = config;
+    const trusted = new Networks(forward.trusted);
     this.#host = host;
+    this.#forward = { ...forward, trusts: (address) => trusted.has(address) };
     this.heads = new HeadCache({
       headBytes: limits.headBytes,
       targetBytes: Math.min(MAX_TARGET_BYTES, limits.headBytes),
@@ -92,18 +112,19 @@ export class Sites {
         ? new Upstream({
             endpoint: { address: parseAddress(source.upstream.host), port: source.upstream.port },
             loop,
-            receiveBuffer: this.#memory.bytes,
-            receiveAddress: this.#memory.address,
+            memory: this.#memory,
             connectMs: timeouts.upstreamConnectMs,
-            silenceMs: timeouts.upstreamSeconds * 1000,
+            answerMs: timeouts.upstreamSeconds * 1000,
+            pauseMs: timeouts.upstreamPauseSeconds * 1000,
             count: (name) => counters.add(name),
+            log: (level, message, fields) => this.#host.log(level, message, { site: config.name, ...fields }),
           })
         : null;
     const content =
       source?.kind === 'root'
         ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
         : null;
-    return { config, content, upstream, candidates: [] };
+    return { config, content, upstream, candidates: [], outages: new Outages() };
   }
 
   /** The site of a request, by its Host; null when there is none. */
@@ -125,12 +146,13 @@ export class Sites {
   }
 
   /** The nodes that can answer a request: with a catalogue those that have what is asked for, or may have it. */
-  candidatesFor(site: Site, head: RequestHead): Candidate[] {
-    if (!site.config.catalogue) return site.candidates;
+  candidatesFor(site: Site, head: RequestHead): readonly Candidate[] {
+    const candidates = site.outages.without(site.candidates, this.#host.loop.nowMs);
+    if (!site.config.catalogue) return candidates;
     const names = documentNames(head.path);
-    if (names === null || (head.method !== 'GET' && head.method !== 'HEAD')) return site.candidates;
+    if (names === null || (head.method !== 'GET' && head.method !== 'HEAD')) return candidates;
     const { name } = site.config;
-    const judged = site.candidates.map((candidate) => ({
+    const judged = candidates.map((candidate) => ({
       candidate,
       holding: this.catalogues.holding(name, candidate.index, names),
     }));
@@ -177,13 +199,20 @@ export class Sites {
   }
 
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
-    const { head, body, bodyFollows, close } = asked;
+    const { head, body, bodyFollows, client } = asked;
     const { servedBy, serverTiming } = this.#host.config.observe;
     const extraFields = servedBy || serverTiming ? this.extraFields(mechanism, durationUs) : '';
-    const answer = { close, extraFields, nowMs: this.#host.loop.wallMs };
-    if (site?.content != null) return Exchange.of(site.content.respond(head, answer.nowMs, answer));
-    if (site?.upstream != null) return site.upstream.request(head, body, bodyFollows, answer);
-    if (site !== null) return Exchange.error(503, head, answer);
+    const nowMs = this.#host.loop.wallMs;
+    if (site?.upstream != null) {
+      const told = clientFields(head, client.clientAddress, this.#forward);
+      const answer = { close: asked.close, extraFields, nowMs };
+      return site.upstream.request({ head, body, bodyFollows, client: told, answer });
+    }
+    // Nobody here wants the body, and the client may send all of it before it reads the answer.
+    const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;
+    const answer: AnswerOptions = { close: asked.close || isTooLong, extraFields, nowMs };
+    if (site?.content != null) return Exchange.of(site.content.respond(head, nowMs, answer));
+    if (site !== null) return Exchange.error(asked.upstreamFailed ? 502 : 503, head, answer);
     return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
   }
 
@@ -194,6 +223,7 @@ export class Sites {
   serve(
     setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
     mechanism: string,
+    client: Client,
   ): Exchange | null {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
@@ -201,7 +231,7 @@ export class Sites {
     const site = this.find(head.host);
     if (site === null || !answers(site)) return null;
     const { body, bodyFollows, close, continuation } = setup;
-    const asked = { head, body, bodyFollows, close, continuation };
+    const asked = { head, body, bodyFollows, close, continuation, client };
     return this.exchange(site, asked, mechanism, nowUs() - startUs);
   }
 
@@ -212,11 +242,51 @@ export class Sites {
     return head;
   }
 
+  /** The upstream of a node has failed a request of a site. */
+  failed({ config, outages }: Site, node: number): void {
+    if (!outages.failed(node, this.#host.loop.nowMs)) return;
+    const { name } = this.#host.config.nodes[node];
+    this.#host.log('warn', 'node passed over: its upstream failed', { site: config.name, node: name });
+  }
+
+  /** A node has answered a request of a site; with 502 and 504 it says that its upstream has not. */
+  answered({ config, outages }: Site, node: number, status: number): void {
+    if (outages.size === 0 || status === 502 || status === 504) return;
+    const afterMs = outages.answered(node, this.#host.loop.nowMs);
+    if (afterMs === null) return;
+    const { name } = this.#host.config.nodes[node];
+    this.#host.log('info', 'node answers again', { site: config.name, node: name, afterMs });
+  }
+
   /** Looks after the upstreams. Returns whether one waits for something. */
   tick(): boolean {
     let waiting = false;
     for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
     return waiting;
+  }
+
+  /** Upstreams of this node that fail, and nodes that are passed over, site by site. */
+  count(): void {
+    const sites = [...this.#sites.values()];
+    const { counters } = this.#host;
+    counters.set('upstreams_failing_now', sites.filter(({ upstream }) => upstream?.isFailing).length);
+    counters.set(
+      'nodes_passed_over_now',
+      sites.reduce((sum, { outages }) => sum + outages.size, 0),
+    );
+  }
+
+  /** For the admin API: the sites with an upstream, at this node or another. */
+  status(): SiteStatus[] {
+    const { loop, config } = this.#host;
+    const all = [...this.#sites.values()].map(({ config: { name: site }, upstream, outages }) => ({
+      site,
+      upstream: upstream?.status() ?? null,
+      passedOver: Object.fromEntries(
+        outages.list(loop.nowMs).map(({ node, forMs }) => [config.nodes[node].name, { forMs }]),
+      ),
+    }));
+    return all.filter(({ upstream, passedOver }) => upstream !== null || Object.keys(passedOver).length > 0);
   }
 
   close(): void {

@@ -125,10 +125,23 @@ export interface TimeoutsConfig {
   /** A peer that is silent for this long counts as gone. */
   readonly peerMs: number;
   readonly upstreamConnectMs: number;
-  /** An upstream that sends nothing for this long has failed. */
+  /** An upstream that has a request and does not begin to answer for this long has failed. */
   readonly upstreamSeconds: number;
+  /** An upstream that pauses for this long in the middle of a response has failed. */
+  readonly upstreamPauseSeconds: number;
   /** After SIGTERM, how long connections may take to move or end. */
   readonly stopSeconds: number;
+}
+
+/** What upstreams are told of the client. */
+export interface ForwardConfig {
+  /** Networks of proxies: what they say of their clients is believed. */
+  readonly trusted: readonly string[];
+  /** X-Forwarded-For, -Proto and -Host. */
+  readonly xForwarded: boolean;
+  /** Forwarded (RFC 7239). */
+  readonly forwarded: boolean;
+  readonly xRealIp: boolean;
 }
 
 export interface RedirectConfig {
@@ -160,5 +173,6 @@ export interface ClusterConfig {
   readonly limits: LimitsConfig;
   readonly timeouts: TimeoutsConfig;
   readonly redirect: RedirectConfig;
+  readonly forward: ForwardConfig;
   readonly observe: ObserveConfig;
 }

@@ -157,8 +157,8 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     ...value.observe,
     accessLog: accessLog === null || accessLog === '-' ? accessLog : resolve(base, accessLog),
   };
-  const { listen, limits, timeouts, redirect } = value;
-  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, observe };
+  const { listen, limits, timeouts, redirect, forward } = value;
+  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward, observe };
 }
 
 function policyOf({ policy }: SiteValue, base: string): PolicyConfig {

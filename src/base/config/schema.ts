@@ -2,6 +2,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { formatAddress, parseAddress } from '../address.ts';
+import { parseNetwork } from '../networks.ts';
 import { type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
@@ -136,7 +137,8 @@ const timeouts = z.strictObject(
     setupMs: integer(10, 60_000, 'milliseconds').default(500),
     peerMs: integer(100, 60_000, 'milliseconds').default(3000),
     upstreamConnectMs: integer(10, 60_000, 'milliseconds').default(2000),
-    upstreamSeconds: integer(1, 3600, 'seconds').default(60),
+    upstreamSeconds: integer(1, 86_400, 'seconds').default(60),
+    upstreamPauseSeconds: integer(1, 86_400, 'seconds').default(600),
     stopSeconds: integer(0, 3600, 'seconds').default(10),
   },
   must('a map of timeouts'),
@@ -154,6 +156,26 @@ export const redirectSchema = z
     must('a map'),
   )
   .prefault({});
+
+const MAX_TRUSTED_NETWORKS = 1024;
+const NETWORK = 'an address or a network, for example 10.0.0.0/8 or 2001:db8::/32';
+const forward = z.strictObject(
+  {
+    trusted: z
+      .array(
+        z
+          .string(must(NETWORK))
+          .refine((text) => parseNetwork(text) !== null, { error: `must be ${NETWORK}` }),
+        must('a list of networks'),
+      )
+      .max(MAX_TRUSTED_NETWORKS, { error: `must have at most ${MAX_TRUSTED_NETWORKS} networks` })
+      .default([]),
+    xForwarded: flag().default(true),
+    forwarded: flag().default(true),
+    xRealIp: flag().default(false),
+  },
+  must('a map'),
+);
 
 const ACCESS_LOG = '"-" for standard output, a path, or off';
 const observe = z.strictObject(
@@ -195,6 +217,7 @@ export const fileSchema = z.strictObject(
     limits: limits.prefault({}),
     timeouts: timeouts.prefault({}),
     redirect: redirectSchema,
+    forward: forward.prefault({}),
     observe: observe.prefault({}),
   },
   must('a map with cluster, nodes and sites'),

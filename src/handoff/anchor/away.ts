@@ -131,6 +131,7 @@ export abstract class AwayHandling implements Handling, Handoff {
       bodyFollows: false,
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
+      client: null,
       continuation: request.continuation,
       keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
       head: request.headBytes,
@@ -174,12 +175,22 @@ export abstract class AwayHandling implements Handling, Handoff {
           this.#draining = true;
           return this.tick();
         }
+        if (frame.reason === AbortReason.UPSTREAM_FAILED) return this.#upstreamFailed();
         // The client takes nothing: another node would fare no better.
         if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
         return this.lost();
       default:
         return;
     }
+  }
+
+  /** The target has sent nothing, and has let go: there is no lease to wait for. */
+  #upstreamFailed(): void {
+    this.engine.counters.add('handoffs_rejected');
+    this.leave();
+    this.flow.dropTarget(this.node);
+    this.flow.cancelTarget(this.from);
+    this.host.againWithout(this.node);
   }
 
   /** What the client allowed before there was a half-pipe to hear it: it does not say so again. */

@@ -46,17 +46,26 @@ export class LocalHandling implements Handling {
   #drive(): void {
     if (this.#over || this.#paused) return;
     const exchange = this.#exchange;
+    if (exchange.elsewhere && this.#mayAskAnother()) return;
     const before = exchange.pump.sentBytes;
     const state = exchange.pump.run(this.#out);
-    if (exchange.pump.sentBytes > before) {
-      if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
-      this.#host.progressed();
-    }
+    const sent = exchange.pump.sentBytes - before;
+    if (sent > 0 && this.#firstByteUs < 0) this.#firstByteUs = nowUs();
+    this.#host.sent(sent, state === 'blocked');
     if (state === 'broken' || (exchange.failed && state !== 'blocked'))
       return this.#end('the response broke off');
     if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
     if (state === 'waiting') exchange.feed?.resume();
     if (state === 'done') this.#end(null);
+  }
+
+  /** The upstream here has failed the request. False: its failure is the answer. */
+  #mayAskAnother(): boolean {
+    const { self } = this.#engine;
+    if (this.#exchange.pump.sentBytes > 0 || !this.#host.mayAskWithout(self)) return false;
+    this.cancel();
+    this.#host.againWithout(self);
+    return true;
   }
 
   #end(reason: string | null): void {

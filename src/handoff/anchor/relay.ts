@@ -51,6 +51,7 @@ export class RelayHandling implements Handling, Sink {
       bodyFollows: request.bodyFollows,
       sentAtMs: sentAtMs >>> 0,
       halfPipe: null,
+      client: request.client.clientAddress,
       continuation: request.continuation,
       keep: null,
       head: request.headBytes,
@@ -95,7 +96,7 @@ export class RelayHandling implements Handling, Sink {
         this.#pump.finish();
         return this.#drive();
       case FrameType.ABORT:
-        return this.#failed();
+        return this.#failed(frame.reason === AbortReason.UPSTREAM_FAILED);
       default:
         return;
     }
@@ -124,9 +125,9 @@ export class RelayHandling implements Handling, Sink {
     const before = this.#pump.sentBytes;
     const state = this.#pump.run(this.#out);
     const sent = this.#pump.sentBytes - before;
+    this.#host.sent(sent, state === 'blocked');
     if (sent > 0) {
       if (this.#firstByteUs < 0) this.#firstByteUs = nowUs();
-      this.#host.progressed();
       this.#ask(sent);
     }
     if (state === 'broken') {
@@ -167,11 +168,12 @@ export class RelayHandling implements Handling, Sink {
     this.#link.closeSink(this.#id);
   }
 
-  #failed(): void {
+  #failed(byUpstream = false): void {
     if (this.#over) return;
     this.#leave();
     // A body that follows is gone when some of it went to the target.
     if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#host.broken('the target failed');
+    else if (byUpstream) this.#host.againWithout(this.node);
     else this.#host.again(this.node);
   }
 

@@ -61,11 +61,12 @@ export class Dispatcher {
     return this.#choose(site, head, this.#engine.sites.candidatesFor(site, head));
   }
 
-  #choose(site: Site, head: RequestHead, candidates: Candidate[]): Choice {
+  #choose(site: Site, head: RequestHead, candidates: readonly Candidate[]): Choice {
     const { mechanism } = site.config;
     const { self } = this.#engine;
     if (mechanism === 'local' || candidates.length === 0) return { node: self, mechanism: 'local' };
     const choice = this.#policies.of(site.config).choose(head, candidates, self);
+    site.outages.chosen(typeof choice === 'number' ? choice : choice.node, this.#engine.nowMs);
     return typeof choice === 'number' ? { node: choice, mechanism } : choice;
   }
 
@@ -116,8 +117,8 @@ export class Dispatcher {
     const { node, mechanism } =
       (tried.length === 0 ? chosen : null) ?? this.#again(site, request.head, tried);
     // A connection that could not move is answered here, if that is possible.
-    const isLocal =
-      node === this.#engine.self || mechanism === 'local' || (moves(mechanism) && answers(site));
+    const stays = moves(mechanism) && answers(site) && !tried.includes(this.#engine.self);
+    const isLocal = node === this.#engine.self || mechanism === 'local' || stays;
     const handling = isLocal ? null : this.#remote(answering, site, node, mechanism);
     return handling ?? this.#local(answering, request, site);
   }

@@ -161,7 +161,9 @@ export class Arrival implements Sink {
 
   #canGoOn({ head, close, continuation }: MovedResponse): boolean {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
-    this.#exchange = this.#engine.sites.serve(request, 'migrate');
+    this.#exchange = this.#engine.sites.serve(request, 'migrate', {
+      clientAddress: this.#ends.client.address,
+    });
     return this.#exchange !== null;
   }
 

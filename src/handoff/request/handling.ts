@@ -45,14 +45,16 @@ export interface HandlingHost {
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number): void;
+  /** The same, because the upstream of `node` has failed. */
+  againWithout(node: number): void;
   /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
   goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
   /** The client's socket. */
   readonly fd: number;
-  /** Bytes of a response went out. */
-  progressed(): void;
+  /** `bytes` of a response went out. `blocked`: the client has to take some before more does. */
+  sent(bytes: number, blocked: boolean): void;
   /** `wantsBody` may have become true. */
   bodyWanted(): void;
   /** Nothing of the next request had been read when this one was complete. */
@@ -61,6 +63,8 @@ export interface HandlingHost {
   readonly hasMore: boolean;
   /** Whether there is a node other than `node` to ask for what is being requested. */
   servedWithout(node: number): boolean;
+  /** The same, and it has not been asked. */
+  mayAskWithout(node: number): boolean;
   /** The handling gives way to another one, which finds out what the client has. */
   takeOver(takeOver: Handling): void;
   /** A take-over has found that the response has arrived after all, one that is recorded already. */

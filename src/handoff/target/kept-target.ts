@@ -87,7 +87,7 @@ export class KeptTarget {
     const engine = this.#engine;
     const { rules } = this.#socket;
     const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
-    const exchange = engine.stopping ? null : engine.sites.serve(asked, 'clone');
+    const exchange = engine.stopping ? null : engine.sites.serve(asked, 'clone', this.#socket);
     if (exchange === null) return null;
     const { end } = lastRange(rules)!;
     this.#socket.trim();

@@ -33,7 +33,9 @@ export class RelayTarget implements Sink, Out {
 
   static setup(engine: Engine, link: Link, setup: Setup): void {
     engine.counters.add('setups_received');
-    const exchange = engine.stopping ? null : engine.sites.serve(setup, 'relay');
+    const exchange = engine.stopping
+      ? null
+      : engine.sites.serve(setup, 'relay', { clientAddress: setup.client });
     if (exchange === null) {
       engine.counters.add('setups_rejected');
       const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : unserved(setup);
@@ -93,6 +95,7 @@ export class RelayTarget implements Sink, Out {
     if (this.#over) return;
     const exchange = this.#exchange;
     this.#askForBody();
+    if (exchange.elsewhere && exchange.pump.sentBytes === 0) return this.#fail();
     const state = exchange.pump.run(this);
     if (this.#firstByteUs < 0 && exchange.pump.sentBytes > 0) this.#firstByteUs = nowUs() - this.#receivedUs;
     if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#fail();
@@ -130,12 +133,8 @@ export class RelayTarget implements Sink, Out {
   }
 
   #fail(): void {
-    this.#link.send({
-      type: FrameType.ABORT,
-      request: this.#id,
-      epoch: 1,
-      reason: AbortReason.UPSTREAM_FAILED,
-    });
+    const reason = this.#exchange.elsewhere ? AbortReason.UPSTREAM_FAILED : AbortReason.INTERNAL;
+    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason });
     this.#leave();
   }
 

@@ -50,7 +50,7 @@ function serve(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup)
   if (!engine.isPublic(block.publicAddress)) return RejectReason.STATE_INVALID;
   const pipe = known ?? create(engine, link, setup.request, block);
   if (pipe === null) return RejectReason.FULL;
-  const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism]);
+  const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism], block);
   const refusal =
     exchange === null ? unserved(setup) : pipe.begin(setup, block, exchange, receivedMs - lateMs);
   if (refusal === null) return null;

@@ -92,6 +92,10 @@ export class TargetSocket {
     return this.#fd >= 0;
   }
 
+  get clientAddress(): Buffer {
+    return this.client.address;
+  }
+
   /** What sends the out-half; only while it is open. */
   get out(): SocketOut {
     return this.#out!;

@@ -47,7 +47,8 @@ export class Turn {
   #firstByteUs = -1;
 
   constructor(socket: TargetSocket, mechanism: SetupMechanism, exchange: Exchange) {
-    const { complete, lengthBytes } = exchange;
+    const { lengthBytes } = exchange;
+    const complete = exchange.complete && !exchange.elsewhere;
     this.#socket = socket;
     this.#mechanism = mechanism;
     this.exchange = exchange;

@@ -156,11 +156,25 @@ export class HalfPipe implements Sink, Source {
   #drive(): void {
     const turn = this.#turn;
     if (turn === null || this.#closed) return;
+    if (turn.exchange.elsewhere && this.#letsGo(turn)) return;
     const state = turn.run();
     if (state === 'broken') this.#fail(AbortReason.HALF_PIPE_FAILED);
     else if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
     else if (state === 'blocked') this.#socket.watchWrites(this);
     else if (state === 'done') this.#finishTurn(turn);
+  }
+
+  /**
+   * The upstream has failed the request, and another node may be asked. Not when bytes of an older response are on
+   * their way: they would go with this half-pipe.
+   */
+  #letsGo(turn: Turn): boolean {
+    if (turn.exchange.pump.sentBytes > 0) return false;
+    this.collect();
+    if (this.#uncollected >= 0) return false;
+    this.#abort(AbortReason.UPSTREAM_FAILED);
+    this.discard();
+    return true;
   }
 
   #finishTurn(turn: Turn): void {

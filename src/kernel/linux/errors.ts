@@ -13,9 +13,15 @@ export const EPERM = constants.errno.EPERM;
 export const ENOENT = constants.errno.ENOENT;
 export const EINTR = constants.errno.EINTR;
 export const EAGAIN = constants.errno.EAGAIN;
+export const ECONNRESET = constants.errno.ECONNRESET;
 export const ETIMEDOUT = constants.errno.ETIMEDOUT;
 export const EEXIST = constants.errno.EEXIST;
 export const EINPROGRESS = constants.errno.EINPROGRESS;
+
+/** As in Node's own errors: ECONNREFUSED. */
+export function errorName(errno: number): string {
+  return NAMES.get(errno) ?? `E${errno}`;
+}
 
 /** A system call that failed. `code` is the errno's name, as in Node's own errors. */
 export class SystemError extends Error {
@@ -25,7 +31,7 @@ export class SystemError extends Error {
   readonly syscall: string;
 
   constructor(syscall: string, errno: number, detail = '') {
-    const code = NAMES.get(errno) ?? `E${errno}`;
+    const code = errorName(errno);
     super(`${syscall}: ${code}${detail === '' ? '' : ` (${detail})`}`);
     this.code = code;
     this.errno = errno;

@@ -89,6 +89,7 @@ export class Housekeeping {
 
   #count(): void {
     const { counters, sites, connections, flowCount, halfPipes, guests, diverted } = this.#engine;
+    sites.count();
     counters.set('catalogue_documents_now', sites.catalogues.size);
     counters.set('cached_documents_now', sites.memories.size);
     counters.set('connections_now', connections.size);

@@ -7,6 +7,7 @@ import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessRecord } from '../../client/access-records.ts';
 import type { NodeLoadStatus } from '../../cluster/load.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { SiteStatus } from '../../serve/sites.ts';
 
 /** Main thread to engine. */
 export type ToEngine =
@@ -54,4 +55,6 @@ export interface EngineStatus {
   readonly policies: Record<string, string>;
   /** By node: documents known to be in its memory; of this node, in this engine's. Counted where policy is `cached`. */
   readonly cached: Record<string, number>;
+  /** The sites with an upstream. */
+  readonly sites: SiteStatus[];
 }

@@ -25,6 +25,7 @@ export function engineStatus(engine: Engine): EngineStatus {
     cached: Object.fromEntries(
       engine.config.nodes.map(({ name }, index) => [name, engine.sites.memories.sizeOf(index)]),
     ),
+    sites: engine.sites.status(),
   };
 }
 

@@ -53,6 +53,7 @@ import {
  * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation, bit 4 keep |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
+ * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
  * |        | 4     | keep             | with bit 4 only, mechanism clone: what the next request's choice goes by |
  * |        | 2     | head length H    | at most 32768 |
@@ -68,12 +69,14 @@ const BODY_FOLLOWS = 4;
 const CONTINUES = 8;
 const KEEPS = 16;
 const KEEP_BYTES = 4;
+const ADDRESS_BYTES = 16;
+const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
 
 /** Bytes after the header. */
 export function setupSize(frame: Setup): number {
   return (
     SETUP_FIXED_BYTES +
-    (frame.halfPipe === null ? 0 : HALF_PIPE_BYTES) +
+    (frame.halfPipe === null ? ADDRESS_BYTES : HALF_PIPE_BYTES) +
     (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     (frame.keep === null ? 0 : KEEP_BYTES) +
     6 +
@@ -98,6 +101,7 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
+  else at = putBytes(into, at, frame.client ?? UNKNOWN_ADDRESS, ADDRESS_BYTES);
   if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   if (frame.keep !== null) at = putU32(into, at, frame.keep);
   at = putU16(into, at, frame.head.length);
@@ -112,10 +116,16 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
+  let client: Buffer | null = null;
   if (mechanism !== SetupMechanism.RELAY) {
     requireAtLeast(at, end, HALF_PIPE_BYTES);
     halfPipe = readHalfPipe(bytes, at);
     at += HALF_PIPE_BYTES;
+  } else {
+    requireAtLeast(at, end, ADDRESS_BYTES);
+    client = bytes.subarray(at, at + ADDRESS_BYTES);
+    if (client.equals(UNKNOWN_ADDRESS)) client = null;
+    at += ADDRESS_BYTES;
   }
   let continuation: Continuation | null = null;
   if ((flags & CONTINUES) !== 0) {
@@ -144,6 +154,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     bodyFollows: (flags & BODY_FOLLOWS) !== 0,
     sentAtMs: bytes.readUInt32BE(start + 10),
     halfPipe,
+    client,
     continuation,
     keep,
     head: bytes.subarray(at + 2, headEnd),
@@ -156,6 +167,8 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
 function checkSetup(frame: Setup): void {
   must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.SPLIT, 'mechanism');
   must((frame.mechanism === SetupMechanism.RELAY) === (frame.halfPipe === null), 'half-pipe and mechanism');
+  must(frame.client === null || frame.halfPipe === null, 'client address beside a half-pipe');
+  must(frame.client === null || !frame.client.equals(UNKNOWN_ADDRESS), 'unspecified client address');
   must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
   if (frame.head.length > MAX_HEAD_BYTES)

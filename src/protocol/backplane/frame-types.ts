@@ -11,7 +11,7 @@ export const FRAME_HEADER_BYTES = 8;
 export const FRAME_VERSION = 1;
 
 /** The version that HELLO carries: what the frames mean, where FRAME_VERSION is how they are laid out. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export const MAX_HEAD_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;
@@ -135,6 +135,8 @@ export interface Setup {
   sentAtMs: number;
   /** Null with relay only. */
   halfPipe: HalfPipe | null;
+  /** With relay only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
+  client: Buffer | null;
   /** The response is to go on where another node left it; null: from its beginning. */
   continuation: Continuation | null;
   /**

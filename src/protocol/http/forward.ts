@@ -10,21 +10,21 @@ const NOT_FORWARDED = new Set([
   ...['te', 'trailer', 'upgrade', 'http2-settings', 'transfer-encoding', 'content-length'],
 ]);
 
-/** The fields that may go on, as lines. */
-function endToEndLines(fields: Fields, alsoDropped: ReadonlySet<string>): string {
+/** The fields that may go on, as lines. `drops`: those that may not besides, by their names in lower case. */
+function endToEndLines(fields: Fields, drops: (name: string) => boolean): string {
   const connection = fields.get('connection');
   const nominated = connection === undefined ? [] : listTokens(connection);
   let lines = '';
   for (let i = 0; i < fields.size; i++) {
     const name = fields.name(i);
     const lower = name.toLowerCase();
-    if (NOT_FORWARDED.has(lower) || alsoDropped.has(lower) || nominated.includes(lower)) continue;
+    if (NOT_FORWARDED.has(lower) || drops(lower) || nominated.includes(lower)) continue;
     lines += `${name}: ${fields.value(i)}\r\n`;
   }
   return lines;
 }
 
-const NOTHING: ReadonlySet<string> = new Set();
+const dropsNothing = () => false;
 
 /** How a response goes on to the client. */
 export interface ResponsePlan {
@@ -69,30 +69,38 @@ export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowM
   else if (plan.clientMinor === 0) lines += 'Connection: keep-alive\r\n';
   if (!head.fields.has('date')) lines += `Date: ${currentDate(nowMs)}\r\n`;
   const statusLine = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
-  const fields = endToEndLines(head.fields, NOTHING);
+  const fields = endToEndLines(head.fields, dropsNothing);
   const bytes = Buffer.from(`${statusLine}${fields}${lines}${plan.extraFields}\r\n`, 'latin1');
   return { bytes, body, close };
 }
 
 const REQUEST_DROPPED: ReadonlySet<string> = new Set(['expect', 'host']);
+/**
+ * Names that are what they seem to be wherever they go. CGI (RFC 3875 4.1.18) and much that came after it writes
+ * other characters as it writes the hyphen: there `Content_Length` and `Content.Length` are Content-Length.
+ */
+const UNAMBIGUOUS = /^[0-9a-z-]+$/;
 
 /** How the body goes with a request to an upstream: a number of bytes, `chunked`, or `none`. */
 export type RequestFraming = number | 'chunked' | 'none';
 
+/** What an upstream is told of the client. */
+export interface ClientFields {
+  /** Field lines, each with CRLF. */
+  readonly lines: string;
+  /** Whether the client's own field of this name, in lower case, must not go on. */
+  drops(name: string): boolean;
+}
+
 /**
- * The head of a client's request for an upstream, always as HTTP/1.1. `extraFields`: lines to add, each with CRLF.
- * Expect is left out: the client has had its 100 (Continue) from us, or sends the body without.
+ * The head of a client's request for an upstream, always as HTTP/1.1. Expect is left out: the client has had its 100
+ * (Continue) from us, or sends the body without.
  */
-export function forwardRequestHead(
-  head: RequestHead,
-  framing: RequestFraming,
-  keepAlive: boolean,
-  extraFields: string,
-): Buffer {
+export function forwardRequestHead(head: RequestHead, framing: RequestFraming, client: ClientFields): Buffer {
+  const drops = (name: string) => REQUEST_DROPPED.has(name) || !UNAMBIGUOUS.test(name) || client.drops(name);
   let lines = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.fields.get('host') ?? head.host}\r\n`;
-  lines += endToEndLines(head.fields, REQUEST_DROPPED);
+  lines += endToEndLines(head.fields, drops);
   if (framing === 'chunked') lines += 'Transfer-Encoding: chunked\r\n';
   else if (framing !== 'none') lines += `Content-Length: ${framing}\r\n`;
-  if (!keepAlive) lines += 'Connection: close\r\n';
-  return Buffer.from(`${lines}${extraFields}\r\n`, 'latin1');
+  return Buffer.from(`${lines}${client.lines}\r\n`, 'latin1');
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClusterConfig, PolicyConfig, SiteConfig } from '../../../src/base/config/config.ts';
+import { Outages } from '../../../src/cluster/outages.ts';
 import { Hash } from '../../../src/cluster/policy/hash.ts';
 import { NextChoices } from '../../../src/cluster/policy/next-choice.ts';
 import type { Policy } from '../../../src/cluster/policy/policy.ts';
@@ -24,7 +25,7 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const base = { name: 's', hosts: ['s.test'], content: {}, mechanism: 'clone', catalogue: false };
   const config = { ...base, policy, clone: { pre: false, keep: true } } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
-  const site: Site = { config, content: null, upstream: null, candidates };
+  const site: Site = { config, content: null, upstream: null, candidates, outages: new Outages() };
   const choices = new NextChoices({
     config: { limits: { headBytes: 4096, headFields: 50 }, sites: [config] } as unknown as ClusterConfig,
     self,

@@ -85,6 +85,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     bodyFollows: fc.boolean(),
     sentAtMs: u32,
     halfPipe: fc.option(halfPipe),
+    client: fc.option(fc.oneof(v4, v6)),
     continuation: fc.option(continuation),
     keep: fc.option(u32),
     head: content(frames.MAX_HEAD_BYTES),
@@ -94,6 +95,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     ...fields,
     type: FrameType.SETUP,
     mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
+    client: fields.halfPipe === null ? fields.client : null,
     body: fields.bodyFollows ? Buffer.alloc(0) : fields.body,
   }))
   .map((fields) => ({

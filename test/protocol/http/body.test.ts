@@ -168,13 +168,14 @@ test('chunked and close-delimited responses for each client', () => {
 });
 
 test('request heads go on as they were understood', () => {
-  const text = `POST http://a/x?y HTTP/1.1\r\nHost: a:80\r\n${HOP}Expect: 100-continue\r\nContent-Length: 3\r\n\r\n`;
-  const bytes = forwardRequestHead(parsed(text), 3, true, 'Via: 1.1 b\r\n');
+  const text = `POST http://a/x?y HTTP/1.1\r\nHost: a:80\r\nX-Mine: 1\r\n${HOP}Expect: 100-continue\r\nContent-Length: 3\r\n\r\n`;
+  const client = { lines: 'Via: 1.1 b\r\n', drops: (name: string) => name === 'x-mine' };
+  const bytes = forwardRequestHead(parsed(text), 3, client);
   const expected =
     'POST /x?y HTTP/1.1\r\nHost: a:80\r\nX-End: 2\r\nDate: D\r\nContent-Length: 3\r\nVia: 1.1 b\r\n\r\n';
   assert.equal(bytes.toString(), expected);
-  const closing = forwardRequestHead(parsed(text), 'chunked', false, '').toString();
-  assert.match(closing, /\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n$/);
+  const chunked = forwardRequestHead(parsed(text), 'chunked', client).toString();
+  assert.match(chunked, /\r\nTransfer-Encoding: chunked\r\nVia: 1.1 b\r\n\r\n$/);
 });
 
 test('error responses close where the connection is spoilt', () => {

@@ -1,0 +1,237 @@
+/**
+ * A connection to an upstream, and what is on it: one request after the other.
+ *
+ *   connecting --> free --carry--> busy --the response is whole, keep--> free
+ *       `--refused, timed out--> closed      `--else, or failed--> closed
+ *
+ * The socket is edge-triggered: what came with the last event is never told again. So the socket itself is asked before
+ * a connection is used again (`isAlive`), and whoever fails to write reads: an error on write is told by no event.
+ */
+import type { Endpoint } from '../base/address.ts';
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
+import { EAGAIN, ECONNRESET, EINTR, errorName, lastErrno, SystemError } from '../kernel/linux/errors.ts';
+import * as libc from '../kernel/linux/libc.ts';
+import type { Memory } from '../kernel/linux/memory.ts';
+import { lastInfo, readInfo } from '../kernel/linux/repair-options.ts';
+import {
+  connectTo,
+  IPPROTO_TCP,
+  MSG_PEEK,
+  pendingError,
+  setOption,
+  TCP_NODELAY,
+  tcpSocket,
+} from '../kernel/linux/socket.ts';
+import type { Loop, Source } from '../kernel/loop/loop.ts';
+import { type Pump, type PumpState, SocketOut } from './out.ts';
+
+/** How often what was received is given away before other connections have their turn. */
+const READS_PER_TURN = 16;
+/** The kernel counts our SYN as an acknowledged byte. */
+const SYN_BYTES = 1;
+
+/** Why a request got no response from a connection. */
+export interface Failure {
+  readonly reason: string;
+  /** Not a byte of it has reached the upstream: whatever it asks for, it may be sent again. */
+  readonly unsent: boolean;
+  /** What was waited for did not come in time. */
+  readonly isLate: boolean;
+}
+
+/** A request, as the connection that carries it sees it. */
+export interface Carried {
+  /** What is to be sent; it may grow. */
+  readonly outgoing: Pump;
+  /** No more of the response is wanted now; `resume` when it is. */
+  readonly paused: boolean;
+  /** Some of `outgoing` was sent; `broken`: and the upstream takes no more of it. */
+  wrote(state: PumpState): void;
+  /** Bytes of the response, valid until it returns. */
+  received(bytes: Buffer, length: number): void;
+  /** All that there was has been received: others may be called now. */
+  settled(): void;
+  /** The upstream has closed. False: the response was not whole. */
+  ended(): boolean;
+  failed(failure: Failure): void;
+}
+
+/** What connections have in common. */
+export interface ConnectionHost {
+  readonly endpoint: Endpoint;
+  readonly loop: Loop;
+  readonly memory: Memory;
+  /** The connection cannot be used any more. */
+  closed(connection: UpstreamConnection): void;
+}
+
+export class UpstreamConnection implements Source {
+  readonly #host: ConnectionHost;
+  readonly #fd: number;
+  readonly #out: SocketOut;
+  #carried: Carried | null = null;
+  #isConnected = false;
+  #isClosed = false;
+  #isSettling = false;
+  /** A write was told of a reset, which a read is not told of any more. */
+  #wasReset = false;
+  /** Bytes sent for the requests before this one. */
+  #sentBefore = 0;
+  /** It has carried a request before this one: the upstream may have closed it meanwhile. */
+  wasUsed = false;
+
+  constructor(host: ConnectionHost) {
+    const { endpoint, loop } = host;
+    let fd = -1;
+    try {
+      fd = tcpSocket(endpoint.address);
+      setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+      connectTo(fd, endpoint);
+      loop.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      // The request is not here yet.
+      loop.defer(() => this.#fail(error.message, false));
+    }
+    this.#host = host;
+    this.#fd = fd;
+    this.#out = new SocketOut(fd, false);
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** Whether the upstream has neither closed it nor sent what nobody asked for. */
+  get isAlive(): boolean {
+    const got = libc.recv(this.#fd, this.#host.memory.address, 1, MSG_PEEK);
+    return got < 0 && lastErrno() === EAGAIN;
+  }
+
+  /** Begins with a request; only while there is none. */
+  carry(request: Carried): void {
+    this.#carried = request;
+    this.write();
+  }
+
+  /** The request on it is over. `keep`: the next byte on it is the next response's. */
+  free(keep: boolean): void {
+    const { sentBytes } = this.#carried!.outgoing;
+    this.#carried = null;
+    this.wasUsed = true;
+    this.#sentBefore += sentBytes;
+    if (!keep) this.close();
+  }
+
+  ready(events: number): void {
+    if (this.#isClosed) return;
+    const broken = (events & (EPOLLERR | EPOLLHUP)) !== 0;
+    if (!this.#isConnected) {
+      if (broken) return this.#fail(`connect: ${errorName(pendingError(this.#fd))}`, false);
+      if ((events & EPOLLOUT) === 0) return;
+      this.#isConnected = true;
+    }
+    // Nobody has asked for anything: the upstream has closed it, or is out of step.
+    if (this.#carried === null) {
+      if ((events & ~EPOLLOUT) !== 0) this.close();
+      return;
+    }
+    if ((events & EPOLLOUT) !== 0 && !broken) this.write();
+    if ((events & ~EPOLLOUT) !== 0) this.read();
+  }
+
+  /** Sends what there is of the request. */
+  write(): void {
+    const carried = this.#carried;
+    if (carried === null || !this.#isConnected) return;
+    const state = carried.outgoing.run(this.#out);
+    if (state === 'yield') this.#host.loop.defer(() => this.write());
+    carried.wrote(state);
+    if (state !== 'broken') return;
+    this.#wasReset = this.#out.error === ECONNRESET;
+    // The upstream may have answered before it closed, and no event tells that it did.
+    this.#readLast();
+  }
+
+  #readLast(): void {
+    const carried = this.#carried;
+    this.read();
+    if (carried !== null && this.#carried === carried && !carried.paused)
+      this.#fail('connection broken', false);
+  }
+
+  /** Reads what there is of the response, as long as it is wanted. */
+  read(): void {
+    const carried = this.#carried;
+    if (carried === null || this.#isSettling) return;
+    for (let turn = 0; turn < READS_PER_TURN; turn++) {
+      if (!this.#receive(carried)) return;
+      if (this.#carried !== carried || !carried.paused) return carried.settled();
+      // Who takes what was received may want more at once.
+      this.#isSettling = true;
+      carried.settled();
+      this.#isSettling = false;
+      if (this.#carried !== carried || carried.paused) return;
+    }
+    this.#host.loop.defer(() => this.read());
+  }
+
+  /** Receives until there is nothing, or no more is wanted. False: the connection has failed. */
+  #receive(carried: Carried): boolean {
+    const { memory } = this.#host;
+    while (this.#carried === carried && !carried.paused) {
+      const got = libc.recv(this.#fd, memory.address, memory.bytes.length, 0);
+      if (got > 0) {
+        carried.received(memory.bytes, got);
+      } else if (got === 0) {
+        if (carried.ended()) return true;
+        this.#fail('closed by the upstream', !this.#wasReset);
+        return false;
+      } else {
+        const errno = lastErrno();
+        if (errno === EAGAIN) return true;
+        if (errno === EINTR) continue;
+        this.#fail(errorName(errno), false);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** The request has waited too long. What the kernel still holds of it may arrive, once there is a connection. */
+  timedOut(): void {
+    const reason = this.#isConnected ? 'silent' : 'connect timed out';
+    this.#end({ reason, unsent: !this.#isConnected, isLate: true });
+  }
+
+  #fail(reason: string, byFin: boolean): void {
+    if (!this.#isClosed) this.#end({ reason, unsent: this.#nothingArrived(byFin), isLate: false });
+  }
+
+  #end(failure: Failure): void {
+    const carried = this.#carried;
+    this.#carried = null;
+    this.close();
+    carried?.failed(failure);
+  }
+
+  /**
+   * Whether nobody at the upstream can have read a byte of the request. A FIN acknowledges what came before it; a reset
+   * may come from one who has read all, and acknowledged nothing yet.
+   */
+  #nothingArrived(byFin: boolean): boolean {
+    if (!this.#isConnected || this.#carried?.outgoing.sentBytes === 0) return true;
+    if (!byFin) return false;
+    readInfo(this.#fd);
+    return lastInfo.bytesAcknowledged() === (this.#sentBefore + SYN_BYTES) % 2 ** 32;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#host.closed(this);
+    if (this.#fd < 0) return;
+    this.#host.loop.forget(this.#fd);
+    libc.close(this.#fd);
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * A request to an upstream. A kept connection may turn out to be closed; then it is sent once more, on a new one, if
+ * that can do no harm (RFC 9110 9.2.2): its method says so, or not a byte of it has arrived. What fails after that is
+ * answered here, with 502 or 504, or elsewhere.
+ *
+ *   carried --its response's last byte--> over
+ *     |--failed before the response began--> carried again, or answered with an error
+ *     `--failed in the response--> the exchange has failed
+ */
+import { encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
+import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
+import { type ClientFields, forwardRequestHead, type RequestFraming } from '../protocol/http/forward.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
+import type { AnswerOptions, Exchange, Feed } from './exchange.ts';
+import { Pump, type PumpState } from './out.ts';
+import type { Carried, Failure, UpstreamConnection } from './upstream-connection.ts';
+import { UpstreamResponse } from './upstream-response.ts';
+
+/** Response bytes that may wait in the pump before the upstream is read no further. */
+const RESPONSE_QUEUE_BYTES = 256 * 1024;
+/** Request body bytes that may wait for the upstream. */
+const BODY_QUEUE_BYTES = 256 * 1024;
+/** Methods that may be sent twice (RFC 9110 9.2.2). */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+/** Methods whose requests say that they have no body (RFC 9110 8.6). */
+const WITH_BODY = new Set(['POST', 'PUT', 'PATCH']);
+/**
+ * What may be left of a request's body when its response begins: it is read and dropped. With more, or when nobody
+ * knows how much, the connection ends with the response, and the response says so (RFC 9112 9.6).
+ */
+export const MAX_UNREAD_BODY_BYTES = 256 * 1024;
+
+/** What is waited for; each has its time-out. */
+export type Wait = 'connect' | 'answer' | 'more';
+
+/** A request for an upstream, and how its answer is to look. */
+export interface UpstreamAsked {
+  readonly head: RequestHead;
+  /** What is there of the body. */
+  readonly body: Buffer;
+  /** The rest comes through `Feed.body`. */
+  readonly bodyFollows: boolean;
+  readonly client: ClientFields;
+  readonly answer: AnswerOptions;
+}
+
+/** What is asked of the upstream. */
+export interface RequestHost {
+  /** A connection; `fresh`: a new one. */
+  connection(fresh: boolean): UpstreamConnection;
+  /** The response is whole, and the connection may be used again. */
+  keep(connection: UpstreamConnection): void;
+  /** What the request waits for from now on; null: for nothing of the upstream's. */
+  wait(request: UpstreamRequest, wait: Wait | null): void;
+  /** The upstream has begun to answer. */
+  answered(): void;
+  /** It has not, or not to the end. */
+  failed(reason: string): void;
+  /** It is sent again, on a new connection. */
+  repeated(): void;
+  readonly wallMs: number;
+}
+
+/** How much of a body there may be to come, of which `receivedBytes` are here. */
+export function bodyBytesToCome(head: RequestHead, receivedBytes: number): number {
+  return head.contentLength < 0 ? Number.POSITIVE_INFINITY : head.contentLength - receivedBytes;
+}
+
+export class UpstreamRequest implements Feed, Carried {
+  readonly #host: RequestHost;
+  readonly #asked: UpstreamAsked;
+  readonly #exchange: Exchange;
+  readonly #isChunked: boolean;
+  outgoing: Pump;
+  #connection: UpstreamConnection;
+  #response: UpstreamResponse;
+  #receivedBodyBytes = 0;
+  #bodyIsWhole: boolean;
+  /** The upstream takes no more of the request. */
+  #isRefused = false;
+  /** The upstream has all that there is of the request; the rest is the client's to send. */
+  #clientOwes = false;
+  /** No more of the body was wanted, when that was last looked at. */
+  #isFull = false;
+  #isRepeated = false;
+  #isOver = false;
+  paused = false;
+
+  constructor(host: RequestHost, asked: UpstreamAsked, exchange: Exchange) {
+    const { head, body, bodyFollows, answer } = asked;
+    this.#host = host;
+    this.#asked = asked;
+    this.#exchange = exchange;
+    this.#isChunked = bodyFollows && head.contentLength < 0;
+    this.#bodyIsWhole = !bodyFollows;
+    this.#receivedBodyBytes = body.length;
+    this.outgoing = this.#begin();
+    this.#response = new UpstreamResponse(exchange, head, answer);
+    exchange.feed = this;
+    // The body that follows is here once: it needs a connection that is not closed already.
+    this.#connection = host.connection(bodyFollows);
+    this.#carry();
+  }
+
+  #begin(): Pump {
+    const { head, body, bodyFollows, client } = this.#asked;
+    const hasBody = body.length > 0 || head.contentLength >= 0 || head.chunked || WITH_BODY.has(head.method);
+    let framing: RequestFraming = 'none';
+    if (this.#isChunked) framing = 'chunked';
+    else if (hasBody) framing = bodyFollows ? head.contentLength : body.length;
+    const outgoing = new Pump([{ bytes: forwardRequestHead(head, framing, client) }], false);
+    if (body.length > 0) outgoing.add({ bytes: Buffer.from(body) });
+    if (!bodyFollows) outgoing.finish();
+    return outgoing;
+  }
+
+  #carry(): void {
+    if (!this.#connection.isConnected) this.#host.wait(this, 'connect');
+    this.#connection.carry(this);
+  }
+
+  wrote(state: PumpState): void {
+    const wasFull = this.#isFull;
+    if (state === 'broken') this.#isRefused = true;
+    this.#isFull = !this.wantsBody;
+    this.#clientOwes = state === 'waiting' && !this.#bodyIsWhole;
+    this.#watch();
+    if (wasFull && !this.#isFull) this.#exchange.onProgress();
+  }
+
+  #watch(): void {
+    if (this.#isOver) return;
+    if (this.paused || this.#clientOwes) this.#host.wait(this, null);
+    else this.#host.wait(this, this.#response.isAnswering ? 'more' : 'answer');
+  }
+
+  body(bytes: Buffer, last: boolean): void {
+    this.#receivedBodyBytes += bytes.length;
+    this.#bodyIsWhole = last;
+    if (this.#isRefused) return;
+    if (bytes.length > 0)
+      this.outgoing.add({ bytes: this.#isChunked ? encodeChunk(bytes) : Buffer.from(bytes) });
+    if (last) {
+      if (this.#isChunked) this.outgoing.add({ bytes: LAST_CHUNK });
+      this.outgoing.finish();
+    }
+    this.#isFull = !this.wantsBody;
+    this.#connection.write();
+  }
+
+  /** What the upstream refuses is read and dropped: the client may read its answer only after it has sent all. */
+  get wantsBody(): boolean {
+    return this.#isRefused || this.outgoing.queuedBytes < BODY_QUEUE_BYTES;
+  }
+
+  received(bytes: Buffer, length: number): void {
+    const wasAnswering = this.#response.isAnswering;
+    const progress = this.#response.push(bytes, length, this.#endsConnection, this.#host.wallMs);
+    if (!wasAnswering && this.#response.isAnswering) this.#host.answered();
+    if (progress === 'more') {
+      this.paused = this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES;
+      return this.#watch();
+    }
+    if ('fault' in progress) {
+      this.#connection.free(false);
+      return this.#failed(progress.fault, 502, false);
+    }
+    const keep = progress.keepAlive && this.outgoing.finished;
+    this.#over();
+    this.#connection.free(keep);
+    if (keep) this.#host.keep(this.#connection);
+  }
+
+  get #endsConnection(): boolean {
+    if (this.#bodyIsWhole) return false;
+    return bodyBytesToCome(this.#asked.head, this.#receivedBodyBytes) > MAX_UNREAD_BODY_BYTES;
+  }
+
+  settled(): void {
+    this.#exchange.onProgress();
+  }
+
+  ended(): boolean {
+    if (!this.#response.ended()) return false;
+    this.#over();
+    this.#connection.free(false);
+    return true;
+  }
+
+  resume(): void {
+    if (!this.paused || this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES / 2) return;
+    this.paused = false;
+    this.#watch();
+    this.#connection.read();
+  }
+
+  cancel(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#connection.free(false);
+  }
+
+  /** What it waits for has not come in time. */
+  timedOut(): void {
+    this.#connection.timedOut();
+  }
+
+  failed({ reason, unsent, isLate }: Failure): void {
+    const { head, bodyFollows } = this.#asked;
+    const isRepeatable = !this.#response.hasBegun && !bodyFollows && (unsent || IDEMPOTENT.has(head.method));
+    if (isRepeatable && this.#connection.wasUsed && !this.#isRepeated && !isLate) return this.#repeat();
+    this.#failed(reason, isLate ? 504 : 502, isRepeatable && (unsent || !isLate));
+  }
+
+  /** A kept connection that the upstream had closed says nothing about the request. */
+  #repeat(): void {
+    this.#isRepeated = true;
+    this.#isRefused = false;
+    this.#host.repeated();
+    this.outgoing = this.#begin();
+    this.#connection = this.#host.connection(true);
+    this.#carry();
+  }
+
+  /** `elsewhere`: another node may be asked instead. */
+  #failed(reason: string, status: ErrorStatus, elsewhere: boolean): void {
+    const exchange = this.#exchange;
+    const { head, answer } = this.#asked;
+    this.#over();
+    this.#host.failed(reason);
+    if (this.#response.isAnswering) {
+      exchange.failed = true;
+    } else {
+      const { method, minor } = head;
+      const close = answer.close || this.#endsConnection;
+      const context = { method, minor, close, extraFields: answer.extraFields };
+      exchange.answer(errorResponse(status, this.#host.wallMs, context));
+      exchange.elsewhere = elsewhere;
+    }
+    exchange.onProgress();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#exchange.feed = null;
+    this.#host.wait(this, null);
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * An upstream's response on its way into an exchange: its head is written anew for the client, its body is read as far
+ * as its end can be found.
+ *
+ *   head --whole--> body --its last byte, or the upstream's end--> done
+ */
+import { type BodyReader, encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
+import { DEFAULT_HEAD_LIMITS } from '../protocol/http/fields.ts';
+import { type ForwardedHead, forwardResponseHead } from '../protocol/http/forward.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
+import { parseResponseHead, type ResponseHead, responseBody } from '../protocol/http/response.ts';
+import type { AnswerOptions, Exchange } from './exchange.ts';
+
+/** Heads up to this size; what a response carries beyond is the upstream's fault. */
+const LIMITS = { ...DEFAULT_HEAD_LIMITS, headBytes: 65_536 };
+
+/** What has come of it: `more` is to come; `done`: the connection's next byte is the next response's; or it is wrong. */
+export type Progress =
+  | 'more'
+  | { readonly done: true; readonly keepAlive: boolean }
+  | { readonly fault: string };
+
+export class UpstreamResponse {
+  readonly #exchange: Exchange;
+  readonly #request: RequestHead;
+  readonly #answer: AnswerOptions;
+  #head: ResponseHead | null = null;
+  #forward: ForwardedHead | null = null;
+  #reader: BodyReader | null = null;
+  /** Bytes of a head that is not whole yet. */
+  #held: Buffer | null = null;
+
+  constructor(exchange: Exchange, request: RequestHead, answer: AnswerOptions) {
+    this.#exchange = exchange;
+    this.#request = request;
+    this.#answer = answer;
+  }
+
+  /** A byte of it has come. */
+  get hasBegun(): boolean {
+    return this.#held !== null || this.#head !== null;
+  }
+
+  /** The client may have seen something of it. */
+  get isAnswering(): boolean {
+    return this.#head !== null;
+  }
+
+  /**
+   * Takes the first `length` bytes of `buffer`. `endsConnection`: of the request there is so much to come that the
+   * connection to the client is to end with this response.
+   */
+  push(buffer: Buffer, length: number, endsConnection: boolean, wallMs: number): Progress {
+    let bytes = buffer;
+    let at = 0;
+    let end = length;
+    if (this.#held !== null) {
+      bytes = Buffer.concat([this.#held, buffer.subarray(0, length)]);
+      end = bytes.length;
+      this.#held = null;
+    }
+    while (this.#reader === null) {
+      const head = parseResponseHead(bytes, at, end, LIMITS, this.#request.method);
+      if (head === null) {
+        this.#held = Buffer.from(bytes.subarray(at, end));
+        return 'more';
+      }
+      if (!('framing' in head)) return { fault: head.reason };
+      at += head.headLength;
+      // Interim responses end here: the client's 100 (Continue) is the anchor's.
+      if (!head.interim) this.#begin(head, endsConnection, wallMs);
+    }
+    return this.#pass(bytes, at, end);
+  }
+
+  #begin(head: ResponseHead, endsConnection: boolean, wallMs: number): void {
+    const { close, extraFields } = this.#answer;
+    const exchange = this.#exchange;
+    const plan = { clientMinor: this.#request.minor, close: close || endsConnection, extraFields };
+    this.#head = head;
+    this.#forward = forwardResponseHead(head, plan, wallMs);
+    this.#reader = responseBody(head);
+    exchange.status = head.status;
+    exchange.close = this.#forward.close;
+    exchange.pump.add({ bytes: this.#forward.bytes });
+  }
+
+  #pass(bytes: Buffer, at: number, end: number): Progress {
+    const exchange = this.#exchange;
+    const reader = this.#reader!;
+    const used = reader.push(bytes, at, end);
+    if (reader.fault !== null) return { fault: reader.fault };
+    if (this.#forward!.body === 'raw') {
+      if (used > 0) exchange.pump.add({ bytes: Buffer.from(bytes.subarray(at, at + used)) });
+      exchange.bodyBytes += used;
+    } else {
+      for (let i = 0; i < reader.ranges.length; i += 2) {
+        const piece = bytes.subarray(reader.ranges[i], reader.ranges[i + 1]);
+        if (piece.length === 0) continue;
+        exchange.pump.add({
+          bytes: this.#forward!.body === 'enchunk' ? encodeChunk(piece) : Buffer.from(piece),
+        });
+        exchange.bodyBytes += piece.length;
+      }
+    }
+    if (!reader.done) return 'more';
+    this.#finish();
+    // Bytes beyond the response would be taken for the next one.
+    return { done: true, keepAlive: this.#head!.keepAlive && at + used === end };
+  }
+
+  /** The upstream has closed. False: the response is not whole. */
+  ended(): boolean {
+    if (this.#reader?.finish() !== true) return false;
+    if (this.#forward?.body === 'enchunk') this.#exchange.pump.add({ bytes: LAST_CHUNK });
+    this.#finish();
+    return true;
+  }
+
+  #finish(): void {
+    const { pump } = this.#exchange;
+    pump.finish();
+    this.#exchange.lengthBytes = pump.sentBytes + pump.queuedBytes;
+  }
+}
