@@ -5,9 +5,18 @@ import { checkRamp, ramp } from '../../../src/tools/lab/ramp.ts';
 
 const PIECE_BYTES = 10_000;
 
-/** `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
-function get(path: string, response: ServerResponse): void {
+/** `/gap/MS`: an event stream that says nothing for so long after its first event. */
+function gap(ms: number, response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.write('data: 1\n\n');
+  setTimeout(() => response.end('data: 2\n\n'), ms);
+}
+
+/** `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
+function get(path: string, request: IncomingMessage, response: ServerResponse): void {
   const [, framing, size] = path.split('/');
+  if (framing === 'fields') return void response.end(JSON.stringify(request.rawHeaders));
+  if (framing === 'gap') return gap(Number(size), response);
   const body = ramp(path, Number(size));
   if (framing === 'length') {
     response.setHeader('content-length', body.length);
@@ -23,11 +32,16 @@ function get(path: string, response: ServerResponse): void {
   response.end();
 }
 
-/** `/post/SIZE`: the body must be the ramp of the path; answered with the ramp when it was. */
+/** `/early`: is refused before the body is read. `/slow/MS`: is answered so late. `/post/SIZE`: the body must be the ramp of the path; answered with the ramp when it was. */
 async function post(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (path.startsWith('/early/')) {
+    response.statusCode = 413;
+    return void response.end('too much\n');
+  }
   const parts: Buffer[] = [];
   for await (const part of request) parts.push(part);
   const size = Number(path.split('/')[2]);
+  if (path.startsWith('/slow/')) return void setTimeout(() => response.end('slow\n'), size);
   const wrongAt = checkRamp(Buffer.concat(parts), path, size);
   response.statusCode = wrongAt < 0 ? 200 : 422;
   response.end(wrongAt < 0 ? ramp(path, size) : `wrong at ${wrongAt}`);
@@ -36,7 +50,7 @@ async function post(path: string, request: IncomingMessage, response: ServerResp
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const server = createServer((request, response) => {
     if (request.method === 'POST') void post(request.url!, request, response);
-    else get(request.url!, response);
+    else get(request.url!, request, response);
   });
   server.listen(Number(process.argv[2]), '127.0.0.1', () => process.stdout.write('listening\n'));
 }

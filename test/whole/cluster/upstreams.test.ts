@@ -1,0 +1,170 @@
+/** Upstreams as they are: silent, early, dead. By every mechanism. */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import type { EarlyCase, EarlyReport } from './early.ts';
+import { KIB, MIB, Stand } from './support.ts';
+
+const UPSTREAM = fileURLToPath(new URL('./upstream.js', import.meta.url));
+const EARLY = fileURLToPath(new URL('./early.js', import.meta.url));
+const PORT = 8080;
+const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate'] as const;
+/** With which another node can be asked. */
+const SHARED = MECHANISMS.filter((mechanism) => mechanism !== 'local');
+/** Sites that every node serves, and sites that b alone does. */
+const HOSTS = [...MECHANISMS.map((name) => `u-${name}`), ...SHARED.map((name) => `b-${name}`)];
+const STALL_SECONDS = 1;
+const GAP_MS = 2500;
+
+const siteFor = (mechanism: string, name: string, serve?: readonly string[]) => ({
+  name,
+  hosts: [`${name}.test`],
+  upstream: `127.0.0.1:${PORT}`,
+  policy: 'round-robin',
+  mechanism,
+  ...(serve === undefined ? {} : { serve }),
+});
+
+describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
+  let stand: Stand;
+  const servers = new Map<string, ChildProcess>();
+  const startServer = async (node: string) => {
+    const server = stand.lab.spawn(node, [process.execPath, UPSTREAM, String(PORT)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    servers.set(node, server);
+    await once(server.stdout!, 'data');
+  };
+  before(async () => {
+    stand = await Stand.up({
+      name: 't7u',
+      sizes: [],
+      sites: MECHANISMS.flatMap((mechanism) => [
+        siteFor(mechanism, `u-${mechanism}`),
+        siteFor(mechanism, `b-${mechanism}`, ['b']),
+      ]),
+      set: ['observe.accessLog=off', `limits.stallSeconds=${STALL_SECONDS}`, 'forward.xRealIp=true'],
+    });
+    await Promise.all(stand.lab.nodes.map(({ name }) => startServer(name)));
+  });
+  after(() => {
+    for (const server of servers.values()) server.kill('SIGKILL');
+    stand?.down();
+  });
+
+  const curl = async (path: string, host: string, ...more: string[]) => {
+    const argv = ['curl', '-sS', '-m', '20', '-H', `Host: ${host}.test`, '-w', '\n%{http_code}', ...more];
+    const { code, stdout, stderr } = await stand.lab.exec('client', [...argv, `http://a${path}`], {
+      timeoutMs: 30_000,
+    });
+    const [status] = stdout.split('\n').slice(-1);
+    return { code, stderr, status: Number(status), body: stdout.slice(0, -status.length - 1) };
+  };
+
+  test('a client is not blamed for a stream that pauses, nor for an answer that is late', async () => {
+    const asked = HOSTS.flatMap((host) => [
+      curl(`/gap/${GAP_MS}`, host),
+      curl(`/slow/${GAP_MS}`, host, '--data-binary', 'x'.repeat(100)),
+      curl(`/slow/${GAP_MS}`, host, '--data-binary', `x=${'x'.repeat(100_000)}`),
+    ]);
+    for (const { code, status, stderr, body } of await Promise.all(asked)) {
+      assert.deepEqual({ code, status, stderr }, { code: 0, status: 200, stderr: '' });
+      assert.ok(body === 'data: 1\n\ndata: 2\n\n' || body === 'slow\n', body);
+    }
+    await stand.nothingLeft();
+  });
+
+  test('a client that takes nothing of a response is given up', async () => {
+    const path = `/length/${16 * MIB}`;
+    const script = `exec 3<>/dev/tcp/a/80; printf 'GET ${path} HTTP/1.1\\r\\nHost: u-local.test\\r\\n\\r\\n' >&3; exec sleep 20`;
+    const client = stand.lab.spawn('client', ['bash', '-c', script], { stdio: 'inherit' });
+    await stand.until('it is there', async () => (await stand.total('connections_now')) > 0);
+    await stand.until('it is given up', async () => (await stand.total('connections_now')) === 0);
+    client.kill('SIGKILL');
+  });
+
+  test('an answer before the body is through: the next request is answered, or was not asked for', async () => {
+    const cases = [...HOSTS.map((host) => `${host}.test`), 'anchor.test', 'local.test', 'relay.test'].flatMap(
+      (host) => [200 * KIB, 2 * MIB, 'chunked' as const].map((length): EarlyCase => ({ host, length })),
+    );
+    const argv = [process.execPath, EARLY, '10.77.0.101', JSON.stringify(cases)];
+    const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 30_000 });
+    assert.equal(code, 0, stderr);
+    const reports = JSON.parse(stdout) as EarlyReport[];
+    for (const [i, { host, length }] of cases.entries()) {
+      const status = host.includes('-') ? 413 : 405;
+      const nextStatus = status === 413 ? 200 : 404;
+      const right =
+        length === 200 * KIB
+          ? { status, close: false, nextStatus, reset: false }
+          : { status, close: true, nextStatus: 0, reset: false };
+      assert.deepEqual(reports[i], right, `${host} ${length}`);
+    }
+    await stand.nothingLeft();
+  });
+
+  test('the upstream learns the client, whoever asks it', async () => {
+    const { stdout } = await stand.lab.exec('client', ['hostname', '-I']);
+    const addresses = stdout.trim().split(/\s+/);
+    for (const host of HOSTS) {
+      const spoofed = [
+        '-H',
+        'X-Forwarded-For: 1.1.1.1',
+        '-H',
+        'Forwarded: for=1.1.1.1',
+        '-H',
+        'Content_Length: 7',
+      ];
+      for (let i = 0; i < 2; i++) {
+        const { body } = await curl('/fields', host, ...spoofed);
+        const raw = JSON.parse(body) as string[];
+        const names = raw.filter((_, at) => at % 2 === 0);
+        const of = (name: string) => raw[2 * names.findIndex((one) => one.toLowerCase() === name) + 1];
+        assert.ok(addresses.includes(of('x-forwarded-for')), `${host}: ${body}`);
+        assert.equal(of('x-real-ip'), of('x-forwarded-for'));
+        assert.equal(of('forwarded'), `for=${of('x-forwarded-for')};host=${host}.test;proto=http`);
+        assert.equal(of('x-forwarded-host'), `${host}.test`);
+        assert.equal(of('x-forwarded-proto'), 'http');
+        assert.equal(of('via'), '1.1 baton');
+        assert.ok(!names.includes('Content_Length'));
+      }
+    }
+  });
+
+  test('a dead upstream: other nodes answer, and it is passed over', async () => {
+    servers.get('b')!.kill('SIGKILL');
+    await once(servers.get('b')!, 'exit');
+    const before = await stand.total('upstream_failures');
+    for (let round = 0; round < 5; round++) {
+      const asked = SHARED.map((mechanism) => curl('/length/100', `u-${mechanism}`));
+      const posted = SHARED.map((mechanism) => curl('/post/0', `u-${mechanism}`, '-X', 'POST'));
+      for (const { status } of await Promise.all([...asked, ...posted])) assert.equal(status, 200);
+    }
+    const failures = (await stand.total('upstream_failures')) - before;
+    assert.ok(failures > 0 && failures <= 6 * SHARED.length, `${failures} requests tried it`);
+    const { engines, counters } = await stand.lab.admin('b', '/api/status');
+    assert.ok(counters.upstreams_failing_now > 0);
+    const failing = engines[0].sites.filter(({ upstream }: { upstream: { failure: string | null } | null }) =>
+      upstream?.failure?.includes('ECONNREFUSED'),
+    );
+    assert.ok(failing.length > 0);
+    assert.match(stand.lab.logTail('b.log'), /upstream fails/);
+    const fromB = async () => {
+      const answers = await Promise.all(SHARED.map((mechanism) => curl('/length/100', `b-${mechanism}`)));
+      return answers.map(({ status }) => status);
+    };
+    assert.deepEqual(
+      await fromB(),
+      SHARED.map(() => 502),
+    );
+    await startServer('b');
+    assert.deepEqual(
+      await fromB(),
+      SHARED.map(() => 200),
+    );
+    await stand.nothingLeft();
+  });
+});
