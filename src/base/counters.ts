@@ -84,8 +84,13 @@ export type EngineCounter = (typeof ENGINE_COUNTERS)[number][0];
 
 const INDEX = new Map<string, number>(ENGINE_COUNTERS.map(([name], i) => [name, i]));
 
+/** Whatever counts. */
+export interface Count {
+  add(name: EngineCounter, by?: number): void;
+}
+
 /** The counters of one engine. */
-export class Counters {
+export class Counters implements Count {
   readonly buffer: SharedArrayBuffer;
   readonly #values: Float64Array;
 

@@ -12,9 +12,8 @@
 import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
-import { AnchorFlow } from '../handoff/anchor/flow.ts';
-import { LocalHandling } from '../handoff/anchor/local.ts';
-import { mayGoOn, TakeOver } from '../handoff/anchor/take-over.ts';
+import type { AnchorFlow } from '../handoff/anchor/flow.ts';
+import { mayGoOn } from '../handoff/anchor/take-over.ts';
 import type { Handling, HandlingHost, Outcome } from '../handoff/request/handling.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
@@ -90,7 +89,7 @@ export class Answering implements HandlingHost {
 
   /** Goes on with the response that the connection came with. */
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
-    const { sites } = this.#engine;
+    const { sites, dispatcher } = this.#engine;
     const head = sites.parsed(headBytes);
     this.#site = sites.find(head.host);
     const startUs = nowUs();
@@ -98,7 +97,7 @@ export class Answering implements HandlingHost {
       ...{ head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation },
       ...{ client: this.connection, upstreamFailed: false },
     };
-    const handling = new LocalHandling(this.#engine, this, this.#request, exchange, 'migrate');
+    const handling = dispatcher.answer(this, this.#request, exchange, 'migrate');
     this.#handling = handling;
     handling.start();
   }
@@ -240,7 +239,7 @@ export class Answering implements HandlingHost {
   ensureFlow(): AnchorFlow | null {
     const { connection } = this;
     if (connection.flow !== null) return connection.flow;
-    const flow = AnchorFlow.create(this.#engine, connection.fd);
+    const flow = this.#engine.anchorFlows.create(connection.fd);
     if (flow === null) return null;
     connection.flow = flow;
     flow.onLost = (promise) => this.#targetLost(flow, promise);
@@ -268,7 +267,7 @@ export class Answering implements HandlingHost {
     this.connection.occupied();
     this.#tried = [];
     this.#request = promise.request;
-    this.#handling = new TakeOver(this.#engine, flow, this, promise);
+    this.#handling = this.#engine.handoffs.takeOver(flow, this, promise);
   }
 
   /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */

@@ -13,7 +13,6 @@ import { nowUs } from '../../base/time.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { distance } from '../../kernel/router/ranges.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import {
   AbortReason,
   type DataDone,
@@ -28,11 +27,12 @@ import type { Request } from '../../serve/request.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
-import { mayGoOn, TakeOver } from './take-over.ts';
+import type { Handoffs } from './handoffs.ts';
+import { mayGoOn } from './take-over.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface Given {
-  readonly engine: Engine;
+  readonly handoffs: Handoffs;
   readonly host: HandlingHost;
   readonly flow: AnchorFlow;
   readonly request: Request;
@@ -44,7 +44,7 @@ export abstract class AwayHandling implements Handling, Handoff {
   readonly epoch: number;
   readonly node: number;
   protected sentAtMs: number;
-  protected readonly engine: Engine;
+  protected readonly handoffs: Handoffs;
   protected readonly host: HandlingHost;
   protected readonly flow: AnchorFlow;
   protected readonly request: Request;
@@ -79,8 +79,8 @@ export abstract class AwayHandling implements Handling, Handoff {
     kept: Kept | null = null,
     next: Next | null = null,
   ) {
-    const { engine, host, flow, request, node, link } = given;
-    this.engine = engine;
+    const { handoffs, host, flow, request, node, link } = given;
+    this.handoffs = handoffs;
     this.host = host;
     this.flow = flow;
     this.request = request;
@@ -141,8 +141,8 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.asked = true;
     const { sequence, sendWindow, mss } = begun.halfPipe;
     if (sendWindow < mss) this.#shutAt = (sequence + sendWindow) >>> 0;
-    this.engine.counters.add('setups_sent');
-    this.engine.setupDeadlines.set(this, this.sentAtMs);
+    this.handoffs.count.add('setups_sent');
+    this.handoffs.asked(this, this.sentAtMs);
     return true;
   }
 
@@ -158,7 +158,7 @@ export abstract class AwayHandling implements Handling, Handoff {
       case FrameType.SETUP_OK:
       case FrameType.DATA_DONE:
         if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
-        this.engine.setupDeadlines.clear(this);
+        this.handoffs.answered(this);
         this.#tellWindow();
         this.#identity ??= frame.identity;
         this.heard(frame);
@@ -166,7 +166,7 @@ export abstract class AwayHandling implements Handling, Handoff {
           this.send({ type: FrameType.CONFIRM, request: this.begun.id, epoch: this.epoch });
         return;
       case FrameType.SETUP_REJECT:
-        this.engine.counters.add('handoffs_rejected');
+        this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);
         return this.host.again(this.node);
@@ -186,7 +186,7 @@ export abstract class AwayHandling implements Handling, Handoff {
 
   /** The target has sent nothing, and has let go: there is no lease to wait for. */
   #upstreamFailed(): void {
-    this.engine.counters.add('handoffs_rejected');
+    this.handoffs.count.add('handoffs_rejected');
     this.leave();
     this.flow.dropTarget(this.node);
     this.flow.cancelTarget(this.from);
@@ -203,21 +203,20 @@ export abstract class AwayHandling implements Handling, Handoff {
 
   protected leave(): void {
     this.over = true;
-    this.engine.setupDeadlines.clear(this);
+    this.handoffs.answered(this);
     if (this.flow.current === this) this.flow.current = null;
   }
 
   /** The target did not answer in time; unless the client has bytes of it, which no target sends before its answer. */
   timedOut(): void {
-    if (distance(this.from, this.flow.acknowledged) > 0)
-      return this.engine.setupDeadlines.set(this, monotonicMs());
-    this.engine.counters.add('handoffs_timed_out');
+    if (distance(this.from, this.flow.acknowledged) > 0) return this.handoffs.asked(this, monotonicMs());
+    this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
   }
 
   lost(): void {
     if (this.over) return;
-    this.engine.counters.add('handoffs_lost');
+    this.handoffs.count.add('handoffs_lost');
     this.#giveUp();
   }
 
@@ -230,7 +229,7 @@ export abstract class AwayHandling implements Handling, Handoff {
   #giveUp(): void {
     this.leave();
     this.flow.dropTarget(this.node);
-    this.host.takeOver(new TakeOver(this.engine, this.flow, this.host, this.attempt));
+    this.host.takeOver(this.handoffs.takeOver(this.flow, this.host, this.attempt));
   }
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */

@@ -1,9 +1,10 @@
 /** A flow's entry in the router, at its anchor: the rules it goes by, and what has been seen of the connection. */
-import type { Flows, Observed } from '../../kernel/router/flows.ts';
+import type { Observed } from '../../kernel/router/flows.ts';
 import { OWNER_SELF, ROLE_ANCHOR } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import type { Ends } from '../flow/ends.ts';
+import type { FlowTable } from '../flow/table.ts';
 import { LateRanges } from './late-ranges.ts';
 
 export class FlowEntry {
@@ -11,7 +12,7 @@ export class FlowEntry {
   /** What `write` puts in force. */
   readonly rules = ranges.emptyRules(ROLE_ANCHOR);
   readonly ends: Ends;
-  readonly #flows: Flows;
+  readonly #table: FlowTable;
   readonly #late: LateRanges;
   #installed = false;
 
@@ -20,62 +21,62 @@ export class FlowEntry {
    * whether a target's range, all acknowledged, is waited for no more.
    */
   constructor(
-    flows: Flows,
+    table: FlowTable,
     slot: number,
     ends: Ends,
     seen: Observed,
     letsGoItself: (range: ranges.Range) => boolean,
   ) {
-    this.#flows = flows;
+    this.#table = table;
     this.slot = slot;
     this.ends = ends;
     this.#late = new LateRanges(this.rules, letsGoItself);
-    flows.resetObserved(slot, seen);
+    table.resetObserved(slot, seen);
   }
 
   /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
   get acknowledged(): number {
-    return this.#flows.ack(this.slot);
+    return this.#table.ack(this.slot);
   }
 
   /** The right edge of the client's window. */
   get edge(): number {
-    return this.#flows.edge(this.slot);
+    return this.#table.edge(this.slot);
   }
 
   /** Segments of the client so far. */
   get segments(): number {
-    return this.#flows.segments(this.slot);
+    return this.#table.segments(this.slot);
   }
 
   /** The client's number after the last byte that has come from it. */
   get inNext(): number {
-    return this.#flows.inNext(this.slot);
+    return this.#table.inNext(this.slot);
   }
 
   /** What the own socket has acknowledged to the client. */
   get inAck(): number {
-    return this.#flows.inAck(this.slot);
+    return this.#table.inAck(this.slot);
   }
 
   /** The client's number after the last byte that was sent on to a clone (rule follow). */
   get followed(): number {
-    return this.#flows.followed(this.slot);
+    return this.#table.followed(this.slot);
   }
 
   /** The client's newest timestamp; 0 when none was seen. */
   get tsval(): number {
-    return this.#flows.tsval(this.slot);
+    return this.#table.tsval(this.slot);
   }
 
   /** Whether the client has reset the connection since it is closing. */
   get wasReset(): boolean {
-    return this.#flows.wasReset(this.slot);
+    return this.#table.wasReset(this.slot);
   }
 
   /** Whether the client uses the port anew (rule syn-ends-flow): no acknowledgement comes any more. */
   get isReplaced(): boolean {
-    return !this.#flows.isInstalled(this.slot);
+    return !this.#table.isInstalled(this.slot);
   }
 
   /** What a node still owes the client. */
@@ -103,16 +104,16 @@ export class FlowEntry {
   /** Puts the rules in force. */
   write(): void {
     this.#late.mark(this.acknowledged);
-    this.#flows.write(this.slot, this.rules);
+    this.#table.write(this.slot, this.rules);
     if (this.#installed) return;
     this.#installed = true;
-    this.#flows.install(this.ends.client, this.ends.public, this.slot);
+    this.#table.install(this.ends.client, this.ends.public, this.slot);
   }
 
   /** Gives the slot back. */
   release(): void {
-    if (this.#installed) this.#flows.uninstall(this.slot);
-    this.#flows.release(this.slot);
+    if (this.#installed) this.#table.uninstall(this.slot);
+    this.#table.release(this.slot);
   }
 }
 

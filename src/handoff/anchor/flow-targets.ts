@@ -1,6 +1,6 @@
 /** The conversations of a flow with its targets: one for each node, over one link. */
 
-import type { Counters } from '../../base/counters.ts';
+import type { Count } from '../../base/counters.ts';
 import { AbortReason, type Frame, FrameType, frameSize } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { FlowEntry } from './flow-entry.ts';
@@ -20,13 +20,13 @@ export interface Target {
 
 export class FlowTargets {
   readonly #sink: Sink;
-  readonly #counters: Counters;
+  readonly #count: Count;
   readonly #byNode = new Map<number, Target>();
 
   /** `sink`: gets the frames of all of them. */
-  constructor(sink: Sink, counters: Counters) {
+  constructor(sink: Sink, count: Count) {
     this.#sink = sink;
-    this.#counters = counters;
+    this.#count = count;
   }
 
   get size(): number {
@@ -91,8 +91,8 @@ export class FlowTargets {
 
   /** Frames of both directions count. */
   count(frame: Frame): void {
-    this.#counters.add('flow_messages');
-    this.#counters.add('flow_message_bytes', frameSize(frame));
+    this.#count.add('flow_messages');
+    this.#count.add('flow_message_bytes', frameSize(frame));
   }
 
   /** Tells a target to stop at once, and ends the conversation. */

@@ -5,35 +5,50 @@
  */
 
 import { formatEndpoint } from '../../base/address.ts';
-import { unlessSocketDied } from '../../kernel/linux/errors.ts';
+import type { Count } from '../../base/counters.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
 import { FLAG_CLOSING, FLAG_FOLLOW, FLAG_WAKE, FLAG_WATCH, OWNER_SELF } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import { AbortReason, type Frame, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { nextEpoch } from '../flow/epoch.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import type { StatusParts } from '../flow/flow-status.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
+import type { FlowTable } from '../flow/table.ts';
 import type { BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
-import { FlowClosing } from './flow-closing.ts';
+import type { Closed } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
-import { FlowSocket } from './flow-socket.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
 import { Following } from './following.ts';
+import type { OwnSocket } from './own-socket.ts';
+
+/** Who has the flows, and what all of them share. */
+export interface FlowOwner {
+  readonly clock: Clock;
+  readonly count: Count;
+  readonly table: FlowTable;
+  /** Index of the engine: the router tells it what the flows wait for. */
+  readonly engine: number;
+  /** limits.halfPipes */
+  readonly halfPipes: number;
+  /** The connection is closed: what is left of the flow. */
+  closed(closed: Closed): void;
+  /** Nothing is left of the flow. */
+  gone(slot: number): void;
+}
 
 export class AnchorFlow implements Sink {
-  readonly #engine: Engine;
+  readonly #owner: FlowOwner;
   readonly #entry: FlowEntry;
   readonly #targets: FlowTargets;
   readonly #following: Following;
   /** Null once it is closed, or has moved. */
-  #socket: FlowSocket | null;
+  #socket: OwnSocket | null;
   epoch = 0;
   /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
   confirmed = false;
@@ -47,32 +62,20 @@ export class AnchorFlow implements Sink {
   /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
   onDraining: (promise: Promised) => void = () => {};
 
-  /** Null when the router's table is full, or the client has just reset the connection. */
-  static create(engine: Engine, fd: number): AnchorFlow | null {
-    const slot = engine.flows.allocate();
-    if (slot < 0) return null;
-    try {
-      return new AnchorFlow(engine, new FlowSocket(fd), slot);
-    } catch (error) {
-      engine.flows.release(slot);
-      return unlessSocketDied(error, null);
-    }
-  }
-
-  private constructor(engine: Engine, socket: FlowSocket, slot: number) {
+  /** Of the connection that `socket` is of, in `slot` of the router's table. */
+  constructor(owner: FlowOwner, socket: OwnSocket, slot: number) {
     const { captured } = socket;
-    this.#engine = engine;
+    this.#owner = owner;
     this.#socket = socket;
-    this.#targets = new FlowTargets(this, engine.counters);
-    this.#entry = new FlowEntry(engine.flows, slot, captured, socket.seen, (range) =>
+    this.#targets = new FlowTargets(this, owner.count);
+    this.#entry = new FlowEntry(owner.table, slot, captured, socket.seen, (range) =>
       this.#letsGoItself(range),
     );
     const { rules } = this.#entry;
     this.#following = new Following(this.#entry);
     rules.clientScale = Math.max(captured.sendScale, 0);
-    rules.engine = engine.index;
+    rules.engine = owner.engine;
     ranges.beginOwn(rules, captured.writeSequence);
-    engine.flowsBySlot.set(slot, this);
   }
 
   #letsGoItself(range: ranges.Range): boolean {
@@ -119,7 +122,7 @@ export class AnchorFlow implements Sink {
     const { rules } = this.#entry;
     ranges.trim(rules, acknowledged);
     const unfinished = () => rules.ranges.filter((g) => g.owner !== OWNER_SELF).length;
-    const hasRoom = () => ranges.hasRoom(rules) && unfinished() < this.#engine.config.limits.halfPipes;
+    const hasRoom = () => ranges.hasRoom(rules) && unfinished() < this.#owner.halfPipes;
     for (const range of [...rules.ranges]) {
       if (hasRoom()) break;
       if (range.owner === OWNER_SELF || range.open || distance(range.end, acknowledged) < 0) continue;
@@ -177,7 +180,7 @@ export class AnchorFlow implements Sink {
 
   /** The clone that may have taken the request which begins with `head`; null: none, and none will. */
   takenBy(head: RequestHead): Kept | null {
-    return this.#following.takenBy(head, this.#engine.loop.nowMs);
+    return this.#following.takenBy(head, this.#owner.clock.nowMs);
   }
 
   /** The clone may send from here on, and had what it begins by before. */
@@ -256,7 +259,7 @@ export class AnchorFlow implements Sink {
    * it is the same as what another node sends there.
    */
   cutTarget(node: number, at: number): void {
-    this.#cutAtMs = this.#engine.loop.nowMs;
+    this.#cutAtMs = this.#owner.clock.nowMs;
     this.#following.stop(this.#cutAtMs);
     this.dropTarget(node);
     const { rules } = this.#entry;
@@ -317,7 +320,7 @@ export class AnchorFlow implements Sink {
     for (const target of this.#targets.all) {
       if (target.link !== link) continue;
       this.#targets.close(target);
-      if (this.#following.isTo(target)) this.#following.stop(this.#engine.loop.nowMs);
+      if (this.#following.isTo(target)) this.#following.stop(this.#owner.clock.nowMs);
       if (!target.leaving) this.#lost(target);
     }
   }
@@ -367,9 +370,8 @@ export class AnchorFlow implements Sink {
     // A FIN beyond the client's window would be dropped, and come again only when it has timed out.
     if (hasFin && !last.open) socket.renewWindow(entry);
     const { epoch } = this;
-    this.#engine.flowsBySlot.delete(entry.slot);
     this.#targets.reset(entry, epoch, discard);
-    new FlowClosing(this.#engine, { entry, targets: this.#targets, epoch, hasFin }, discard);
+    this.#owner.closed({ entry, targets: this.#targets, epoch, hasFin, discard });
   }
 
   /** Whoever waits for a response of this flow is told nothing any more, and the own socket is not its any more. */
@@ -387,9 +389,9 @@ export class AnchorFlow implements Sink {
    * acknowledge what the moved socket has not sent.
    */
   ownSpace(): OwnSpace | null {
-    if (this.current !== null || this.#engine.loop.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
-    this.#following.stop(this.#engine.loop.nowMs);
-    if (!this.#following.isOver(this.#engine.loop.nowMs) || this.#entry.isOwed) return null;
+    if (this.current !== null || this.#owner.clock.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
+    this.#following.stop(this.#owner.clock.nowMs);
+    if (!this.#following.isOver(this.#owner.clock.nowMs) || this.#entry.isOwed) return null;
     const { acknowledged } = this;
     this.beginOwn();
     const last = ranges.lastRange(this.#entry.rules)!;
@@ -408,7 +410,7 @@ export class AnchorFlow implements Sink {
   /** Gives everything back at once. */
   discard(): void {
     this.#targets.closeAll();
-    this.#engine.flowsBySlot.delete(this.#entry.slot);
+    this.#owner.gone(this.#entry.slot);
     this.#entry.release();
   }
 
@@ -421,10 +423,10 @@ export class AnchorFlow implements Sink {
     if (trimmed || dropped) this.#entry.write();
   }
 
-  status(): FlowStatus {
+  status(): StatusParts {
     const state = this.current === null ? 'idle' : 'away';
     const { ends } = this.#entry;
     const { nodes } = this.#targets;
-    return statusOf(this.#engine, { role: 'anchor', state, entry: this.#entry, ends, nodes });
+    return { role: 'anchor', state, entry: this.#entry, ends, nodes };
   }
 }

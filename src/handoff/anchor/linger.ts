@@ -1,27 +1,33 @@
 /**
- * A closed flow whose targets have let go. Its entry stays until the client has been silent for a while, and the kernel
- * waits neither for an acknowledgement of what the own socket sent nor for the client's FIN: it would send again, or
- * answer, and without the entry in the socket's own sequence space. There are thousands of these, so each holds what it
- * needs and no more, and is looked at seldom.
+ * Closed flows whose targets have let go. Their entry stays until the client has been silent for a while, and the
+ * kernel waits neither for an acknowledgement of what the anchor's socket sent nor for the client's FIN: it would send
+ * again, or answer, and without the entry in the socket's own sequence space. There are thousands of these, so each
+ * holds what it needs and no more, and is looked at seldom.
  *
  *   closed --LINGER_SETTLE_MS: the FINs are through, as a rule--> silent for FLOW_LINGER_MS --> released
  */
 
+import type { Endpoint } from '../../base/address.ts';
 import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../../kernel/linux/tcp-repair.ts';
-import type { Engine } from '../../node/engine/engine.ts';
-import { FLOW_LINGER_LIMIT_MS } from '../flow/agreed.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
+import type { StatusParts } from '../flow/flow-status.ts';
+import type { FlowTable } from '../flow/table.ts';
 
 /** When the first look is: what comes at once after the close is heard by then. */
-export const LINGER_SETTLE_MS = 500;
+const LINGER_SETTLE_MS = 500;
 /**
  * FIN-WAIT-2 of such a socket, in place of the kernel's 60 s. A client that closes later has no socket to answer it: it
  * gets a reset, which bears the number that the client itself has named.
  */
 export const FIN_WAIT_2_SECONDS = 2;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
+
+/** In which state (TcpState) the kernel has the socket between two ends. */
+export interface SocketLook {
+  of(local: Endpoint, remote: Endpoint): number;
+}
 
 /** What is left of a flow. */
 export interface Remains {
@@ -31,60 +37,82 @@ export interface Remains {
   readonly hasFin: boolean;
 }
 
-export class LingeringFlow {
-  readonly #engine: Engine;
-  readonly #slot: number;
-  readonly #closedAtMs: number;
-  readonly #hasFin: boolean;
+interface LingeringFlow extends Remains {
   /** Of the client, at the last look. */
-  #segments = 0;
+  segments: number;
+}
 
-  constructor(engine: Engine, { slot, closedAtMs, hasFin }: Remains) {
-    this.#engine = engine;
-    this.#slot = slot;
-    this.#closedAtMs = closedAtMs;
-    this.#hasFin = hasFin;
-    engine.settlingFlows.set(this, engine.loop.nowMs);
+export class LingeringFlows {
+  readonly #table: FlowTable;
+  readonly #sockets: SocketLook;
+  readonly #settling: Deadlines<LingeringFlow>;
+  readonly #silent: Deadlines<LingeringFlow>;
+  #nowMs = 0;
+
+  constructor(table: FlowTable, sockets: SocketLook) {
+    this.#table = table;
+    this.#sockets = sockets;
+    this.#settling = new Deadlines<LingeringFlow>(LINGER_SETTLE_MS, (flow) => this.#settled(flow));
+    this.#silent = new Deadlines<LingeringFlow>(FLOW_LINGER_MS, (flow) => this.#look(flow));
+  }
+
+  get size(): number {
+    return this.#settling.size + this.#silent.size;
+  }
+
+  add({ slot, closedAtMs, hasFin }: Remains, nowMs: number): void {
+    this.#settling.set({ slot, closedAtMs, hasFin, segments: 0 }, nowMs);
+  }
+
+  /** Looks at those whose time has come. */
+  run(nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#settling.run(nowMs);
+    this.#silent.run(nowMs);
   }
 
   /** The first look. */
-  settled(nowMs: number): void {
-    this.#segments = this.#engine.flows.segments(this.#slot);
-    this.#engine.silentFlows.set(this, nowMs);
+  #settled(flow: LingeringFlow): void {
+    flow.segments = this.#table.segments(flow.slot);
+    this.#silent.set(flow, this.#nowMs);
   }
 
   /** FLOW_LINGER_MS after the look before. */
-  look(nowMs: number): void {
-    const segments = this.#engine.flows.segments(this.#slot);
-    const waits = segments !== this.#segments || this.#waitsForFin();
-    this.#segments = segments;
-    if (!waits || nowMs - this.#closedAtMs >= FLOW_LINGER_LIMIT_MS) this.release();
-    else this.#engine.silentFlows.set(this, nowMs);
+  #look(flow: LingeringFlow): void {
+    const segments = this.#table.segments(flow.slot);
+    const waits = segments !== flow.segments || this.#waitsForFin(flow);
+    flow.segments = segments;
+    if (!waits || this.#nowMs - flow.closedAtMs >= FLOW_LINGER_LIMIT_MS) this.#release(flow);
+    else this.#silent.set(flow, this.#nowMs);
   }
 
-  /** Whether the kernel still waits for the end of what the own socket sent, its FIN, or for the client's. */
-  #waitsForFin(): boolean {
-    const { flows, sockets } = this.#engine;
+  /** Whether the kernel still waits for the end of what the anchor's socket sent, its FIN, or for the client's. */
+  #waitsForFin({ slot, hasFin }: LingeringFlow): boolean {
     // A client that uses the port anew (rule syn-ends-flow) acknowledges nothing of the old connection any more.
-    if (!this.#hasFin || !flows.isInstalled(this.#slot)) return false;
-    const { client, public: pub } = flows.endsOf(this.#slot);
-    return FIN_STATES.includes(sockets.of(pub, client));
+    if (!hasFin || !this.#table.isInstalled(slot)) return false;
+    const { client, public: pub } = this.#table.endsOf(slot);
+    return FIN_STATES.includes(this.#sockets.of(pub, client));
   }
 
-  /** Gives the slot back. */
-  release(): void {
-    const { flows, settlingFlows, silentFlows } = this.#engine;
-    settlingFlows.clear(this);
-    silentFlows.clear(this);
-    flows.uninstall(this.#slot);
-    flows.release(this.#slot);
+  #release(flow: LingeringFlow): void {
+    this.#settling.clear(flow);
+    this.#silent.clear(flow);
+    this.#table.uninstall(flow.slot);
+    this.#table.release(flow.slot);
   }
 
-  status(): FlowStatus {
-    const { flows } = this.#engine;
-    const slot = this.#slot;
-    const entry = { slot, acknowledged: flows.ack(slot) };
-    const ends = flows.endsOf(slot);
-    return statusOf(this.#engine, { role: 'anchor', state: 'closing', entry, ends, nodes: [] });
+  /** Gives all slots back at once. */
+  discard(): void {
+    for (const flow of [...this.#settling.items, ...this.#silent.items]) this.#release(flow);
+  }
+
+  status(most: number): StatusParts[] {
+    return [...this.#settling.items, ...this.#silent.items].slice(0, most).map(({ slot }) => ({
+      role: 'anchor',
+      state: 'closing',
+      entry: { slot, acknowledged: this.#table.ack(slot) },
+      ends: this.#table.endsOf(slot),
+      nodes: [],
+    }));
   }
 }

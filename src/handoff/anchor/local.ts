@@ -1,15 +1,25 @@
 /** Mechanism local: the node that has the connection answers on its own socket. */
 
+import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
-import type { Engine } from '../../node/engine/engine.ts';
+import type { Later } from '../../kernel/loop/ports.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
 
+export interface LocalPorts {
+  readonly count: Count;
+  readonly later: Later;
+  /** Index of this node. */
+  readonly self: number;
+  /** Every response ends its segment: the connection's next one may be another node's. */
+  readonly sharesConnections: boolean;
+}
+
 export class LocalHandling implements Handling {
-  readonly #engine: Engine;
+  readonly #ports: LocalPorts;
   readonly #host: HandlingHost;
   readonly #request: Request;
   readonly #out: SocketOut;
@@ -20,16 +30,16 @@ export class LocalHandling implements Handling {
   #paused = false;
 
   constructor(
-    engine: Engine,
+    ports: LocalPorts,
     host: HandlingHost,
     request: Request,
     exchange: Exchange,
     mechanism: 'local' | 'migrate',
   ) {
-    this.#engine = engine;
+    this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
+    this.#out = new SocketOut(host.fd, ports.sharesConnections);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }
@@ -54,14 +64,14 @@ export class LocalHandling implements Handling {
     this.#host.sent(sent, state === 'blocked');
     if (state === 'broken' || (exchange.failed && state !== 'blocked'))
       return this.#end('the response broke off');
-    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'yield') this.#ports.later.defer(() => this.#drive());
     if (state === 'waiting') exchange.feed?.resume();
     if (state === 'done') this.#end(null);
   }
 
   /** The upstream here has failed the request. False: its failure is the answer. */
   #mayAskAnother(): boolean {
-    const { self } = this.#engine;
+    const { self } = this.#ports;
     if (this.#exchange.pump.sentBytes > 0 || !this.#host.mayAskWithout(self)) return false;
     this.cancel();
     this.#host.againWithout(self);
@@ -74,9 +84,9 @@ export class LocalHandling implements Handling {
     this.#exchange.end();
     if (reason !== null) return this.#host.broken(reason);
     const { startUs } = this.#request;
-    this.#engine.counters.add('served_bytes', pump.sentBytes);
+    this.#ports.count.add('served_bytes', pump.sentBytes);
     this.#host.finished({
-      node: this.#engine.self,
+      node: this.#ports.self,
       mechanism: this.#mechanism,
       status,
       bytes: pump.sentBytes,

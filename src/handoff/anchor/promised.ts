@@ -72,8 +72,8 @@ export class PromisedHandling extends AwayHandling {
   static startKept(given: Given, form: Form, kept: Kept): PromisedHandling {
     const handling = new PromisedHandling(given, form, kept);
     given.flow.current = handling;
-    given.engine.promised.add(handling);
-    given.engine.setupDeadlines.set(handling, given.engine.loop.nowMs);
+    given.handoffs.watch(handling);
+    given.handoffs.asked(handling, given.handoffs.clock.nowMs);
     return handling;
   }
 
@@ -144,7 +144,7 @@ export class PromisedHandling extends AwayHandling {
     const ahead = Math.min(CLOSE_AHEAD_BYTES, promise.bytes - 1, this.flow.windowBytes);
     this.#watch = closing ? (end - ahead) >>> 0 : end;
     this.flow.promiseTarget(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
-    this.engine.promised.add(this);
+    this.handoffs.watch(this);
     this.acknowledged();
   }
 
@@ -153,7 +153,7 @@ export class PromisedHandling extends AwayHandling {
     if (this.over) return;
     if (this.#promise === null) {
       const waits = this.#kept !== null && !this.asked;
-      if (waits && this.engine.loop.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
+      if (waits && this.handoffs.clock.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
       return;
     }
     if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#promise, this.end!);
@@ -169,7 +169,7 @@ export class PromisedHandling extends AwayHandling {
 
   #finish({ status, close, bytes, bodyBytes }: PromisedResponse, end: number): void {
     this.leave();
-    if (!this.asked) this.engine.counters.add('requests_kept');
+    if (!this.asked) this.handoffs.count.add('requests_kept');
     this.flow.promise = { ...this.attempt, end, request: this.request };
     this.host.finished({
       node: this.node,
@@ -186,6 +186,6 @@ export class PromisedHandling extends AwayHandling {
 
   protected override leave(): void {
     super.leave();
-    this.engine.promised.delete(this);
+    this.handoffs.unwatch(this);
   }
 }

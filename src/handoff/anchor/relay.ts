@@ -3,19 +3,29 @@
  * and goes out on the anchor's own socket. Slow for the anchor, possible for everything.
  */
 
+import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
-import type { Engine } from '../../node/engine/engine.ts';
+import type { Later } from '../../kernel/loop/ports.ts';
 import { AbortReason, type Frame, FrameType, SetupMechanism } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { Handoffs } from './handoffs.ts';
+
+export interface RelayPorts {
+  readonly count: Count;
+  readonly later: Later;
+  readonly handoffs: Handoffs;
+  /** Every response ends its segment: the connection's next one may be another node's. */
+  readonly sharesConnections: boolean;
+}
 
 export class RelayHandling implements Handling, Sink {
   readonly node: number;
-  readonly #engine: Engine;
+  readonly #ports: RelayPorts;
   readonly #host: HandlingHost;
   readonly #request: Request;
   readonly #link: Link;
@@ -33,13 +43,13 @@ export class RelayHandling implements Handling, Sink {
 
   /** Null when SETUP could not be sent. */
   static start(
-    engine: Engine,
+    ports: RelayPorts,
     host: HandlingHost,
     request: Request,
     node: number,
     link: Link,
   ): RelayHandling | null {
-    const handling = new RelayHandling(engine, host, request, node, link);
+    const handling = new RelayHandling(ports, host, request, node, link);
     const sentAtMs = monotonicMs();
     const sent = link.send({
       type: FrameType.SETUP,
@@ -61,19 +71,19 @@ export class RelayHandling implements Handling, Sink {
       link.closeSink(handling.#id);
       return null;
     }
-    engine.counters.add('setups_sent');
-    engine.setupDeadlines.set(handling, sentAtMs);
+    ports.count.add('setups_sent');
+    ports.handoffs.asked(handling, sentAtMs);
     return handling;
   }
 
-  private constructor(engine: Engine, host: HandlingHost, request: Request, node: number, link: Link) {
-    this.#engine = engine;
+  private constructor(ports: RelayPorts, host: HandlingHost, request: Request, node: number, link: Link) {
+    this.#ports = ports;
     this.#host = host;
     this.#request = request;
     this.#link = link;
     this.node = node;
     this.#id = link.openSink(this);
-    this.#out = new SocketOut(host.fd, engine.dispatcher.sharesConnections);
+    this.#out = new SocketOut(host.fd, ports.sharesConnections);
   }
 
   frame(frame: Frame): void {
@@ -81,7 +91,7 @@ export class RelayHandling implements Handling, Sink {
       case FrameType.SETUP_OK:
         return this.#accepted();
       case FrameType.SETUP_REJECT:
-        this.#engine.counters.add('handoffs_rejected');
+        this.#ports.count.add('handoffs_rejected');
         return this.#failed();
       case FrameType.RELAY_DATA:
         this.#accepted();
@@ -104,12 +114,12 @@ export class RelayHandling implements Handling, Sink {
 
   linkDown(): void {
     if (this.#done !== null) return;
-    this.#engine.counters.add('handoffs_lost');
+    this.#ports.count.add('handoffs_lost');
     this.#failed();
   }
 
   timedOut(): void {
-    this.#engine.counters.add('handoffs_timed_out');
+    this.#ports.count.add('handoffs_timed_out');
     this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
     this.#failed();
   }
@@ -117,7 +127,7 @@ export class RelayHandling implements Handling, Sink {
   #accepted(): void {
     if (this.#handoffUs >= 0) return;
     this.#handoffUs = nowUs() - this.#request.startUs;
-    this.#engine.setupDeadlines.clear(this);
+    this.#ports.handoffs.answered(this);
   }
 
   #drive(): void {
@@ -134,7 +144,7 @@ export class RelayHandling implements Handling, Sink {
       this.cancel();
       return this.#host.broken('the client is gone');
     }
-    if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    if (state === 'yield') this.#ports.later.defer(() => this.#drive());
     if (state === 'done') this.#finish();
   }
 
@@ -164,7 +174,7 @@ export class RelayHandling implements Handling, Sink {
 
   #leave(): void {
     this.#over = true;
-    this.#engine.setupDeadlines.clear(this);
+    this.#ports.handoffs.answered(this);
     this.#link.closeSink(this.#id);
   }
 

@@ -14,9 +14,10 @@
  *     probe:  have the client say what it holds (a window probe), and wait for a segment of it.
  */
 
+import type { Count } from '../../base/counters.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
 import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
 import { distance } from '../../kernel/router/ranges.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import { SETUP_LEASE_MS } from '../flow/lease.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
 import type { Attempt } from './attempt.ts';
@@ -38,8 +39,15 @@ export function mayGoOn(acknowledged: number, attempt: Attempt): boolean {
   return attempt.identity !== null && bytesBefore(acknowledged, attempt) >= attempt.identity.headBytes;
 }
 
+export interface TakeOverPorts {
+  readonly clock: Clock;
+  readonly count: Count;
+  /** timeouts.peerMs */
+  readonly peerMs: number;
+}
+
 export class TakeOver implements Handling {
-  readonly #engine: Engine;
+  readonly #count: Count;
   readonly #flow: AnchorFlow;
   readonly #host: HandlingHost;
   readonly #attempt: Attempt;
@@ -49,17 +57,21 @@ export class TakeOver implements Handling {
   #probedAtMs = 0;
   #over = false;
 
-  constructor(engine: Engine, flow: AnchorFlow, host: HandlingHost, attempt: Attempt) {
-    this.#engine = engine;
+  constructor(
+    { clock, count, peerMs }: TakeOverPorts,
+    flow: AnchorFlow,
+    host: HandlingHost,
+    attempt: Attempt,
+  ) {
+    this.#count = count;
     this.#flow = flow;
     this.#host = host;
     this.#attempt = attempt;
     const quietAtMs = flow.confirmed
-      ? engine.loop.nowMs + Math.max(ALIVE_LEASE_MS, engine.config.timeouts.peerMs)
+      ? clock.nowMs + Math.max(ALIVE_LEASE_MS, peerMs)
       : attempt.sentAtMs + SETUP_LEASE_MS;
     this.#leaseEndMs = quietAtMs + LEASE_MARGIN_MS;
-    this.#limitMs = Math.max(this.#leaseEndMs, engine.loop.nowMs) + PROBE_LIMIT_MS;
-    engine.takeOvers.add(this);
+    this.#limitMs = Math.max(this.#leaseEndMs, clock.nowMs) + PROBE_LIMIT_MS;
   }
 
   /** One step; called every tick while it lasts. Returns true when it is over. */
@@ -88,7 +100,7 @@ export class TakeOver implements Handling {
 
   #serveAgain(): true {
     this.#over = true;
-    this.#engine.counters.add('handoffs_taken_over');
+    this.#count.add('handoffs_taken_over');
     this.#flow.cancelTarget(this.#attempt.start);
     this.#host.again(this.#attempt.node);
     return true;
@@ -96,7 +108,7 @@ export class TakeOver implements Handling {
 
   #goOn(offset: number, acknowledged: number): true {
     this.#over = true;
-    this.#engine.counters.add('handoffs_continued');
+    this.#count.add('handoffs_continued');
     const { node, identity } = this.#attempt;
     const { headBytes, lengthBytes, validator } = identity!;
     this.#flow.cutTarget(node, acknowledged);

@@ -3,7 +3,6 @@
 import { formatEndpoint } from '../../base/address.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { FlowRules } from '../../kernel/router/ranges.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import type { Ends } from './ends.ts';
 
 /** One flow in the router, as its node sees it. */
@@ -22,6 +21,15 @@ export interface FlowStatus {
   readonly ranges: Array<{ readonly node: string; readonly start: number; readonly end: number | null }>;
 }
 
+/** Whose word it is. */
+export interface StatusOrigin {
+  /** Of the engine. */
+  readonly index: number;
+  /** Of the node. */
+  readonly self: number;
+  readonly config: { readonly nodes: readonly { readonly name: string }[] };
+}
+
 /** What only its owner knows of it. */
 export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
   readonly ends: Ends;
@@ -35,11 +43,11 @@ export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
   };
 }
 
-export function statusOf(engine: Engine, { role, state, ends, nodes, entry }: StatusParts): FlowStatus {
-  const nameOf = (node: number): string => engine.config.nodes[node]?.name ?? '?';
+export function statusOf(origin: StatusOrigin, { role, state, ends, nodes, entry }: StatusParts): FlowStatus {
+  const nameOf = (node: number): string => origin.config.nodes[node]?.name ?? '?';
   const ranges = entry?.rules?.ranges ?? [];
   return {
-    engine: engine.index,
+    engine: origin.index,
     slot: entry?.slot ?? -1,
     role,
     client: formatEndpoint(ends.client),
@@ -48,7 +56,7 @@ export function statusOf(engine: Engine, { role, state, ends, nodes, entry }: St
     state,
     acknowledged: entry?.acknowledged ?? 0,
     ranges: ranges.map(({ owner, start, end, open }) => ({
-      node: nameOf(owner === OWNER_SELF ? engine.self : owner - 1),
+      node: nameOf(owner === OWNER_SELF ? origin.self : owner - 1),
       start,
       end: open ? null : end,
     })),

@@ -13,6 +13,7 @@ import type { Engine } from '../../node/engine/engine.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Peers } from '../../protocol/backplane/peers.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
+import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
 import { AnchorHandling } from '../anchor/anchor.ts';
@@ -21,7 +22,7 @@ import { LocalHandling } from '../anchor/local.ts';
 import { type Form, PromisedHandling } from '../anchor/promised.ts';
 import { RelayHandling } from '../anchor/relay.ts';
 import { Migration } from '../move/migrate.ts';
-import type { Handling } from '../request/handling.ts';
+import type { Handling, HandlingHost } from '../request/handling.ts';
 import { cloneForm } from './clone.ts';
 import { SPLIT_FORM } from './split.ts';
 
@@ -43,13 +44,13 @@ export class Dispatcher {
    * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster
    * hands requests off: then every response ends its segment.
    */
-  readonly sharesConnections: boolean;
+  readonly #sharesConnections: boolean;
 
   constructor(engine: Engine, peers: Peers, policies: SitePolicies) {
     this.#engine = engine;
     this.#peers = peers;
     this.#policies = policies;
-    this.sharesConnections = engine.config.sites.some(({ mechanism }) => mechanism !== 'local');
+    this.#sharesConnections = engine.config.sites.some(({ mechanism }) => mechanism !== 'local');
   }
 
   /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
@@ -133,7 +134,8 @@ export class Dispatcher {
     const flow = answering.connection.flow!;
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
     const request = answering.retain();
-    const given = { engine: this.#engine, host: answering, flow, request, node, link };
+    const { handoffs } = this.#engine;
+    const given = { handoffs, host: answering, flow, request, node, link };
     return PromisedHandling.startKept(given, this.#cloneForm(site), kept);
   }
 
@@ -155,20 +157,22 @@ export class Dispatcher {
   #remote(answering: Answering, site: Site, node: number, mechanism: MechanismName): Handling | null {
     const link = this.#linkTo(answering.connection, node);
     if (link === undefined) return null;
-    const engine = this.#engine;
+    const { counters: count, handoffs, loop } = this.#engine;
     const request = answering.retain();
     if (givesOutHalf(mechanism) && !request.bodyFollows) {
       const flow = answering.ensureFlow();
       if (flow?.makeRoom()) {
-        const given = { engine, host: answering, flow, request, node, link };
+        const given = { handoffs, host: answering, flow, request, node, link };
         if (mechanism === 'anchor') return AnchorHandling.start(given);
         return PromisedHandling.start(given, mechanism === 'clone' ? this.#cloneForm(site) : SPLIT_FORM);
       }
-      engine.counters.add('handoffs_no_room');
+      count.add('handoffs_no_room');
       if (answers(site)) return null;
     }
     answering.connection.flow?.beginOwn();
-    return RelayHandling.start(engine, answering, request, node, link);
+    const sharesConnections = this.#sharesConnections;
+    const ports = { count, later: loop, handoffs, sharesConnections };
+    return RelayHandling.start(ports, answering, request, node, link);
   }
 
   #local(answering: Answering, request: Request, site: Site | null): Handling | null {
@@ -182,6 +186,18 @@ export class Dispatcher {
       connection.broken('the response cannot go on here');
       return null;
     }
-    return new LocalHandling(this.#engine, answering, request, exchange, mechanism);
+    return this.answer(answering, request, exchange, mechanism);
+  }
+
+  /** A response that this node makes, on the connection's own socket. */
+  answer(
+    host: HandlingHost,
+    request: Request,
+    exchange: Exchange,
+    mechanism: 'local' | 'migrate',
+  ): LocalHandling {
+    const { counters: count, loop: later, self } = this.#engine;
+    const ports = { count, later, self, sharesConnections: this.#sharesConnections };
+    return new LocalHandling(ports, host, request, exchange, mechanism);
   }
 }

@@ -11,7 +11,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import { EPOLLET, EPOLLOUT } from '../../kernel/linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../../kernel/linux/errors.ts';
-import { lastRestored, restoreHalfPipe } from '../../kernel/linux/half-pipe.ts';
+import { lastRestored, refreshSendWindow, restoreHalfPipe } from '../../kernel/linux/half-pipe.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
 import {
@@ -237,7 +237,7 @@ export class TargetSocket {
   /** Tells the socket of the client's window: it ends at `edge`, or further on. */
   widen(edge: number): void {
     this.#edge = max(this.#edge, edge);
-    renewSendWindow(this.#fd, this.rules, () => this.#later(this.#edge));
+    renewSendWindow(this.#fd, this.rules, () => this.#later(this.#edge), refreshSendWindow);
   }
 
   /**

@@ -77,7 +77,7 @@ export class Drain {
       if (since >= HANDSHAKES_MS) this.#stopListening();
     }
     if (nowMs >= this.#endsAtMs) return true;
-    const busy = engine.connections.size + engine.flowCount + engine.halfPipes.size;
+    const busy = engine.connections.size + engine.anchorFlows.size + engine.halfPipes.size;
     return busy + engine.arrivals.size + engine.guests.lingering === 0 && !this.#listening;
   }
 

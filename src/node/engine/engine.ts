@@ -15,14 +15,8 @@ import type { PolicyFactories } from '../../cluster/policy/create.ts';
 import { NextChoices } from '../../cluster/policy/next-choice.ts';
 import type { Candidate } from '../../cluster/policy/policy.ts';
 import { SitePolicies } from '../../cluster/policy/site-policies.ts';
-import type { AwayHandling } from '../../handoff/anchor/away.ts';
-import type { AnchorFlow } from '../../handoff/anchor/flow.ts';
-import type { FlowClosing } from '../../handoff/anchor/flow-closing.ts';
-import { LINGER_SETTLE_MS, type LingeringFlow } from '../../handoff/anchor/linger.ts';
-import type { PromisedHandling } from '../../handoff/anchor/promised.ts';
-import type { RelayHandling } from '../../handoff/anchor/relay.ts';
-import type { TakeOver } from '../../handoff/anchor/take-over.ts';
-import { FLOW_LINGER_MS } from '../../handoff/flow/agreed.ts';
+import { AnchorFlows } from '../../handoff/anchor/flows.ts';
+import { Handoffs } from '../../handoff/anchor/handoffs.ts';
 import { type Ends, engineFor } from '../../handoff/flow/ends.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { DivertedConnections } from '../../handoff/move/diverted.ts';
@@ -49,6 +43,7 @@ import { Sites } from '../../serve/sites.ts';
 import { Drain } from './drain.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { FromEngine } from './messages.ts';
+import { SOCKET_KERNEL } from './socket-kernel.ts';
 import { Switchboard } from './switchboard.ts';
 
 /** How long a node that goes away waits for another to take a connection. */
@@ -79,16 +74,12 @@ export class Engine {
   readonly flows: Flows;
   readonly routes: Routes;
   readonly spread: Spread;
-  readonly flowsBySlot = new Map<number, AnchorFlow>();
-  /** Of closed connections: while targets have not let go of them, and then until nothing comes any more. */
-  readonly closingFlows = new Set<FlowClosing>();
-  readonly settlingFlows = new Deadlines<LingeringFlow>(LINGER_SETTLE_MS, (flow) => flow.settled(this.nowMs));
-  readonly silentFlows = new Deadlines<LingeringFlow>(FLOW_LINGER_MS, (flow) => flow.look(this.nowMs));
+  readonly anchorFlows: AnchorFlows;
+  readonly handoffs: Handoffs;
   readonly halfPipes = new Set<HalfPipe>();
   readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();
   readonly blockedRelays = new Set<RelayTarget>();
-  readonly takeOvers = new Set<TakeOver>();
   readonly connections: Connections;
   readonly guests: Guests;
   readonly diverted: DivertedConnections;
@@ -99,9 +90,7 @@ export class Engine {
   readonly underWay = new Set<Migration>();
   /** Bytes of their states. */
   underWayBytes = 0;
-  /** Handoffs that wait for the client's acknowledgement. */
-  readonly promised = new Set<PromisedHandling>();
-  readonly setupDeadlines: Deadlines<AwayHandling | RelayHandling | Migration>;
+  readonly setupDeadlines: Deadlines<Migration>;
   readonly leavingDeadlines: Deadlines<Migration>;
   /** Set once the engine is told to stop. */
   drain: Drain | null = null;
@@ -136,6 +125,18 @@ export class Engine {
     this.flows = this.#router.flows;
     this.routes = this.#router.routes;
     this.spread = this.#router.spread;
+    const { loop: clock, counters: count, flows: table, sockets } = this;
+    const { halfPipes } = limits;
+    this.anchorFlows = new AnchorFlows({
+      clock,
+      count,
+      table,
+      sockets,
+      engine: this.index,
+      halfPipes,
+      kernel: SOCKET_KERNEL,
+    });
+    this.handoffs = new Handoffs({ clock, count, setupMs: timeouts.setupMs, peerMs: timeouts.peerMs });
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
     const { name, role } = config.nodes[this.self];
     this.sites = new Sites(this);
@@ -215,17 +216,6 @@ export class Engine {
     return this.sites.holders(site, head, candidates);
   }
 
-  /** Closed flows whose targets have let go. */
-  get lingeringFlows(): LingeringFlow[] {
-    return [...this.settlingFlows.items, ...this.silentFlows.items];
-  }
-
-  /** Open and closed, as anchor. */
-  get flowCount(): number {
-    const { flowsBySlot, closingFlows, settlingFlows, silentFlows } = this;
-    return flowsBySlot.size + closingFlows.size + settlingFlows.size + silentFlows.size;
-  }
-
   get connectionCount(): number {
     return this.connections.size;
   }
@@ -281,9 +271,7 @@ export class Engine {
     this.listeners.close();
     for (const arrival of [...this.arrivals]) arrival.discard();
     for (const connection of this.connections.all) connection.discard();
-    for (const flow of [...this.flowsBySlot.values()]) flow.discard();
-    for (const flow of [...this.closingFlows]) flow.discard();
-    for (const flow of this.lingeringFlows) flow.release();
+    this.anchorFlows.discard();
     for (const pipe of [...this.halfPipes]) pipe.discard();
     this.guests.discard();
     this.peers.close();

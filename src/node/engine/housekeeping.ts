@@ -3,7 +3,7 @@
  * every 100 ms, for everything else that time changes. It also says how soon the next turn has to come.
  */
 
-import { IDLE_MS, QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import { QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { RouterEngine } from '../../kernel/router/router-engine.ts';
 import type { Engine } from './engine.ts';
 import type { FromEngine } from './messages.ts';
@@ -31,12 +31,11 @@ export class Housekeeping {
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
     const engine = this.#engine;
-    const { loop, uncollected, promised, takeOvers, blockedRelays, migrations, arrivals } = engine;
+    const { loop, uncollected, handoffs, blockedRelays, migrations, arrivals } = engine;
     const { setupDeadlines, leavingDeadlines } = engine;
     const now = loop.nowMs;
     if (uncollected.size > 0) this.hearRouter();
-    for (const handling of promised) handling.acknowledged();
-    for (const takeOver of takeOvers) if (takeOver.tick(now)) takeOvers.delete(takeOver);
+    handoffs.turn(now);
     // A copy: one that is still blocked puts itself back.
     for (const relay of [...blockedRelays]) {
       blockedRelays.delete(relay);
@@ -50,16 +49,16 @@ export class Housekeeping {
     if (now - this.#keptAtMs >= HOUSEKEEPING_MS) this.#keep(now);
     const upstreamsWait = engine.sites.tick();
     if (migrations.size > 0) return QUICK_TICK_MS;
-    const sets = [uncollected, promised, takeOvers, blockedRelays, setupDeadlines, arrivals];
+    const sets = [uncollected, blockedRelays, setupDeadlines, arrivals];
     const waits = upstreamsWait || engine.drain !== null || sets.some(({ size }) => size > 0);
-    return waits ? TICK_MS : IDLE_MS;
+    return waits ? TICK_MS : handoffs.waitMs;
   }
 
   /** Which responses are acknowledged, and what clients send next: the router says so, and every tick it is asked. */
   hearRouter(): void {
-    const { flowsBySlot, halfPipesBySlot, uncollected } = this.#engine;
+    const { anchorFlows, halfPipesBySlot, uncollected } = this.#engine;
     this.#router.drainEvents(
-      (slot) => flowsBySlot.get(slot)?.current?.acknowledged?.(),
+      (slot) => anchorFlows.acknowledged(slot),
       (slot, bytes) => halfPipesBySlot.get(slot)?.followed(bytes),
     );
     for (const pipe of uncollected) pipe.collect();
@@ -67,14 +66,12 @@ export class Housekeeping {
 
   #keep(now: number): void {
     const engine = this.#engine;
-    const { closingFlows, settlingFlows, silentFlows, halfPipes } = engine;
+    const { anchorFlows, halfPipes } = engine;
     this.#keptAtMs = now;
     this.#router.stayAlive();
     engine.connections.tick(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
-    for (const flow of closingFlows) flow.awaitTargets(now);
-    settlingFlows.run(now);
-    silentFlows.run(now);
+    anchorFlows.round(now);
     for (const pipe of halfPipes) pipe.tick();
     engine.spareSockets.tick(now);
     engine.guests.tick(now);
@@ -88,12 +85,12 @@ export class Housekeeping {
   }
 
   #count(): void {
-    const { counters, sites, connections, flowCount, halfPipes, guests, diverted } = this.#engine;
+    const { counters, sites, connections, anchorFlows, halfPipes, guests, diverted } = this.#engine;
     sites.count();
     counters.set('catalogue_documents_now', sites.catalogues.size);
     counters.set('cached_documents_now', sites.memories.size);
     counters.set('connections_now', connections.size);
-    counters.set('flows_now', flowCount);
+    counters.set('flows_now', anchorFlows.size);
     counters.set('half_pipes_now', halfPipes.size);
     counters.set('guests_now', guests.size);
     counters.set('diverted_now', diverted.size);

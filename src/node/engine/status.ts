@@ -1,6 +1,6 @@
 /** What an engine says of itself to the admin API. */
 
-import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import { type FlowStatus, statusOf } from '../../handoff/flow/flow-status.ts';
 import type { Engine } from './engine.ts';
 import type { EngineStatus } from './messages.ts';
 
@@ -11,7 +11,7 @@ export function engineStatus(engine: Engine): EngineStatus {
   return {
     engine: engine.index,
     connections: engine.connections.size,
-    flows: engine.flowCount,
+    flows: engine.anchorFlows.size,
     halfPipes: engine.halfPipes.size,
     links: [...engine.peers.all].map((link) => ({
       node: link.peer?.node ?? '?',
@@ -30,10 +30,7 @@ export function engineStatus(engine: Engine): EngineStatus {
 }
 
 export function flowStatus(engine: Engine): FlowStatus[] {
-  const { flowsBySlot, closingFlows, lingeringFlows } = engine;
-  const flows = [...flowsBySlot.values(), ...closingFlows, ...lingeringFlows]
-    .slice(0, REPORTED_FLOWS)
-    .map((flow) => flow.status());
+  const flows = engine.anchorFlows.status(REPORTED_FLOWS).map((parts) => statusOf(engine, parts));
   const pipes = [...engine.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
   const arrivals = [...engine.arrivals]
     .map((arrival) => arrival.status())

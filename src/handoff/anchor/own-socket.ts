@@ -4,9 +4,7 @@
  */
 
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
-import { captureHalfPipe, type HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
-import { probe } from '../../kernel/linux/repair-options.ts';
-import { IPPROTO_TCP, receiveQueueBytes, setOption, TCP_LINGER2 } from '../../kernel/linux/socket.ts';
+import type { HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
 import type { Observed } from '../../kernel/router/flows.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import type { HalfPipe } from '../../protocol/backplane/frames.ts';
@@ -16,18 +14,34 @@ import type { FlowEntry } from './flow-entry.ts';
 import { halfPipeBlock } from './half-pipe-block.ts';
 import { FIN_WAIT_2_SECONDS } from './linger.ts';
 
-export class FlowSocket {
+/** What is done to a connection's socket. Everything but `unreadBytes` throws SystemError when the connection is dead. */
+export interface SocketKernel {
+  /** The out-half; `before`: as it was captured last. */
+  capture(fd: number, before?: HalfPipeCapture): HalfPipeCapture;
+  /** What has come from the client and was not read. */
+  unreadBytes(fd: number): number;
+  /** Asks the client what it holds (a window probe). */
+  probe(fd: number): void;
+  /** Sets the send window, counted from the first unacknowledged byte; `windowOf` gets the bytes that are queued. */
+  setSendWindow(fd: number, windowOf: (queued: number) => number): void;
+  /** Before the socket is closed: how long the kernel waits for the client's FIN. */
+  limitFinWait(fd: number, seconds: number): void;
+}
+
+export class OwnSocket {
   readonly #fd: number;
+  readonly #kernel: SocketKernel;
   #capture: HalfPipeCapture;
   /** Of the last sender that has said. */
   #path: PathReport = { congestionWindow: 0, srttUs: 0 };
   #readSequence: number;
 
   /** Captures the out-half. Throws SystemError when the client has just reset the connection. */
-  constructor(fd: number) {
+  constructor(fd: number, kernel: SocketKernel) {
     this.#fd = fd;
-    this.#capture = captureHalfPipe(fd);
-    this.#readSequence = (this.#capture.receiveSequence - receiveQueueBytes(fd)) >>> 0;
+    this.#kernel = kernel;
+    this.#capture = kernel.capture(fd);
+    this.#readSequence = (this.#capture.receiveSequence - kernel.unreadBytes(fd)) >>> 0;
   }
 
   /** As captured last. */
@@ -53,7 +67,7 @@ export class FlowSocket {
 
   /** Captures it again. */
   capture(): void {
-    this.#capture = captureHalfPipe(this.#fd, this.#capture);
+    this.#capture = this.#kernel.capture(this.#fd, this.#capture);
   }
 
   /** The number that the next byte written gets, in the own space; `known` when the connection is dead. */
@@ -83,7 +97,8 @@ export class FlowSocket {
   /** The socket, whose turn it is, learns what of the client's window is its own. */
   renewWindow(entry: FlowEntry): void {
     try {
-      renewSendWindow(this.#fd, entry.rules, () => entry.edge);
+      const setWindow = this.#kernel.setSendWindow;
+      renewSendWindow(this.#fd, entry.rules, () => entry.edge, setWindow);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }
@@ -92,7 +107,7 @@ export class FlowSocket {
   /** Asks the client what it holds (a window probe). Only while the own range is open. */
   probe(): void {
     try {
-      probe(this.#fd);
+      this.#kernel.probe(this.#fd);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }
@@ -100,6 +115,6 @@ export class FlowSocket {
 
   /** Before it is closed: how long the kernel waits for the client's FIN. */
   limitFinWait(): void {
-    setOption(this.#fd, IPPROTO_TCP, TCP_LINGER2, FIN_WAIT_2_SECONDS);
+    this.#kernel.limitFinWait(this.#fd, FIN_WAIT_2_SECONDS);
   }
 }

@@ -1,0 +1,81 @@
+/** The handoffs of an engine that wait for something, at the anchor: for a target's answer, or for the client. */
+import type { Count } from '../../base/counters.ts';
+import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
+import type { HandlingHost } from '../request/handling.ts';
+import type { Attempt } from './attempt.ts';
+import type { AnchorFlow } from './flow.ts';
+import { TakeOver } from './take-over.ts';
+
+/** Has sent SETUP, and waits for the answer. */
+export interface Asked {
+  timedOut(): void;
+}
+
+/** Waits for the client's acknowledgement, and looks for it whenever it is told to. */
+export interface Watcher {
+  acknowledged(): void;
+}
+
+export interface HandoffsPorts {
+  readonly clock: Clock;
+  readonly count: Count;
+  /** timeouts.setupMs, timeouts.peerMs */
+  readonly setupMs: number;
+  readonly peerMs: number;
+}
+
+export class Handoffs implements Ticking {
+  readonly clock: Clock;
+  readonly count: Count;
+  readonly peerMs: number;
+  readonly #asked: Deadlines<Asked>;
+  readonly #watchers = new Set<Watcher>();
+  readonly #takeOvers = new Set<TakeOver>();
+
+  constructor({ clock, count, setupMs, peerMs }: HandoffsPorts) {
+    this.clock = clock;
+    this.count = count;
+    this.peerMs = peerMs;
+    this.#asked = new Deadlines<Asked>(setupMs, (handoff) => handoff.timedOut());
+  }
+
+  /** SETUP was sent, or is sent in a moment. */
+  asked(handoff: Asked, sentAtMs: number): void {
+    this.#asked.set(handoff, sentAtMs);
+  }
+
+  answered(handoff: Asked): void {
+    this.#asked.clear(handoff);
+  }
+
+  watch(handoff: Watcher): void {
+    this.#watchers.add(handoff);
+  }
+
+  unwatch(handoff: Watcher): void {
+    this.#watchers.delete(handoff);
+  }
+
+  /** The target of this response has failed: finds out what the client has of it. */
+  takeOver(flow: AnchorFlow, host: HandlingHost, attempt: Attempt): TakeOver {
+    const takeOver = new TakeOver(this, flow, host, attempt);
+    this.#takeOvers.add(takeOver);
+    return takeOver;
+  }
+
+  turn(nowMs: number): void {
+    for (const watcher of this.#watchers) watcher.acknowledged();
+    for (const takeOver of this.#takeOvers) if (takeOver.tick(nowMs)) this.#takeOvers.delete(takeOver);
+    this.#asked.run(nowMs);
+  }
+
+  get waitMs(): number {
+    return this.#asked.size + this.#watchers.size + this.#takeOvers.size > 0 ? TICK_MS : IDLE_MS;
+  }
+
+  round(): void {
+    // Everything here has its time in every turn.
+  }
+}
