@@ -14,10 +14,11 @@ import type { Choice } from '../cluster/policy/policy.ts';
 import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { mayGoOn } from '../handoff/anchor/take-over.ts';
-import type { Handling, HandlingHost, Outcome } from '../handoff/request/handling.ts';
+import type { AgainReason, Handling, HandlingHost, Outcome } from '../handoff/request/handling.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
+import { isIdempotent } from '../protocol/http/methods.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import type { Request } from '../serve/request.ts';
@@ -183,19 +184,35 @@ export class Answering implements HandlingHost {
     this.connection.answered(outcome.close || request.close);
   }
 
-  again(node: number): void {
+  again(node: number, why: AgainReason): void {
     if (this.#handling === null) return;
+    const request = this.#request!;
     this.#handling = null;
     this.#tried.push(node);
+    if (why === 'lost' && !this.#mayRepeat(node)) return this.#answerLost();
+    if (why === 'upstream failed') {
+      this.#engine.counters.add('upstream_elsewhere');
+      this.#engine.sites.failed(this.#site!, node);
+      this.#request = { ...request, upstreamFailed: true };
+    }
     this.#dispatch();
   }
 
-  againWithout(node: number): void {
-    if (this.#handling === null) return;
-    this.#engine.counters.add('upstream_elsewhere');
-    this.#engine.sites.failed(this.#site!, node);
-    this.#request = { ...this.#request!, upstreamFailed: true };
-    this.again(node);
+  /** Whether it does no harm that a node may have answered the request already: none that has files does. */
+  #mayRepeat(node: number): boolean {
+    const { name } = this.#engine.config.nodes[node];
+    const isUpstream = this.#site?.config.content[name]?.kind === 'upstream';
+    return !isUpstream || isIdempotent(this.#request!.head.method);
+  }
+
+  /** What a POST asks for may have been done, or not (RFC 9110 9.2.2): the client has to find out. */
+  #answerLost(): void {
+    const { dispatcher, sites } = this.#engine;
+    const request = this.#request!;
+    this.connection.flow?.beginOwn();
+    const handling = dispatcher.answer(this, request, sites.failure(request), 'local');
+    this.#handling = handling;
+    handling.start();
   }
 
   goOn(node: number, continuation: Continuation): void {

@@ -198,6 +198,12 @@ export class Sites {
     return null;
   }
 
+  /** That the node is lost which was to answer. */
+  failure({ head, close, startUs }: Pick<Request, 'head' | 'close' | 'startUs'>): Exchange {
+    const extraFields = this.extraFields('local', nowUs() - startUs);
+    return Exchange.error(502, head, { close, extraFields, nowMs: this.#host.loop.wallMs });
+  }
+
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
     const { head, body, bodyFollows, client } = asked;
     const { servedBy, serverTiming } = this.#host.config.observe;

@@ -10,6 +10,7 @@
 import { encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import { type ClientFields, forwardRequestHead, type RequestFraming } from '../protocol/http/forward.ts';
+import { expectsContent, isIdempotent } from '../protocol/http/methods.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { AnswerOptions, Exchange, Feed } from './exchange.ts';
 import { Pump, type PumpState } from './out.ts';
@@ -20,10 +21,6 @@ import { UpstreamResponse } from './upstream-response.ts';
 const RESPONSE_QUEUE_BYTES = 256 * 1024;
 /** Request body bytes that may wait for the upstream. */
 const BODY_QUEUE_BYTES = 256 * 1024;
-/** Methods that may be sent twice (RFC 9110 9.2.2). */
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-/** Methods whose requests say that they have no body (RFC 9110 8.6). */
-const WITH_BODY = new Set(['POST', 'PUT', 'PATCH']);
 /**
  * What may be left of a request's body when its response begins: it is read and dropped. With more, or when nobody
  * knows how much, the connection ends with the response, and the response says so (RFC 9112 9.6).
@@ -104,7 +101,7 @@ export class UpstreamRequest implements Feed, Carried {
 
   #begin(): Pump {
     const { head, body, bodyFollows, client } = this.#asked;
-    const hasBody = body.length > 0 || head.contentLength >= 0 || head.chunked || WITH_BODY.has(head.method);
+    const hasBody = body.length > 0 || head.contentLength >= 0 || head.chunked || expectsContent(head.method);
     let framing: RequestFraming = 'none';
     if (this.#isChunked) framing = 'chunked';
     else if (hasBody) framing = bodyFollows ? head.contentLength : body.length;
@@ -207,7 +204,7 @@ export class UpstreamRequest implements Feed, Carried {
 
   failed({ reason, unsent, isLate }: Failure): void {
     const { head, bodyFollows } = this.#asked;
-    const isRepeatable = !this.#response.hasBegun && !bodyFollows && (unsent || IDEMPOTENT.has(head.method));
+    const isRepeatable = !this.#response.hasBegun && !bodyFollows && (unsent || isIdempotent(head.method));
     if (isRepeatable && this.#connection.wasUsed && !this.#isRepeated && !isLate) return this.#repeat();
     this.#failed(reason, isLate ? 504 : 502, isRepeatable && (unsent || !isLate));
   }

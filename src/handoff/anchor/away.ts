@@ -169,7 +169,7 @@ export abstract class AwayHandling implements Handling, Handoff {
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);
-        return this.host.again(this.node);
+        return this.host.again(this.node, 'refused');
       case FrameType.ABORT:
         if (frame.reason === AbortReason.DRAINING) {
           this.#draining = true;
@@ -190,7 +190,7 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.leave();
     this.flow.dropTarget(this.node);
     this.flow.cancelTarget(this.from);
-    this.host.againWithout(this.node);
+    this.host.again(this.node, 'upstream failed');
   }
 
   /** What the client allowed before there was a half-pipe to hear it: it does not say so again. */

@@ -74,7 +74,7 @@ export class LocalHandling implements Handling {
     const { self } = this.#ports;
     if (this.#exchange.pump.sentBytes > 0 || !this.#host.mayAskWithout(self)) return false;
     this.cancel();
-    this.#host.againWithout(self);
+    this.#host.again(self, 'upstream failed');
     return true;
   }
 

@@ -12,7 +12,7 @@ import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { AgainReason, Handling, HandlingHost } from '../request/handling.ts';
 import type { Handoffs } from './handoffs.ts';
 
 export interface RelayPorts {
@@ -92,7 +92,7 @@ export class RelayHandling implements Handling, Sink {
         return this.#accepted();
       case FrameType.SETUP_REJECT:
         this.#ports.count.add('handoffs_rejected');
-        return this.#failed();
+        return this.#failed('refused');
       case FrameType.RELAY_DATA:
         this.#accepted();
         this.#pump.add({ bytes: Buffer.from(frame.bytes) });
@@ -106,7 +106,7 @@ export class RelayHandling implements Handling, Sink {
         this.#pump.finish();
         return this.#drive();
       case FrameType.ABORT:
-        return this.#failed(frame.reason === AbortReason.UPSTREAM_FAILED);
+        return this.#failed(frame.reason === AbortReason.UPSTREAM_FAILED ? 'upstream failed' : 'lost');
       default:
         return;
     }
@@ -115,13 +115,13 @@ export class RelayHandling implements Handling, Sink {
   linkDown(): void {
     if (this.#done !== null) return;
     this.#ports.count.add('handoffs_lost');
-    this.#failed();
+    this.#failed('lost');
   }
 
   timedOut(): void {
     this.#ports.count.add('handoffs_timed_out');
     this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
-    this.#failed();
+    this.#failed('lost');
   }
 
   #accepted(): void {
@@ -178,13 +178,12 @@ export class RelayHandling implements Handling, Sink {
     this.#link.closeSink(this.#id);
   }
 
-  #failed(byUpstream = false): void {
+  #failed(why: AgainReason): void {
     if (this.#over) return;
     this.#leave();
     // A body that follows is gone when some of it went to the target.
     if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#host.broken('the target failed');
-    else if (byUpstream) this.#host.againWithout(this.node);
-    else this.#host.again(this.node);
+    else this.#host.again(this.node, why);
   }
 
   body(bytes: Buffer, last: boolean): void {
@@ -200,7 +199,7 @@ export class RelayHandling implements Handling, Sink {
         requestBody: true,
         bytes: piece,
       });
-      if (!sent) return this.#failed();
+      if (!sent) return this.#failed('lost');
     }
   }
 

@@ -102,7 +102,7 @@ export class TakeOver implements Handling {
     this.#over = true;
     this.#count.add('handoffs_taken_over');
     this.#flow.cancelTarget(this.#attempt.start);
-    this.#host.again(this.#attempt.node);
+    this.#host.again(this.#attempt.node, 'lost');
     return true;
   }
 

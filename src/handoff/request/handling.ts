@@ -39,14 +39,18 @@ export interface Handling {
   takeBack?(): void;
 }
 
+/**
+ * Why a node has not answered. `refused`: it has not begun. `upstream failed`: nor has the server behind it, or it does
+ * no harm that it has. `lost`: nobody knows how far it has come.
+ */
+export type AgainReason = 'refused' | 'upstream failed' | 'lost';
+
 /** The request in progress, as a mechanism sees it: exactly one of the first four ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
-  again(node: number): void;
-  /** The same, because the upstream of `node` has failed. */
-  againWithout(node: number): void;
+  again(node: number, why: AgainReason): void;
   /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
   goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */

@@ -12,9 +12,10 @@ function gap(ms: number, response: ServerResponse): void {
   setTimeout(() => response.end('data: 2\n\n'), ms);
 }
 
-/** `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
+/** `/slow`: how often that was posted. `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
 function get(path: string, request: IncomingMessage, response: ServerResponse): void {
   const [, framing, size] = path.split('/');
+  if (framing === 'slow') return void response.end(String(slow));
   if (framing === 'fields') return void response.end(JSON.stringify(request.rawHeaders));
   if (framing === 'gap') return gap(Number(size), response);
   const body = ramp(path, Number(size));
@@ -32,6 +33,9 @@ function get(path: string, request: IncomingMessage, response: ServerResponse): 
   response.end();
 }
 
+/** How often `/slow` was asked. */
+let slow = 0;
+
 /** `/early`: is refused before the body is read. `/slow/MS`: is answered so late. `/post/SIZE`: the body must be the ramp of the path; answered with the ramp when it was. */
 async function post(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (path.startsWith('/early/')) {
@@ -41,6 +45,7 @@ async function post(path: string, request: IncomingMessage, response: ServerResp
   const parts: Buffer[] = [];
   for await (const part of request) parts.push(part);
   const size = Number(path.split('/')[2]);
+  if (path.startsWith('/slow/')) slow++;
   if (path.startsWith('/slow/')) return void setTimeout(() => response.end('slow\n'), size);
   const wrongAt = checkRamp(Buffer.concat(parts), path, size);
   response.statusCode = wrongAt < 0 ? 200 : 422;

@@ -74,7 +74,6 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
       assert.deepEqual({ code, status, stderr }, { code: 0, status: 200, stderr: '' });
       assert.ok(body === 'data: 1\n\ndata: 2\n\n' || body === 'slow\n', body);
     }
-    await stand.nothingLeft();
   });
 
   test('a client that takes nothing of a response is given up', async () => {
@@ -103,7 +102,6 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
           : { status, close: true, nextStatus: 0, reset: false };
       assert.deepEqual(reports[i], right, `${host} ${length}`);
     }
-    await stand.nothingLeft();
   });
 
   test('the upstream learns the client, whoever asks it', async () => {
@@ -166,5 +164,24 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
       SHARED.map(() => 200),
     );
     await stand.nothingLeft();
+  });
+
+  test('a node that dies: what it may have done is not done again elsewhere', async () => {
+    const done = async () => {
+      let sum = 0;
+      for (const { name } of stand.lab.nodes) {
+        const argv = ['curl', '-sS', `http://127.0.0.1:${PORT}/slow`];
+        sum += Number((await stand.lab.exec(name, argv)).stdout);
+      }
+      return sum;
+    };
+    const before = await done();
+    const hosts = ['relay', 'anchor', 'clone'].flatMap((mechanism) => Array(3).fill(`u-${mechanism}`));
+    const asked = Promise.all(hosts.map((host) => curl(`/slow/${GAP_MS}`, host, '--data-binary', 'x')));
+    await stand.until('all are under way', async () => (await done()) === before + hosts.length);
+    await stand.kill('b');
+    const statuses = (await asked).map(({ status }) => status);
+    assert.deepEqual(statuses.toSorted(), [...Array(6).fill(200), ...Array(3).fill(502)]);
+    assert.equal(await done(), before + hosts.length);
   });
 });
