@@ -1,6 +1,6 @@
 /**
- * Policies of a configuration: named ones, classes, and modules, which are imported. The main thread imports a module
- * first, to see whether it can be used; then every engine does.
+ * Policies of a configuration: named ones, classes, and modules, which are imported by every engine, once a trial
+ * has shown that they can be (trial.ts).
  */
 import { statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -36,10 +36,12 @@ export class PolicyError extends Error {
   override readonly name = 'PolicyError';
   readonly code = 'POLICY';
   readonly file: string;
+  readonly detail: string;
 
   constructor(file: string, detail: string) {
     super(`policy module ${file}: ${detail}`);
     this.file = file;
+    this.detail = detail;
   }
 }
 
@@ -108,16 +110,6 @@ export function createPolicy(
 export function goesByMemory(policy: PolicyConfig): boolean {
   const name = typeof policy === 'object' && policy.kind === 'class' ? policy.fallback : policy;
   return name === 'cached';
-}
-
-/** Makes every policy once, to see whether it can be made. Rejects with PolicyError. */
-export async function tryPolicies(sites: readonly SiteConfig[]): Promise<void> {
-  const factories = await importPolicies(sites);
-  const memory = { holders: () => [], chosen: () => {} };
-  for (const site of sites) {
-    const context = { site: site.name, sizeOf: () => null };
-    createPolicy(site, factories, context, memory, () => {});
-  }
 }
 
 function describe(error: unknown): string {

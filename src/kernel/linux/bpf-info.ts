@@ -64,15 +64,22 @@ export function openMapNamed(mapIds: readonly number[], name: string): number {
 /** The process that has a program open; undefined when none has, as after a crash. Other users' need root. */
 export function holderOf(programId: number): number | undefined {
   const line = new RegExp(`^prog_id:\\s+${programId}$`, 'm');
+  const holds = (pid: string, fd: string): boolean =>
+    readlinkSync(`/proc/${pid}/fd/${fd}`) === 'anon_inode:bpf-prog' &&
+    line.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'));
   for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-        if (readlinkSync(`/proc/${pid}/fd/${fd}`) !== 'anon_inode:bpf-prog') continue;
-        if (line.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))) return Number(pid);
-      }
-    } catch {
-      // It ended, or closed the descriptor, since.
-    }
+    const fds = unlessGone(() => readdirSync(`/proc/${pid}/fd`), []);
+    // One that is closed meanwhile says nothing about the others of its process.
+    if (fds.some((fd) => unlessGone(() => holds(pid, fd), false))) return Number(pid);
   }
   return undefined;
+}
+
+/** A process, or a descriptor of it, may end between two looks. */
+function unlessGone<T>(look: () => T, otherwise: T): T {
+  try {
+    return look();
+  } catch {
+    return otherwise;
+  }
 }

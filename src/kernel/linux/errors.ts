@@ -16,6 +16,7 @@ export const EAGAIN = constants.errno.EAGAIN;
 export const ECONNRESET = constants.errno.ECONNRESET;
 export const ETIMEDOUT = constants.errno.ETIMEDOUT;
 export const EEXIST = constants.errno.EEXIST;
+export const EADDRNOTAVAIL = constants.errno.EADDRNOTAVAIL;
 export const EINPROGRESS = constants.errno.EINPROGRESS;
 
 /** As in Node's own errors: ECONNREFUSED. */

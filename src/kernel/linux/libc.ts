@@ -52,6 +52,7 @@ export const mmap = libc.func('intptr_t mmap(intptr_t, size_t, int, int, int, lo
 >;
 export const munmap = libc.func('int munmap(intptr_t, size_t)') as Call<[N, N]>;
 export const clockGettime = libc.func('int clock_gettime(int, intptr_t)') as Call<[N, N]>;
+export const ifIndexToName = libc.func('intptr_t if_indextoname(uint32_t, intptr_t)') as Call<[N, N]>;
 export const ifNameToIndex = libc.func('uint32_t if_nametoindex(const char*)') as Call<[string]>;
 const systemCall = libc.func('long syscall(long, int, intptr_t, uint32_t)') as Call<[N, N, N, N]>;
 const SYS_BPF = process.arch === 'arm64' ? 280 : 321;

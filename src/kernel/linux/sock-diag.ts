@@ -8,23 +8,26 @@ import { type Endpoint, isMapped } from '../../base/address.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
+import {
+  attribute,
+  eachMessage,
+  HEADER_BYTES,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  openNetlink,
+} from './netlink.ts';
 import { TcpState } from './repair-options.ts';
-import { IPPROTO_TCP, SOCK_CLOEXEC, SOCK_RAW } from './socket.ts';
+import { IPPROTO_TCP } from './socket.ts';
 
-const AF_NETLINK = 16;
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
 const SOCK_DESTROY = 21;
-const NLM_F_REQUEST = 1;
-const NLM_F_ACK = 4;
-const NLM_F_DUMP = 0x300;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
-/** struct nlmsghdr, struct inet_diag_req_v2, struct inet_diag_msg, struct nlattr. */
-const HEADER_BYTES = 16;
+/** struct inet_diag_req_v2, struct inet_diag_msg. */
 const REQUEST_BYTES = 56;
 const MESSAGE_BYTES = 72;
-const ATTRIBUTE_BYTES = 4;
 /** struct inet_diag_sockid: in the request, in the message. */
 const ID_BYTES = 48;
 const REQUEST_ID = 8;
@@ -39,10 +42,8 @@ const WITH_A_SOCKET = 0xbb6;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const ENOENT = 2;
-const REPLY_BYTES = 64 * 1024;
 
 const request = allocate(HEADER_BYTES + REQUEST_BYTES);
-const reply = allocate(REPLY_BYTES);
 
 function ask(fd: number, type: number, flags: number, family: number, id: Buffer | null): void {
   const { bytes, address } = request;
@@ -57,26 +58,9 @@ function ask(fd: number, type: number, flags: number, family: number, id: Buffer
   check('send(sock_diag)', libc.send(fd, address, bytes.length, 0));
 }
 
-/** Calls `take` for each message of a reply: its type, and the bytes after its header. Ends with it. */
-function eachMessage(fd: number, take: (type: number, body: Buffer) => boolean): void {
-  for (;;) {
-    const got = check('recv(sock_diag)', libc.recv(fd, reply.address, REPLY_BYTES, 0));
-    for (let at = 0; at + HEADER_BYTES <= got; ) {
-      const length = reply.bytes.readUInt32LE(at);
-      const type = reply.bytes.readUInt16LE(at + 4);
-      if (take(type, reply.bytes.subarray(at + HEADER_BYTES, at + length))) return;
-      at += (length + 3) & ~3;
-    }
-  }
-}
-
-function open(): number {
-  return check('socket(sock_diag)', libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-}
-
 /** Looks at sockets of the network namespace in which it was made. */
 export class SocketStates {
-  readonly #fd = open();
+  readonly #fd = openNetlink(NETLINK_SOCK_DIAG);
   readonly #id = Buffer.alloc(ID_BYTES);
 
   /** The state (TcpState) of the socket between two ends; CLOSE when there is none, or a listener. */
@@ -105,12 +89,7 @@ export class SocketStates {
 }
 
 function markOf(body: Buffer): number {
-  for (let at = MESSAGE_BYTES; at + ATTRIBUTE_BYTES <= body.length; ) {
-    const length = body.readUInt16LE(at);
-    if (body.readUInt16LE(at + 2) === INET_DIAG_MARK) return body.readUInt32LE(at + ATTRIBUTE_BYTES);
-    at += Math.max((length + 3) & ~3, ATTRIBUTE_BYTES);
-  }
-  return 0;
+  return attribute(body, MESSAGE_BYTES, INET_DIAG_MARK)?.readUInt32LE(0) ?? 0;
 }
 
 function marked(fd: number, family: number, mark: number): Buffer[] {
@@ -130,7 +109,7 @@ function marked(fd: number, family: number, mark: number): Buffer[] {
  * many there were. Throws SystemError: EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
  */
 export function destroyMarked(mark: number): number {
-  const fd = open();
+  const fd = openNetlink(NETLINK_SOCK_DIAG);
   try {
     let ended = 0;
     for (const family of [AF_INET, AF_INET6]) {

@@ -3,13 +3,14 @@
  * result, negative with `lastErrno()`; the others throw SystemError.
  */
 
-import { type Endpoint, isMapped } from '../../base/address.ts';
+import { type Endpoint, formatEndpoint, isMapped } from '../../base/address.ts';
 import { AF_INET, AF_INET6, readSockaddr, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
 import { check, EINPROGRESS, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
 
 export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
@@ -22,6 +23,9 @@ export const SO_ERROR = 4;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const IPV6_V6ONLY = 26;
+const IPV6_FREEBIND = 78;
+const IPPROTO_IP = 0;
+const IP_FREEBIND = 15;
 
 export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;
@@ -86,7 +90,18 @@ export function getOptionBytes(
 }
 
 export function bindTo(fd: number, endpoint: Endpoint): void {
-  check('bind', libc.bind(fd, sockaddr.address, writeSockaddr(sockaddr.bytes, endpoint)));
+  const result = libc.bind(fd, sockaddr.address, writeSockaddr(sockaddr.bytes, endpoint));
+  if (result < 0) throw new SystemError('bind', lastErrno(), formatEndpoint(endpoint));
+}
+
+/** Binds as a listener of ours would be, also to an address that the machine does not have yet (IP_FREEBIND). */
+export function bindAhead(fd: number, endpoint: Endpoint): void {
+  const isV4 = isMapped(endpoint.address);
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  setOption(fd, isV4 ? IPPROTO_IP : IPPROTO_IPV6, isV4 ? IP_FREEBIND : IPV6_FREEBIND, 1);
+  if (!isV4) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  bindTo(fd, endpoint);
 }
 
 /** Starts to connect; completion shows as EPOLLOUT (then SO_ERROR tells). */

@@ -19,7 +19,8 @@ import {
   TC_INGRESS,
 } from '../linux/bpf.ts';
 import { openMapNamed, programInfo } from '../linux/bpf-info.ts';
-import { ENOENT, EPERM, SystemError } from '../linux/errors.ts';
+import { EPERM, SystemError } from '../linux/errors.ts';
+import { interfaceIndex } from '../linux/interface.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { SOL_SOCKET, tcpSocket } from '../linux/socket.ts';
@@ -93,13 +94,6 @@ function netnsCookie(): bigint {
   const result = libc.getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, value.address, length.address);
   libc.close(fd);
   return result < 0 ? 0n : value.bytes.readBigUInt64LE(0);
-}
-
-/** The index of an interface; throws SystemError ENODEV-like when there is none. */
-export function interfaceIndex(name: string): number {
-  const index = libc.ifNameToIndex(name);
-  if (index === 0) throw new SystemError('if_nametoindex', ENOENT, `interface ${name}`);
-  return index;
 }
 
 /** Whether a router of ours is on the interface: from a running node, or left by a crash. */

@@ -1,6 +1,8 @@
 /** What can go wrong in the main thread's observability. Every code is stable; messages say what to do. */
 
 export type AdminErrorCode =
+  /** A node runs in this network namespace already. */
+  | 'NODE_RUNS'
   /** The admin API cannot listen on its address. */
   | 'ADMIN_ADDRESS'
   /** The access log's file cannot be opened. */

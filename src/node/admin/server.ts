@@ -1,36 +1,28 @@
 /**
- * The admin API: health, readiness, metrics, status and flows of a node over HTTP, read-only and without
- * authentication, on the address that the configuration gives it (127.0.0.1:9900 unless it says otherwise).
+ * The admin API: health, readiness, metrics, status and flows of a node over HTTP. Where it listens: doors.ts; who may
+ * ask what: guard.ts.
  *
  *     /healthz       200 while the process runs
  *     /readyz        200 when every engine reported ready, else 503; JSON: Readiness
  *     /metrics       Prometheus text format
  *     /api/status    JSON: NodeStatus
  *     /api/flows     JSON: FlowStatus[]; `Baton-Omitted: N` when more were left out, `Baton-Unanswered: ENGINES`
+ *     /api/drain     POST, on the Unix socket, with `Baton-Node: NAME`: 202, and the node empties itself and ends
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HostPort } from '../../base/config/config.ts';
 import type { AccessRecord } from '../../client/access-records.ts';
 import { nodeFlows, nodeStatus, readiness, type StatusOptions } from './api.ts';
+import type { Doors } from './doors.ts';
 import type { EngineClient } from './engines.ts';
-import { AdminError } from './errors.ts';
+import { NODE_FIELD, refusal } from './guard.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 
-export const MAX_CONNECTIONS = 32;
-const MAX_HEAD_BYTES = 8 * 1024;
-const HEAD_TIMEOUT_MS = 5000;
-const REQUEST_TIMEOUT_MS = 10_000;
-/** A client that takes no byte of its response for this long is closed. */
-const STALL_TIMEOUT_MS = 10_000;
-const DEADLINE_CHECK_MS = 1000;
-/** How long `close` waits for responses under way. */
-const CLOSE_GRACE_MS = 2000;
+const ROOT = 0;
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 export interface AdminOptions extends StatusOptions {
-  readonly address: HostPort;
   /** All engines of the node, from their start. */
   readonly engines: readonly EngineClient[];
   /** Empties the node: its connections go to the others, then the process ends. */
@@ -56,31 +48,28 @@ interface Answer {
 
 type Routes = ReadonlyMap<string, () => Answer | Promise<Answer>>;
 
-/** Starts the admin API. Rejects with ADMIN_ADDRESS when it cannot listen. */
-export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
+/** Has the admin API answer at its doors. */
+export function startAdmin(doors: Doors, options: AdminOptions): AdminServer {
   const metrics = createMetrics({ ...options, droppedLines: options.droppedLines ?? (() => ({})) });
   const routes = createRoutes(options, metrics);
   const actions = createActions(options);
-  const server = createHttpServer((request, response) => {
-    answer(routes, actions, request).then(
+  const failed = (error: Error) => options.onError?.(error);
+  doors.serve((request, response, user) => {
+    answer(routes, actions, request, user, options.node).then(
       (value) => send(response, value),
       (error: Error) => {
-        options.onError?.(error);
+        failed(error);
         send(response, failure(500, 'INTERNAL', error.message));
       },
     );
-  });
-  await listen(server, options.address);
-  server.on('error', (error) => options.onError?.(error));
+  }, failed);
   const observe = (records: readonly AccessRecord[]) => metrics.observe(records);
   for (const client of options.engines) client.on('access', observe);
-  let closed: Promise<void> | null = null;
   return {
-    address: { host: options.address.host, port: (server.address() as AddressInfo).port },
-    close() {
+    address: doors.address,
+    async close() {
       for (const client of options.engines) client.off('access', observe);
-      closed ??= closeServer(server);
-      return closed;
+      await doors.close();
     },
   };
 }
@@ -126,9 +115,20 @@ async function flows(engines: readonly EngineClient[]): Promise<Answer> {
   return { ...json(200, list.flows), fields };
 }
 
-async function answer(routes: Routes, actions: Routes, request: IncomingMessage): Promise<Answer> {
+async function answer(
+  routes: Routes,
+  actions: Routes,
+  request: IncomingMessage,
+  user: number | null,
+  self: string,
+): Promise<Answer> {
   const path = (request.url ?? '').split('?', 1)[0]!;
   const action = actions.get(path);
+  const refused = refusal({ ...asked(request), path, user, acts: action !== undefined }, self, [
+    ROOT,
+    process.geteuid!(),
+  ]);
+  if (refused !== null) return failure(refused.status, refused.code, refused.message);
   const route = action ?? routes.get(path);
   if (route === undefined) {
     const known = [...routes.keys(), ...actions.keys()].join(', ');
@@ -136,10 +136,20 @@ async function answer(routes: Routes, actions: Routes, request: IncomingMessage)
   }
   const allowed = action === undefined ? ['GET', 'HEAD'] : ['POST'];
   if (!allowed.includes(request.method ?? '')) {
-    const refused = failure(405, 'METHOD_NOT_ALLOWED', `${path}: use ${allowed[0]}`);
-    return { ...refused, fields: { Allow: allowed.join(', ') } };
+    const wrong = failure(405, 'METHOD_NOT_ALLOWED', `${path}: use ${allowed[0]}`);
+    return { ...wrong, fields: { Allow: allowed.join(', ') } };
   }
   return route();
+}
+
+function asked({ method = '', headers }: IncomingMessage) {
+  const field = (name: string): string | undefined => {
+    const value = headers[name.toLowerCase()];
+    return Array.isArray(value) ? value.join(', ') : value;
+  };
+  const { host, origin } = headers;
+  const fetchSite = field('Sec-Fetch-Site');
+  return { method, host, origin, fetchSite, node: field(NODE_FIELD) };
 }
 
 function json(status: number, value: unknown): Answer {
@@ -159,47 +169,4 @@ function send(response: ServerResponse, { status, type, body, fields }: Answer):
     ...fields,
   });
   response.end(body);
-}
-
-/** One request a connection, so that MAX_CONNECTIONS bounds the answers held in memory, pipelining or not. */
-function createHttpServer(onRequest: (request: IncomingMessage, response: ServerResponse) => void): Server {
-  const server = createServer(
-    {
-      maxHeaderSize: MAX_HEAD_BYTES,
-      headersTimeout: HEAD_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: DEADLINE_CHECK_MS,
-    },
-    onRequest,
-  );
-  server.maxConnections = MAX_CONNECTIONS;
-  server.maxRequestsPerSocket = 1;
-  server.setTimeout(STALL_TIMEOUT_MS);
-  return server;
-}
-
-function listen(server: Server, { host, port }: HostPort): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: Error) => {
-      const hint =
-        'check the admin address of this node in the configuration, and whether it is running already';
-      reject(new AdminError('ADMIN_ADDRESS', `${error.message}; ${hint}`));
-    };
-    server.once('error', onError);
-    server.once('listening', () => {
-      server.off('error', onError);
-      resolve();
-    });
-    server.listen({ host, port });
-  });
-}
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
-    server.close(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -1,75 +1,109 @@
 /**
- * Public addresses on this machine, by iproute2: the own ones on the interface, where their ARP is answered; those of
- * the other nodes on lo, so that the kernel takes them for its own and no neighbour hears of it.
+ * Public addresses on this machine: the own ones on the interface, where their ARP is answered; those of the other
+ * nodes on lo, so that the kernel takes them for its own and no neighbour hears of them.
+ *
+ * Each bears Baton's mark, so that those that a killed process left are known for what they are. One that was there
+ * already is somebody else's doing, and stays. Kernels before 5.18 keep no marks: there, what the router that was left
+ * guards, or was to guard, is Baton's.
  */
-import { execFileSync } from 'node:child_process';
+import { formatAddress, parseAddress } from '../../base/address.ts';
 import type { ClusterConfig, NodeConfig } from '../../base/config/config.ts';
+import { EPERM, SystemError } from '../../kernel/linux/errors.ts';
+import { bringUp, interfaceIndex, interfaceName } from '../../kernel/linux/interface.ts';
+import {
+  addAddress,
+  BATON_PROTOCOL,
+  hostPrefixBits,
+  type InterfaceAddress,
+  interfaceAddresses,
+  removeAddress,
+} from '../../kernel/linux/interface-addresses.ts';
+import { type GuardedAddress, guardedOn } from '../../kernel/router/guarded.ts';
+import { step } from './errors.ts';
 
-function ip(args: string[]): string {
-  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+/** Where the configuration has the public addresses. */
+export function wantedAddresses(config: ClusterConfig, self: NodeConfig): GuardedAddress[] {
+  return config.nodes.flatMap((node) =>
+    node.public.map((address) => ({ address, device: node === self ? self.interface : 'lo' })),
+  );
 }
 
-interface LinkInfo {
-  readonly address?: string;
-  readonly addr_info?: ReadonlyArray<{ readonly local?: string; readonly prefixlen?: number }>;
+/** What the router that was left on an interface guards; nothing where this process may not look (CAP_SYS_ADMIN). */
+export function leftOn(device: string): GuardedAddress[] {
+  try {
+    return guardedOn(device);
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === EPERM) return [];
+    throw error;
+  }
 }
 
-function describe(args: string[]): LinkInfo {
-  return (JSON.parse(ip(['-j', ...args])) as LinkInfo[])[0] ?? {};
-}
+/** `DEVICE ADDRESS`: two entries for the same are one. */
+type Place = string;
+const placeOf = ({ device, address }: InterfaceAddress): Place => `${device} ${formatAddress(address)}`;
+const placesOf = (addresses: readonly GuardedAddress[]): Set<Place> =>
+  new Set(addresses.map(({ device, address }) => `${interfaceIndex(device)} ${address}`));
 
-/** The interface's MAC address, 6 bytes. */
-export function macOf(interfaceName: string): Buffer {
-  const { address } = describe(['link', 'show', 'dev', interfaceName]);
-  const mac = Buffer.from((address ?? '').replaceAll(':', ''), 'hex');
-  if (mac.length !== 6)
-    throw new Error(`interface ${interfaceName} has no Ethernet address (${address ?? 'none'})`);
-  return mac;
-}
+export class PublicAddresses {
+  readonly #wanted: ReadonlySet<Place>;
+  /** Baton's although they may bear no mark. */
+  readonly #left: ReadonlySet<Place>;
+  readonly #added: Array<{ readonly device: number; readonly address: Buffer }> = [];
 
-const prefixBits = (address: string): number => (address.includes(':') ? 128 : 32);
-const prefixed = (address: string): string => `${address}/${prefixBits(address)}`;
+  /** `left`: of the router whose place this node takes; null when there was none. */
+  constructor(wanted: readonly GuardedAddress[], left: readonly GuardedAddress[] | null) {
+    this.#wanted = placesOf(wanted);
+    this.#left = left === null ? new Set() : placesOf([...left, ...wanted]);
+  }
 
-/** The prefix lengths with which an interface has an address. */
-function prefixesOf(interfaceName: string, address: string): Array<number | undefined> {
-  const { addr_info: infos } = describe(['addr', 'show', 'dev', interfaceName]);
-  return (infos ?? []).filter((info) => info.local === address).map((info) => info.prefixlen);
-}
+  /** Those in this network namespace that Baton added, now or earlier. */
+  #ours(): InterfaceAddress[] {
+    const all = interfaceAddresses();
+    // A kernel that keeps marks has marked the loopback address itself.
+    const keepsMarks = all.some((one) => one.protocol !== 0);
+    return all.filter(
+      (one) =>
+        one.prefixBits === hostPrefixBits(one.address) &&
+        (keepsMarks ? one.protocol === BATON_PROTOCOL : this.#left.has(placeOf(one))),
+    );
+  }
 
-/** The addresses that `installAddresses` added: they go when the node stops. */
-export type InstalledAddresses = ReadonlyArray<{ readonly device: string; readonly address: string }>;
-
-/**
- * Adds what is missing. An address that is there already was somebody else's doing, and stays afterwards; unless this
- * node takes the place of one that was killed (`takesOver`): then it is that one's, and goes. Left behind without
- * a router, the other nodes' addresses on lo would be answered for by this machine's ARP.
- */
-export function installAddresses(
-  config: ClusterConfig,
-  self: NodeConfig,
-  takesOver: boolean,
-): InstalledAddresses {
-  const installed: Array<{ device: string; address: string }> = [];
-  ip(['link', 'set', 'lo', 'up']);
-  for (const node of config.nodes) {
-    const device = node === self ? self.interface : 'lo';
-    for (const address of node.public) {
-      const prefixes = prefixesOf(device, address);
-      if (prefixes.length > 0) {
-        if (takesOver && prefixes.includes(prefixBits(address))) installed.push({ device, address });
-        continue;
-      }
-      const options = address.includes(':') ? ['nodad', 'noprefixroute'] : [];
-      ip(['addr', 'add', prefixed(address), 'dev', device, ...options]);
-      installed.push({ device, address });
+  /** Adds what is missing. What it throws leaves nothing added. */
+  install(): void {
+    const hint = 'run as root, or with CAP_NET_ADMIN; see baton doctor';
+    try {
+      step('ADDRESS', hint, () => {
+        bringUp('lo');
+        const there = new Set(interfaceAddresses().map(placeOf));
+        for (const place of this.#wanted) {
+          if (there.has(place)) continue;
+          const [device, text] = place.split(' ');
+          const added = { device: Number(device), address: parseAddress(text) };
+          addAddress(added.device, added.address);
+          this.#added.push(added);
+        }
+      });
+    } catch (error) {
+      this.undo();
+      throw error;
     }
   }
-  return installed;
-}
 
-export function removeAddresses(installed: InstalledAddresses): void {
-  for (const { device, address } of installed) {
-    const isThere = prefixesOf(device, address).includes(prefixBits(address));
-    if (isThere) ip(['addr', 'del', prefixed(address), 'dev', device]);
+  /** Removes what an earlier process added and this node's configuration no longer has. Returns it, as text. */
+  removeStale(): string[] {
+    const stale = this.#ours().filter((one) => !this.#wanted.has(placeOf(one)));
+    for (const { device, address } of stale) removeAddress(device, address);
+    return stale.map(({ device, address }) => `${formatAddress(address)} on ${interfaceName(device)}`);
+  }
+
+  /** The start has failed: what was there before stays. */
+  undo(): void {
+    for (const { device, address } of this.#added.splice(0)) removeAddress(device, address);
+  }
+
+  /** The node stops, with its router: all that is Baton's goes, also what a killed process had added. */
+  remove(): void {
+    for (const { device, address } of this.#ours()) removeAddress(device, address);
+    this.undo();
   }
 }

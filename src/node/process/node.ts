@@ -1,23 +1,23 @@
 /** A node: the main thread. It sets up what the engines share, starts them, watches them, and clears up. */
-import { once } from 'node:events';
-import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { ClusterConfig, NodeConfig } from '../../base/config/config.ts';
+import { rootProblems } from '../../base/config/roots.ts';
 import { Counters } from '../../base/counters.ts';
-import { tryPolicies } from '../../cluster/policy/create.ts';
-import { check, SystemError } from '../../kernel/linux/errors.ts';
-import * as libc from '../../kernel/linux/libc.ts';
-import { allocate } from '../../kernel/linux/memory.ts';
+import { tryPolicies } from '../../cluster/policy/trial.ts';
+import { SystemError } from '../../kernel/linux/errors.ts';
+import { hardwareAddress } from '../../kernel/linux/interface.ts';
 import { destroyMarked } from '../../kernel/linux/sock-diag.ts';
 import { HALF_PIPE_MARK } from '../../kernel/router/layout.ts';
 import { isAttached, Router } from '../../kernel/router/router.ts';
 import { clusterKey } from '../../protocol/backplane/key.ts';
-import { EngineClient } from '../admin/engines.ts';
+import { Doors } from '../admin/doors.ts';
 import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
-import { installAddresses, macOf, removeAddresses } from './addresses.ts';
-import { Reloader } from './reload.ts';
-import type { EngineWorkerData } from './worker.ts';
+import { leftOn, PublicAddresses, wantedAddresses } from './addresses.ts';
+import { type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
+import { StartError, step } from './errors.ts';
+import { checkPorts } from './ports.ts';
+import { Hangups, Reloader } from './reload.ts';
 
 export interface RunningNode {
   /** Resolves when the admin API is told to empty the node. */
@@ -29,29 +29,141 @@ export interface RunningNode {
   stop(deadlineMs: number): Promise<void>;
 }
 
-const EFD_NONBLOCK = 0o4000;
-const EFD_CLOEXEC = 0o2000000;
+/** What takes a step of the start back. */
+type Back = () => unknown;
 
-interface RunningEngine {
-  readonly client: EngineClient;
-  readonly worker: Worker;
-  readonly counters: Counters;
-  readonly wakeFd: number;
+/** Starts node `name`. Throws what failed; the machine is as it was before then. */
+export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
+  const self = config.nodes.find((node) => node.name === name)!;
+  const back: Back[] = [];
+  try {
+    return await start(config, self, back);
+  } catch (error) {
+    for (const takeBack of back.reverse()) await takeBack();
+    throw error;
+  }
 }
 
-function startEngine(
-  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>,
-  index: number,
-): RunningEngine {
-  const { port1, port2 } = new MessageChannel();
-  const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  const one = allocate(8);
-  one.bytes.writeBigUInt64LE(1n, 0);
-  const workerData: EngineWorkerData = { ...base, index, port: port2, wakeFd };
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, transferList: [port2] });
-  const wake = () => libc.write(wakeFd, one.address, 8);
-  const client = new EngineClient({ engine: index, port: port1, wake });
-  return { client, worker, counters: new Counters(base.counters[index]), wakeFd };
+async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Promise<RunningNode> {
+  const { name } = self;
+  // The doors are this network namespace's lock: nobody who does not have them touches anything.
+  const doors = await Doors.open(self.admin);
+  back.push(() => doors.close());
+  const hangups = new Hangups();
+  back.push(() => hangups.close());
+  checkContent(config, name);
+  checkPorts(config, self);
+  await tryPolicies(config.sites);
+  const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
+  const { logger } = processLog;
+  const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
+  const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
+  back.push(() => accessLog.close());
+  const { router, addresses } = prepareMachine(config, self, logger, back);
+  const base = {
+    config,
+    node: name,
+    clusterKey: clusterKey(config.key),
+    mac: macOf(self.interface),
+    router: router.handles,
+    counters: Array.from({ length: self.engines }, () => new Counters().buffer),
+  };
+  const engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
+  back.push(() => Promise.all(engines.map((engine) => engine.worker.terminate())));
+  for (const { client } of engines) {
+    logEngine(logger, client);
+    client.on('access', (records) => accessLog.write(records));
+  }
+  await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));
+  const clients = engines.map((engine) => engine.client);
+  const reloader = new Reloader(config, clients);
+  let requestDrain = () => {};
+  const drainRequested = new Promise<void>((resolve) => {
+    requestDrain = resolve;
+  });
+  let over = false;
+  const admin = startAdmin(doors, {
+    node: name,
+    nodes: config.nodes.map((node) => node.name),
+    engines: clients,
+    counters: engines.map((engine) => engine.counters),
+    routerCounters: () => (over ? {} : router.counters()),
+    reload: () => reloader.status,
+    drain: () => requestDrain(),
+    droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
+    onError: (error) => logger.warn({ error: error.message }, 'admin API'),
+  });
+  hangups.serve(() => reload(reloader, logger));
+  const removed = addresses.removeStale();
+  if (removed.length > 0) logger.warn({ removed }, 'addresses that the configuration no longer has are gone');
+  logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
+  const stop = async (deadlineMs: number) => {
+    hangups.close();
+    await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
+    // Connections that live on elsewhere come through this machine: its router and its addresses stay.
+    const stays = clients.some((client) => client.leftRoutes);
+    if (!stays) addresses.remove();
+    router.close(stays);
+    over = true;
+    logger.info({ routerStays: stays }, 'node stopped');
+    await accessLog.close();
+    // Last: the next process may start when they are closed.
+    await admin.close();
+  };
+  let stopped: Promise<void> | null = null;
+  return {
+    drainRequested,
+    stop: (deadlineMs) => {
+      // Whoever waits longer is hurried.
+      if (stopped !== null) for (const client of clients) void client.stop(deadlineMs);
+      stopped ??= stop(deadlineMs);
+      return stopped;
+    },
+  };
+}
+
+function checkContent(config: ClusterConfig, name: string): void {
+  const problems = rootProblems(config, name);
+  if (problems.length === 0) return;
+  const hint = `baton check --config ${config.file} --node ${name} says where in the file`;
+  throw new StartError('CONTENT', problems.join('; '), hint);
+}
+
+function macOf(name: string): Buffer {
+  const mac = hardwareAddress(name);
+  if (mac !== null) return mac;
+  throw new StartError(
+    'INTERFACE',
+    `${name} has no Ethernet address`,
+    'give the interface that clients come by',
+  );
+}
+
+/** Router and addresses; the guard stands before the addresses that it guards are there. */
+function prepareMachine(config: ClusterConfig, self: NodeConfig, logger: Logger, back: Back[]) {
+  const hint = `ip link shows what interfaces there are; nodes.${self.name}.interface names one`;
+  const takesOver = step('INTERFACE', hint, () => macOf(self.interface) && isAttached(self.interface));
+  if (takesOver) logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
+  const addresses = new PublicAddresses(
+    wantedAddresses(config, self),
+    takesOver ? leftOn(self.interface) : null,
+  );
+  const router = step('ROUTER', 'baton doctor says what is missing', () => {
+    const opened = openRouter(config, self);
+    back.push(() => opened.close(takesOver));
+    opened.attach();
+    return opened;
+  });
+  if (router.disinherited)
+    logger.warn(
+      'connections that had moved from here are lost: taking over their routes needs CAP_SYS_ADMIN',
+    );
+  if (!router.carriesCongestion)
+    logger.warn('no cgroup2: half-pipes start with the initial congestion window');
+  endLeftHalfPipes(logger);
+  back.push(() => addresses.undo());
+  addresses.install();
+  return { router, addresses };
 }
 
 function openRouter(config: ClusterConfig, self: NodeConfig): Router {
@@ -81,99 +193,12 @@ function endLeftHalfPipes(logger: Logger): void {
   }
 }
 
-/** Starts node `name`. Throws what failed; nothing is left behind then. */
-export async function startNode(config: ClusterConfig, name: string): Promise<RunningNode> {
-  const self = config.nodes.find((node) => node.name === name)!;
-  await tryPolicies(config.sites);
-  const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
-  const { logger } = processLog;
-  const takesOver = isAttached(self.interface);
-  if (takesOver) logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
-  const router = openRouter(config, self);
-  if (router.disinherited)
-    logger.warn(
-      'connections that had moved from here are lost: taking over their routes needs CAP_SYS_ADMIN',
-    );
-  // The guard stands before the addresses that it guards are there.
-  router.attach();
-  if (!router.carriesCongestion)
-    logger.warn('no cgroup2: half-pipes start with the initial congestion window');
-  endLeftHalfPipes(logger);
-  const installed = installAddresses(config, self, takesOver);
-  const clearUp = () => {
-    removeAddresses(installed);
-    router.close();
-  };
-  let engines: RunningEngine[] = [];
-  try {
-    const base = {
-      config,
-      node: name,
-      clusterKey: clusterKey(config.key),
-      mac: macOf(self.interface),
-      router: router.handles,
-      counters: Array.from({ length: self.engines }, () => new Counters().buffer),
-    };
-    engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
-    const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
-    const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
-    for (const { client, worker } of engines) {
-      logEngine(logger, client);
-      client.on('access', (records) => accessLog.write(records));
-      worker.on('error', (error) => {
-        // An engine that threw is a defect: the process ends, and the guard keeps its half-pipes quiet.
-        logger.fatal({ engine: client.engine, error: error.stack }, 'engine failed');
-        setImmediate(() => process.exit(1));
-      });
-    }
-    const reloader = new Reloader(
-      config,
-      engines.map((engine) => engine.client),
-    );
-    const onHangup = () => reload(reloader, logger);
-    process.on('SIGHUP', onHangup);
-    let requestDrain = () => {};
-    const drainRequested = new Promise<void>((resolve) => {
-      requestDrain = resolve;
-    });
-    const admin = await startAdmin({
-      address: self.admin,
-      node: name,
-      nodes: config.nodes.map((node) => node.name),
-      engines: engines.map((engine) => engine.client),
-      counters: engines.map((engine) => engine.counters),
-      routerCounters: () => router.counters(),
-      reload: () => reloader.status,
-      drain: () => requestDrain(),
-      droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
-    });
-    logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
-    const stop = async (deadlineMs: number) => {
-      process.off('SIGHUP', onHangup);
-      await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
-      await admin.close();
-      // Connections that live on elsewhere come through this machine: its router and its addresses stay.
-      const stays = engines.some((engine) => engine.client.leftRoutes);
-      if (stays) router.close(true);
-      else clearUp();
-      logger.info({ routerStays: stays }, 'node stopped');
-      await accessLog.close();
-    };
-    let stopped: Promise<void> | null = null;
-    return {
-      drainRequested,
-      stop: (deadlineMs) => {
-        // Whoever waits longer is hurried.
-        if (stopped !== null) for (const { client } of engines) void client.stop(deadlineMs);
-        stopped ??= stop(deadlineMs);
-        return stopped;
-      },
-    };
-  } catch (error) {
-    await Promise.all(engines.map((engine) => engine.worker.terminate()));
-    clearUp();
-    throw error;
-  }
+/** An engine that throws later is a defect: the process ends, and the guard keeps its half-pipes quiet. */
+function endWith({ client, worker }: EngineThread, logger: Logger): void {
+  worker.on('error', (error) => {
+    logger.fatal({ engine: client.engine, error: error.stack }, 'engine failed');
+    setImmediate(() => process.exit(1));
+  });
 }
 
 /** SIGHUP: the outcome is in the log, and in /api/status. */
@@ -183,11 +208,4 @@ function reload(reloader: Reloader, logger: Logger): void {
     (error: Error) =>
       logger.error({ error: error.message }, 'configuration not reloaded; the old one stays in force'),
   );
-}
-
-async function stopEngine(engine: RunningEngine, deadlineMs: number): Promise<void> {
-  const ended = once(engine.worker, 'exit');
-  if (!(await engine.client.stop(deadlineMs))) await engine.worker.terminate();
-  await ended;
-  libc.close(engine.wakeFd);
 }

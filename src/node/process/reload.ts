@@ -8,7 +8,7 @@
 import { changedPolicies, needRestart } from '../../base/config/changes.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 import { loadConfig } from '../../base/config/load.ts';
-import { tryPolicies } from '../../cluster/policy/create.ts';
+import { tryPolicies } from '../../cluster/policy/trial.ts';
 import type { ReloadStatus } from '../admin/api.ts';
 import type { EngineClient } from '../admin/engines.ts';
 
@@ -18,6 +18,29 @@ const MAX_PLACES_SHOWN = 5;
 export class ReloadError extends Error {
   override readonly name = 'ReloadError';
   readonly code = 'RESTART_NEEDED';
+}
+
+/** SIGHUP, from the first moment on: one that comes while the node starts waits until it can be followed. */
+export class Hangups {
+  #reload: (() => void) | null = null;
+  #waits = false;
+  readonly #heard = () => {
+    if (this.#reload === null) this.#waits = true;
+    else this.#reload();
+  };
+
+  constructor() {
+    process.on('SIGHUP', this.#heard);
+  }
+
+  serve(reload: () => void): void {
+    this.#reload = reload;
+    if (this.#waits) reload();
+  }
+
+  close(): void {
+    process.off('SIGHUP', this.#heard);
+  }
 }
 
 export class Reloader {

@@ -1,7 +1,7 @@
 /** `baton check`: whether a configuration can be used. */
 import { Command } from 'commander';
 import { loadConfig } from '../../base/config/load.ts';
-import { tryPolicies } from '../../cluster/policy/create.ts';
+import { tryPolicies } from '../../cluster/policy/trial.ts';
 
 export function checkCommand(): Command {
   return new Command('check')

@@ -1,10 +1,17 @@
 /** `baton doctor`: what this machine lacks, what for, and how to get it. */
 import { Command } from 'commander';
+import { removeLeftAddresses } from '../doctor/left-addresses.ts';
 import { leftRouters, removeRouter } from '../doctor/left-routers.ts';
 import { checkLeftovers } from '../doctor/leftovers.ts';
 import { type Finding, inspectMachine } from '../doctor/machine.ts';
 
 const MARKS = { ok: 'ok     ', warn: 'warn   ', missing: 'MISSING' } as const;
+
+/** Removes what ended nodes left; says what, a line each. */
+function cleanUp(): string[] {
+  const routers = leftRouters().map(removeRouter);
+  return [...routers, ...removeLeftAddresses()];
+}
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -13,7 +20,7 @@ export function doctorCommand(): Command {
     .option('--clean', 'first remove the routers and public addresses that ended nodes left on this machine')
     .action(({ json, clean }: { json?: true; clean?: true }) => {
       // Standard output is for the findings alone.
-      if (clean) for (const left of leftRouters()) console.error(removeRouter(left));
+      if (clean) for (const line of cleanUp()) console.error(line);
       const findings: Finding[] = [...inspectMachine(), ...checkLeftovers()];
       const canServe = findings.every((finding) => finding.state !== 'missing');
       if (json) console.log(JSON.stringify({ canServe, findings }, null, 2));

@@ -17,6 +17,11 @@ function stopSignal(): Promise<void> {
   });
 }
 
+/**
+ * Of a node that was drained: a service manager must not start it again (RestartPreventExitStatus= in
+ * examples/baton.service). No code of sysexits.h, nor of systemd.exec(5).
+ */
+const DRAINED_EXIT_CODE = 80;
 /** `baton drain` waits for what cannot move; not for ever. */
 const DRAIN_LIMIT_MS = 3_600_000;
 
@@ -32,9 +37,13 @@ export function serveCommand(): Command {
       // Loaded here: the other commands need no libbpf and no engine.
       const { startNode } = await import('../../node/process/node.ts');
       const node = await startNode(config, name);
-      const drained = node.drainRequested.then(() => node.stop(DRAIN_LIMIT_MS));
+      let exitCode = 0;
+      const drained = node.drainRequested.then(() => {
+        exitCode = DRAINED_EXIT_CODE;
+        return node.stop(DRAIN_LIMIT_MS);
+      });
       await Promise.race([stopping, drained]);
       await node.stop(config.timeouts.stopSeconds * 1000);
-      process.exit(0);
+      process.exit(exitCode);
     });
 }

@@ -4,12 +4,11 @@
  * machine that is no node any more, `baton doctor --clean` removes them.
  */
 
-import { formatAddress } from '../../base/address.ts';
-import { attachedProgram, KernelMap, TC_EGRESS, TC_INGRESS } from '../../kernel/linux/bpf.ts';
-import { holderOf, openMapNamed, programInfo } from '../../kernel/linux/bpf-info.ts';
-import * as libc from '../../kernel/linux/libc.ts';
-import { PUBLIC_OWN } from '../../kernel/router/layout.ts';
-import { detach, interfaceIndex } from '../../kernel/router/router.ts';
+import { attachedProgram, TC_EGRESS, TC_INGRESS } from '../../kernel/linux/bpf.ts';
+import { holderOf, programInfo } from '../../kernel/linux/bpf-info.ts';
+import { interfaceIndex } from '../../kernel/linux/interface.ts';
+import { type GuardedAddress, guardedBy } from '../../kernel/router/guarded.ts';
+import { detach } from '../../kernel/router/router.ts';
 import { attempt, run } from '../lab/system.ts';
 
 const PROGRAM_NAME = /^baton_/;
@@ -19,7 +18,7 @@ const QUIET_STATES = new Set(['LISTEN', 'TIME-WAIT']);
 export interface LeftRouter {
   readonly interface: string;
   /** The public addresses it guards, and the interface that they are on while a node runs. */
-  readonly addresses: ReadonlyArray<{ readonly address: string; readonly device: string }>;
+  readonly addresses: readonly GuardedAddress[];
 }
 
 /** The routers in this network namespace whose process has ended. Throws SystemError without the permission to look. */
@@ -33,24 +32,8 @@ export function leftRouters(): LeftRouter[] {
     const programs = ids.map(programInfo);
     if (!programs.some(({ name }) => PROGRAM_NAME.test(name))) return [];
     if (ids.some((id) => holderOf(id) !== undefined)) return [];
-    return [{ interface: ifname, addresses: publics(ifname, programs[0].mapIds) }];
+    return [{ interface: ifname, addresses: guardedBy(ifname, programs[0].mapIds) }];
   });
-}
-
-function publics(interfaceName: string, mapIds: readonly number[]): LeftRouter['addresses'] {
-  const fd = openMapNamed(mapIds, 'publics');
-  if (fd < 0) return [];
-  try {
-    const map = new KernelMap(fd, 16, 4);
-    return map.keys().map((key) => {
-      key.copy(map.key.bytes);
-      map.lookup();
-      const isOwn = map.value.bytes.readUInt32LE(0) === PUBLIC_OWN;
-      return { address: formatAddress(key), device: isOwn ? interfaceName : 'lo' };
-    });
-  } finally {
-    libc.close(fd);
-  }
 }
 
 /** Sockets that may still send from these addresses: those of the ended process close for up to two minutes. */

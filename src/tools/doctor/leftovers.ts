@@ -2,6 +2,7 @@
 import { leftNamespaces } from '../lab/network.ts';
 import { bootId, labNames, readState } from '../lab/state.ts';
 import { isAlive } from '../lab/system.ts';
+import { describeAddress, leftAddresses } from './left-addresses.ts';
 import { leftRouters } from './left-routers.ts';
 import type { Finding } from './machine.ts';
 
@@ -42,6 +43,25 @@ function routerFinding(): Finding {
   }
 }
 
+function addressFinding(): Finding {
+  const finding = {
+    name: 'left-addresses',
+    purpose: "public addresses that Baton added and that no router guards: they may be another node's by now",
+    remedy: 'baton doctor --clean; a node that starts removes them as well',
+  };
+  try {
+    const left = leftAddresses().map(describeAddress);
+    return { ...finding, state: left.length === 0 ? 'ok' : 'warn', detail: left.join(', ') || 'none' };
+  } catch (error) {
+    return {
+      ...finding,
+      state: 'warn',
+      detail: `cannot look: ${(error as Error).message}`,
+      remedy: 'run as root',
+    };
+  }
+}
+
 export function checkLeftovers(): Finding[] {
   const stale = staleLabs();
   return [
@@ -53,5 +73,6 @@ export function checkLeftovers(): Finding[] {
       remedy: stale.map((name) => `baton lab down --name ${name}`).join('; '),
     },
     routerFinding(),
+    addressFinding(),
   ];
 }

@@ -4,15 +4,14 @@ import { connect } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import { Counters, ENGINE_COUNTERS } from '../../../src/base/counters.ts';
 import { MAX_FLOWS_LISTED, type NodeStatus } from '../../../src/node/admin/api.ts';
-import {
-  type AdminOptions,
-  type AdminServer,
-  MAX_CONNECTIONS,
-  startAdmin,
-} from '../../../src/node/admin/server.ts';
+import { MAX_CONNECTIONS } from '../../../src/node/admin/connections.ts';
+import { abstractName, Doors } from '../../../src/node/admin/doors.ts';
+import { type AdminOptions, type AdminServer, startAdmin } from '../../../src/node/admin/server.ts';
 import { EngineThread, get, record } from './stand.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
+/** Nodes that run on this machine have the real one. */
+const LOCAL = abstractName(`baton-test-${process.pid}`);
 
 describe('admin API', () => {
   let threads: EngineThread[] = [];
@@ -20,8 +19,8 @@ describe('admin API', () => {
 
   async function start(started: EngineThread[], options: Partial<AdminOptions> = {}): Promise<AdminServer> {
     threads = started;
-    admin = await startAdmin({
-      address: LOOPBACK,
+    const doors = await Doors.open(LOOPBACK, LOCAL);
+    admin = startAdmin(doors, {
       node: 'a',
       nodes: ['a', 'b', 'c'],
       engines: started.map(({ client }) => client),
@@ -205,36 +204,47 @@ describe('admin API', () => {
       await once(socket, 'close');
       return received;
     };
-    const pipelined = await exchange('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(20));
+    const pipelined = await exchange('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(20));
     assert.equal(pipelined.match(/HTTP\/1\.1 200 /g)?.length, 1);
     assert.match(pipelined, /connection: close/i);
-    const large = await exchange(`GET /healthz HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(9000)}\r\n\r\n`);
+    const large = await exchange(
+      `GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(9000)}\r\n\r\n`,
+    );
     assert.match(large, /^HTTP\/1\.1 431 /);
   });
 
-  it('closes more connections than it can have, and no other', async () => {
+  it('closes the oldest of more connections than it can have, and no other: /healthz answers', async () => {
     const { address } = await start([]);
     const held = Array.from({ length: MAX_CONNECTIONS }, () => connect(address.port, address.host));
     await Promise.all(held.map((socket) => once(socket, 'connect')));
-    await assert.rejects(get(address, '/healthz'), { code: 'ECONNRESET' });
-    const answered = Promise.all(held.map((socket) => once(socket, 'data')));
-    for (const socket of held) socket.write('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
+    const closed = once(held[0]!, 'close');
+    assert.equal((await get(address, '/healthz')).status, 200);
+    await closed;
+    const rest = held.slice(1);
+    const answered = Promise.all(rest.map((socket) => once(socket, 'data')));
+    for (const socket of rest) socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
     for (const [data] of await answered) assert.match(String(data), /^HTTP\/1\.1 200 /);
   });
 
-  it('says what to do when its address is taken', async () => {
+  it('says what to do when its address is taken, and when a node runs here already', async () => {
     const { address } = await start([]);
-    const second = startAdmin({
-      address,
-      node: 'b',
-      nodes: ['b'],
-      engines: [],
-      counters: [],
-      routerCounters: () => ({}),
-      reload: () => ({ done: 0, failed: 0, error: null }),
-      drain: () => {},
+    const other = abstractName(`baton-test-${process.pid}-other`);
+    const taken = { code: 'ADMIN_ADDRESS', message: /EADDRINUSE.*check the admin address/ };
+    await assert.rejects(Doors.open(address, other), taken);
+    await assert.rejects(Doors.open(LOOPBACK, LOCAL), {
+      code: 'NODE_RUNS',
+      message: /baton drain NODE ends it/,
     });
-    await assert.rejects(second, { code: 'ADMIN_ADDRESS', message: /EADDRINUSE.*check the admin address/ });
+    // What failed holds nothing.
+    await (await Doors.open(LOOPBACK, other)).close();
+  });
+
+  it('waits for the sockets of a process that is just being ended', async () => {
+    const first = await Doors.open(LOOPBACK, LOCAL);
+    setTimeout(() => first.close(), 100);
+    const second = await Doors.open(first.address, LOCAL);
+    assert.equal((await get(second.address, '/healthz')).status, 503);
+    await second.close();
   });
 
   it('closes although a client holds a connection open', async () => {
@@ -247,5 +257,59 @@ describe('admin API', () => {
     await server.close();
     await closed;
     await assert.rejects(get(server.address, '/healthz'), { code: 'ECONNREFUSED' });
+  });
+
+  it('refuses what pages of other origins can have a browser send', async () => {
+    const { address } = await start([]);
+    const own = `127.0.0.1:${address.port}`;
+    const refused: Record<string, string>[] = [
+      { Host: 'rebound.example' },
+      { Host: `rebound.example:${address.port}` },
+      { Host: own, Origin: 'http://page.example' },
+      { Host: own, Origin: 'null' },
+      { Host: own, 'Sec-Fetch-Site': 'cross-site' },
+    ];
+    for (const path of ['/api/flows', '/api/status', '/metrics', '/healthz', '/api/drain', '/none']) {
+      for (const headers of refused) {
+        const { status, body } = await get(address, path, 'GET', { headers });
+        assert.equal(status, 403, `${path} ${JSON.stringify(headers)}`);
+        assert.match(JSON.parse(body).error.code, /^(HOST|ORIGIN)$/);
+      }
+    }
+    const taken: Record<string, string>[] = [
+      { Host: own },
+      { Host: 'localhost' },
+      { Host: 'LOCALHOST:9900' },
+      { Host: '[::1]:9900' },
+      { Host: '192.0.2.1' },
+      { Host: 'a:9900' },
+      { Host: own, Origin: `http://${own}`, 'Sec-Fetch-Site': 'same-origin' },
+    ];
+    for (const headers of taken)
+      assert.equal((await get(address, '/api/flows', 'GET', { headers })).status, 200);
+  });
+
+  it('acts on the Unix socket only, and only when it is the node that is meant', async () => {
+    let drains = 0;
+    const { address } = await start([], { drain: () => drains++ });
+    const drain = async (headers: Record<string, string>, socketPath?: string) => {
+      const { status, body } = await get(address, '/api/drain', 'POST', { headers, socketPath });
+      return [status, JSON.parse(body).error?.code];
+    };
+    assert.deepEqual(await drain({}), [403, 'LOCAL_ONLY']);
+    assert.deepEqual(await drain({ 'Baton-Node': 'a' }), [403, 'LOCAL_ONLY']);
+    assert.deepEqual(await drain({}, LOCAL), [400, 'NO_NODE']);
+    assert.deepEqual(await drain({ 'Baton-Node': 'b' }, LOCAL), [421, 'OTHER_NODE']);
+    assert.deepEqual(await drain({ 'Baton-Node': 'a', Origin: 'http://page.example' }, LOCAL), [
+      403,
+      'ORIGIN',
+    ]);
+    assert.equal((await get(address, '/api/drain', 'GET', { socketPath: LOCAL })).status, 400);
+    const headers = { 'Baton-Node': 'a' };
+    assert.equal((await get(address, '/api/drain', 'GET', { headers, socketPath: LOCAL })).status, 405);
+    assert.equal((await get(address, '/api/status', 'GET', { headers: { 'Baton-Node': 'b' } })).status, 421);
+    assert.equal(drains, 0);
+    assert.deepEqual(await drain({ 'Baton-Node': 'a' }, LOCAL), [202, undefined]);
+    assert.equal(drains, 1);
   });
 });

@@ -74,9 +74,14 @@ export interface Got {
   readonly body: string;
 }
 
-export function get({ host, port }: HostPort, path: string, method = 'GET'): Promise<Got> {
+export function get(
+  { host, port }: HostPort,
+  path: string,
+  method = 'GET',
+  more: { readonly headers?: Record<string, string>; readonly socketPath?: string | undefined } = {},
+): Promise<Got> {
   return new Promise((resolve, reject) => {
-    const sent = request({ host, port, path, method, agent: false }, (response) => {
+    const sent = request({ host, port, path, method, agent: false, ...more }, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (text) => {

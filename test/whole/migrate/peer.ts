@@ -7,12 +7,12 @@ import { createServer, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/base/address.ts';
+import { hardwareAddress } from '../../../src/kernel/linux/interface.ts';
 import { monotonicMs } from '../../../src/kernel/linux/monotonic.ts';
 import * as sockets from '../../../src/kernel/linux/socket.ts';
 import { capture, silentClose } from '../../../src/kernel/linux/tcp-repair.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { type ConnectionState, STATE_VERSION } from '../../../src/kernel/tcp/state.ts';
-import { macOf } from '../../../src/node/process/addresses.ts';
 import {
   type Frame,
   FrameType,
@@ -100,7 +100,7 @@ class Peer {
           node: job.node,
           engine: 0,
           engines: 1,
-          mac: macOf('eth0'),
+          mac: hardwareAddress('eth0')!,
           clockMs: clockMs(),
           bootId: Buffer.alloc(8, 1),
         });
