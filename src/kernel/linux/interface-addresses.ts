@@ -48,7 +48,7 @@ export interface InterfaceAddress {
   /** 16 bytes. */
   readonly address: Buffer;
   readonly prefixBits: number;
-  /** Who added it: BATON_PROTOCOL, the kernel's numbers for its own (127.0.0.1 on lo), 0 for unknown. */
+  /** Who added it: BATON_PROTOCOL, the kernel's numbers for its own (::1, fe80::), 0 for unknown. */
   readonly protocol: number;
 }
 

@@ -59,7 +59,7 @@ export class PublicAddresses {
   /** Those in this network namespace that Baton added, now or earlier. */
   #ours(): InterfaceAddress[] {
     const all = interfaceAddresses();
-    // A kernel that keeps marks has marked the loopback address itself.
+    // A kernel that keeps marks has marked its own IPv6 addresses. Without IPv6 and any of ours, there are none to tell.
     const keepsMarks = all.some((one) => one.protocol !== 0);
     return all.filter(
       (one) =>
