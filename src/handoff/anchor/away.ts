@@ -11,7 +11,6 @@
 
 import { nowUs } from '../../base/time.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
   AbortReason,
@@ -91,7 +90,7 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.next = next;
     this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
     // Nothing that the target may begin by was sent later.
-    this.sentAtMs = monotonicMs();
+    this.sentAtMs = this.handoffs.clock.exactMs();
     this.epoch = this.begun.epoch;
     this.from = this.begun.start;
     this.offset = request.continuation?.offset ?? 0;
@@ -209,7 +208,8 @@ export abstract class AwayHandling implements Handling, Handoff {
 
   /** The target did not answer in time; unless the client has bytes of it, which no target sends before its answer. */
   timedOut(): void {
-    if (distance(this.from, this.flow.acknowledged) > 0) return this.handoffs.asked(this, monotonicMs());
+    if (distance(this.from, this.flow.acknowledged) > 0)
+      return this.handoffs.asked(this, this.handoffs.clock.exactMs());
     this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
   }

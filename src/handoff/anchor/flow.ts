@@ -6,7 +6,6 @@
 
 import { formatEndpoint } from '../../base/address.ts';
 import type { Count } from '../../base/counters.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import { FLAG_CLOSING, FLAG_FOLLOW, FLAG_WAKE, FLAG_WATCH, OWNER_SELF } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
@@ -173,7 +172,7 @@ export class AnchorFlow implements Sink {
   }
 
   #describe(id: number, start: number): BegunTarget {
-    const now = monotonicMs();
+    const now = this.#owner.clock.exactMs();
     const halfPipe = this.#socket!.halfPipe(this.#entry, start, now);
     return { id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
   }

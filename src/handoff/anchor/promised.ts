@@ -8,7 +8,6 @@
  */
 
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
   type DataDone,
@@ -94,7 +93,7 @@ export class PromisedHandling extends AwayHandling {
   #askKept(): void {
     if (this.asked || this.over) return;
     const begun = this.flow.describeKept(this.begun);
-    this.sentAtMs = monotonicMs();
+    this.sentAtMs = this.handoffs.clock.exactMs();
     if (!this.ask(begun)) this.lost();
   }
 

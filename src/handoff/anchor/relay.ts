@@ -5,7 +5,6 @@
 
 import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import { AbortReason, type Frame, FrameType, SetupMechanism } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
@@ -50,7 +49,7 @@ export class RelayHandling implements Handling, Sink {
     link: Link,
   ): RelayHandling | null {
     const handling = new RelayHandling(ports, host, request, node, link);
-    const sentAtMs = monotonicMs();
+    const sentAtMs = ports.handoffs.clock.exactMs();
     const sent = link.send({
       type: FrameType.SETUP,
       request: handling.#id,

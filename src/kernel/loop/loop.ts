@@ -28,6 +28,10 @@ export class Loop {
   /** Wall clock of this turn, for Date. */
   wallMs = Date.now();
 
+  exactMs(): number {
+    return monotonicMs();
+  }
+
   add(fd: number, events: number, source: Source): void {
     this.#sources[fd] = source;
     this.#epoll.add(fd, events);

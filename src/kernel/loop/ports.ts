@@ -4,6 +4,8 @@ import type { Source } from './loop.ts';
 export interface Clock {
   /** Monotonic time of this turn, in milliseconds. */
   readonly nowMs: number;
+  /** The time at this very moment: a turn may last, and a process may be stopped in it. */
+  exactMs(): number;
 }
 
 export interface Later {

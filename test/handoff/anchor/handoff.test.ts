@@ -1,0 +1,335 @@
+/** Mechanisms anchor, clone and split at the anchor, state by state and edge by edge, without a kernel. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { AnchorHandling } from '../../../src/handoff/anchor/anchor.ts';
+import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
+import { PromisedHandling } from '../../../src/handoff/anchor/promised.ts';
+import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
+import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
+import { FLAG_CLOSING, FLAG_WATCH } from '../../../src/kernel/router/layout.ts';
+import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
+import { AnchorStand, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
+
+const B = 1;
+const BYTES = 1200;
+const HEAD_BYTES = 176;
+const END = (START + BYTES) >>> 0;
+const identity = { headBytes: HEAD_BYTES, lengthBytes: BYTES, validator: 1n };
+const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
+
+class Case extends AnchorStand {
+  readonly link = new LinkModel(B);
+  readonly flow1: AnchorFlow = this.flow();
+  handling: AnchorHandling | PromisedHandling | null = null;
+
+  begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
+    const { handoffs, host, flow1: flow, link } = this;
+    const given = { handoffs, host, flow, request: request(), node: B, link: link.link };
+    this.handling =
+      form === 'anchor'
+        ? AnchorHandling.start(given)
+        : PromisedHandling.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
+    return this;
+  }
+
+  get setup() {
+    return this.link.last(FrameType.SETUP);
+  }
+
+  get slot(): number {
+    return [...this.table.seen.keys()][0];
+  }
+
+  setupOk(changes: object = {}): this {
+    const { request: id, epoch } = this.setup;
+    const frame = { type: FrameType.SETUP_OK, request: id, epoch, confirmWanted: false } as const;
+    this.link.hear({ ...frame, identity, promise: null, ...changes });
+    return this;
+  }
+
+  promise(changes: object = {}): this {
+    return this.setupOk({
+      promise: { status: 200, close: false, bytes: BYTES, bodyBytes: 1024, ...changes },
+    });
+  }
+
+  done(changes: object = {}): this {
+    const { request: id, epoch } = this.setup;
+    const sizes = { end: END, status: 200, close: false, bytes: BYTES, bodyBytes: 1024 };
+    const path = { congestionWindow: 20, srttUs: 300, firstByteUs: 5, identity };
+    this.link.hear({ type: FrameType.DATA_DONE, request: id, epoch, ...sizes, ...path, ...changes });
+    return this;
+  }
+
+  abort(reason: AbortReason): this {
+    const { request: id, epoch } = this.setup;
+    this.link.hear({ type: FrameType.ABORT, request: id, epoch, reason });
+    return this;
+  }
+
+  acknowledge(ack: number): this {
+    this.table.acknowledge(this.slot, ack);
+    return this;
+  }
+}
+
+describe('a handoff at the anchor', () => {
+  test('SETUP says where the target starts, and the router knew before it was sent', () => {
+    const it = new Case().begin();
+    assert.ok(it.handling !== null);
+    assert.equal(it.setup.halfPipe?.sequence, START);
+    assert.equal(it.setup.epoch, 1);
+    const rules = it.table.rules.get(it.slot);
+    const { owner, open, start } = rules!.ranges.at(-1)!;
+    assert.deepEqual({ owner, open, start }, { owner: B + 1, open: true, start: START });
+    assert.ok(it.table.isInstalled(it.slot));
+  });
+
+  test('a link that takes no SETUP leaves the flow as it was', () => {
+    const it = new Case();
+    it.link.full = true;
+    assert.equal(it.begin().handling, null);
+    it.link.full = false;
+    assert.ok(it.begin().handling !== null);
+    assert.equal(it.setup.halfPipe?.sequence, START);
+    assert.equal(it.setup.epoch, 2);
+  });
+
+  test('anchor: finished with DATA_DONE, the next target starts where it ended', () => {
+    const it = new Case().begin().setupOk().done();
+    assert.deepEqual(it.host.ends, ['finished']);
+    assert.equal(it.host.outcome?.mechanism, 'anchor');
+    it.begin();
+    assert.equal(it.setup.halfPipe?.sequence, END);
+    assert.equal(it.setup.halfPipe?.congestionWindow, 20);
+  });
+
+  test('anchor: DATA_DONE before SETUP_OK, and twice, counts once', () => {
+    const it = new Case().begin().done().setupOk().done();
+    assert.deepEqual(it.host.ends, ['finished']);
+  });
+
+  for (const form of ['clone', 'split'] as const) {
+    test(`${form}: finished when the client has acknowledged what was announced`, () => {
+      const it = new Case().begin(form).promise();
+      assert.deepEqual(it.host.ends, []);
+      const flags = it.table.rules.get(it.slot)!.flags;
+      assert.ok((flags & FLAG_WATCH) !== 0);
+      it.acknowledge((START + 1) >>> 0);
+      it.pass(10);
+      assert.deepEqual(it.host.ends, form === 'split' ? ['finished'] : []);
+      it.acknowledge(END);
+      it.pass(10);
+      assert.deepEqual(it.host.ends, ['finished']);
+      assert.equal(it.host.outcome?.close, form === 'split');
+    });
+
+    test(`${form}: of unknown length it goes by DATA_DONE`, () => {
+      const it = new Case().begin(form).setupOk();
+      it.acknowledge(END);
+      it.pass(20);
+      assert.deepEqual(it.host.ends, []);
+      it.done();
+      assert.deepEqual(it.host.ends, ['finished']);
+    });
+  }
+
+  test('a refusal has the request asked elsewhere, from the same byte', () => {
+    const it = new Case().begin();
+    const { request: id, epoch } = it.setup;
+    it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.FULL });
+    assert.deepEqual(it.host.ends, [`again without ${B}`]);
+    it.begin();
+    assert.equal(it.setup.halfPipe?.sequence, START);
+  });
+
+  test('what an older handoff says is not taken for the newest', () => {
+    const it = new Case().begin().done();
+    const first = it.setup;
+    it.begin();
+    it.link.hear({ type: FrameType.ABORT, request: first.request, epoch: 1, reason: AbortReason.DRAINING });
+    assert.deepEqual(it.host.ends, ['finished']);
+    assert.equal(it.flow1.current, it.handling);
+  });
+
+  test('confirmation is given to whom it is due, once it is asked for', () => {
+    const it = new Case().begin().setupOk({ confirmWanted: true });
+    assert.deepEqual(it.link.last(FrameType.CONFIRM), {
+      type: FrameType.CONFIRM,
+      request: it.setup.request,
+      epoch: 1,
+    });
+    assert.ok(it.flow1.confirmed);
+  });
+
+  test('a window that opened after SETUP is told to the target with its first answer', () => {
+    const it = new Case();
+    it.captured = { ...it.captured, sendWindow: 0 };
+    it.flow1.discard();
+    const flow = it.flow();
+    const { handoffs, host, link } = it;
+    AnchorHandling.start({ handoffs, host, flow, request: request(), node: B, link: link.link });
+    assert.equal(it.setup.halfPipe?.sendWindow, 0);
+    it.table.acknowledge(it.slot, START, 5000);
+    it.setupOk();
+    assert.equal(it.link.last(FrameType.WINDOW).edge, (START + 5000) >>> 0);
+  });
+
+  test('a target that is silent is given up after setupMs', () => {
+    const it = new Case().begin();
+    it.pass(SETUP_MS - 20);
+    assert.deepEqual(it.host.ends, []);
+    it.pass(40);
+    assert.deepEqual(it.host.ends, ['take-over']);
+    assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.SUPERSEDED);
+    assert.equal(it.counters.get('handoffs_timed_out'), 1);
+  });
+
+  test('one of which the client has bytes is not, though its answer is late', () => {
+    const it = new Case().begin();
+    it.acknowledge((START + 10) >>> 0);
+    it.pass(SETUP_MS + 100);
+    assert.deepEqual(it.host.ends, []);
+    it.done();
+    assert.deepEqual(it.host.ends, ['finished']);
+  });
+
+  test('a draining target is relieved when another can go on, and else sends on', () => {
+    const it = new Case().begin().setupOk();
+    it.acknowledge((START + HEAD_BYTES) >>> 0);
+    it.host.others = false;
+    it.abort(AbortReason.DRAINING);
+    assert.deepEqual(it.host.ends, []);
+    it.host.others = true;
+    it.flow1.tick(it.clock.nowMs);
+    assert.deepEqual(it.host.ends, ['take-over']);
+  });
+});
+
+describe('take-over: what the client has of the response decides', () => {
+  /** `have`: acknowledged bytes; `known`: identity and end were told. */
+  const lost = (have: number, answer: (it: Case) => unknown = () => {}): Case => {
+    const it = new Case().begin();
+    answer(it);
+    it.acknowledge((START + have) >>> 0);
+    it.link.down();
+    assert.deepEqual(it.host.ends, ['take-over']);
+    return it;
+  };
+
+  test('nothing: served again, after the lease, when the client has said so twice', () => {
+    const it = lost(0);
+    it.pass(200);
+    assert.equal(it.probes, 0, 'not before the lease is over');
+    it.pass(200);
+    assert.equal(it.probes, 1);
+    assert.deepEqual(it.host.ends, ['take-over']);
+    it.acknowledge(START);
+    it.pass(10);
+    assert.deepEqual(it.host.ends, ['take-over', `again without ${B}`]);
+    assert.equal(it.counters.get('handoffs_taken_over'), 1);
+  });
+
+  test('nothing, but the target was confirmed: only when its rules have run out as well', () => {
+    const it = lost(0, (it) => it.setupOk({ confirmWanted: true }));
+    it.acknowledge(START);
+    it.pass(PEER_MS - 100);
+    assert.equal(it.probes, 0);
+  });
+
+  test('its head: another goes on from there', () => {
+    const it = lost(HEAD_BYTES + 5, (it) => it.setupOk());
+    it.pass(10);
+    assert.deepEqual(it.host.ends, ['take-over', `goes on without ${B} at ${HEAD_BYTES + 5}`]);
+    assert.deepEqual(it.host.continuation, { ...identity, offset: HEAD_BYTES + 5 });
+    it.link.up = true;
+    it.begin();
+    assert.equal(it.setup.halfPipe?.sequence, (START + HEAD_BYTES + 5) >>> 0);
+  });
+
+  test('all of it: nothing is missing', () => {
+    const it = lost(BYTES, (it) => it.setupOk());
+    it.pass(10);
+    assert.deepEqual(it.host.ends, ['take-over', 'settled']);
+  });
+
+  test('a part of a response without identity: the connection ends', () => {
+    const it = lost(10);
+    it.pass(10);
+    assert.deepEqual(it.host.ends, ['take-over', 'broken: the target failed in the middle of its response']);
+  });
+
+  test('a part of its head: what the target has may still come, else the connection ends', () => {
+    const it = lost(HEAD_BYTES - 1, (it) => it.setupOk());
+    it.pass(4000);
+    assert.deepEqual(it.host.ends, ['take-over']);
+    it.acknowledge((START + HEAD_BYTES) >>> 0);
+    it.pass(10);
+    assert.deepEqual(it.host.ends.at(-1), `goes on without ${B} at ${HEAD_BYTES}`);
+  });
+
+  test('a client that answers no probe is given up', () => {
+    const it = lost(0);
+    it.pass(6000);
+    assert.deepEqual(it.host.ends, ['take-over', 'broken: the client does not answer']);
+    assert.ok(it.probes > 10 && it.probes < 40, `${it.probes} probes`);
+  });
+
+  test('a client that is gone ends it', () => {
+    const it = lost(0);
+    it.host.successor?.cancel();
+    it.pass(1000);
+    assert.deepEqual(it.host.ends, ['take-over']);
+    assert.equal(it.handoffs.waitMs > 100, true, 'nothing is waited for');
+  });
+});
+
+describe('a flow whose connection closes', () => {
+  test('lingers until targets have let go and the client is silent; then its slot is free', () => {
+    const it = new Case().begin().done();
+    it.acknowledge(END);
+    it.flow1.end(false);
+    assert.equal(it.link.last(FrameType.RESET).discard, false);
+    assert.ok((it.table.rules.get(it.slot)!.flags & FLAG_CLOSING) !== 0);
+    it.pass(5000);
+    assert.equal(it.flows.size, 1, 'the target has not let go');
+    it.link.hear({ type: FrameType.RESET_OK, request: it.setup.request });
+    it.pass(1000);
+    assert.equal(it.flows.size, 1, 'segments may still come');
+    it.pass(3000);
+    assert.equal(it.flows.size, 0);
+    assert.equal(it.table.free, 4);
+  });
+
+  test('waits for its target no longer than the limit', () => {
+    const it = new Case().begin().done();
+    it.flow1.end(false);
+    it.pass(75_000);
+    assert.equal(it.flows.size, 0);
+    assert.equal(it.link.sinks.size, 0);
+  });
+
+  test('a client that resets has the targets drop what they hold', () => {
+    const it = new Case().begin().done();
+    it.flow1.end(false);
+    it.table.seen.get(it.slot)!.wasReset = true;
+    it.pass(200);
+    assert.equal(it.link.last(FrameType.RESET).discard, true);
+  });
+
+  test('when the process ends, every slot is given back at once', () => {
+    const it = new Case().begin().done();
+    it.flow();
+    it.flow1.end(false);
+    it.flows.discard();
+    assert.equal(it.flows.size, 0);
+    assert.equal(it.table.free, 4);
+    assert.equal(it.link.sinks.size, 0);
+  });
+
+  test('a full table gives no flow', () => {
+    const it = new AnchorStand();
+    for (let i = 0; i < 4; i++) it.flow();
+    assert.equal(it.flows.create(1), null);
+  });
+});

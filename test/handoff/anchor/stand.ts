@@ -1,0 +1,227 @@
+/** The anchor's side without a kernel: a client's socket, links to targets and the request in progress are models. */
+import assert from 'node:assert/strict';
+import { parseAddress } from '../../../src/base/address.ts';
+import { Counters } from '../../../src/base/counters.ts';
+import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
+import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
+import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
+import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
+import type { Handling, HandlingHost, Outcome } from '../../../src/handoff/request/handling.ts';
+import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
+import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
+import type { Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
+import type { Link, Sink } from '../../../src/protocol/backplane/link.ts';
+import type { Continuation } from '../../../src/protocol/http/continuation.ts';
+import type { Request } from '../../../src/serve/request.ts';
+import { parsed } from '../../protocol/http/support.ts';
+import { TableModel } from '../table.ts';
+
+export const SETUP_MS = 500;
+export const PEER_MS = 3000;
+/** Sequence numbers wrap in the middle of the responses. */
+export const START = 0xffff_ff00;
+export const CLIENT_START = 0xffff_fff0;
+export const FD = 7;
+
+/** What an accepted socket is like that has sent nothing. */
+export function capture(changes: Partial<HalfPipeCapture> = {}): HalfPipeCapture {
+  return {
+    client: { address: parseAddress('10.0.0.9'), port: 40000 },
+    public: { address: parseAddress('10.0.0.1'), port: 80 },
+    mss: 1448,
+    countStart: START,
+    writeSequence: START,
+    acknowledged: START,
+    receiveSequence: CLIENT_START,
+    sendWindow: 65535,
+    maxWindow: 65535,
+    receiveWindow: 65535,
+    tsval: 1000,
+    clockOffset: 0,
+    srttUs: 0,
+    congestionWindow: 10,
+    sack: true,
+    timestamps: true,
+    sendScale: 7,
+    receiveScale: 7,
+    ...changes,
+  };
+}
+
+/** A link to a node: keeps what is sent, and delivers what the node says. */
+export class LinkModel {
+  readonly node: number;
+  readonly sent: Frame[] = [];
+  readonly sinks = new Map<number, Sink>();
+  up = true;
+  /** The link takes no frames: too much is queued. */
+  full = false;
+  queuedBytes = 0;
+  #nextId = 1;
+
+  constructor(node: number) {
+    this.node = node;
+  }
+
+  /** As the code under test knows it. */
+  get link(): Link {
+    return this as unknown as Link;
+  }
+
+  openSink(sink: Sink): number {
+    const id = this.#nextId;
+    this.#nextId += 2;
+    this.sinks.set(id, sink);
+    return id;
+  }
+
+  closeSink(id: number): void {
+    this.sinks.delete(id);
+  }
+
+  send(frame: Frame): boolean {
+    if (!this.up || this.full) return false;
+    this.sent.push(frame);
+    return true;
+  }
+
+  /** The node says this to whoever has the conversation. */
+  hear(frame: Frame): void {
+    assert('request' in frame);
+    this.sinks.get(frame.request)?.frame(frame, this.link);
+  }
+
+  down(): void {
+    this.up = false;
+    for (const sink of [...this.sinks.values()]) sink.linkDown(this.link);
+  }
+
+  /** The newest frame of a type that was sent. */
+  last<T extends FrameType>(type: T): Extract<Frame, { type: T }> {
+    const frame = this.sent.findLast((sent) => sent.type === type);
+    assert(frame !== undefined, `no frame of type ${type}`);
+    return frame as Extract<Frame, { type: T }>;
+  }
+
+  count(type: FrameType): number {
+    return this.sent.filter((sent) => sent.type === type).length;
+  }
+}
+
+/** The request in progress: keeps how it ended. */
+export class HostModel implements HandlingHost {
+  readonly fd = FD;
+  readonly ends: string[] = [];
+  outcome: Outcome | null = null;
+  continuation: Continuation | null = null;
+  successor: Handling | null = null;
+  quiet = true;
+  hasMore = false;
+  /** There is another node to ask. */
+  others = true;
+
+  finished(outcome: Outcome): void {
+    this.outcome = outcome;
+    this.ends.push('finished');
+  }
+
+  again(node: number): void {
+    this.ends.push(`again without ${node}`);
+  }
+
+  againWithout(node: number): void {
+    this.ends.push(`again, upstream of ${node} failed`);
+  }
+
+  goOn(node: number, continuation: Continuation): void {
+    this.continuation = continuation;
+    this.ends.push(`goes on without ${node} at ${continuation.offset}`);
+  }
+
+  broken(reason: string): void {
+    this.ends.push(`broken: ${reason}`);
+  }
+
+  settled(): void {
+    this.ends.push('settled');
+  }
+
+  takeOver(takeOver: Handling): void {
+    this.successor = takeOver;
+    this.ends.push('take-over');
+  }
+
+  servedWithout(): boolean {
+    return this.others;
+  }
+
+  mayAskWithout(): boolean {
+    return this.others;
+  }
+
+  sent(): void {}
+  bodyWanted(): void {}
+}
+
+export class AnchorStand {
+  readonly clock = { nowMs: 1_000_000, exactMs: () => this.clock.nowMs };
+  readonly counters = new Counters();
+  readonly table = new TableModel();
+  /** State of the closed socket in the kernel. */
+  socketState: number = TcpState.CLOSE;
+  captured = capture();
+  probes = 0;
+  readonly flows: AnchorFlows;
+  readonly handoffs: Handoffs;
+  readonly host = new HostModel();
+
+  constructor(halfPipes = 4) {
+    const { clock, counters: count, table } = this;
+    const kernel: SocketKernel = {
+      capture: () => this.captured,
+      unreadBytes: () => 0,
+      probe: () => {
+        this.probes++;
+      },
+      setSendWindow: (_fd, windowOf) => {
+        windowOf(0);
+      },
+      limitFinWait: () => {},
+    };
+    const sockets = { of: () => this.socketState };
+    this.flows = new AnchorFlows({ clock, count, table, sockets, engine: 0, halfPipes, kernel });
+    this.handoffs = new Handoffs({ clock, count, setupMs: SETUP_MS, peerMs: PEER_MS });
+  }
+
+  flow(): AnchorFlow {
+    const flow = this.flows.create(FD);
+    assert(flow !== null);
+    return flow;
+  }
+
+  /** Time passes, in turns of 10 ms. */
+  pass(ms: number): void {
+    for (const endMs = this.clock.nowMs + ms; this.clock.nowMs < endMs; ) {
+      this.clock.nowMs += 10;
+      this.handoffs.turn(this.clock.nowMs);
+      if (this.clock.nowMs % 100 === 0) this.flows.round(this.clock.nowMs);
+    }
+  }
+}
+
+/** A GET that has been read. */
+export function request(changes: Partial<Request> = {}): Request {
+  const text = 'GET /1k.bin HTTP/1.1\r\nHost: a\r\n\r\n';
+  return {
+    head: parsed(text),
+    headBytes: Buffer.from(text),
+    body: Buffer.alloc(0),
+    bodyFollows: false,
+    startUs: 0,
+    close: false,
+    continuation: null,
+    client: { clientAddress: parseAddress('10.0.0.9') },
+    upstreamFailed: false,
+    ...changes,
+  };
+}

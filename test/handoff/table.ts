@@ -1,0 +1,120 @@
+/** The router's flow table in user space: what the anchor or a target has written, and what a test lets the router see. */
+import assert from 'node:assert/strict';
+import type { Endpoint } from '../../src/base/address.ts';
+import type { Ends } from '../../src/handoff/flow/ends.ts';
+import type { FlowTable } from '../../src/handoff/flow/table.ts';
+import { flowKeyText } from '../../src/kernel/router/flow-key.ts';
+import type { Observed } from '../../src/kernel/router/flows.ts';
+import type { FlowRules } from '../../src/kernel/router/ranges.ts';
+
+interface Seen {
+  ack: number;
+  edge: number;
+  inAck: number;
+  inNext: number;
+  followed: number;
+  segments: number;
+  tsval: number;
+  wasReset: boolean;
+}
+
+export class TableModel implements FlowTable {
+  readonly #free: number[];
+  readonly seen = new Map<number, Seen>();
+  readonly rules = new Map<number, FlowRules>();
+  readonly #ends = new Map<number, Ends>();
+  readonly #installed = new Map<string, number>();
+
+  constructor(slots = 4) {
+    this.#free = Array.from({ length: slots }, (_, slot) => slots - 1 - slot);
+  }
+
+  get free(): number {
+    return this.#free.length;
+  }
+
+  allocate(): number {
+    return this.#free.pop() ?? -1;
+  }
+
+  release(slot: number): void {
+    assert(!this.#free.includes(slot), `slot ${slot} is free already`);
+    assert(!this.isInstalled(slot), `slot ${slot} is still reached`);
+    this.#free.push(slot);
+  }
+
+  #of(slot: number): Seen {
+    const seen = this.seen.get(slot);
+    assert(seen !== undefined, `slot ${slot} has no observations`);
+    return seen;
+  }
+
+  resetObserved(slot: number, { ack, edge, inNext = 0, inAck = 0 }: Observed): void {
+    const rest = { segments: 0, tsval: 0, wasReset: false };
+    this.seen.set(slot, { ack, edge, inAck, inNext, followed: inNext, ...rest });
+  }
+
+  ack(slot: number): number {
+    return this.#of(slot).ack;
+  }
+
+  edge(slot: number): number {
+    return this.#of(slot).edge;
+  }
+
+  inAck(slot: number): number {
+    return this.#of(slot).inAck;
+  }
+
+  segments(slot: number): number {
+    return this.#of(slot).segments;
+  }
+
+  inNext(slot: number): number {
+    return this.#of(slot).inNext;
+  }
+
+  followed(slot: number): number {
+    return this.#of(slot).followed;
+  }
+
+  wasReset(slot: number): boolean {
+    return this.#of(slot).wasReset;
+  }
+
+  tsval(slot: number): number {
+    return this.#of(slot).tsval;
+  }
+
+  write(slot: number, rules: FlowRules): void {
+    this.rules.set(slot, structuredClone(rules));
+  }
+
+  install(client: Endpoint, pub: Endpoint, slot: number): void {
+    assert(this.rules.has(slot), `slot ${slot} has no rules yet`);
+    this.#ends.set(slot, { client, public: pub });
+    this.#installed.set(flowKeyText(client, pub), slot);
+  }
+
+  isInstalled(slot: number): boolean {
+    const ends = this.#ends.get(slot);
+    return ends !== undefined && this.#installed.get(flowKeyText(ends.client, ends.public)) === slot;
+  }
+
+  uninstall(slot: number): void {
+    const { client, public: pub } = this.endsOf(slot);
+    if (this.isInstalled(slot)) this.#installed.delete(flowKeyText(client, pub));
+  }
+
+  endsOf(slot: number): Ends {
+    const ends = this.#ends.get(slot);
+    assert(ends !== undefined, `slot ${slot} was never installed`);
+    return ends;
+  }
+
+  /** The client acknowledges up to `ack`, and allows `window` bytes beyond. */
+  acknowledge(slot: number, ack: number, window = 65535): void {
+    const seen = this.#of(slot);
+    Object.assign(seen, { ack, edge: (ack + window) >>> 0, segments: seen.segments + 1 });
+  }
+}
