@@ -11,6 +11,8 @@
 /** How long a node is passed over at first, and at most. */
 export const FIRST_MS = 1000;
 export const MOST_MS = 30_000;
+/** One that comes and goes is told of once in so long. */
+export const SAY_AGAIN_MS = 10_000;
 
 interface Outage {
   readonly sinceMs: number;
@@ -22,27 +24,31 @@ interface Outage {
 
 export class Outages {
   readonly #byNode = new Map<number, Outage>();
+  /** When somebody was told last, by node. */
+  readonly #saidAtMs = new Map<number, number>();
 
   /** Nodes that have failed and not answered since. */
   get size(): number {
     return this.#byNode.size;
   }
 
-  /** Returns true when the node had answered until now. */
+  /** Returns true when that is worth telling: the node had answered until now. */
   failed(node: number, nowMs: number): boolean {
     const known = this.#byNode.get(node);
     const lengthMs = known?.nextMs ?? FIRST_MS;
     const nextMs = Math.min(2 * lengthMs, MOST_MS);
     this.#byNode.set(node, { sinceMs: known?.sinceMs ?? nowMs, untilMs: nowMs + lengthMs, nextMs });
-    return known === undefined;
+    const isNews = known === undefined && nowMs - (this.#saidAtMs.get(node) ?? -SAY_AGAIN_MS) >= SAY_AGAIN_MS;
+    if (isNews) this.#saidAtMs.set(node, nowMs);
+    return isNews;
   }
 
-  /** Returns for how long the node had failed; null when it had not. */
+  /** Returns for how long the node had failed, when it was told that it does; else null. */
   answered(node: number, nowMs: number): number | null {
     const known = this.#byNode.get(node);
     if (known === undefined) return null;
     this.#byNode.delete(node);
-    return nowMs - known.sinceMs;
+    return this.#saidAtMs.get(node) === known.sinceMs ? nowMs - known.sinceMs : null;
   }
 
   /** A request is given to the node: nobody else tries it, until it is known how that went. */

@@ -27,6 +27,8 @@ import { type Pump, type PumpState, SocketOut } from './out.ts';
 
 /** How often what was received is given away before other connections have their turn. */
 const READS_PER_TURN = 16;
+/** A connection that the upstream has left open for so long it means to keep. */
+const PROVEN_MS = 100;
 /** The kernel counts our SYN as an acknowledged byte. */
 const SYN_BYTES = 1;
 
@@ -77,8 +79,9 @@ export class UpstreamConnection implements Source {
   #wasReset = false;
   /** Bytes sent for the requests before this one. */
   #sentBefore = 0;
-  /** It has carried a request before this one: the upstream may have closed it meanwhile. */
-  wasUsed = false;
+  /** Requests that it has carried before this one. */
+  #carriedBefore = 0;
+  #freeSinceMs = 0;
 
   constructor(host: ConnectionHost) {
     const { endpoint, loop } = host;
@@ -108,6 +111,19 @@ export class UpstreamConnection implements Source {
     return got < 0 && lastErrno() === EAGAIN;
   }
 
+  /** It has carried a request before this one: the upstream may have closed it meanwhile. */
+  get wasUsed(): boolean {
+    return this.#carriedBefore > 0;
+  }
+
+  /**
+   * Whether the upstream is known to keep it open behind a response: it has done so before, or for some time. Without
+   * that a FIN may be under way that it sent right behind its first.
+   */
+  get isProven(): boolean {
+    return this.#carriedBefore > 1 || this.#host.loop.nowMs - this.#freeSinceMs >= PROVEN_MS;
+  }
+
   /** Begins with a request; only while there is none. */
   carry(request: Carried): void {
     this.#carried = request;
@@ -118,7 +134,8 @@ export class UpstreamConnection implements Source {
   free(keep: boolean): void {
     const { sentBytes } = this.#carried!.outgoing;
     this.#carried = null;
-    this.wasUsed = true;
+    this.#carriedBefore++;
+    this.#freeSinceMs = this.#host.loop.nowMs;
     this.#sentBefore += sentBytes;
     if (!keep) this.close();
   }

@@ -41,10 +41,13 @@ export interface UpstreamAsked {
   readonly answer: AnswerOptions;
 }
 
+/** `kept`: one that may be closed already. `proven`: one that hardly can be. `fresh`: a new one. */
+export type Use = 'kept' | 'proven' | 'fresh';
+
 /** What is asked of the upstream. */
 export interface RequestHost {
-  /** A connection; `fresh`: a new one. */
-  connection(fresh: boolean): UpstreamConnection;
+  /** A connection that will do for a request. */
+  connection(use: Use): UpstreamConnection;
   /** The response is whole, and the connection may be used again. */
   keep(connection: UpstreamConnection): void;
   /** What the request waits for from now on; null: for nothing of the upstream's. */
@@ -94,8 +97,9 @@ export class UpstreamRequest implements Feed, Carried {
     this.outgoing = this.#begin();
     this.#response = new UpstreamResponse(exchange, head, answer);
     exchange.feed = this;
-    // The body that follows is here once: it needs a connection that is not closed already.
-    this.#connection = host.connection(bodyFollows);
+    // A body that follows is here once, and what must not be repeated can hardly ever be.
+    const use = isIdempotent(head.method) ? 'kept' : 'proven';
+    this.#connection = host.connection(bodyFollows ? 'fresh' : use);
     this.#carry();
   }
 
@@ -215,7 +219,7 @@ export class UpstreamRequest implements Feed, Carried {
     this.#isRefused = false;
     this.#host.repeated();
     this.outgoing = this.#begin();
-    this.#connection = this.#host.connection(true);
+    this.#connection = this.#host.connection('fresh');
     this.#carry();
   }
 

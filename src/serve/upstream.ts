@@ -5,7 +5,13 @@ import { Deadlines } from '../kernel/loop/deadlines.ts';
 import { Exchange } from './exchange.ts';
 import { type ConnectionHost, UpstreamConnection } from './upstream-connection.ts';
 import { UpstreamHealth, type Word } from './upstream-health.ts';
-import { type RequestHost, type UpstreamAsked, UpstreamRequest, type Wait } from './upstream-request.ts';
+import {
+  type RequestHost,
+  type UpstreamAsked,
+  UpstreamRequest,
+  type Use,
+  type Wait,
+} from './upstream-request.ts';
 
 const MAX_IDLE_CONNECTIONS = 64;
 /** Shorter than what servers commonly keep a connection for: 5 s and more. */
@@ -79,9 +85,12 @@ export class Upstream implements ConnectionHost, RequestHost {
     return exchange;
   }
 
-  connection(fresh: boolean): UpstreamConnection {
-    while (!fresh && this.#idle.length > 0) {
-      const connection = this.#idle.pop()!;
+  connection(use: Use): UpstreamConnection {
+    if (use === 'fresh') return new UpstreamConnection(this);
+    for (let at = this.#idle.length - 1; at >= 0; at--) {
+      const connection = this.#idle[at];
+      if (use === 'proven' && !connection.isProven) continue;
+      this.#idle.splice(at, 1);
       this.#idleDeadlines.clear(connection);
       if (connection.isAlive) return connection;
       connection.close();

@@ -1,7 +1,7 @@
 /** How long nodes are passed over whose upstream failed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIRST_MS, MOST_MS, Outages } from '../../src/cluster/outages.ts';
+import { FIRST_MS, MOST_MS, Outages, SAY_AGAIN_MS } from '../../src/cluster/outages.ts';
 
 const NODES = [{ index: 0 }, { index: 1 }, { index: 2 }];
 const left = (outages: Outages, nowMs: number) => outages.without(NODES, nowMs).map(({ index }) => index);
@@ -26,6 +26,18 @@ test('a node that failed is passed over, then tried with one request, and longer
   assert.deepEqual(left(outages, nowMs), [0, 1, 2]);
   assert.equal(outages.answered(1, nowMs), null);
   assert.equal(outages.size, 0);
+});
+
+test('one that comes and goes is told of now and then', () => {
+  const outages = new Outages();
+  const told: number[] = [];
+  const again: number[] = [];
+  for (let nowMs = 0; nowMs < 3 * SAY_AGAIN_MS; nowMs += 100) {
+    if (outages.failed(1, nowMs)) told.push(nowMs);
+    if (outages.answered(1, nowMs + 50) !== null) again.push(nowMs);
+  }
+  assert.deepEqual(told, [0, SAY_AGAIN_MS, 2 * SAY_AGAIN_MS]);
+  assert.deepEqual(again, told);
 });
 
 test('a trial that nobody hears of again is followed by another', () => {

@@ -44,8 +44,18 @@ for (const [name, close] of [
 
 test('a connection is used again while it is open', async () => {
   const stand = await up((socket) => requests(socket, () => socket.write(OK)));
-  for (let i = 0; i < 5; i++) assert.ok(isOk(await stand.ask('POST')));
+  for (const method of ['GET', 'GET', 'POST', 'GET', 'POST']) assert.ok(isOk(await stand.ask(method)));
   assert.equal(stand.sockets.length, 1);
+});
+
+test('a POST goes on a connection that was kept once, or for a while', async () => {
+  const stand = await up((socket) => requests(socket, () => socket.write(OK)));
+  await stand.ask('POST');
+  await stand.ask('POST');
+  assert.equal(stand.sockets.length, 2, 'a FIN right behind the first response may be under way');
+  await stand.lasting(150);
+  for (let i = 0; i < 3; i++) await stand.ask('POST');
+  assert.equal(stand.sockets.length, 2);
 });
 
 test('what came behind a response is not taken for the next one', async () => {
@@ -58,12 +68,15 @@ test('what came behind a response is not taken for the next one', async () => {
 
 /** As if the upstream's FIN, or its RST, were still under way when the connection is looked at. */
 async function unseen<T>(action: () => T): Promise<T> {
-  const own = Object.getOwnPropertyDescriptor(UpstreamConnection.prototype, 'isAlive')!;
-  Object.defineProperty(UpstreamConnection.prototype, 'isAlive', { configurable: true, get: () => true });
+  const { prototype } = UpstreamConnection;
+  const own = (['isAlive', 'isProven'] as const).map(
+    (name) => [name, Object.getOwnPropertyDescriptor(prototype, name)!] as const,
+  );
+  for (const [name] of own) Object.defineProperty(prototype, name, { configurable: true, get: () => true });
   try {
     return action();
   } finally {
-    Object.defineProperty(UpstreamConnection.prototype, 'isAlive', own);
+    for (const [name, property] of own) Object.defineProperty(prototype, name, property);
   }
 }
 
@@ -89,16 +102,15 @@ for (const method of ['GET', 'POST']) {
 
 for (const close of ['destroy', 'resetAndDestroy'] as const) {
   test(`what the upstream may have read is sent again only when it may be sent twice, and once (${close})`, async () => {
-    // The first request of every connection is answered, the second is read, and the connection then closed.
+    // Two requests of every connection are answered, the third is read, and the connection then closed.
     const stand = await up((socket) => {
       let count = 0;
       requests(socket, () => {
-        if (++count === 1) socket.write(OK);
+        if (++count < 3) socket.write(OK);
         else socket[close]();
       });
     });
-    await stand.ask('GET');
-    assert.ok(isOk(await stand.ask('GET')));
+    for (let i = 0; i < 4; i++) assert.ok(isOk(await stand.ask('GET')));
     assert.equal(stand.counts.get('upstream_repeats'), 1);
     const exchange = stand.request('POST');
     const answer = new Answer(exchange);

@@ -28,18 +28,20 @@ export class Epoll {
   );
   readonly #change = allocate(EVENT_WORDS * 4);
 
-  #control(operation: number, fd: number, events: number): void {
+  #control(operation: number, fd: number, events: number, tag: number): void {
     this.#change.bytes.writeUInt32LE(events >>> 0, 0);
     this.#change.bytes.writeInt32LE(fd, DATA_WORD * 4);
+    this.#change.bytes.writeInt32LE(tag, (DATA_WORD + 1) * 4);
     check('epoll_ctl', libc.epollCtl(this.fd, operation, fd, this.#change.address));
   }
 
-  add(fd: number, events: number): void {
-    this.#control(EPOLL_CTL_ADD, fd, events);
+  /** `tag`: 32 bits that come back with every event of this registration. */
+  add(fd: number, events: number, tag = 0): void {
+    this.#control(EPOLL_CTL_ADD, fd, events, tag);
   }
 
   remove(fd: number): void {
-    this.#control(EPOLL_CTL_DEL, fd, 0);
+    this.#control(EPOLL_CTL_DEL, fd, 0, 0);
   }
 
   /** Waits at most `timeoutMs` (-1: forever) and returns how many events there are. */
@@ -55,6 +57,11 @@ export class Epoll {
   /** The descriptor of event `index` of the last wait. */
   fdOf(index: number): number {
     return this.#words[index * EVENT_WORDS + DATA_WORD];
+  }
+
+  /** The tag that the descriptor of event `index` of the last wait was added with. */
+  tagOf(index: number): number {
+    return this.#words[index * EVENT_WORDS + DATA_WORD + 1];
   }
 
   /** The event bits of event `index` of the last wait. */

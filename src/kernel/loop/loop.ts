@@ -20,6 +20,8 @@ export const IDLE_MS = 200;
 export class Loop {
   readonly #epoll = new Epoll();
   readonly #sources: Array<Source | undefined> = [];
+  /** How often each descriptor's number was added. */
+  readonly #uses: number[] = [];
   #deferred: Array<() => void> = [];
   #running = false;
   #stopped = false;
@@ -33,8 +35,10 @@ export class Loop {
   }
 
   add(fd: number, events: number, source: Source): void {
+    const use = ((this.#uses[fd] ?? 0) + 1) | 0;
     this.#sources[fd] = source;
-    this.#epoll.add(fd, events);
+    this.#uses[fd] = use;
+    this.#epoll.add(fd, events, use);
   }
 
   /** Forgets a descriptor that is about to be closed (closing takes it out of epoll). */
@@ -69,7 +73,10 @@ export class Loop {
       this.nowMs = monotonicMs();
       this.wallMs = Date.now();
       for (let i = 0; i < count; i++) {
-        this.#sources[this.#epoll.fdOf(i)]?.ready(this.#epoll.eventsOf(i));
+        const fd = this.#epoll.fdOf(i);
+        // An event before this one may have closed the descriptor, and opened another by the same number.
+        if (this.#epoll.tagOf(i) !== this.#uses[fd]) continue;
+        this.#sources[fd]?.ready(this.#epoll.eventsOf(i));
       }
       settle();
       if (this.#deferred.length > 0) {
