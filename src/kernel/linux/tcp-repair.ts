@@ -42,20 +42,8 @@ import {
 } from './repair-options.ts';
 import { canSeedRtt, type RttSeed, seedRtt } from './rtt-seed.ts';
 import * as sockets from './socket.ts';
+import { growReceiveBuffer, growSendBuffer, receiveBufferKib, settleSendBuffer } from './socket-buffers.ts';
 
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-const SO_BUF_LOCK = 72;
-
-/** What setsockopt multiplies a buffer size by. */
-const OVERHEAD_FACTOR = 2;
-/** The kernel takes a write only while its send buffer has room beyond what is queued. */
-const SEND_SLACK_BYTES = 64 * 1024;
-const SETTLED_SEND_BYTES = 64 * 1024;
-/** The smallest buffer that a kernel may be configured to give (4 KiB) holds that, overhead included. */
-const SMALL_QUEUE_BYTES = 1024;
 /** One write into a queue in repair: the kernel allocates it in one piece. */
 const REFILL_CHUNK_BYTES = 32 * 1024;
 /** How often capture looks again when segments arrive or are acknowledged while it reads. */
@@ -143,6 +131,7 @@ function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions)
     public: ends?.public ?? sockets.localEndpoint(fd),
     mss,
     options,
+    receiveBufferKib: receiveBufferKib(fd),
     sendSequence: add(writeSequence, finSent ? -1 : 0),
     receiveSequence,
     sendQueue: written.subarray(0, sendBytes - unsentData),
@@ -209,31 +198,6 @@ export function silentClose(fd: number): void {
 }
 
 /**
- * Lets a buffer hold `bytes` of a queue, without taking it out of the kernel's automatic sizing. The kernel doubles the
- * value, for its own overhead. The window is no reason for a larger one: what is free is advertised, so a buffer
- * made for a window gives a larger window, and more at every move. What was advertised the kernel keeps to anyway.
- */
-function growBuffer(fd: number, option: number, force: number, bytes: number): void {
-  if (bytes <= SMALL_QUEUE_BYTES) return;
-  if (sockets.getOption(fd, sockets.SOL_SOCKET, option) >= bytes * OVERHEAD_FACTOR) return;
-  sizeBuffer(fd, force, bytes);
-}
-
-function sizeBuffer(fd: number, force: number, bytes: number): void {
-  sockets.setOption(fd, sockets.SOL_SOCKET, force, bytes);
-  sockets.setOption(fd, sockets.SOL_SOCKET, SO_BUF_LOCK, 0);
-}
-
-/**
- * After the refill: a buffer twice the queue that came would be filled, and the next move had twice as much to carry.
- * The kernel sizes it by the congestion window from here on; what is above that waits to be acknowledged.
- */
-function settleSendBuffer(fd: number): void {
-  if (sockets.getOption(fd, sockets.SOL_SOCKET, SO_SNDBUF) > SETTLED_SEND_BYTES * OVERHEAD_FACTOR)
-    sizeBuffer(fd, SO_SNDBUFFORCE, SETTLED_SEND_BYTES);
-}
-
-/**
  * Writes all of `bytes`; in repair into the selected queue, otherwise to the client. They end their segment: the next
  * byte of this socket may belong behind another node's.
  */
@@ -287,8 +251,8 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
   selectQueue(fd, SEND_QUEUE);
   // Where the RTT is given, a byte that was never sent lies before the first one.
   setQueueSequence(fd, add(state.sendSequence, -unacknowledged - (rtt === null ? 0 : 1)));
-  growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, state.receiveQueue.length);
-  if (unacknowledged > 0) growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, unacknowledged + SEND_SLACK_BYTES);
+  growReceiveBuffer(fd, state.receiveQueue.length, state.receiveBufferKib);
+  if (unacknowledged > 0) growSendBuffer(fd, unacknowledged);
   setMss(fd, state.mss);
   sockets.setOption(fd, sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1);
   sockets.bindTo(fd, state.public);

@@ -10,7 +10,7 @@
  *        8    18  client: address 16, port 2
  *       26    18  public: address 16, port 2
  *       44     2  MSS
- *       46     2  reserved, 0
+ *       46     2  receive buffer, in KiB; 0: no larger one than a socket begins with
  *       48     4  sendSequence
  *       52     4  receiveSequence
  *       56     4  advertisedEdge
@@ -82,7 +82,7 @@ export function encodeStateInto(state: ConnectionState, out: Buffer, offset = 0)
   writeEndpoint(to, state.client, 8);
   writeEndpoint(to, state.public, 26);
   to.writeUInt16BE(state.mss, 44);
-  to.writeUInt16BE(0, 46);
+  to.writeUInt16BE(state.receiveBufferKib, 46);
   to.writeUInt32BE(state.sendSequence, 48);
   to.writeUInt32BE(state.receiveSequence, 52);
   to.writeUInt32BE(state.advertisedEdge, 56);
@@ -123,7 +123,7 @@ export function decodeState(from: Buffer): ConnectionState {
   if (from.readUInt32BE(0) !== from.length) malformed('the length field and the length differ');
   const flags = from[5];
   const scaling = (flags & SCALING) !== 0;
-  if ((flags & ~ALL_FLAGS) !== 0 || from.readUInt16BE(46) !== 0) malformed('reserved bits are set');
+  if ((flags & ~ALL_FLAGS) !== 0) malformed('reserved bits are set');
   if (!scaling && (from[6] !== 0 || from[7] !== 0)) malformed('window scales without window scaling');
   const lengths = [from.readUInt32BE(92), from.readUInt32BE(96), from.readUInt32BE(100)];
   const total = STATE_HEADER_BYTES + lengths[0] + lengths[1] + lengths[2];
@@ -140,6 +140,7 @@ export function decodeState(from: Buffer): ConnectionState {
     client: readEndpoint(from, 8),
     public: readEndpoint(from, 26),
     mss: from.readUInt16BE(44),
+    receiveBufferKib: from.readUInt16BE(46),
     options: {
       sack: (flags & SACK) !== 0,
       timestamps: (flags & TIMESTAMPS) !== 0,

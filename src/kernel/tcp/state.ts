@@ -20,6 +20,7 @@ export const MAX_QUEUE_BYTES = 4 * 1024 * 1024;
 /** The kernel's own floor for an MSS (TCP_MIN_MSS). */
 export const MIN_MSS_BYTES = 88;
 export const MAX_MSS_BYTES = 65_535;
+export const MAX_RECEIVE_BUFFER_KIB = 65_535;
 /** RFC 7323 section 2.3. */
 export const MAX_WINDOW_SCALE = 14;
 /** In `sendScale` and `receiveScale`: window scaling was not agreed. */
@@ -56,6 +57,11 @@ export interface ConnectionState {
   /** The MSS option's value as agreed, in bytes (options such as timestamps still come off it). */
   readonly mss: number;
   readonly options: ConnectionOptions;
+  /**
+   * The buffer that the advertised window was given for, with the kernel's overhead, in KiB; 0: no larger one than a
+   * socket begins with. A smaller one drops what the client was allowed to send.
+   */
+  readonly receiveBufferKib: number;
   /** The sequence number after the last byte of `unsentQueue`: the next byte written gets it. No FIN counted. */
   readonly sendSequence: number;
   /** The sequence number after the last byte of `receiveQueue`: the next byte received has it. No FIN counted. */
@@ -159,6 +165,9 @@ export function validateState(state: ConnectionState): ConnectionState {
     reject('STATE_ENDPOINT', 'endpoints of two address families');
   if (!Number.isInteger(mss) || mss < MIN_MSS_BYTES || mss > MAX_MSS_BYTES)
     reject('STATE_MSS', `MSS of ${mss} bytes`);
+  const { receiveBufferKib } = state;
+  if (!isU32(receiveBufferKib) || receiveBufferKib > MAX_RECEIVE_BUFFER_KIB)
+    reject('STATE_RANGE', `a receive buffer of ${receiveBufferKib} KiB`);
   validateScales(state.options);
   for (const value of [
     state.sendSequence,

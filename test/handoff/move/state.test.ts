@@ -46,6 +46,7 @@ const state: fc.Arbitrary<ConnectionState> = fc
     finReceived: false,
     finSent: false,
     congestion: { window: 10, srttUs: 1000 },
+    receiveBufferKib: 0,
   }));
 
 const first = (s: ConnectionState) => add(s.sendSequence, -s.sendQueue.length - s.unsentQueue.length);

@@ -47,6 +47,7 @@ const anyState: fc.Arbitrary<ConnectionState> = fc
     parts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 5, maxLength: 5 }),
     timestamp: u32,
     congestion: fc.tuple(u32, u32),
+    receiveBufferKib: fc.integer({ min: 0, max: 65_535 }),
   })
   .map((r) => {
     const maxWindow = Math.floor(r.parts[0] * windowLimit(r.scales[0]));
@@ -81,6 +82,7 @@ const anyState: fc.Arbitrary<ConnectionState> = fc
       finReceived: r.booleans[2],
       finSent: r.booleans[3],
       congestion: { window: r.congestion[0], srttUs: r.congestion[1] },
+      receiveBufferKib: r.receiveBufferKib,
     };
   });
 

@@ -66,6 +66,7 @@ function state(own: string, change: Partial<ConnectionState> = {}): ConnectionSt
     finReceived: false,
     finSent: false,
     congestion: { window: 10, srttUs: 0 },
+    receiveBufferKib: 0,
     ...change,
   };
 }
