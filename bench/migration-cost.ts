@@ -4,7 +4,7 @@
  *
  * Blackout: what is added to the time from a request to the first byte of its answer, which is as long as the
  * connection is at no node. Processor time: what all cores together do more for a request, kernel and client
- * included.
+ * included. Waiting: how many of the requests that come while their connection moves wait for being sent again.
  */
 import { Baton } from './lib/baton.ts';
 import { connectionsWithoutFailure } from './lib/connections.ts';
@@ -20,6 +20,8 @@ const ROUNDS = 5;
 /** Few at a time: the blackout of one must not be the work on another. */
 const WORKERS = { alone: 1, together: 16 };
 const REQUESTS = 50;
+/** A request that comes so long after the one that makes the connection move comes while it does. */
+const BEHIND_US = [100, 400] as const;
 const BLACKOUT_LIMIT_US = 1000;
 const PROCESSOR_LIMIT_US = 100;
 
@@ -72,5 +74,19 @@ export async function migrationCost(report: Report): Promise<void> {
       target: '<= 1',
     });
   }
+  // Both of a pair go to the same node, so the first of each takes the connection there.
+  const pairs = moving.flatMap((path) => [path, path]);
+  const overlapping = { paths: pairs, workers: 1, seconds: SECONDS * ROUNDS, pipelined: false };
+  const { waited, requests } = await connectionsWithoutFailure(baton, {
+    ...overlapping,
+    behindUs: BEHIND_US,
+  });
+  report({
+    name: 'migration-cost.overlapping.waiting',
+    value: waited,
+    unit: `of ${requests / 2} that came while it moved, more than 50 ms`,
+    baseline: null,
+    target: null,
+  });
   baton.down();
 }

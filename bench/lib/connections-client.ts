@@ -18,6 +18,8 @@ export interface ConnectionsJob {
   readonly perSecond?: number;
   /** All requests of a connection are sent at once; else each after the answer to the one before. */
   readonly pipelined: boolean;
+  /** Not pipelined: requests go in twos, the second so many microseconds behind the first, from and to. */
+  readonly behindUs?: readonly [number, number];
 }
 
 export interface ConnectionsReport {
@@ -30,12 +32,17 @@ export interface ConnectionsReport {
   readonly lifetimeMs: { readonly mean: number; readonly p50: number; readonly p99: number };
   /** From each request to the first byte of its answer, when they are not pipelined. */
   readonly firstByteUs: { readonly p50: number; readonly p99: number };
+  /** How many of them waited for that longer than WAIT_MS: something of them was sent twice. */
+  readonly waited: number;
   readonly failures: Readonly<Record<string, number>>;
 }
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 const SILENCE_MS = 15_000;
 const MS_PER_SECOND = 1000;
+const US_PER_MS = 1000;
+/** Kernels send again after 200 ms at the earliest, or two RTTs and what the other end may delay. */
+const WAIT_MS = 50;
 
 const job = JSON.parse(process.argv[2]) as ConnectionsJob;
 const [host, port = '80'] = job.endpoint.split(':');
@@ -48,16 +55,25 @@ let requestsInTime = 0;
 const requestOf = (path: string, last: boolean): string =>
   `GET ${path} HTTP/1.1\r\nHost: bench\r\n${last ? 'Connection: close\r\n' : ''}\r\n`;
 
+/** Timers are not as fine. */
+function spin(us: number): void {
+  const until = performance.now() + us / US_PER_MS;
+  while (performance.now() < until);
+}
+
 /** One connection with all requests; resolves when it is over, whatever became of it. */
 function connection(): Promise<void> {
   let resolve = () => {};
   const over = new Promise<void>((done) => {
     resolve = done;
   });
-  const begun = performance.now();
+  const connectedAt = performance.now();
   const socket = connect(Number(port), host);
   let answered = 0;
-  let askedAt = 0;
+  let asked = 0;
+  /** Answers of which something has come. */
+  let begun = 0;
+  const askedAt: number[] = [];
   let held = Buffer.alloc(0);
   let bodyBytes = -1;
   let failed = false;
@@ -67,10 +83,15 @@ function connection(): Promise<void> {
     socket.destroy();
   };
   const ask = () => {
-    askedAt = performance.now();
     const last = job.paths.length - 1;
-    if (!job.pipelined) socket.write(requestOf(job.paths[answered], answered === last));
-    else socket.write(job.paths.map((path, i) => requestOf(path, i === last)).join(''));
+    askedAt.push(performance.now());
+    if (job.pipelined) socket.write(job.paths.map((path, i) => requestOf(path, i === last)).join(''));
+    else socket.write(requestOf(job.paths[asked], asked === last));
+    asked++;
+    if (job.behindUs === undefined || asked % 2 === 0 || asked > last) return;
+    const [from, to] = job.behindUs;
+    spin(from + Math.random() * (to - from));
+    ask();
   };
   const answer = () => {
     answered++;
@@ -78,18 +99,21 @@ function connection(): Promise<void> {
     if (performance.now() < untilMs) requestsInTime++;
     bodyBytes = -1;
     if (answered === job.paths.length) {
-      lifetimesMs.push(performance.now() - begun);
+      lifetimesMs.push(performance.now() - connectedAt);
       socket.end();
-    } else if (!job.pipelined) ask();
+    } else if (!job.pipelined && answered === asked) ask();
   };
   socket.setNoDelay(true);
   socket.setTimeout(SILENCE_MS, () => fail('silence'));
   socket.on('connect', ask);
   socket.on('data', (data) => {
-    if (held.length === 0 && bodyBytes < 0) firstBytesUs.push((performance.now() - askedAt) * 1000);
     held = held.length === 0 ? data : Buffer.concat([held, data]);
     while (held.length > 0 && !failed) {
       if (bodyBytes < 0) {
+        if (!job.pipelined && begun === answered) {
+          firstBytesUs.push((performance.now() - askedAt[begun]) * US_PER_MS);
+          begun++;
+        }
         const end = held.indexOf(HEAD_END);
         if (end < 0) return;
         const head = held.toString('latin1', 0, end);
@@ -152,6 +176,7 @@ const report: ConnectionsReport = {
     p99: percentile(lifetimesMs, 0.99),
   },
   firstByteUs: { p50: percentile(firstBytesUs, 0.5), p99: percentile(firstBytesUs, 0.99) },
+  waited: firstBytesUs.filter((us) => us > WAIT_MS * US_PER_MS).length,
   failures,
 };
 console.log(JSON.stringify(report));

@@ -52,6 +52,11 @@ export const ENGINE_COUNTERS = [
   ['migrations_refused', 'Connections that this node has refused to take'],
   ['migrations_rejected', 'Connections that another node has refused to take'],
   ['migrations_resumed', 'Connections that went on here after they could not be moved'],
+  ['segments_replayed', 'Segments that came while their connection moved, and were taken up again'],
+  [
+    'segments_lost',
+    'Segments that came while their connection moved, and could not be kept or taken up again',
+  ],
   ['guests_now', 'Connections that have come from another node'],
   ['diverted_now', 'Connections of own public addresses that another node has'],
   ['routes_refused', 'Routes for addresses that are not ours, or without room'],

@@ -156,8 +156,7 @@ export class Guests {
     const home = this.#engine.homeOf(ends.public.address);
     if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
     if (home === this.#engine.self) return;
-    // At home the way to here ends when the move is confirmed; a way back would lead in circles.
-    if (home === node) return;
+    // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
     this.#engine.routes.set(ends.client, ends.public, node + 1);
     this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#engine.loop.nowMs });
   }
@@ -180,7 +179,7 @@ export class Guests {
     }
     for (const [key, forward] of this.#forwards) {
       // The new owner tells the home as soon as it can be reached; until then this is the way.
-      if (this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
+      if (forward.home !== forward.node && this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
       if (nowMs - forward.sinceMs < FLOW_LINGER_MS) continue;
       this.#forwards.delete(key);
       const { client, public: pub } = forward.ends;

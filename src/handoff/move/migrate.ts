@@ -29,7 +29,7 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
-import type { Ends } from '../flow/ends.ts';
+import { type Ends, endsOf } from '../flow/ends.ts';
 import type { Handling } from '../request/handling.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
 
@@ -119,21 +119,30 @@ export class Migration implements Handling, Sink {
   #ask(): boolean {
     const connection = this.#connection;
     const response = connection.movingResponse;
-    if (!this.#fits(response !== null)) return false;
-    const space = connection.flow === null ? null : connection.flow.ownSpace();
-    if (connection.flow !== null && space === null) return false;
-    let state: ConnectionState;
-    try {
-      state = capture(connection.fd, { freeze: true, ends: connection.guest?.ends, ...connection.shown });
-    } catch (error) {
-      if (error instanceof StateError || error instanceof SystemError) return false;
-      throw error;
-    }
-    this.#frozen = true;
-    const travelling = space === null ? state : toClientSpace(state, space);
-    const sent = travelling !== null && this.#prepare(travelling, response);
+    const ends = connection.guest?.ends ?? endsOf(connection.fd);
+    if (ends === null || !this.#fits(response !== null)) return false;
+    this.#ends = ends;
+    // Without room for that it moves all the same, and what comes meanwhile is lost.
+    this.#engine.parked.park(ends);
+    const state = this.#freeze(ends);
+    const sent = state !== null && this.#prepare(state, response);
     if (!sent) this.#thaw();
     return sent;
+  }
+
+  /** What the socket has, as the client counts; null when it cannot go. */
+  #freeze(ends: Ends): ConnectionState | null {
+    const { fd, flow, shown } = this.#connection;
+    const space = flow === null ? null : flow.ownSpace();
+    if (flow !== null && space === null) return null;
+    try {
+      const state = capture(fd, { freeze: true, ends, ...shown });
+      this.#frozen = true;
+      return space === null ? state : toClientSpace(state, space);
+    } catch (error) {
+      if (error instanceof StateError || error instanceof SystemError) return null;
+      throw error;
+    }
   }
 
   /** Looked at before the socket is frozen: that is not for nothing. */
@@ -163,7 +172,6 @@ export class Migration implements Handling, Sink {
     if (stateBytes > MAX_MIGRATED_STATE_BYTES || !link.up) return false;
     if (link.queuedBytes + stateBytes + OVERHEAD_BYTES > OUTBOX_LIMIT_BYTES) return false;
     const bytes = encodeState(state);
-    this.#ends = { client: state.client, public: state.public };
     this.#id = link.openSink(this);
     const { serveFirst, draining } = this.#options;
     let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES);
@@ -220,6 +228,7 @@ export class Migration implements Handling, Sink {
     }
     this.#leave();
     engine.guests.movedOn(ends, this.#connection.guest, this.#node);
+    engine.parked.release(ends);
     this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
     this.#link.closeSink(this.#id);
     engine.counters.add('migrations_out');
@@ -267,15 +276,16 @@ export class Migration implements Handling, Sink {
     if (this.#engine.underWay.delete(this)) this.#engine.underWayBytes -= this.#sentBytes;
   }
 
+  /** The socket hears again, and gets what has come meanwhile. */
   #thaw(): void {
-    if (!this.#frozen) return;
-    this.#frozen = false;
     try {
-      thaw(this.#connection.fd);
+      if (this.#frozen) thaw(this.#connection.fd);
     } catch (error) {
       // The connection's next system call says so again.
       if (!(error instanceof SystemError)) throw error;
     }
+    this.#frozen = false;
+    if (this.#ends !== null) this.#engine.parked.giveBack(this.#ends);
   }
 
   /** As if nothing had happened. */
@@ -302,5 +312,6 @@ export class Migration implements Handling, Sink {
     if (this.#over) return;
     this.#leave();
     if (this.#id >= 0) this.#tellOff();
+    if (this.#ends !== null) this.#engine.parked.giveBack(this.#ends);
   }
 }

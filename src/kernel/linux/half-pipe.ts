@@ -29,6 +29,7 @@ import { canSeedRtt, type RttSeed, seedRtt } from './rtt-seed.ts';
 import {
   IPPROTO_TCP,
   pendingError,
+  SO_MARK,
   SOL_SOCKET,
   sendQueueBytes,
   setOption,
@@ -54,7 +55,6 @@ export interface HalfPipeSeed extends RttSeed {
   readonly mark?: number;
 }
 
-const SO_MARK = 36;
 const TCP_WINDOW_CLAMP = 10;
 /** Since Linux 6.15. */
 const TCP_RTO_MAX_MS = 44;

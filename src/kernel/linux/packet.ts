@@ -5,9 +5,9 @@ import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
 import { getOptionBytes, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, setOption } from './socket.ts';
 
-const AF_PACKET = 17;
+export const AF_PACKET = 17;
 const ETH_P_ALL = 3;
-const SOL_PACKET = 263;
+export const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const PACKET_IGNORE_OUTGOING = 23;
 const SO_SNDBUFFORCE = 32;

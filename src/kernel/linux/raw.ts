@@ -6,6 +6,7 @@
 
 import { type Endpoint, isMapped } from '../../base/address.ts';
 import { AF_INET, AF_INET6, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
+import { foldSum, sumWords } from './checksum.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
@@ -75,19 +76,6 @@ export function closeRawSockets(): void {
   rawSockets.v6 = -1;
 }
 
-/** The sum of 16-bit words of `bytes` (RFC 1071), carries not yet folded. */
-function sumWords(bytes: Buffer, start: number, end: number): number {
-  let sum = 0;
-  for (let at = start; at < end; at += 2) sum += (bytes[at] << 8) | bytes[at + 1];
-  return sum;
-}
-
-function foldChecksum(sum: number): number {
-  let folded = sum;
-  while (folded > 0xffff) folded = (folded & 0xffff) + (folded >>> 16);
-  return ~folded & 0xffff;
-}
-
 /** Writes the IP header; the IPv4 checksum is left to the kernel. */
 function writeIpHeader(bytes: Buffer, segment: Segment, v4: boolean, tcpBytes: number): void {
   if (v4) {
@@ -126,7 +114,7 @@ export function writePacket(bytes: Buffer, segment: Segment): number {
   }
   const addresses = sumWords(bytes, v4 ? 12 : 8, at);
   const sum = addresses + PROTOCOL_TCP + tcpBytes + sumWords(bytes, at, at + tcpBytes);
-  bytes.writeUInt16BE(foldChecksum(sum), at + 16);
+  bytes.writeUInt16BE(~foldSum(sum) & 0xffff, at + 16);
   return at + tcpBytes;
 }
 

@@ -22,6 +22,7 @@ export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+export const SO_MARK = 36;
 export const IPV6_V6ONLY = 26;
 const IPV6_FREEBIND = 78;
 const IPPROTO_IP = 0;

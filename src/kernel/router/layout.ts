@@ -4,8 +4,12 @@ export const MAX_RANGES = 8;
 export const MAX_PEERS = 64;
 export const MAX_ENGINES = 64;
 export const RING_BYTES = 65536;
+/** Of parked segments: fifteen as large as they can be, or some five hundred as on a wire. */
+export const PARKING_BYTES = 1024 * 1024;
 
 export const OWNER_SELF = 0;
+/** With the index of an engine: the owner of a connection that moves. */
+export const OWNER_PARKED = 0x8000;
 export const ROLE_NONE = 0;
 export const ROLE_ANCHOR = 1;
 export const ROLE_TARGET = 2;
@@ -48,6 +52,10 @@ export const OBSERVED_FOLLOWED = 9;
 export const EVENT_BYTES = 16;
 export const FOLLOWED_HEADER_BYTES = 24;
 export const MAX_FOLLOWED_BYTES = 2048;
+/** struct parked up to its frame. */
+export const PARKED_HEADER_BYTES = 44;
+export const MAX_FRAME_BYTES = 2048;
+export const MAX_LARGE_FRAME_BYTES = 65_552;
 /** struct control. */
 export const CONTROL_BYTES = 24;
 /** Where `flags` is in it, in words. */
@@ -60,6 +68,8 @@ export const SPREAD_SIZE = 16381;
 export const SPREAD_BYTES = 16384;
 /** SO_MARK of half-pipes' sockets: without a flow in the router they are silent ("bato"). */
 export const HALF_PIPE_MARK = 0x6261746f;
+/** SO_MARK of the socket that parked segments are written back with (rule replay). */
+export const REPLAY_MARK = 0x62617470;
 
 /** The per-CPU counters, in the order of router.h. */
 export const COUNTERS = [
@@ -84,5 +94,7 @@ export const COUNTERS = [
   'spread',
   'divert_failed',
   'followed',
+  'parked',
+  'park_failed',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

@@ -4,6 +4,7 @@ import * as libc from '../linux/libc.ts';
 import { Control } from './control.ts';
 import { Flows } from './flows.ts';
 import { EVENT_BYTES, FOLLOWED_HEADER_BYTES, RING_BYTES } from './layout.ts';
+import { ParkedRing } from './parked-ring.ts';
 import { Routes } from './routes.ts';
 import { Spread } from './spread.ts';
 
@@ -15,6 +16,7 @@ export interface RouterHandles {
   readonly control: number;
   readonly peers: number;
   readonly events: number;
+  readonly parkings: number;
   readonly routes: number;
   readonly spreadTable: number;
   /** Size of the whole flow table, and of an engine's share of it. */
@@ -40,6 +42,8 @@ export class RouterEngine {
   /** Readable when the router wants attention. */
   readonly eventsFd: number;
   readonly #ring: RingBuffer;
+  /** What has come of connections that move. */
+  readonly parked: ParkedRing;
   readonly #control: Control;
   readonly routes: Routes;
   readonly spread: Spread;
@@ -51,6 +55,7 @@ export class RouterEngine {
     this.eventsFd = createRingBuffer(RING_BYTES);
     setInnerMap(handles.events, engine, this.eventsFd);
     this.#ring = new RingBuffer(this.eventsFd, RING_BYTES);
+    this.parked = new ParkedRing(handles.parkings, engine);
     this.#control = new Control(handles.control);
     this.routes = new Routes(handles.routes, this.#control);
     this.spread = new Spread(handles.spreadTable, this.#control);
@@ -88,6 +93,7 @@ export class RouterEngine {
 
   close(): void {
     this.#ring.close();
+    this.parked.close();
     libc.close(this.eventsFd);
     this.flows.close();
     this.spread.close();

@@ -12,6 +12,7 @@
 #include "bpf/anchor.h"
 #include "bpf/elsewhere.h"
 #include "bpf/neighbours.h"
+#include "bpf/park.h"
 #include "bpf/socket.h"
 #include "bpf/target.h"
 
@@ -69,7 +70,12 @@ int baton_ingress(struct __sk_buff *skb)
 	/* A route to this node: what was sent elsewhere by its SYN has come back. */
 	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
 		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
-	if (owner != OWNER_SELF)
+	if (owner & OWNER_PARKED) {
+		if (alive(bpf_ktime_get_ns()))
+			return park(skb, &key, owner & ~OWNER_PARKED);
+		owner = OWNER_SELF;
+	}
+	if (owner != OWNER_SELF && !(role == ROLE_OWNER && came_from(skb, owner)))
 		return divert(skb, owner);
 	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
 	 * that arrives is for its socket: a listener would take it for a stranger's. A half-pipe takes copies only. */
@@ -95,8 +101,11 @@ int baton_egress(struct __sk_buff *skb)
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
 	__u64 now;
-	int what = parse(skb, &s);
+	int what;
 
+	if (skb->mark == REPLAY_MARK)
+		return replay(skb);
+	what = parse(skb, &s);
 	if (what == NOT_TCP)
 		return neighbour_filter(skb, 1);
 	kind = public_kind(&s.source);

@@ -20,6 +20,9 @@
 #define SYN_MEMORY_S 3 /* a SYN goes where the one before it went */
 #define MAX_FOLLOWED_BYTES 2048 /* of a request, in one segment */
 #define HALF_PIPE_MARK 0x6261746f /* SO_MARK of half-pipes' sockets */
+#define REPLAY_MARK 0x62617470 /* SO_MARK of the socket that parked segments are written back with */
+#define MAX_FRAME_BYTES 2048 /* of a parked segment: one as on a wire */
+#define MAX_LARGE_FRAME_BYTES 65552 /* and one that the kernel has put together (GRO), or not taken apart yet (GSO) */
 
 #define AF_INET 2
 #define TCP_FIN 0x01
@@ -54,7 +57,8 @@
 enum { PUBLIC_NONE, PUBLIC_OWN, PUBLIC_FOREIGN };
 enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
 enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
-enum { OWNER_SELF = 0 }; /* other owners are indices into `peers` */
+/* Other owners are indices into `peers`; or, of a connection that moves, OWNER_PARKED and the index of an engine. */
+enum { OWNER_SELF = 0, OWNER_PARKED = 0x8000 };
 enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4 };
 enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4, FLAG_FOLLOW = 8 };
 
@@ -62,7 +66,8 @@ enum {
 	COUNT_TRANSLATED_IN, COUNT_TRANSLATED_OUT, COUNT_FORWARDED, COUNT_FORWARD_FAILED, COUNT_TRIMMED,
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
 	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
-	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNTERS,
+	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNT_PARKED, COUNT_PARK_FAILED,
+	COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -155,6 +160,14 @@ struct followed {
 	__u16 length;
 	__u64 arrived_ns;
 	__u8 bytes[MAX_FOLLOWED_BYTES];
+};
+
+/* A segment of a connection that moves, as it came (rule park). */
+struct parked {
+	struct flow_key key;
+	__u32 length;   /* of the frame; the record may be longer */
+	__u32 gso_size; /* 0: one segment */
+	__u8 frame[];
 };
 
 struct arp_ipv4 {
@@ -275,6 +288,13 @@ struct {
 	__type(key, __u32);
 	__array(values, struct ring);
 } events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_ENGINES);
+	__type(key, __u32);
+	__array(values, struct ring);
+} parkings SEC(".maps");
 
 static __always_inline int after(__u32 a, __u32 b) { return (__s32)(a - b) > 0; }
 static __always_inline int after_eq(__u32 a, __u32 b) { return (__s32)(a - b) >= 0; }

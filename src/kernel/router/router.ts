@@ -146,6 +146,7 @@ export class Router {
       control: fd('control'),
       peers: fd('peers'),
       events: fd('events'),
+      parkings: fd('parkings'),
       routes: fd('routes'),
       spreadTable: fd('spread_table'),
       totalFlows,

@@ -8,7 +8,7 @@ import { SystemError } from '../linux/errors.ts';
 import { monotonicMs } from '../linux/monotonic.ts';
 import type { Control } from './control.ts';
 import { readFlowKey, writeFlowKey } from './flow-key.ts';
-import { CONTROL_ROUTES, KEY_BYTES } from './layout.ts';
+import { CONTROL_ROUTES, KEY_BYTES, OWNER_PARKED } from './layout.ts';
 
 /** struct route. */
 const ROUTE_BYTES = 4;
@@ -24,7 +24,7 @@ function second(): number {
 export interface Route {
   readonly client: Endpoint;
   readonly public: Endpoint;
-  /** Node index + 1; OWNER_SELF: it is here, wherever its SYN was sent. */
+  /** Node index + 1; OWNER_SELF: it is here, wherever its SYN was sent; OWNER_PARKED and more: it moves. */
   readonly owner: number;
 }
 
@@ -51,6 +51,20 @@ export class Routes {
       if (error instanceof SystemError && error.code === 'E2BIG') return false;
       throw error;
     }
+  }
+
+  /**
+   * Has what comes of a connection kept for an engine of this node (rule park). Returns what puts the former state back;
+   * null when the table is full.
+   */
+  park(client: Endpoint, pub: Endpoint, engine: number): (() => void) | null {
+    writeFlowKey(this.#map.key.bytes, client, pub);
+    const former = this.#map.lookup() ? this.#map.value.bytes.readUInt16LE(0) : null;
+    if (!this.set(client, pub, OWNER_PARKED | engine)) return null;
+    return () => {
+      if (former === null) this.delete(client, pub);
+      else this.set(client, pub, former);
+    };
   }
 
   /** The node (index + 1) that a connection is diverted to; 0: to none. */

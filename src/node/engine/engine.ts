@@ -23,16 +23,19 @@ import { DivertedConnections } from '../../handoff/move/diverted.ts';
 import { Guests } from '../../handoff/move/guests.ts';
 import type { Migration } from '../../handoff/move/migrate.ts';
 import type { Arrival } from '../../handoff/move/migrate-target.ts';
+import { ParkedSegments } from '../../handoff/move/parked.ts';
 import type { RelayTarget } from '../../handoff/target/relay-target.ts';
 import { SpareSockets } from '../../handoff/target/spare-sockets.ts';
 import type { HalfPipe } from '../../handoff/target/target.ts';
 import { loadDropAll } from '../../kernel/linux/deaf.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
+import { FrameWriter } from '../../kernel/linux/frame-writer.ts';
 import { closeRawSockets, openRawSockets } from '../../kernel/linux/raw.ts';
 import { SocketStates } from '../../kernel/linux/sock-diag.ts';
 import { Deadlines } from '../../kernel/loop/deadlines.ts';
 import { Loop } from '../../kernel/loop/loop.ts';
 import type { Flows } from '../../kernel/router/flows.ts';
+import { MAX_LARGE_FRAME_BYTES, REPLAY_MARK } from '../../kernel/router/layout.ts';
 import { RouterEngine, type RouterHandles } from '../../kernel/router/router-engine.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
 import type { Spread } from '../../kernel/router/spread.ts';
@@ -84,6 +87,9 @@ export class Engine {
   readonly guests: Guests;
   readonly diverted: DivertedConnections;
   readonly arrivals = new Set<Arrival>();
+  /** What clients send while their connections move. */
+  readonly parked: ParkedSegments;
+  readonly #frames: FrameWriter;
   /** Connections that are to move, and wait for their last acknowledgements. */
   readonly migrations = new Set<Migration>();
   /** Connections that are frozen here and sent to another node. */
@@ -138,7 +144,11 @@ export class Engine {
     });
     this.handoffs = new Handoffs({ clock, count, setupMs: timeouts.setupMs, peerMs: timeouts.peerMs });
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
-    const { name, role } = config.nodes[this.self];
+    const { name, role, interface: link } = config.nodes[this.self];
+    this.#frames = new FrameWriter(link, REPLAY_MARK, MAX_LARGE_FRAME_BYTES);
+    const { parked } = this.#router;
+    this.parked = new ParkedSegments(this.index, this.routes, parked, this.#frames, this.counters);
+    this.loop.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
     this.sites = new Sites(this);
     this.access = new AccessRecords(config, name, this.counters);
     this.connections = new Connections(this);
@@ -278,6 +288,7 @@ export class Engine {
     this.sites.close();
     this.policies.close();
     this.#router.close();
+    this.#frames.close();
     closeRawSockets();
     this.sockets.close();
     this.spareSockets.close();

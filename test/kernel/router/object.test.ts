@@ -125,6 +125,7 @@ test('layout.ts states the sizes and offsets that the object has', () => {
     assert.deepEqual(object.map('spread_table'), [4, layout.SPREAD_BYTES, 1]);
     assert.deepEqual(object.map('counters'), [4, 8, layout.COUNTERS.length]);
     assert.equal(object.map('events')[2], layout.MAX_ENGINES);
+    assert.equal(object.map('parkings')[2], layout.MAX_ENGINES);
 
     const flow = object.struct('flow');
     assert.equal(flow.bytes, flowBytes);
@@ -175,8 +176,11 @@ test('layout.ts states the sizes and offsets that the object has', () => {
 });
 
 test('layout.ts states the constants of router.h', () => {
-  const { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES, HALF_PIPE_MARK } = layout;
-  const sizes = { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES, HALF_PIPE_MARK };
+  const { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES } = layout;
+  const { HALF_PIPE_MARK, REPLAY_MARK, MAX_FRAME_BYTES, MAX_LARGE_FRAME_BYTES } = layout;
+  const frames = { MAX_FRAME_BYTES, MAX_LARGE_FRAME_BYTES };
+  const marks = { HALF_PIPE_MARK, REPLAY_MARK };
+  const sizes = { MAX_RANGES, MAX_PEERS, MAX_ENGINES, SPREAD_SIZE, SPREAD_BYTES, ...marks, ...frames };
   for (const [name, value] of Object.entries(sizes)) {
     const found = new RegExp(`#define ${name} (\\w+)`).exec(HEADER);
     assert.equal(Number(found?.[1]), value, name);
@@ -191,6 +195,9 @@ test('layout.ts states the constants of router.h', () => {
   assert.deepEqual(names(roles), ['ROLE_NONE', 'ROLE_ANCHOR', 'ROLE_TARGET', 'ROLE_OWNER']);
   const { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER } = layout;
   assert.deepEqual([ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER], [0, 1, 2, 3]);
+  const [, owners] = /enum \{ (OWNER_[^}]+) \}/.exec(HEADER)!;
+  assert.deepEqual(names(owners), ['OWNER_SELF = 0', 'OWNER_PARKED = 0x8000']);
+  assert.deepEqual([layout.OWNER_SELF, layout.OWNER_PARKED], [0, 0x8000]);
   const [, control] = /enum \{ (CONTROL_[^}]+) \}/.exec(HEADER)!;
   assert.deepEqual(names(control), ['CONTROL_FRONT = 1', 'CONTROL_SPREAD = 2', 'CONTROL_ROUTES = 4']);
   const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES } = layout;

@@ -25,6 +25,8 @@ export interface Job {
   readonly connections?: number;
   /** Requests sent before their answers; default 1. */
   readonly pipeline?: number;
+  /** Requests sent before their answers are written one by one, at most so many microseconds behind each other. */
+  readonly behindUs?: number;
   /** Requests are written in pieces of this size, each a segment. */
   readonly segmentBytes?: number;
   /** Start over with the items until this has passed; what is under way ends. */
@@ -58,6 +60,7 @@ export interface Report {
 
 const SILENCE_MS = 8_000;
 const MAX_FAILURES = 6;
+const US_PER_MS = 1000;
 
 const answers: Answer[] = [];
 const failures: string[] = [];
@@ -76,6 +79,12 @@ async function write(socket: Socket, bytes: Buffer, segmentBytes: number | undef
     const piece = bytes.subarray(at, at + (segmentBytes ?? bytes.length));
     await new Promise<void>((done) => socket.write(piece, () => done()));
   }
+}
+
+/** Timers are not as fine. */
+function spin(us: number): void {
+  const untilMs = performance.now() + us / US_PER_MS;
+  while (performance.now() < untilMs);
 }
 
 /** Resolves when the connection has ended or every item is answered. */
@@ -158,9 +167,14 @@ async function converse(job: Job, index: number): Promise<void> {
       while (sent < total && waiting.length < depth) {
         const item = job.items[sent++ % job.items.length];
         waiting.push({ item, startedMs: performance.now() });
-        batch.push(requestBytes(item, job.http10));
+        const bytes = requestBytes(item, job.http10);
+        if (job.behindUs === undefined) batch.push(bytes);
+        else {
+          socket.write(bytes);
+          spin(job.behindUs * Math.random());
+        }
       }
-      await write(socket, Buffer.concat(batch), job.segmentBytes);
+      if (batch.length > 0) await write(socket, Buffer.concat(batch), job.segmentBytes);
       continue;
     }
     if (waiting.length === 0) break;

@@ -40,6 +40,21 @@ failed:
 	return TC_ACT_SHOT;
 }
 
+/* Rule arrived: the node that a connection comes from has sent the segment on, as it does once there is no way back.
+ * The route here still leads to that node, until it has said so itself; the segment must not go there again. */
+static __noinline int came_from(struct __sk_buff *skb, __u32 owner)
+{
+	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
+	__u8 from[6];
+
+	if (!peer || bpf_skb_load_bytes(skb, 6, from, 6))
+		return 0;
+	for (int i = 0; i < 6; i++)
+		if (from[i] != peer->mac[i])
+			return 0;
+	return 1;
+}
+
 /* Rule spread: who gets a connection to an own public address. Where its SYN went is remembered, so that a change of
  * the table moves new connections only. A front has none of its own: what it does not remember goes by the table. */
 static __noinline __u32 spread_owner(const struct flow_key *key, __u32 syn, __u32 flags)
