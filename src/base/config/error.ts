@@ -9,9 +9,9 @@ export interface ConfigProblem {
   readonly hint: string;
 }
 
-/** Prints a problem the way compilers do, the hint on a line of its own. */
-export function formatProblem(problem: ConfigProblem): string {
-  const place = `${problem.file}:${problem.line}:${problem.column}: ${problem.message}`;
+/** Prints a problem the way compilers do, the hint on a line of its own. `severity`: `warning: ` or nothing. */
+export function formatProblem(problem: ConfigProblem, severity = ''): string {
+  const place = `${problem.file}:${problem.line}:${problem.column}: ${severity}${problem.message}`;
   return problem.hint === '' ? place : `${place}\n  hint: ${problem.hint}`;
 }
 
@@ -23,7 +23,7 @@ export class ConfigError extends Error {
 
   constructor(problems: readonly ConfigProblem[]) {
     const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column);
-    super(sorted.map(formatProblem).join('\n'));
+    super(sorted.map((problem) => formatProblem(problem)).join('\n'));
     this.problems = sorted;
   }
 }

@@ -17,13 +17,18 @@ import {
   type SiteValue,
   siteSchema,
 } from './schema.ts';
-import { type Path, Source } from './source.ts';
+import { hasOwn, Source, valueAt } from './source.ts';
 
 const KEY_FILE_PREFIX = '@file:';
-const KEY_HINT = 'make one with: openssl rand -hex 32';
+const KEY_HINT = 'make one with: (umask 077; openssl rand -hex 32 > /etc/baton/key)';
 
 /** Loads a cluster's configuration. Throws ConfigError with all that is wrong. */
 export function loadConfig(file: string): ClusterConfig {
+  return openConfig(file).config;
+}
+
+/** The same, with the file, for messages about it. */
+export function openConfig(file: string): { readonly config: ClusterConfig; readonly source: Source } {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -33,18 +38,22 @@ export function loadConfig(file: string): ClusterConfig {
       { file, line: 1, column: 1, message: `cannot be read: ${(error as Error).message}`, hint },
     ]);
   }
-  return parseConfig(text, file);
+  const source = new Source(file, text);
+  return { config: parseSource(source), source };
 }
 
 /** The same from text. `file` names it in messages; relative paths in it start at that file's directory. */
 export function parseConfig(text: string, file: string): ClusterConfig {
-  const source = new Source(file, text);
+  return parseSource(new Source(file, text));
+}
+
+function parseSource(source: Source): ClusterConfig {
   const parsed = fileSchema.safeParse(source.value);
   const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(source, issue));
   problems.push(...checkEntries(source, validEntries(source.value)));
   const key = readKey(source, problems);
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems);
-  return build(file, key, parsed.data);
+  return build(source.file, key, parsed.data);
 }
 
 /** A schema issue in words, with its place. */
@@ -66,7 +75,10 @@ function explain(source: Source, issue: z.core.$ZodIssue): ConfigProblem[] {
     return [source.problem(path, 'key', `${printable(name)} ${reason}`)];
   }
   if (valueAt(source.value, path) === undefined) {
-    const message = name === '' ? 'the file is empty' : `missing key ${name}`;
+    const last = path.at(-1);
+    const isThere = last !== undefined && hasOwn(valueAt(source.value, path.slice(0, -1)), last);
+    const what = `missing key ${name}${isThere ? ' (it is empty)' : ''}`;
+    const message = name === '' ? 'the file is empty' : what;
     return [source.problem(path, 'key', message, name === '' ? 'see examples/cluster.yaml' : '')];
   }
   const value = valueAt(source.value, path);
@@ -79,16 +91,7 @@ function explain(source: Source, issue: z.core.$ZodIssue): ConfigProblem[] {
 /** Text from the file is shown with control characters escaped, and bounded. */
 function printable(text: string): string {
   const shown = text.length > 80 ? `${text.slice(0, 77)}...` : text;
-  return /^[\x21-\x7e]*$/.test(shown) ? shown : JSON.stringify(shown);
-}
-
-function valueAt(value: unknown, path: Path): unknown {
-  let at = value;
-  for (const step of path) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined;
-    at = (at as Record<PropertyKey, unknown>)[step];
-  }
-  return at;
+  return /^[\x21-\x7e]+$/.test(shown) ? shown : JSON.stringify(shown);
 }
 
 function validEntries(value: unknown): Entries {
@@ -117,14 +120,21 @@ function validEntries(value: unknown): Entries {
   };
 }
 
+/** The file that holds the cluster key; null when the key is in the configuration. */
+export function keyFileOf(source: Source): string | null {
+  const written = valueAt(source.value, ['cluster', 'key']);
+  if (typeof written !== 'string' || !written.startsWith(KEY_FILE_PREFIX)) return null;
+  return resolve(dirname(source.file), written.slice(KEY_FILE_PREFIX.length));
+}
+
 /** The cluster key itself; what is wrong with it is added to `problems`. */
 function readKey(source: Source, problems: ConfigProblem[]): string {
   const path = ['cluster', 'key'];
   const written = valueAt(source.value, path);
   if (typeof written !== 'string' || written === '') return '';
   let key = written;
-  if (written.startsWith(KEY_FILE_PREFIX)) {
-    const keyFile = resolve(dirname(source.file), written.slice(KEY_FILE_PREFIX.length));
+  const keyFile = keyFileOf(source);
+  if (keyFile !== null) {
     try {
       key = readFileSync(keyFile, 'utf8').trim();
     } catch (error) {

@@ -1,5 +1,16 @@
 /** A YAML file as a value, and where in the file each part of it stands. */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
+import {
+  isAlias,
+  isCollection,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
 import { ConfigError, type ConfigProblem } from './error.ts';
 
 export const MAX_FILE_BYTES = 1024 * 1024;
@@ -13,7 +24,7 @@ export type At = 'key' | 'value';
 
 export class Source {
   readonly file: string;
-  /** The whole file as plain data; empty values (`limits:`) are left out. */
+  /** The whole file as plain data; an empty value (`limits:`) is a key that is undefined. */
   readonly value: unknown;
   readonly #document: ReturnType<typeof parseDocument>;
   readonly #lines = new LineCounter();
@@ -46,17 +57,17 @@ export class Source {
     }
   }
 
-  /** A copy without null values. Keys that JavaScript gives a meaning of its own are refused. */
+  /** A copy with undefined for null. Keys that JavaScript gives a meaning of its own are refused. */
   #plain(value: unknown, path: Path): unknown {
     if (path.length > MAX_DEPTH) throw new RangeError(`nested deeper than ${MAX_DEPTH} levels`);
     if (Array.isArray(value)) return value.map((entry, index) => this.#plain(entry, [...path, index]));
     if (typeof value !== 'object' || value === null) return value ?? undefined;
     const copy: Record<string, unknown> = {};
-    for (const [key, entry] of Object.entries(value)) {
+    for (const [key, entry] of entriesOf(value)) {
       const at = [...path, key];
       if (key === '__proto__')
         throw new ConfigError([this.problem(at, 'key', 'the key __proto__ is not allowed')]);
-      if (entry !== null) copy[key] = this.#plain(entry, at);
+      copy[key] = this.#plain(entry, at);
     }
     return copy;
   }
@@ -73,7 +84,7 @@ export class Source {
       if (isAlias(node)) node = (node.resolve(this.#document) ?? null) as Node | null;
       let next: Node | null = null;
       if (isMap(node)) {
-        const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
+        const pair = pairOf(node, String(step));
         if (pair === undefined) break;
         next = (pair.value ?? null) as Node | null;
         offset = offsetInPair(pair as Pair<Node, Node | null>, index === path.length - 1 ? at : 'key');
@@ -91,6 +102,35 @@ export class Source {
   problem(path: Path, at: At, message: string, hint = ''): ConfigProblem {
     return this.#at(this.#offsetOf(path, at), message, hint);
   }
+}
+
+/** What plain data has at a path; undefined where it has nothing. */
+export function valueAt(value: unknown, path: Path): unknown {
+  let at = value;
+  for (const step of path) {
+    if (!hasOwn(at, step)) return undefined;
+    at = (at as Record<PropertyKey, unknown>)[step];
+  }
+  return at;
+}
+
+export function hasOwn(value: unknown, key: PropertyKey): boolean {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key);
+}
+
+/** Of a map, and of what YAML has beside it: !!omap and !!set. */
+function entriesOf(value: object): Array<[string, unknown]> {
+  if (value instanceof Set) return [...value].map((key) => [String(key), undefined]);
+  return value instanceof Map
+    ? [...value].map(([key, entry]) => [String(key), entry])
+    : Object.entries(value);
+}
+
+/** The pair of a map by its key. One that is no scalar has its YAML for a name, which can be laid out in many ways. */
+function pairOf({ items }: YAMLMap, key: string): Pair | undefined {
+  const bare = (text: string) => text.replace(/[\s"']/g, '');
+  const scalar = items.find((item) => isScalar(item.key) && String(item.key.value ?? '') === key);
+  return scalar ?? items.find(({ key: one }) => isCollection(one) && bare(String(one)) === bare(key));
 }
 
 function offsetInPair(pair: Pair<Node, Node | null>, at: At): number {

@@ -28,6 +28,7 @@ async function tryOne(site: SiteConfig): Promise<void> {
   const candidates = Object.keys(site.content).map(
     (name, index): Candidate => ({ index, name, load: NO_LOAD }),
   );
+  if (candidates.length === 0) return;
   const head = parseRequestHead(REQUEST, 0, REQUEST.length, DEFAULT_HEAD_LIMITS) as RequestHead;
   policy.choose(head, candidates, 0);
 }

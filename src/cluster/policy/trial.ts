@@ -9,6 +9,9 @@ import { PolicyError } from './create.ts';
 /** For all modules of a configuration together. */
 const TRIAL_TIMEOUT_MS = 5000;
 
+/** Exit code of a thread that has nothing left to do while a top-level await waits. */
+const UNSETTLED_AWAIT = 13;
+
 /** What the trial's thread says: the module it turns to, then how it went. */
 export type TrialMessage =
   | { readonly type: 'trying'; readonly file: string }
@@ -44,9 +47,10 @@ function outcome(worker: Worker, timeoutMs: number): Promise<void> {
       if (message.type === 'failed') fail(message.detail);
     });
     worker.on('error', (error) => fail(error.message));
-    worker.on('exit', () => {
+    worker.on('exit', (code) => {
       clearTimeout(timer);
-      fail('ended the thread that it was tried in');
+      if (code === UNSETTLED_AWAIT) fail('does not return: it awaits something that never comes');
+      else fail('ended the thread that it was tried in');
     });
   });
 }

@@ -24,6 +24,8 @@ export function interfaceIndex(name: string): number {
   return index;
 }
 
+export const hasInterface = (name: string): boolean => libc.ifNameToIndex(name) !== 0;
+
 /** The name of the interface with an index; throws SystemError when there is none. */
 export function interfaceName(index: number): string {
   request.bytes.fill(0);

@@ -360,3 +360,33 @@ test('edit distance is a metric, and the nearest key is the one with a letter sw
   assert.equal(nearest('mehcanism', ['policy', 'mechanism', 'root']), 'mechanism');
   assert.equal(nearest('zzzz', ['policy', 'mechanism', 'root']), undefined);
 });
+
+test('a key that is not known is told wherever it stands, however it is written, with a value or without', () => {
+  const node = 'nodes: { a: { address: 192.0.2.1 } }';
+  const base = `cluster: { key: "a key of enough characters" }\n${node}\nsites: [{ name: s, root: /srv }]\n`;
+  const rows: [string, string][] = [
+    [`${base}foo:\n`, '4:1: unknown key foo'],
+    [`${base}limits:\n  conections:\n`, '5:3: unknown key conections in limits'],
+    [`${base}limits: !!set { conections }\n`, '4:17: unknown key conections in limits'],
+    [`${base}limits: !!omap [conections: 5]\n`, '4:1: unknown key conections in limits'],
+    [`${base}? [limits, connections]\n`, '4:3: unknown key "[ limits, connections ]"'],
+    [`${base}? {limits: connections}\n: 5\n`, '4:3: unknown key "{ limits: connections }"'],
+    [`${base}~: 1\n`, '4:1: unknown key ""'],
+    [base.replace('192.0.2.1', '192.0.2.1, ? [public]'), '2:37: unknown key "[ public ]" in nodes.a'],
+    [
+      base.replace('root: /srv', 'root: /srv, policy: { name: hash, ? {a: 1} }'),
+      '3:56: unknown key "{ a: 1 }" in sites.0.policy',
+    ],
+    [
+      base.replace(node, 'nodes: { a: { address: 192.0.2.1 }, b: }'),
+      '2:37: missing key nodes.b (it is empty)',
+    ],
+  ];
+  for (const [text, expected] of rows) {
+    assert.throws(
+      () => parseConfig(text, 'f'),
+      (error) => error instanceof ConfigError && error.message.split('\n')[0] === `f:${expected}`,
+      text,
+    );
+  }
+});

@@ -7,9 +7,11 @@ import { after, describe, it } from 'node:test';
 import type { PolicyConfig, SiteConfig } from '../../../src/base/config/config.ts';
 import { importsTypeScript } from '../../../src/base/config/typescript.ts';
 import { createPolicy, importPolicies } from '../../../src/cluster/policy/create.ts';
+import { tryPolicies } from '../../../src/cluster/policy/trial.ts';
 
 const CONTEXT = { site: 'default', sizeOf: () => null };
 const NO_MEMORY = { holders: () => [], chosen: () => {} };
+const CONTENT = { a: { kind: 'root', root: '/' } } as const;
 
 describe('policy modules', () => {
   const directory = mkdtempSync(join(tmpdir(), 'baton-policy-'));
@@ -86,6 +88,44 @@ describe('policy modules', () => {
       });
     }
     await assert.rejects(make(join(directory, 'missing.mjs')), /missing\.mjs: cannot be imported: ENOENT/);
+  });
+
+  it('is tried in a thread that ends with it when it never returns', async () => {
+    const forever = 'for (;;);';
+    const texts = [
+      'await new Promise(() => {}); export default () => ({ choose: () => 0 });',
+      forever,
+      `export default () => { ${forever} };`,
+      `export default () => ({ choose() { ${forever} } });`,
+    ];
+    await Promise.all(
+      texts.map(async (text) => {
+        const file = write(text);
+        const config = { ...site({ kind: 'module', file, options: undefined }), content: CONTENT };
+        const tried = tryPolicies([config], 4000);
+        await assert.rejects(tried, (error: Error & { code?: string }) => {
+          assert.equal(error.code, 'POLICY');
+          assert.match(error.message, /does not return/);
+          return error.message.includes(file);
+        });
+      }),
+    );
+  });
+
+  it('passes the trial when it works, throws now and then or answers nonsense, and fails it otherwise', async () => {
+    const trial = (text: string) =>
+      tryPolicies([
+        { ...site({ kind: 'module', file: write(text), options: undefined }), content: CONTENT },
+        site('hash'),
+      ]);
+    await trial('export default () => ({ choose: (head) => head.fields.get("host").length });');
+    await trial('export default () => ({ choose: () => { throw new Error("no"); } });');
+    await assert.rejects(trial('export default () => 1;'), /returned no object/);
+    await assert.rejects(trial('process.exit(3);'), /ended the thread/);
+    await assert.rejects(
+      trial('setImmediate(() => { throw new Error("late"); }); await new Promise(() => {});'),
+      /late/,
+    );
   });
 
   it('may be TypeScript when this Node can import it', { skip: !importsTypeScript() }, async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -44,6 +44,75 @@ test('check: exit 0 for the example, exit 1 with place and hint for all that is 
       /none.yaml:1:1: cannot be read/,
     );
     assert.match(baton(['serve', '-c', EXAMPLE, '-n', 'z']).err, /no node z; nodes are a, b/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('check: what of the file this machine lacks, as an error where it is known to be the node, else as a warning', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'baton-check-'));
+  const file = join(directory, 'cluster.yaml');
+  const check = (root: string, ...flags: string[]) => {
+    writeFileSync(
+      file,
+      `cluster: { key: "@file:key" }
+nodes: { a: { address: 192.0.2.1, interface: none0 }, b: { address: 192.0.2.2, interface: lo } }
+sites: [{ name: default, root: ${root}, serve: [a], roots: { b: none } }]
+`,
+    );
+    return baton(['check', '--config', file, ...flags]);
+  };
+  try {
+    writeFileSync(join(directory, 'key'), 'a key of enough characters', { mode: 0o640 });
+    const elsewhere = check('./none');
+    assert.equal(elsewhere.code, 0, elsewhere.err);
+    assert.ok(
+      elsewhere.err.includes(`${file}:3:32: warning: there is no directory ${directory}/none\n  hint: `),
+    );
+    assert.ok(elsewhere.out.startsWith(`${file}: ok (nodes: a, b;`));
+    const here = check('./none', '--node', 'a');
+    assert.equal(here.code, 1);
+    assert.ok(here.err.includes(`${file}:3:32: there is no directory ${directory}/none\n  hint: `), here.err);
+    assert.ok(
+      here.err.includes(`${file}:2:46: warning: there is no interface none0 on this machine\n  hint: `),
+    );
+    const other = check('./none', '--node', 'b');
+    assert.deepEqual([other.code, other.err], [0, ''], 'b answers nothing');
+    for (const flags of [[], ['--node', 'a']]) {
+      const { code, err } = check('./key', ...flags);
+      assert.equal(code, 1);
+      assert.ok(err.includes(`${file}:3:32: ${directory}/key is not a directory\n  hint: `), err);
+    }
+    assert.match(check('.', '--node', 'z').err, /there is no node z/);
+    chmodSync(join(directory, 'key'), 0o644);
+    const open = check('.');
+    assert.equal(open.code, 1);
+    assert.ok(
+      open.err.includes(`${file}:1:17: everybody on this machine can read the cluster key`),
+      open.err,
+    );
+    assert.ok(open.err.includes(`\n  hint: chmod o= ${directory}/key`));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('check: a machine with the own address of a node is that node; a module is named where the file names it', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'baton-check-'));
+  const file = join(directory, 'cluster.yaml');
+  try {
+    writeFileSync(join(directory, 'p.mjs'), 'for (;;);');
+    writeFileSync(
+      file,
+      `cluster: { key: a key of enough characters }
+nodes: { a: { address: 127.0.0.1, interface: lo } }
+sites: [{ name: default, root: none, policy: { module: ./p.mjs } }]
+`,
+    );
+    const { code, err } = baton(['check', '--config', file]);
+    assert.equal(code, 1);
+    assert.ok(err.startsWith(`${file}:3:32: there is no directory ${directory}/none\n  hint: `), err);
+    assert.ok(err.includes(`${file}:3:56: policy module ${directory}/p.mjs: does not return`), err);
   } finally {
     rmSync(directory, { recursive: true });
   }
