@@ -9,12 +9,14 @@
  *    `--the newest response's target is lost, or stops--> handled (take-over)
  */
 
+import assert from 'node:assert';
 import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { mayGoOn } from '../handoff/anchor/take-over.ts';
-import type { AgainReason, Handling, HandlingHost, Outcome } from '../handoff/request/handling.ts';
+import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
+import type { AgainReason, Handling, Outcome } from '../handoff/request/handling.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
@@ -33,7 +35,7 @@ const NOTHING = Buffer.alloc(0);
 /** What is left of a response in whose middle a connection has come from another node. */
 export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
 
-export class Answering implements HandlingHost {
+export class Answering implements RequestInProgress {
   readonly connection: Connection;
   readonly #engine: Engine;
   #handling: Handling | null = null;
@@ -78,8 +80,7 @@ export class Answering implements HandlingHost {
   }
 
   #dispatch(): void {
-    const request = this.#request!;
-    const handling = this.#engine.dispatcher.dispatch(this, request, this.#site, this.#tried, this.#chosen);
+    const handling = this.#engine.dispatcher.dispatch(this, this.#site, this.#tried, this.#chosen);
     // The connection had to be broken.
     if (handling === null) return;
     this.#handling = handling;
@@ -117,6 +118,23 @@ export class Answering implements HandlingHost {
       this.#request = { ...request, headBytes: Buffer.from(request.headBytes) };
     }
     return this.#request!;
+  }
+
+  get request(): Request {
+    assert(this.#request !== null, 'a request is in progress');
+    return this.#request;
+  }
+
+  get flow(): AnchorFlow | null {
+    return this.connection.flow;
+  }
+
+  get hasCome(): boolean {
+    return this.connection.guest !== null;
+  }
+
+  get key(): string | null {
+    return this.connection.key;
   }
 
   get fullyTried(): boolean {

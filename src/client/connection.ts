@@ -13,7 +13,7 @@ import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { endsKey, endsOf } from '../handoff/flow/ends.ts';
 import type { Guest } from '../handoff/move/guests.ts';
-import type { Migration } from '../handoff/move/migrate.ts';
+import { Migration } from '../handoff/move/migrate.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import { abortClose, MSG_EOR, MSG_NOSIGNAL, SHUT_WR } from '../kernel/linux/socket.ts';
@@ -232,7 +232,7 @@ export class Connection implements Source, Client {
     if (!dispatcher.mayMove(to)) return false;
     const { held } = this.#input;
     this.#input.hold(bytes, at, end);
-    this.#migration = dispatcher.migrate(this, to);
+    this.#migration = this.#startMove(to);
     if (this.#migration === null) {
       this.#input.hold(held, 0, held.length);
       return false;
@@ -241,6 +241,16 @@ export class Connection implements Source, Client {
     this.#state = 'moving';
     this.#attended();
     return true;
+  }
+
+  #startMove({ node, mechanism }: Choice): Migration | null {
+    const engine = this.#engine;
+    const link = engine.linkOf(node, this);
+    if (link === undefined) return null;
+    const draining = engine.drain !== null;
+    // The traditional handoff: not before everything sent is acknowledged.
+    const how = { serveFirst: !draining, draining, whenAcknowledged: mechanism === 'drain' };
+    return Migration.start(engine, this, node, link, how);
   }
 
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */

@@ -7,18 +7,18 @@
 
 import { distance } from '../../kernel/router/ranges.ts';
 import { type DataDone, FrameType, SetupMechanism, type SetupOk } from '../../protocol/backplane/frames.ts';
-import { AwayHandling, type Given } from './away.ts';
+import { AwayHandling, type HandoffGiven } from './away.ts';
 
 /** A start further behind the last acknowledgement than this is moved up, so that distances stay below 2^31. */
 const REBASE_BEHIND_BYTES = 2 ** 28;
 
 export class AnchorHandling extends AwayHandling {
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
-  static start(given: Given): AnchorHandling | null {
+  static start(given: HandoffGiven): AnchorHandling | null {
     return AwayHandling.begin(() => new AnchorHandling(given));
   }
 
-  private constructor(given: Given) {
+  private constructor(given: HandoffGiven) {
     super(given, SetupMechanism.ANCHOR, false);
   }
 

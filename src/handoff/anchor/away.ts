@@ -30,7 +30,7 @@ import type { Handoffs } from './handoffs.ts';
 import { mayGoOn } from './take-over.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
-export interface Given {
+export interface HandoffGiven {
   readonly handoffs: Handoffs;
   readonly host: HandlingHost;
   readonly flow: AnchorFlow;
@@ -72,7 +72,7 @@ export abstract class AwayHandling implements Handling, Handoff {
    * request already. `next`: and may take the one after it.
    */
   protected constructor(
-    given: Given,
+    given: HandoffGiven,
     mechanism: SetupMechanism,
     closes: boolean,
     kept: Kept | null = null,

@@ -20,7 +20,7 @@ import {
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
 import type { Kept, Next } from './attempt.ts';
-import { AwayHandling, type Given } from './away.ts';
+import { AwayHandling, type HandoffGiven } from './away.ts';
 
 /**
  * A connection that ends with the response may end while this much is still unacknowledged: the target's kernel has
@@ -44,7 +44,7 @@ export interface Form {
 const KEPT_ANSWER_MS = 30;
 
 /** Not when some of it is here already: the target would not get it. */
-function nextOf({ request, host, flow }: Given, { next }: Form, kept: Kept | null): Next | null {
+function nextOf({ request, host, flow }: HandoffGiven, { next }: Form, kept: Kept | null): Next | null {
   // What it goes by the target was told once.
   const same = kept === null || kept.choice.digest === next?.digest;
   if (next === null || !same || request.close || request.continuation !== null || !host.quiet) return null;
@@ -63,12 +63,12 @@ export class PromisedHandling extends AwayHandling {
   readonly #kept: Kept | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
-  static start(given: Given, form: Form): PromisedHandling | null {
+  static start(given: HandoffGiven, form: Form): PromisedHandling | null {
     return AwayHandling.begin(() => new PromisedHandling(given, form));
   }
 
   /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
-  static startKept(given: Given, form: Form, kept: Kept): PromisedHandling {
+  static startKept(given: HandoffGiven, form: Form, kept: Kept): PromisedHandling {
     const handling = new PromisedHandling(given, form, kept);
     given.flow.current = handling;
     given.handoffs.watch(handling);
@@ -76,7 +76,7 @@ export class PromisedHandling extends AwayHandling {
     return handling;
   }
 
-  private constructor(given: Given, form: Form, kept: Kept | null = null) {
+  private constructor(given: HandoffGiven, form: Form, kept: Kept | null = null) {
     super(given, form.mechanism, form.closes, kept, nextOf(given, form, kept));
     this.#form = form;
     this.#kept = kept;

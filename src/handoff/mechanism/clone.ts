@@ -14,9 +14,26 @@
 import type { CloneConfig } from '../../base/config/config.ts';
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
-import type { Form } from '../anchor/promised.ts';
+import { type Form, PromisedHandling } from '../anchor/promised.ts';
+import type { Mechanism } from './mechanism.ts';
+import { outHalfTo } from './out-half.ts';
 
 /** `next`: which node the connection's next request is for, when the clone may find that out by itself. */
 export function cloneForm(options: CloneConfig, next: NextChoice | null): Form {
   return { name: 'clone', mechanism: SetupMechanism.CLONE, closes: false, ahead: options.pre, next };
 }
+
+export const CLONE: Mechanism = {
+  inHalf: 'anchor',
+  outHalf: 'target',
+  endBy: 'announcement, then acknowledgement',
+  closes: 'anchor',
+  next: 'when acknowledged',
+  otherwise: 'relay',
+  begin(dispatch) {
+    const { site, means } = dispatch;
+    const given = outHalfTo(dispatch);
+    if (given === null || site === null) return null;
+    return PromisedHandling.start(given, cloneForm(site.config.clone, means.nextChoices.of(site)));
+  },
+};

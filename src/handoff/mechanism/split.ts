@@ -12,7 +12,9 @@
  * Two messages a request, loss or not.
  */
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
-import type { Form } from '../anchor/promised.ts';
+import { type Form, PromisedHandling } from '../anchor/promised.ts';
+import type { Mechanism } from './mechanism.ts';
+import { outHalfTo } from './out-half.ts';
 
 export const SPLIT_FORM: Form = {
   name: 'split',
@@ -20,4 +22,17 @@ export const SPLIT_FORM: Form = {
   closes: true,
   ahead: false,
   next: null,
+};
+
+export const SPLIT: Mechanism = {
+  inHalf: 'anchor',
+  outHalf: 'target',
+  endBy: 'announcement, then acknowledgement',
+  closes: 'anchor, with the response',
+  next: 'never',
+  otherwise: 'relay',
+  begin(dispatch) {
+    const given = outHalfTo(dispatch);
+    return given === null ? null : PromisedHandling.start(given, SPLIT_FORM);
+  },
 };

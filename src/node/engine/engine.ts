@@ -168,7 +168,20 @@ export class Engine {
       this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
     this.loads = new Loads(this, this.peers, this.spread, options.counters);
     this.policies = new SitePolicies(this, options.policies);
-    this.dispatcher = new Dispatcher(this, this.peers, this.policies);
+    this.dispatcher = new Dispatcher({
+      clock,
+      count,
+      later: this.loop,
+      config,
+      self: this.self,
+      handoffs: this.handoffs,
+      sites: this.sites,
+      nextChoices: this.nextChoices,
+      policies: this.policies,
+      linkOf: (node, connection) => this.linkOf(node, connection),
+      nextTaker: () => this.drain?.next() ?? null,
+      isLeaving: () => this.drain !== null,
+    });
     this.#housekeeping = new Housekeeping(this, this.#router, options.post);
     this.linksChanged();
     options.post({ type: 'listening' });
@@ -202,6 +215,13 @@ export class Engine {
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
   linkFor(node: number, key: string): Link | undefined {
     return this.peers.linkToEngine(node, engineFor(key, this.config.nodes[node].engines));
+  }
+
+  /** The same, of a connection whose key is asked of the kernel only where it matters. */
+  linkOf(node: number, connection: { readonly key: string | null }): Link | undefined {
+    if (this.config.nodes[node].engines === 1) return this.peers.linkToEngine(node, 0);
+    const { key } = connection;
+    return key === null ? undefined : this.linkFor(node, key);
   }
 
   log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {

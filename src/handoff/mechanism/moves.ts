@@ -1,0 +1,7 @@
+/** Which mechanisms move whole connections. */
+import type { MechanismName } from '../../base/config/config.ts';
+
+/** Whether the connection goes to the node that is to answer. */
+export function moves(mechanism: MechanismName): boolean {
+  return mechanism === 'migrate' || mechanism === 'drain';
+}

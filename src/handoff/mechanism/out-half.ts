@@ -1,0 +1,15 @@
+/** What the mechanisms have in common by which a target sends the out-half. */
+import type { HandoffGiven } from '../anchor/away.ts';
+import type { Dispatch } from './mechanism.ts';
+
+/** What the handoff of the out-half begins with. Null: it cannot be had. */
+export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven | null {
+  if (link === null) return null;
+  const request = host.retain();
+  // A body that follows goes by relay: a half-pipe has no way for it.
+  if (request.bodyFollows) return null;
+  const flow = host.ensureFlow();
+  if (flow?.makeRoom()) return { handoffs: means.handoffs, host, flow, request, node, link };
+  means.count.add('handoffs_no_room');
+  return null;
+}
