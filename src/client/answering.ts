@@ -285,8 +285,10 @@ export class Answering implements RequestInProgress {
   /** A target died that owes bytes. Only the newest response can still be taken over. */
   #targetLost(flow: AnchorFlow, promise: Promised | null): void {
     this.#engine.counters.add('handoffs_lost');
-    if (promise === null || this.connection.state !== 'head') this.broken('a target died');
-    else this.#takePromise(flow, promise);
+    if (promise === null || this.connection.state !== 'head') return this.broken('a target died');
+    // One that has given up and lives has no more to say.
+    flow.dropTarget(promise.node);
+    this.#takePromise(flow, promise);
   }
 
   /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */

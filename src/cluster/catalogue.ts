@@ -9,10 +9,14 @@ import { resolvePath } from '../protocol/http/path.ts';
 
 /** Documents of one site that are remembered of one node; what it says beyond that makes its list a partial one. */
 export const MAX_DOCUMENTS = 65_536;
+/** Of the paths of those, as much: long ones count for several. */
+export const MAX_LISTED_PATH_UNITS = 16 * 1024 * 1024;
 const INDEX = 'index.html';
 
 interface Listing {
   readonly documents: Map<string, Document>;
+  /** Of all paths, in UTF-16 code units. */
+  pathUnits: number;
   /** All has been said. */
   complete: boolean;
   /** There may be documents that are not listed. */
@@ -45,14 +49,19 @@ export class Catalogue {
     if (nodes === undefined) return;
     let listing = nodes.get(node);
     if (listing === undefined || piece.restart) {
-      listing = { documents: new Map(), complete: false, partial: false };
+      listing = { documents: new Map(), pathUnits: 0, complete: false, partial: false };
       nodes.set(node, listing);
     }
     for (const { path, document } of piece.entries) {
-      if (document === null) listing.documents.delete(path);
-      else if (listing.documents.size < MAX_DOCUMENTS || listing.documents.has(path))
+      const known = listing.documents.has(path);
+      const hasRoom =
+        listing.documents.size < MAX_DOCUMENTS && listing.pathUnits + path.length <= MAX_LISTED_PATH_UNITS;
+      if (document === null) {
+        if (listing.documents.delete(path)) listing.pathUnits -= path.length;
+      } else if (known || hasRoom) {
         listing.documents.set(path, document);
-      else listing.partial = true;
+        if (!known) listing.pathUnits += path.length;
+      } else listing.partial = true;
     }
     listing.complete ||= piece.complete;
     listing.partial ||= piece.partial;

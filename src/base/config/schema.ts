@@ -11,6 +11,10 @@ export const MIN_KEY_CHARACTERS = 16;
 /** The router numbers a flow's owners in 6 bits, 0 for the node itself. */
 export const MAX_NODES = 63;
 export const MAX_ENGINES = 64;
+/** What a frame between nodes carries of a request's head. */
+const MAX_HEAD_BYTES = 32 * 1024;
+/** What one carries of a site's name. */
+const MAX_SITE_NAME_BYTES = 63;
 const MAX_PUBLIC_ADDRESSES = 16;
 const MAX_SITES = 256;
 const MAX_HOSTS = 256;
@@ -82,7 +86,9 @@ const perNode = <T extends z.ZodType>(value: T) =>
   z.record(z.string(), value, must('a map from node name to value'));
 
 export const siteSchema = z.strictObject({
-  name: text('a name').max(63, { error: 'must be at most 63 characters' }),
+  name: text('a name').refine((name) => Buffer.byteLength(name) <= MAX_SITE_NAME_BYTES, {
+    error: `must be at most ${MAX_SITE_NAME_BYTES} bytes`,
+  }),
   hosts: z
     .array(
       z
@@ -118,7 +124,7 @@ const GIB = 1024 * MIB;
 const limits = z.strictObject(
   {
     connections: integer(1, 1_000_000).default(10_000),
-    headBytes: integer(KIB, 64 * KIB, 'bytes').default(16 * KIB),
+    headBytes: integer(KIB, MAX_HEAD_BYTES, 'bytes').default(16 * KIB),
     headFields: integer(8, 1000).default(100),
     bodyBytes: integer(0, GIB, 'bytes').default(16 * MIB),
     halfPipes: integer(1, 8).default(4),

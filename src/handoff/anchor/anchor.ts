@@ -22,6 +22,11 @@ export class AnchorHandling extends AwayHandling {
     super(given, SetupMechanism.ANCHOR, false);
   }
 
+  protected override objectionTo(frame: SetupOk | DataDone): string | null {
+    if (frame.type === FrameType.SETUP_OK && frame.promise !== null) return 'a promise without clone';
+    return super.objectionTo(frame);
+  }
+
   protected heard(frame: SetupOk | DataDone): void {
     if (frame.type === FrameType.SETUP_OK) return;
     const { status, bytes, bodyBytes, close, end } = frame;

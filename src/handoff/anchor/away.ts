@@ -152,10 +152,20 @@ export abstract class AwayHandling implements Handling, Handoff {
   /** The target has accepted, or is done. */
   protected abstract heard(frame: SetupOk | DataDone): void;
 
+  /** Why no target says this; null: it may. */
+  protected objectionTo(frame: SetupOk | DataDone): string | null {
+    if (frame.type === FrameType.SETUP_OK) return null;
+    const end = (this.begun.start + frame.bytes) >>> 0;
+    return frame.end === end ? null : 'DATA_DONE with an end that is not where its bytes end';
+  }
+
   answer(frame: Frame): void {
+    if (this.over) return;
     switch (frame.type) {
       case FrameType.SETUP_OK:
-      case FrameType.DATA_DONE:
+      case FrameType.DATA_DONE: {
+        const objection = this.objectionTo(frame);
+        if (objection !== null) return this.#link.protocolError(objection);
         if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
         this.handoffs.answered(this);
         this.#tellWindow();
@@ -164,7 +174,9 @@ export abstract class AwayHandling implements Handling, Handoff {
         if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
           this.send({ type: FrameType.CONFIRM, request: this.begun.id, epoch: this.epoch });
         return;
+      }
       case FrameType.SETUP_REJECT:
+        if (this.handoffUs >= 0) return this.#link.protocolError('SETUP_REJECT after SETUP_OK');
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);

@@ -85,6 +85,13 @@ export class FlowEntry {
     return this.rules.ranges.filter((g) => g.owner === node + 1 && owes(g, acknowledged));
   }
 
+  /** Whether bytes of a node end at `end`, and the client has acknowledged them all. */
+  hasDelivered(node: number, end: number): boolean {
+    const { acknowledged } = this;
+    const isHere = (g: ranges.Range) => g.owner === node + 1 && !g.open && g.end === end;
+    return this.rules.ranges.some((g) => isHere(g) && !owes(g, acknowledged));
+  }
+
   /** Whether any other node owes the client anything. */
   get isOwed(): boolean {
     const { acknowledged } = this;

@@ -291,12 +291,16 @@ export class AnchorFlow implements Sink {
     if (target === undefined) return;
     this.#targets.count(frame);
     if (frame.type === FrameType.RESET_OK) {
+      if (!target.leaving) return link.protocolError('RESET_OK without RESET');
       this.#targets.close(target);
       return;
     }
     if (frame.type === FrameType.COLLECTED) {
       this.#socket?.hear(frame);
-      if (ranges.collect(this.#entry.rules, target.node + 1, frame.end)) this.#entry.write();
+      const { rules } = this.#entry;
+      // What the client has acknowledged went through here first, so the end is one that is known to be reached.
+      const isKnown = this.#entry.hasDelivered(target.node, frame.end);
+      if (isKnown && ranges.collect(rules, target.node + 1, frame.end)) this.#entry.write();
       return;
     }
     if (frame.type === FrameType.DATA_DONE) this.#socket?.hear(frame);

@@ -18,6 +18,8 @@ import type { Target } from './flow-targets.ts';
 
 /** Segments that the router was at work on when it was told to follow no more are through by then. */
 const UNFOLLOWED_MS = 10;
+/** It answers, asks whether it may begin late, and gives up: no more is said of a request before it is read here. */
+const MAX_EARLY_FRAMES = 8;
 
 export class Following {
   readonly #entry: FlowEntry;
@@ -80,7 +82,7 @@ export class Following {
   /** Whether a frame is the clone's word about the request after `epoch`, for later. */
   hears(frame: Frame, target: Target, epoch: number): boolean {
     if (!this.isTo(target) || !('epoch' in frame) || frame.epoch !== nextEpoch(epoch)) return false;
-    this.#early.push(frame);
+    if (this.#early.length < MAX_EARLY_FRAMES) this.#early.push(frame);
     return true;
   }
 

@@ -14,6 +14,7 @@ import {
   type Frame,
   FrameType,
   frameSize,
+  MAX_PROMISE_BYTES,
   type PromisedResponse,
   RejectReason,
   type SetupMechanism,
@@ -86,7 +87,7 @@ export class PromisedHandling extends AwayHandling {
     if (this.#kept === null) return;
     const early = this.flow.takeEarly();
     for (const frame of early) this.answer(frame);
-    if (!this.flow.isThere(this.#kept.target)) this.lost();
+    if (!this.over && !this.flow.isThere(this.#kept.target)) this.lost();
   }
 
   /** The clone has not taken it, or its word is late: then it passes over SETUP. */
@@ -115,6 +116,14 @@ export class PromisedHandling extends AwayHandling {
       if (frame.reason === RejectReason.NOT_KEPT) return this.#askKept();
     }
     super.answer(frame);
+  }
+
+  protected override objectionTo(frame: SetupOk | DataDone): string | null {
+    if (frame.type === FrameType.SETUP_OK)
+      return frame.promise !== null && this.#explicit ? 'a promise after an answer without one' : null;
+    if (!this.#explicit && (frame.bytes < 1 || frame.bytes > MAX_PROMISE_BYTES))
+      return `a promise of ${frame.bytes} bytes`;
+    return super.objectionTo(frame);
   }
 
   protected heard(frame: SetupOk | DataDone): void {

@@ -35,6 +35,8 @@ export class RelayHandling implements Handling, Sink {
   #bodyCredit = RELAY_WINDOW_BYTES;
   /** Response bytes sent to the client and not yet asked for again. */
   #owed = 0;
+  /** Response bytes that the target may still send. */
+  #credit = RELAY_WINDOW_BYTES;
   #done: { status: number; bodyBytes: number; close: boolean } | null = null;
   #handoffUs = -1;
   #firstByteUs = -1;
@@ -93,13 +95,19 @@ export class RelayHandling implements Handling, Sink {
         this.#ports.count.add('handoffs_rejected');
         return this.#failed('refused');
       case FrameType.RELAY_DATA:
+        this.#credit -= frame.bytes.length;
+        if (this.#credit < 0 || this.#done !== null)
+          return this.#link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
         this.#pump.add({ bytes: Buffer.from(frame.bytes) });
         return this.#drive();
       case FrameType.RELAY_CREDIT:
         this.#bodyCredit += frame.credit;
+        if (this.#bodyCredit > RELAY_WINDOW_BYTES)
+          return this.#link.protocolError('more of a request body asked for than was sent');
         return this.#host.bodyWanted();
       case FrameType.DATA_DONE:
+        if (this.#done !== null) return this.#link.protocolError('DATA_DONE twice');
         this.#accepted();
         this.#done = { status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close };
         this.#pump.finish();
@@ -152,6 +160,7 @@ export class RelayHandling implements Handling, Sink {
     this.#owed += sent;
     if (this.#owed < RELAY_WINDOW_BYTES / 4 || this.#done !== null) return;
     this.#link.send({ type: FrameType.RELAY_CREDIT, request: this.#id, credit: this.#owed });
+    this.#credit += this.#owed;
     this.#owed = 0;
   }
 

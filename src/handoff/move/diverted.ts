@@ -74,7 +74,7 @@ export class DivertedConnections {
   route(link: Link, frame: Route): void {
     const engine = this.#engine;
     const ends = endsOfFrame(frame.flow);
-    if (engine.homeOf(ends.public.address) !== engine.self) {
+    if (engine.homeOf(ends.public.address) !== engine.self || !engine.canServe(ends)) {
       engine.counters.add('routes_refused');
       return;
     }
@@ -98,7 +98,8 @@ export class DivertedConnections {
     const ends = endsOfFrame(frame.flow);
     const key = endsKey(ends);
     const known = this.#byKey.get(key);
-    if (known?.node === link.node && distance(known.epoch, frame.epoch) >= 0) {
+    // Whoever has it says so, and says things in order; only what another node has is not its to end.
+    if (known?.node === link.node) {
       // The client may use its port anew: unanswered, the owner looks again.
       if (!this.#engine.routes.end(ends.client, ends.public, known.node + 1)) return;
       this.#byKey.delete(key);

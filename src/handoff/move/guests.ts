@@ -239,9 +239,9 @@ export class Guests {
   }
 
   /** The home has ended the route. */
-  cleanedUp({ flow, epoch }: CleanupOk): void {
+  cleanedUp(node: number, { flow, epoch }: CleanupOk): void {
     const guest = this.#byKey.get(endsKey(endsOfFrame(flow)));
-    if (guest === undefined || guest.epoch !== epoch) return;
+    if (guest === undefined || guest.home !== node || guest.epoch !== epoch) return;
     if (guest.state === 'lingering') this.#drop(guest);
     // CLEANUP was held up for so long that the SYN of a connection here was old.
     else this.#announce(guest);

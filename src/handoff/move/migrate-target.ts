@@ -36,6 +36,8 @@ import { statusOf } from '../flow/flow-status.ts';
 
 /** Connections of an engine that are on their way here at a time. */
 export const MAX_ARRIVALS = 1024;
+/** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
+export const MAX_ARRIVAL_BYTES = 64 * 1024 * 1024;
 /** An initiator that lives has gone on by then, and told the home. */
 const CLAIM_AFTER_MS = 2000;
 const IN_DOUBT_MS = 10_000;
@@ -44,6 +46,11 @@ const PROBE_INTERVAL_MS = 500;
 const PROBE_LEASE_MS = 20;
 const NS_PER_MS = 1_000_000;
 const NOTHING = Buffer.alloc(0);
+
+function hasRoom({ arrivals, arrivalBytes, connections }: Engine, { stateBytes }: Migrate): boolean {
+  const hasBytes = arrivalBytes + stateBytes <= MAX_ARRIVAL_BYTES;
+  return hasBytes && arrivals.size < MAX_ARRIVALS && connections.hasRoom;
+}
 
 export class Arrival implements Sink {
   readonly #engine: Engine;
@@ -54,6 +61,7 @@ export class Arrival implements Sink {
   readonly #draining: boolean;
   /** When the state was sent, by the own clock. */
   readonly #sentMs: number;
+  readonly #startedMs: number;
   readonly #response: MovedResponse | null;
   readonly #bytes: Buffer;
   /** What is left of a response in whose middle the connection comes. */
@@ -72,9 +80,9 @@ export class Arrival implements Sink {
   static open(engine: Engine, link: Link, frame: Migrate): void {
     const refusal = !engine.accepts
       ? RejectReason.SHUTTING_DOWN
-      : engine.arrivals.size >= MAX_ARRIVALS || !engine.connections.hasRoom
-        ? RejectReason.FULL
-        : null;
+      : hasRoom(engine, frame)
+        ? null
+        : RejectReason.FULL;
     if (refusal !== null) {
       engine.counters.add('migrations_refused');
       link.send({
@@ -100,7 +108,9 @@ export class Arrival implements Sink {
     const { response } = frame;
     this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
+    this.#startedMs = engine.loop.nowMs;
     engine.arrivals.add(this);
+    engine.arrivalBytes += frame.stateBytes;
     link.attachSink(this.#id, this);
   }
 
@@ -142,7 +152,7 @@ export class Arrival implements Sink {
     }
     const { public: pub } = this.#state;
     const home = engine.homeOf(pub.address);
-    if (home < 0 || pub.port !== engine.config.listen.port) return RejectReason.STATE_INVALID;
+    if (!engine.canServe(this.#ends)) return RejectReason.STATE_INVALID;
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
     if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
     engine.guests.stopForwarding(this.#ends);
@@ -240,13 +250,18 @@ export class Arrival implements Sink {
 
   /** In doubt: makes the client speak. Returns true while it lasts. */
   tick(nowMs: number): boolean {
-    if (this.#over || this.#doubtSinceMs < 0) return false;
+    if (this.#over) return false;
+    if (this.#doubtSinceMs < 0) {
+      if (nowMs - this.#startedMs > this.#limitMs) this.#drop();
+      return false;
+    }
     if (this.#engine.flows.segments(this.#slot) > 0) {
       this.#adopt();
       return false;
     }
     const since = nowMs - this.#doubtSinceMs;
     if (since > IN_DOUBT_MS) {
+      this.#disclaim();
       this.#drop();
       return false;
     }
@@ -257,6 +272,12 @@ export class Arrival implements Sink {
     return true;
   }
 
+  /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */
+  get #limitMs(): number {
+    const { leavingDeadlines, setupDeadlines, config } = this.#engine;
+    return 2 * Math.max(leavingDeadlines.durationMs, setupDeadlines.durationMs) + config.timeouts.peerMs;
+  }
+
   /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
   #claim(): void {
     this.#claimed = true;
@@ -264,6 +285,14 @@ export class Arrival implements Sink {
     if (home === this.#link.node) return;
     const flow = endsToFrame(this.#ends);
     this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
+  }
+
+  /** Nobody has it: what was claimed of it ends. */
+  #disclaim(): void {
+    if (!this.#claimed) return;
+    const flow = endsToFrame(this.#ends);
+    const home = this.#engine.homeOf(this.#state!.public.address);
+    this.#linkHome(home)?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch });
   }
 
   #probe(nowMs: number): void {
@@ -291,6 +320,7 @@ export class Arrival implements Sink {
     }
     this.#link.closeSink(this.#id);
     arrivals.delete(this);
+    this.#engine.arrivalBytes -= this.#bytes.length;
   }
 
   discard(): void {

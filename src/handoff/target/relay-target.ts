@@ -9,6 +9,7 @@ import {
   type Frame,
   FrameType,
   RejectReason,
+  type RelayData,
   type Setup,
 } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
@@ -17,7 +18,17 @@ import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import { unserved } from './setup.ts';
 
+/** An anchor reads as much at once as a client has sent, and passes that on. */
+const MAX_BODY_UNASKED_BYTES = 2 * RELAY_WINDOW_BYTES;
+
 const piece = allocate(RELAY_PIECE_BYTES);
+
+/** Bytes of a request body that follow; infinite where its head does not say how many. */
+function bodyBytes(engine: Engine, { bodyFollows, head }: Setup): number {
+  if (!bodyFollows) return 0;
+  const { contentLength } = engine.sites.parsed(head);
+  return contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
+}
 
 export class RelayTarget implements Sink, Out {
   readonly #engine: Engine;
@@ -26,6 +37,8 @@ export class RelayTarget implements Sink, Out {
   readonly #exchange: Exchange;
   readonly #receivedUs = nowUs();
   #credit = RELAY_WINDOW_BYTES;
+  /** Bytes of the request body that are still to come; infinite where the head does not say. */
+  #bodyLeft: number;
   /** Body bytes taken and not yet asked for again. */
   #bodyOwed = 0;
   #firstByteUs = -1;
@@ -33,16 +46,19 @@ export class RelayTarget implements Sink, Out {
 
   static setup(engine: Engine, link: Link, setup: Setup): void {
     engine.counters.add('setups_received');
-    const exchange = engine.stopping
-      ? null
-      : engine.sites.serve(setup, 'relay', { clientAddress: setup.client });
+    const { request, epoch } = setup;
+    const refusal = engine.stopping
+      ? RejectReason.SHUTTING_DOWN
+      : engine.relayed.size >= engine.config.limits.connections
+        ? RejectReason.FULL
+        : null;
+    const exchange =
+      refusal === null ? engine.sites.serve(setup, 'relay', { clientAddress: setup.client }) : null;
     if (exchange === null) {
       engine.counters.add('setups_rejected');
-      const reason = engine.stopping ? RejectReason.SHUTTING_DOWN : unserved(setup);
-      link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason });
+      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal ?? unserved(setup) });
       return;
     }
-    const { request, epoch } = setup;
     link.send({
       type: FrameType.SETUP_OK,
       request,
@@ -51,16 +67,18 @@ export class RelayTarget implements Sink, Out {
       identity: null,
       promise: null,
     });
-    const target = new RelayTarget(engine, link, setup.request, exchange);
-    link.attachSink(setup.request, target);
+    const target = new RelayTarget(engine, link, setup, exchange);
+    link.attachSink(request, target);
     target.drive();
   }
 
-  private constructor(engine: Engine, link: Link, id: number, exchange: Exchange) {
+  private constructor(engine: Engine, link: Link, setup: Setup, exchange: Exchange) {
     this.#engine = engine;
     this.#link = link;
-    this.#id = id;
+    this.#id = setup.request;
     this.#exchange = exchange;
+    this.#bodyLeft = bodyBytes(engine, setup);
+    engine.relayed.add(this);
     exchange.onProgress = () => this.drive();
   }
 
@@ -140,6 +158,7 @@ export class RelayTarget implements Sink, Out {
 
   #leave(): void {
     this.#over = true;
+    this.#engine.relayed.delete(this);
     this.#engine.blockedRelays.delete(this);
     this.#link.closeSink(this.#id);
     this.#exchange.end();
@@ -148,15 +167,28 @@ export class RelayTarget implements Sink, Out {
   frame(frame: Frame): void {
     if (frame.type === FrameType.RELAY_CREDIT) {
       this.#credit += frame.credit;
+      if (this.#credit > RELAY_WINDOW_BYTES)
+        return this.#link.protocolError('more of a relayed response asked for than was sent');
       this.drive();
       this.#exchange.feed?.resume();
-    } else if (frame.type === FrameType.RELAY_DATA && frame.requestBody) {
-      this.#exchange.feed?.body(frame.bytes, frame.last);
-      this.#bodyOwed += frame.bytes.length;
-      this.#askForBody();
+    } else if (frame.type === FrameType.RELAY_DATA) {
+      this.#takeBody(frame);
     } else if (frame.type === FrameType.ABORT) {
       this.#leave();
     }
+  }
+
+  /** What an upstream would take for the next request must not get there: the body has the length that its head says. */
+  #takeBody({ bytes, last }: RelayData): void {
+    this.#bodyLeft -= bytes.length;
+    this.#bodyOwed += bytes.length;
+    if (this.#bodyLeft < 0 || (last && this.#bodyLeft > 0 && this.#bodyLeft !== Number.POSITIVE_INFINITY))
+      return this.#link.protocolError('a request body of another length');
+    if (this.#bodyOwed > MAX_BODY_UNASKED_BYTES)
+      return this.#link.protocolError('more of a request body than was asked for');
+    if (last) this.#bodyLeft = 0;
+    this.#exchange.feed?.body(bytes, last);
+    this.#askForBody();
   }
 
   linkDown(): void {

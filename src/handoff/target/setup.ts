@@ -13,6 +13,7 @@ import {
   SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import type { Ends } from '../flow/ends.ts';
 import { isStale } from '../flow/lease.ts';
 import { HalfPipe } from './target.ts';
 
@@ -32,6 +33,8 @@ export function unserved(setup: Setup): RejectReason {
 export function takeSetup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
   // It has been answered already.
   if (known?.hasTaken(setup.epoch)) return;
+  if (known?.isOf(endsOfBlock(setup.halfPipe!)) === false)
+    return link.protocolError('SETUP of another connection in its conversation');
   known?.forgetNext();
   engine.counters.add('setups_received');
   const refusal = serve(engine, link, known === null || known.isClosed ? null : known, setup);
@@ -47,7 +50,7 @@ function serve(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup)
   if (isStale(lateMs)) return RejectReason.STALE;
   if (engine.stopping) return RejectReason.SHUTTING_DOWN;
   const block = setup.halfPipe!;
-  if (!engine.isPublic(block.publicAddress)) return RejectReason.STATE_INVALID;
+  if (!engine.canServe(endsOfBlock(block))) return RejectReason.STATE_INVALID;
   const pipe = known ?? create(engine, link, setup.request, block);
   if (pipe === null) return RejectReason.FULL;
   const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism], block);
@@ -57,6 +60,13 @@ function serve(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup)
   exchange?.end();
   if (known === null) pipe.discard();
   return refusal;
+}
+
+function endsOfBlock({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipeBlock): Ends {
+  return {
+    client: { address: clientAddress, port: clientPort },
+    public: { address: publicAddress, port: publicPort },
+  };
 }
 
 function create(engine: Engine, link: Link, id: number, block: HalfPipeBlock): HalfPipe | null {

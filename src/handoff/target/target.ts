@@ -32,6 +32,7 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
+import { type Ends, endsKey } from '../flow/ends.ts';
 import { nextEpoch } from '../flow/epoch.ts';
 import type { FlowStatus } from '../flow/flow-status.ts';
 import { statusOf } from '../flow/flow-status.ts';
@@ -84,6 +85,11 @@ export class HalfPipe implements Sink, Source {
 
   get isClosed(): boolean {
     return this.#closed;
+  }
+
+  /** Whether it sends on the connection with these ends. */
+  isOf(ends: Ends): boolean {
+    return endsKey(ends) === endsKey(this.#socket);
   }
 
   /**

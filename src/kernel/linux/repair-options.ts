@@ -2,7 +2,7 @@
  * The socket options that connection state is read and written with (TCP_REPAIR, needs CAP_NET_ADMIN), one
  * function a system call, on preallocated memory.
  */
-import { type ConnectionOptions, NO_SCALING } from '../tcp/state.ts';
+import { type ConnectionOptions, MAX_CONGESTION_WINDOW, MAX_SRTT_US, NO_SCALING } from '../tcp/state.ts';
 import { check } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
@@ -185,8 +185,8 @@ export const lastInfo = {
   sendMss: () => info.view.getUint32(16, true),
   /** Nothing is sent and not acknowledged, and nothing waits to be sent. */
   isIdle: () => info.view.getUint32(24, true) === 0 && info.view.getUint32(144, true) === 0,
-  srttUs: () => info.view.getUint32(68, true),
-  congestionWindow: () => info.view.getUint32(80, true),
+  srttUs: () => Math.min(info.view.getUint32(68, true), MAX_SRTT_US),
+  congestionWindow: () => Math.min(info.view.getUint32(80, true), MAX_CONGESTION_WINDOW),
   totalRetransmissions: () => info.view.getUint32(100, true),
   /** Modulo 2^32. */
   bytesAcknowledged: () => info.view.getUint32(120, true),

@@ -16,6 +16,7 @@ export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 
 export const SOL_SOCKET = 1;
+export const IPPROTO_IP = 0;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_IPV6 = 41;
 export const SO_REUSEADDR = 2;
@@ -25,8 +26,9 @@ export const SO_REUSEPORT = 15;
 export const SO_MARK = 36;
 export const IPV6_V6ONLY = 26;
 const IPV6_FREEBIND = 78;
-const IPPROTO_IP = 0;
 const IP_FREEBIND = 15;
+
+export const IP_BIND_ADDRESS_NO_PORT = 24;
 
 export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;

@@ -23,6 +23,10 @@ export const MAX_MSS_BYTES = 65_535;
 export const MAX_RECEIVE_BUFFER_KIB = 65_535;
 /** RFC 7323 section 2.3. */
 export const MAX_WINDOW_SCALE = 14;
+/** Segments: no path fills that many, and a kernel that is given 2^31 warns. */
+export const MAX_CONGESTION_WINDOW = 2 ** 20;
+/** Half of the kernel's longest timeout. */
+export const MAX_SRTT_US = 60_000_000;
 /** In `sendScale` and `receiveScale`: window scaling was not agreed. */
 export const NO_SCALING = -1;
 
@@ -184,6 +188,11 @@ export function validateState(state: ConnectionState): ConnectionState {
   ]) {
     if (!isU32(value)) reject('STATE_RANGE', `${value} is not an unsigned 32-bit number`);
   }
+  if (congestion.window > MAX_CONGESTION_WINDOW || congestion.srttUs > MAX_SRTT_US)
+    reject(
+      'STATE_RANGE',
+      `a congestion window of ${congestion.window} segments, RTT ${congestion.srttUs} us`,
+    );
   if (timestamp % 2 !== 0) reject('STATE_RANGE', 'an odd timestamp');
   validateQueue(state.sendQueue);
   validateQueue(state.unsentQueue);

@@ -7,9 +7,11 @@
 import { parseAddress } from '../../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
+import { LineLimit } from '../../base/line-limit.ts';
 import { AccessRecords } from '../../client/access-records.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
+import { Addresses } from '../../cluster/addresses.ts';
 import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
 import { NextChoices } from '../../cluster/policy/next-choice.ts';
@@ -49,6 +51,9 @@ import type { FromEngine } from './messages.ts';
 import { SOCKET_KERNEL } from './socket-kernel.ts';
 import { Switchboard } from './switchboard.ts';
 
+/** Lines of a kind, of warnings and errors, in a period. */
+const LOG_LINES = 20;
+const LOG_PERIOD_MS = 10_000;
 /** How long a node that goes away waits for another to take a connection. */
 const LEAVING_MS = 10_000;
 
@@ -82,11 +87,15 @@ export class Engine {
   readonly halfPipes = new Set<HalfPipe>();
   readonly halfPipesBySlot = new Map<number, HalfPipe>();
   readonly uncollected = new Set<HalfPipe>();
+  /** Requests that are answered here for other nodes, which carry the response. */
+  readonly relayed = new Set<RelayTarget>();
   readonly blockedRelays = new Set<RelayTarget>();
   readonly connections: Connections;
   readonly guests: Guests;
   readonly diverted: DivertedConnections;
   readonly arrivals = new Set<Arrival>();
+  /** Bytes of their states. */
+  arrivalBytes = 0;
   /** What clients send while their connections move. */
   readonly parked: ParkedSegments;
   readonly #frames: FrameWriter;
@@ -110,9 +119,9 @@ export class Engine {
   readonly access: AccessRecords;
   readonly #post: (message: FromEngine) => void;
   readonly #router: RouterEngine;
-  /** Public addresses, and the index of the node that owns each. */
-  readonly #homes: Map<string, number>;
+  readonly #addresses: Addresses;
   readonly #housekeeping: Housekeeping;
+  readonly #lineLimit = new LineLimit(LOG_LINES, LOG_PERIOD_MS);
 
   constructor(options: EngineOptions) {
     const { config } = options;
@@ -124,9 +133,7 @@ export class Engine {
     const { limits, timeouts } = config;
     this.setupDeadlines = new Deadlines(timeouts.setupMs, (h) => h.timedOut());
     this.leavingDeadlines = new Deadlines(LEAVING_MS, (h) => h.timedOut());
-    this.#homes = new Map(
-      config.nodes.flatMap((n, i) => n.public.map((p) => [parseAddress(p).toString('hex'), i] as const)),
-    );
+    this.#addresses = new Addresses(config);
     this.#router = new RouterEngine(options.router, options.index);
     this.flows = this.#router.flows;
     this.routes = this.#router.routes;
@@ -205,11 +212,12 @@ export class Engine {
 
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number {
-    return this.#homes.get(address.toString('hex')) ?? -1;
+    return this.#addresses.homeOf(address);
   }
 
-  isPublic(address: Buffer): boolean {
-    return this.homeOf(address) >= 0;
+  /** Whether a connection with these ends, of which another node speaks, can be a client's. */
+  canServe({ client, public: pub }: Ends): boolean {
+    return this.#addresses.canServe(client, pub);
   }
 
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
@@ -225,7 +233,17 @@ export class Engine {
   }
 
   log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
-    this.#post({ type: 'log', level, message, fields: { engine: this.index, ...fields } });
+    // What others can cause must not fill a disk.
+    if (level === 'info' || this.#lineLimit.allows(message, this.nowMs))
+      this.#post({ type: 'log', level, message, fields: { engine: this.index, ...fields } });
+  }
+
+  /** Says how many lines were left out of the log. */
+  logLeftOut(): void {
+    for (const { kind, lines, periodMs } of this.#lineLimit.ended(this.nowMs)) {
+      const fields = { engine: this.index, leftOut: lines, seconds: Math.round(periodMs / 1000) };
+      this.#post({ type: 'log', level: 'warn', message: kind, fields });
+    }
   }
 
   /** Links have come or gone, or a node accepts or no longer does: others can answer now. */

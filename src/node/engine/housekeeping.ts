@@ -79,6 +79,7 @@ export class Housekeeping {
     engine.sites.catalogues.tick(now);
     engine.sites.memories.tick(now, (site) => engine.policies.asksMemory(site));
     this.#count();
+    engine.logLeftOut();
     this.#report(now);
     engine.loads.tick(this.#ready);
     if (engine.drain?.step(now)) engine.end(engine.drain);

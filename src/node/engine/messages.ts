@@ -41,12 +41,25 @@ export interface LinkStatus {
   readonly queuedBytes: number;
 }
 
+export interface LinkFailureStatus {
+  readonly node: string;
+  readonly address: string;
+  readonly reason: string;
+  /** What to do about it; empty when nothing is known. */
+  readonly advice: string;
+  /** So often in a row. */
+  readonly count: number;
+  readonly ageMs: number;
+}
+
 export interface EngineStatus {
   readonly engine: number;
   readonly connections: number;
   readonly flows: number;
   readonly halfPipes: number;
   readonly links: LinkStatus[];
+  /** Nodes to which links do not come up, with the newest reason. */
+  readonly linkFailures: LinkFailureStatus[];
   /** Every node's load as this engine knows it, its own included. */
   readonly loads: NodeLoadStatus[];
   /** Where new connections to this node's addresses go: permille by node. Null at engines that do not decide it. */

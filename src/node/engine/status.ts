@@ -19,6 +19,9 @@ export function engineStatus(engine: Engine): EngineStatus {
       up: link.up,
       queuedBytes: link.queuedBytes,
     })),
+    linkFailures: engine.peers.failures.all.map(({ node, address, reason, advice, count, atMs }) => {
+      return { node, address, reason, advice, count, ageMs: Math.round(engine.nowMs - atMs) };
+    }),
     loads: engine.loads.status(),
     spread: engine.loads.spreadStatus(),
     policies: engine.policies.status(),

@@ -1,9 +1,10 @@
 /** What the links of an engine ask of it: who it is, and who gets the frames that open something. */
 import { randomBytes } from 'node:crypto';
+import { formatAddress } from '../../base/address.ts';
 import { Arrival } from '../../handoff/move/migrate-target.ts';
 import { RelayTarget } from '../../handoff/target/relay-target.ts';
 import { takeSetup } from '../../handoff/target/setup.ts';
-import type { HalfPipe } from '../../handoff/target/target.ts';
+import { HalfPipe } from '../../handoff/target/target.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
@@ -16,7 +17,9 @@ import {
   PROTOCOL_VERSION,
   SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
+import type { Refusal } from '../../protocol/backplane/gate.ts';
 import type { Link, LinkHost } from '../../protocol/backplane/link.ts';
+import { adviceOn, isOfKeys } from '../../protocol/backplane/link-failures.ts';
 import type { Engine } from './engine.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
@@ -63,9 +66,10 @@ export class Switchboard implements LinkHost {
     };
   }
 
-  linkUp(link: Link, hello: Hello): boolean {
+  linkUp(link: Link, hello: Hello): string | null {
     const engine = this.#engine;
-    if (!engine.peers.greeted(link, hello)) return false;
+    const objection = engine.peers.greeted(link, hello);
+    if (objection !== null) return objection;
     this.#router.setPeer(link.node + 1, hello.mac);
     engine.sites.catalogues.linkUp(link);
     engine.sites.memories.linkUp(link);
@@ -73,7 +77,7 @@ export class Switchboard implements LinkHost {
     link.send(engine.loads.frame);
     engine.linksChanged();
     engine.guests.linkUp(link);
-    return true;
+    return null;
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
@@ -87,20 +91,49 @@ export class Switchboard implements LinkHost {
     if (link.peer !== null) {
       this.#engine.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
       if (!expected) counters.add('links_failed');
-    } else if (link.role === 'accept') {
-      counters.add('links_refused');
-      this.#engine.log('warn', 'backplane peer refused', { reason });
-    }
+    } else if (!expected) this.#notUp(link, reason);
     this.#engine.linksChanged();
+  }
+
+  /** A link has ended before it was up. */
+  #notUp({ role, stage, address, wantedNode }: Link, reason: string): void {
+    const { peers, counters, config, nowMs } = this.#engine;
+    const seen = { role, stage, reason };
+    if (role === 'accept') counters.add('links_refused');
+    if (isOfKeys(seen)) counters.add('links_wrong_key');
+    const node = role === 'dial' ? config.nodes[wantedNode].name : (peers.gate.nodeAt(address) ?? '?');
+    const from = formatAddress(address);
+    if (!peers.failures.note(node, from, seen, nowMs)) return;
+    // One that is not there is not there yet, or no more.
+    const level = reason.startsWith('connect: ') ? 'info' : 'warn';
+    const advice = adviceOn(seen);
+    this.#engine.log(level, 'no link to a node', { peer: node, address: from, reason, advice });
+  }
+
+  connectionRefused(address: Buffer, refusal: Refusal): void {
+    const { counters, peers } = this.#engine;
+    const from = { address: formatAddress(address) };
+    if (refusal === 'stranger') {
+      counters.add('strangers_refused');
+      this.#engine.log('warn', 'backplane connection from an address that is no other node’s', from);
+    } else {
+      counters.add('links_refused');
+      const peer = peers.gate.nodeAt(address);
+      this.#engine.log('warn', 'too many backplane connections from a node', { ...from, peer });
+    }
   }
 
   open(link: Link, frame: Frame): void {
     const engine = this.#engine;
     switch (frame.type) {
-      case FrameType.SETUP:
-        if (frame.mechanism === SetupMechanism.RELAY) RelayTarget.setup(engine, link, frame);
-        else takeSetup(engine, link, link.sinkOf(frame.request) as HalfPipe | null, frame);
-        return;
+      case FrameType.SETUP: {
+        const known = link.sinkOf(frame.request);
+        const relays = frame.mechanism === SetupMechanism.RELAY;
+        if (known === null && relays) return RelayTarget.setup(engine, link, frame);
+        if (known === null || (known instanceof HalfPipe && !relays))
+          return takeSetup(engine, link, known, frame);
+        return link.protocolError('SETUP in a conversation of another kind');
+      }
       case FrameType.RESET:
         // We have let go of it already; the anchor waits for the word.
         if (!frame.onlyEpoch) link.send({ type: FrameType.RESET_OK, request: frame.request });
@@ -113,13 +146,14 @@ export class Switchboard implements LinkHost {
         return;
       }
       case FrameType.MIGRATE:
+        if (link.sinkOf(frame.request) !== null) return link.protocolError('MIGRATE in a conversation');
         return Arrival.open(engine, link, frame);
       case FrameType.ROUTE:
         return engine.diverted.route(link, frame);
       case FrameType.CLEANUP:
         return engine.diverted.cleanup(link, frame);
       case FrameType.CLEANUP_OK:
-        return engine.guests.cleanedUp(frame);
+        return engine.guests.cleanedUp(link.node, frame);
       case FrameType.CATALOGUE:
         return engine.sites.catalogues.take(link.node, frame);
       case FrameType.CACHED:
@@ -132,10 +166,7 @@ export class Switchboard implements LinkHost {
     }
   }
 
-  count(
-    name: 'frames_sent' | 'frames_received' | 'backplane_bytes_sent' | 'backplane_bytes_received',
-    by: number,
-  ): void {
+  count(name: Parameters<LinkHost['count']>[0], by: number): void {
     this.#engine.counters.add(name, by);
   }
 

@@ -142,7 +142,7 @@ export function readRelayCredit(bytes: Buffer, at: number, end: number): RelayCr
  * | 11     | N     | node        | UTF-8, no control characters |
  * | 11+N   | 2     | engine      | index, below engines |
  * | 13+N   | 2     | engines     | at least 1 |
- * | 15+N   | 6     | mac         | |
+ * | 15+N   | 6     | mac         | of one interface, no multicast address |
  * | 21+N   | 4     | clockMs     | sender's monotonic clock, milliseconds, wraps |
  * | 25+N   | 8     | bootId      | random, new with every start |
  */
@@ -202,4 +202,5 @@ function checkHello(frame: Hello): void {
   must(!/[\p{Cc}\p{Cs}]/u.test(frame.node), 'node name characters');
   must(frame.protocol !== 0, 'protocol version 0');
   must(frame.engine < frame.engines, 'engine index');
+  must((frame.mac[0] & 1) === 0, 'a MAC address of many');
 }

@@ -2,6 +2,7 @@
  * Frames of mechanism migrate: MIGRATE, MIGRATE_DATA and MIGRATE_OK move a whole connection; by ROUTE, CLEANUP and
  * CLEANUP_OK the node that owns its public address knows where it is. `at` is always the first byte after the header.
  */
+import { isMapped } from '../../base/address.ts';
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
@@ -159,13 +160,13 @@ export function readMigrateOk(bytes: Buffer, at: number, end: number): MigrateOk
  * |--------|-------|----------------|-------|
  * | 0      | 16    | client address | IPv4 as ::ffff:a.b.c.d |
  * | 16     | 2     | client port    | not 0 |
- * | 18     | 16    | public address | |
+ * | 18     | 16    | public address | same family |
  * | 34     | 2     | public port    | not 0 |
  */
 const FLOW_BYTES = 36;
 
 function writeFlow(flow: FlowEndpoints, into: Buffer, start: number): number {
-  must(flow.clientPort !== 0 && flow.publicPort !== 0, 'port 0');
+  checkFlow(flow);
   let at = putBytes(into, start, flow.clientAddress, 16);
   at = putU16(into, at, flow.clientPort);
   at = putBytes(into, at, flow.publicAddress, 16);
@@ -179,8 +180,14 @@ function readFlow(bytes: Buffer, at: number): FlowEndpoints {
     publicAddress: bytes.subarray(at + 18, at + 34),
     publicPort: bytes.readUInt16BE(at + 34),
   };
-  must(flow.clientPort !== 0 && flow.publicPort !== 0, 'port 0');
+  checkFlow(flow);
   return flow;
+}
+
+function checkFlow(flow: FlowEndpoints): void {
+  must(flow.clientAddress.length === 16 && flow.publicAddress.length === 16, 'address length');
+  must(flow.clientPort !== 0 && flow.publicPort !== 0, 'port 0');
+  must(isMapped(flow.clientAddress) === isMapped(flow.publicAddress), 'address families');
 }
 
 /*
@@ -191,15 +198,18 @@ function readFlow(bytes: Buffer, at: number): FlowEndpoints {
  * | offset | bytes | field | value |
  * |--------|-------|-------|-------|
  * | 8      | 36    | flow  | see above |
- * | 44     | 4     | epoch | moves of the connection; in CLEANUP_OK as in CLEANUP |
+ * | 44     | 4     | epoch | moves of the connection, not 0; in CLEANUP_OK as in CLEANUP |
  */
 export const FLOW_EPOCH_BYTES = FLOW_BYTES + 4;
 
 export function writeFlowEpoch({ flow, epoch }: FlowEpoch, into: Buffer, at: number): number {
+  must(epoch !== 0, 'epoch 0');
   return putU32(into, writeFlow(flow, into, at), epoch);
 }
 
 export function readFlowEpoch(bytes: Buffer, at: number, end: number): FlowEpoch {
   requireLength(at, end, FLOW_EPOCH_BYTES);
-  return { flow: readFlow(bytes, at), epoch: bytes.readUInt32BE(at + FLOW_BYTES) };
+  const epoch = bytes.readUInt32BE(at + FLOW_BYTES);
+  must(epoch !== 0, 'epoch 0');
+  return { flow: readFlow(bytes, at), epoch };
 }

@@ -10,6 +10,7 @@ import {
   type ResetOk,
 } from './frame-types.ts';
 import {
+  checkPath,
   getFlags,
   getU64,
   must,
@@ -33,8 +34,8 @@ import {
  * | 22     | 1     | flags            | bit 0 close the connection after it, bit 1 identity |
  * | 23     | 8     | bytes            | of the response with its head, at most 2^53 - 1 |
  * | 31     | 8     | bodyBytes        | at most bytes |
- * | 39     | 4     | congestionWindow | segments, 0 unknown |
- * | 43     | 4     | srttUs           | microseconds, 0 unknown |
+ * | 39     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
+ * | 43     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
  * | 47     | 4     | firstByteUs      | from receipt of SETUP to the first byte |
  * | 51     | 20    | identity         | with bit 1 only; see frame-continuation.ts |
  */
@@ -88,6 +89,7 @@ export function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
 function checkDataDone(frame: DataDone): void {
   must(frame.status >= 100 && frame.status <= 999, 'status');
   must(frame.bodyBytes <= frame.bytes, 'more body than response');
+  checkPath(frame);
 }
 
 /*
@@ -98,12 +100,13 @@ function checkDataDone(frame: DataDone): void {
  * | 8      | 4     | request          | |
  * | 12     | 4     | epoch            | |
  * | 16     | 4     | end              | every byte before it is acknowledged |
- * | 20     | 4     | congestionWindow | segments, 0 unknown |
- * | 24     | 4     | srttUs           | microseconds, 0 unknown |
+ * | 20     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
+ * | 24     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
  */
 export const COLLECTED_BYTES = 20;
 
 export function writeCollected(frame: Collected, into: Buffer, at: number): number {
+  checkPath(frame);
   putU32(into, at, frame.request);
   putU32(into, at + 4, frame.epoch);
   putU32(into, at + 8, frame.end);
@@ -113,7 +116,7 @@ export function writeCollected(frame: Collected, into: Buffer, at: number): numb
 
 export function readCollected(bytes: Buffer, at: number, end: number): Collected {
   requireLength(at, end, COLLECTED_BYTES);
-  return {
+  const frame: Collected = {
     type: FrameType.COLLECTED,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
@@ -121,6 +124,8 @@ export function readCollected(bytes: Buffer, at: number, end: number): Collected
     congestionWindow: bytes.readUInt32BE(at + 12),
     srttUs: bytes.readUInt32BE(at + 16),
   };
+  checkPath(frame);
+  return frame;
 }
 
 /*

@@ -30,6 +30,7 @@ import {
   type Window,
 } from './frame-types.ts';
 import {
+  checkPath,
   getFlags,
   getU64,
   must,
@@ -50,7 +51,7 @@ import {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA, bit 3 continuation, bit 4 keep |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
@@ -171,6 +172,7 @@ function checkSetup(frame: Setup): void {
   must(frame.client === null || !frame.client.equals(UNKNOWN_ADDRESS), 'unspecified client address');
   must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
+  must(!frame.bodyFollows || frame.halfPipe === null, 'a body that follows and mechanism');
   if (frame.head.length > MAX_HEAD_BYTES)
     throw new FrameError('TOO_LARGE', `head of ${frame.head.length} bytes`);
   if (frame.body.length > MAX_BODY_BYTES)
@@ -199,8 +201,8 @@ function checkSetup(frame: Setup): void {
  * | 58     | 4     | maxWindow        | bytes, at most 2^30 |
  * | 62     | 4     | tsval            | |
  * | 66     | 4     | tsecr            | |
- * | 70     | 4     | congestionWindow | segments, 0 unknown |
- * | 74     | 4     | srttUs           | microseconds, 0 unknown |
+ * | 70     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
+ * | 74     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
  */
 const SACK = 1;
 const TIMESTAMPS = 2;
@@ -265,6 +267,7 @@ function checkHalfPipe(pipe: HalfPipe): void {
   must(pipe.maxWindow <= MAX_WINDOW_BYTES, 'largest window');
   // The kernel refuses TCP_REPAIR_WINDOW otherwise (tcp_repair_set_window).
   must(pipe.sendWindow <= pipe.maxWindow, 'send window above the largest');
+  checkPath(pipe);
 }
 
 function isMapped(address: Buffer): boolean {

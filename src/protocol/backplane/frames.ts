@@ -4,7 +4,7 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 19, 24, 25 |
+ * | 4      | 1     | type     | 1 to 21, 24, 25 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *

@@ -77,16 +77,18 @@ export function encodeGreeting(role: Role, nonce: Buffer, ephemeral: KeyObject):
 }
 
 /**
- * Checks the peer's greeting against its role and our own greeting. `greeting` may be as short as its first 8
- * bytes, so that a stranger is turned away before it has sent a nonce.
+ * Checks the peer's greeting against its role and our own greeting; null: that is made only when this one is whole, so
+ * nothing of it can come back. `greeting` may be as short as its first 8 bytes, so that a stranger is turned away
+ * before it has sent a nonce.
  */
-export function checkGreeting(greeting: Buffer, role: Role, own: Buffer): void {
+export function checkGreeting(greeting: Buffer, role: Role, own: Buffer | null): void {
   if (greeting.readUInt32BE(0) !== MAGIC) throw new SessionError('MALFORMED', 'no Baton backplane');
   if (greeting[4] !== SESSION_VERSION) throw new SessionError('VERSION', `session version ${greeting[4]}`);
-  if (greeting[5] === own[5]) throw new SessionError('REFLECTED', `the peer is no ${role} end`);
+  if (greeting[5] === ROLE_CODE[role === 'dial' ? 'accept' : 'dial'])
+    throw new SessionError('REFLECTED', `the peer is no ${role} end`);
   if (greeting[5] !== ROLE_CODE[role]) throw new SessionError('MALFORMED', `role ${greeting[5]}`);
   if (greeting.readUInt16BE(6) !== 0) throw new SessionError('MALFORMED', 'reserved bytes of the greeting');
-  if (greeting.length < GREETING_BYTES) return;
+  if (greeting.length < GREETING_BYTES || own === null) return;
   const nonceIsOurs = greeting.compare(own, NONCE_AT, EPHEMERAL_AT, NONCE_AT, EPHEMERAL_AT) === 0;
   const keyIsOurs = greeting.compare(own, EPHEMERAL_AT, GREETING_BYTES, EPHEMERAL_AT, GREETING_BYTES) === 0;
   if (nonceIsOurs || keyIsOurs) throw new SessionError('REFLECTED', 'our own nonce or key came back');

@@ -22,14 +22,18 @@ import {
 } from '../../kernel/linux/socket.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
 import { ClockFilter } from './clock.ts';
+import { maySend } from './conversation.ts';
 import { FrameError, SessionError } from './errors.ts';
-import { type Frame, FrameType, type Hello, PROTOCOL_VERSION } from './frames.ts';
+import { type Frame, FrameType, type Hello, isBulk, PROTOCOL_VERSION } from './frames.ts';
+import type { Refusal } from './gate.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
-import { type Role, Session } from './session.ts';
+import { type Role, Session, type SessionState } from './session.ts';
 
 /** Between two signs of life. */
 export const KEEPALIVE_MS = 500;
+
+const NOTHING = Buffer.alloc(0);
 
 /** One end of a conversation on a link. */
 export interface Sink {
@@ -46,13 +50,20 @@ export interface LinkHost {
   readonly linkReceiveAddress: number;
   readonly clusterKey: Buffer;
   hello(): Hello;
-  /** HELLO came: false refuses the peer. */
-  linkUp(link: Link, hello: Hello): boolean;
+  /** HELLO came: not null refuses the peer, and says why. */
+  linkUp(link: Link, hello: Hello): string | null;
+  /** A connection to the backplane's port that was closed at once. */
+  connectionRefused(address: Buffer, refusal: Refusal): void;
   linkClosed(link: Link, reason: string, expected: boolean): void;
-  /** A frame that opens a conversation, or one without a conversation (LOAD). */
+  /** A frame that opens a conversation, even one that there is, or one without a conversation (LOAD). */
   open(link: Link, frame: Frame): void;
   count(
-    name: 'frames_sent' | 'frames_received' | 'backplane_bytes_sent' | 'backplane_bytes_received',
+    name:
+      | 'frames_sent'
+      | 'frames_received'
+      | 'frames_refused'
+      | 'backplane_bytes_sent'
+      | 'backplane_bytes_received',
     by: number,
   ): void;
   watch(fd: number, events: number, source: Source): void;
@@ -62,6 +73,11 @@ export interface LinkHost {
 export class Link implements Source {
   readonly fd: number;
   readonly role: Role;
+  /** The peer's. */
+  readonly address: Buffer;
+  /** How far the handshake had come when all went well. */
+  stage: SessionState = 'WAIT_GREETING';
+  readonly #openedMs: number;
   /** Index of the peer node in the configuration; -1 until HELLO. */
   node = -1;
   peer: Hello | null = null;
@@ -73,28 +89,39 @@ export class Link implements Source {
   readonly #session: Session;
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
-  readonly #storage: number;
+  /** Where its storage is, by the storage that was asked about. */
+  #storage: { readonly of: Buffer; readonly address: number } = { of: NOTHING, address: 0 };
   readonly #sinks = new Map<number, Sink>();
   #nextId: number;
   #helloSent = false;
+  /** A frame that must get through found no room: the peer does not read. */
+  #overrun = false;
   #closed = false;
   lastHeardMs: number;
   #lastKeepaliveMs: number;
   #lastPeerMs = 0;
   #lastPeerAtMs = 0;
 
-  /** `fd`: non-blocking, connecting or connected. */
-  constructor(host: LinkHost, fd: number, role: Role, wantedNode: number, wantedEngine: number) {
+  /** `fd`: non-blocking, connecting or connected to `address`. */
+  constructor(
+    host: LinkHost,
+    fd: number,
+    role: Role,
+    address: Buffer,
+    wantedNode: number,
+    wantedEngine: number,
+  ) {
     this.#host = host;
     this.fd = fd;
     this.role = role;
+    this.address = address;
+    this.#openedMs = host.nowMs;
     this.wantedNode = wantedNode;
     this.wantedEngine = wantedEngine;
     this.#nextId = role === 'dial' ? 1 : 2;
     this.#session = new Session({ role, key: host.clusterKey });
     this.#inbox = new Inbox(this.#session, (frame) => this.#receive(frame));
     this.#outbox = new Outbox(this.#session);
-    this.#storage = addressOf(this.#outbox.storage);
     this.lastHeardMs = host.nowMs;
     this.#lastKeepaliveMs = host.nowMs;
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -139,24 +166,32 @@ export class Link implements Source {
 
   /** Queues a frame; false when the link is down or too far behind: fall back. */
   send(frame: Frame): boolean {
-    if (this.#closed || !this.#outbox.push(frame)) return false;
-    this.#host.count('frames_sent', 1);
-    return true;
+    if (this.#closed) return false;
+    if (this.#outbox.push(frame)) {
+      this.#host.count('frames_sent', 1);
+      return true;
+    }
+    // Without it the two ends would go on with two ideas of what there is. Not at once: somebody is at work.
+    if (this.up && !isBulk(frame)) this.#overrun = true;
+    return false;
   }
 
   /** Hands everything queued to the kernel, as far as it takes it. */
   flush(): void {
     if (this.#closed) return;
+    if (this.#overrun) return this.close('the peer takes nothing', false);
     try {
       this.#outbox.flush();
     } catch (error) {
       this.close(describe(error), false);
       return;
     }
+    const { storage } = this.#outbox;
+    if (this.#storage.of !== storage) this.#storage = { of: storage, address: addressOf(storage) };
     while (this.#outbox.pendingBytes > 0) {
       const sent = libc.send(
         this.fd,
-        this.#storage + this.#outbox.start,
+        this.#storage.address + this.#outbox.start,
         this.#outbox.pendingBytes,
         MSG_NOSIGNAL,
       );
@@ -199,12 +234,13 @@ export class Link implements Source {
         this.lastHeardMs = this.#host.nowMs;
         this.#host.count('backplane_bytes_received', got);
         this.#inbox.receive(buffer, 0, got);
+        this.stage = this.#session.state;
         this.#greet();
       } catch (error) {
+        if (error instanceof FrameError) return this.protocolError(describe(error));
         // A fault in a handler is ours, not the peer's: it must not pass for a broken link.
-        if (!(error instanceof SessionError) && !(error instanceof FrameError)) throw error;
-        this.close(describe(error), false);
-        return;
+        if (!(error instanceof SessionError)) throw error;
+        return this.close(describe(error), false);
       }
       if (got < buffer.length) return;
     }
@@ -219,36 +255,49 @@ export class Link implements Source {
   #receive(frame: Frame): void {
     this.#host.count('frames_received', 1);
     if (frame.type === FrameType.HELLO) {
-      if (this.peer !== null || frame.protocol !== PROTOCOL_VERSION)
-        return this.close('unexpected HELLO', false);
+      if (this.peer !== null) return this.protocolError('HELLO twice');
+      if (frame.protocol !== PROTOCOL_VERSION)
+        return this.close(`another protocol: ${frame.protocol}, here ${PROTOCOL_VERSION}`, false);
       this.clock.excessMs(frame.clockMs, monotonicMs());
       this.#greet();
-      if (
-        !this.#host.linkUp(this, { ...frame, mac: Buffer.from(frame.mac), bootId: Buffer.from(frame.bootId) })
-      ) {
-        this.close(`not expected here: node ${frame.node}, engine ${frame.engine}`, false);
-      }
+      const hello = { ...frame, mac: Buffer.from(frame.mac), bootId: Buffer.from(frame.bootId) };
+      const objection = this.#host.linkUp(this, hello);
+      if (objection !== null) this.close(objection, false);
       return;
     }
-    if (this.peer === null) return this.close('a frame before HELLO', false);
+    if (this.peer === null) return this.protocolError('a frame before HELLO');
     if (frame.type === FrameType.KEEPALIVE) {
       this.clock.excessMs(frame.sentAtMs, monotonicMs());
       this.#lastPeerMs = frame.sentAtMs;
       this.#lastPeerAtMs = this.#host.nowMs;
       return;
     }
-    const sink =
-      'request' in frame && frame.type !== FrameType.SETUP ? this.#sinks.get(frame.request) : undefined;
+    if (!maySend(this.role === 'dial' ? 'accept' : 'dial', frame))
+      return this.protocolError(`a frame of type ${frame.type} from the wrong end of its conversation`);
+    const opens = frame.type === FrameType.SETUP || frame.type === FrameType.MIGRATE;
+    const sink = 'request' in frame && !opens ? this.#sinks.get(frame.request) : undefined;
     if (sink !== undefined) sink.frame(frame, this);
     else this.#host.open(this, frame);
   }
 
-  /** Signs of life; closes the link when the peer has given none for `peerMs`. */
+  /**
+   * The peer has sent what no peer of ours sends. Closes the link, and with it all conversations on it, the one that is
+   * being handled too: the last thing that a handler does.
+   */
+  protocolError(what: string): void {
+    if (this.#closed) return;
+    this.#host.count('frames_refused', 1);
+    this.close(`protocol error: ${what}`, false);
+  }
+
+  /** Signs of life; closes the link when the peer has given none for `peerMs`, or is not up by then. */
   tick(peerMs: number): void {
     if (this.#closed) return;
     const now = this.#host.nowMs;
-    if (now - this.lastHeardMs > peerMs) {
-      this.close(`silent for ${Math.round(now - this.lastHeardMs)} ms`, false);
+    // A handshake has its time as a whole, however often a piece of it comes.
+    const silentMs = now - (this.up ? this.lastHeardMs : this.#openedMs);
+    if (silentMs > peerMs) {
+      this.close(this.up ? `silent for ${Math.round(silentMs)} ms` : 'silent in the handshake', false);
     } else if (this.up && now - this.#lastKeepaliveMs >= KEEPALIVE_MS) {
       // On a busy link too: the lateness of a SETUP is measured against it.
       this.#lastKeepaliveMs = now;

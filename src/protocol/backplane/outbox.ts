@@ -8,6 +8,7 @@
  * storage is twice the limit, so that a byte is moved at most once on average.
  */
 import { encodeFrame, type Frame, frameSize, isBulk } from './frames.ts';
+import { GREETING_BYTES, PROOF_BYTES } from './handshake.ts';
 import { MAX_BATCH_BYTES, RECORD_OVERHEAD_BYTES } from './record.ts';
 import type { Session } from './session.ts';
 
@@ -16,21 +17,38 @@ export const OUTBOX_LIMIT_BYTES = 2 * 1024 * 1024;
 /** On top of it for the small frames that end things (RESET, ABORT, DATA_DONE): refusing those would leak. */
 export const OUTBOX_RESERVE_BYTES = 256 * 1024;
 const STORAGE_BYTES = 2 * (OUTBOX_LIMIT_BYTES + OUTBOX_RESERVE_BYTES);
+/** Until the peer has proved itself: a greeting and a proof. */
+const HANDSHAKE_BYTES = GREETING_BYTES + PROOF_BYTES;
 
 export class Outbox {
-  /** What is to be sent; the same memory for the outbox's life, so its address may be taken once. */
-  readonly storage: Buffer;
   readonly #session: Session;
-  readonly #batch: Buffer;
+  #storage: Buffer;
+  #batch: Buffer | null = null;
   #batchBytes = 0;
   #start = 0;
   #end = 0;
 
   constructor(session: Session) {
     this.#session = session;
+    this.#storage = Buffer.alloc(HANDSHAKE_BYTES);
+    if (session.state === 'OPEN') this.#open();
+  }
+
+  /** What is to be sent; from the first frame on the same memory for the outbox's life. */
+  get storage(): Buffer {
+    return this.#storage;
+  }
+
+  /** The peer is one of ours: it may have us hold as much as a link is worth. */
+  #open(): Buffer {
+    const handshake = this.#storage;
     // Zeroed pages come from the kernel when first touched: an idle link costs address space only.
-    this.storage = Buffer.alloc(STORAGE_BYTES);
+    this.#storage = Buffer.alloc(STORAGE_BYTES);
+    handshake.copy(this.#storage, 0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
     this.#batch = Buffer.alloc(MAX_BATCH_BYTES);
+    return this.#batch;
   }
 
   /** Where in `storage` the bytes to send start. */
@@ -65,7 +83,7 @@ export class Outbox {
     const limit = isBulk(frame) ? OUTBOX_LIMIT_BYTES : OUTBOX_LIMIT_BYTES + OUTBOX_RESERVE_BYTES;
     if (this.bytesQueued + size + RECORD_OVERHEAD_BYTES > limit) return false;
     if (this.#batchBytes + size > MAX_BATCH_BYTES) this.flush();
-    this.#batchBytes = encodeFrame(frame, this.#batch, this.#batchBytes);
+    this.#batchBytes = encodeFrame(frame, this.#batch ?? this.#open(), this.#batchBytes);
     return true;
   }
 
@@ -81,7 +99,7 @@ export class Outbox {
     }
     if (this.#batchBytes === 0) return;
     this.#makeRoom(this.#batchBytes + RECORD_OVERHEAD_BYTES);
-    this.#end = this.#session.seal(this.#batch.subarray(0, this.#batchBytes), this.storage, this.#end);
+    this.#end = this.#session.seal(this.#batch!.subarray(0, this.#batchBytes), this.storage, this.#end);
     this.#batchBytes = 0;
   }
 

@@ -3,23 +3,36 @@
  * configuration dials; a lost link is dialled again, at growing intervals.
  */
 
-import { parseAddress } from '../../base/address.ts';
+import { isMapped, parseAddress } from '../../base/address.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
-import { SystemError } from '../../kernel/linux/errors.ts';
+import { SystemError, unlessSocketDied } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
-import { acceptFrom, connectTo, listenOn, tcpSocket } from '../../kernel/linux/socket.ts';
+import {
+  abortClose,
+  acceptFrom,
+  bindTo,
+  connectTo,
+  IP_BIND_ADDRESS_NO_PORT,
+  IPPROTO_IP,
+  listenOn,
+  remoteEndpoint,
+  setOption,
+  tcpSocket,
+} from '../../kernel/linux/socket.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
 import type { Hello } from './frames.ts';
+import { Gate } from './gate.ts';
 import { Link, type LinkHost } from './link.ts';
+import { LinkFailures } from './link-failures.ts';
 
 const REDIAL_MIN_MS = 100;
 const REDIAL_MAX_MS = 2000;
 /** A connection that has not said HELLO by then is closed. */
-const GREETING_MS = 3000;
+const GREETING_MS = 2000;
 const BACKLOG = 64;
-/** Strangers may hold this many connections in greeting. */
-const MAX_GREETING_LINKS = 256;
+/** The listener gives way to other events after this many connections. */
+const ACCEPTS_PER_TURN = 16;
 
 /** A link that this engine dials. */
 interface Dial {
@@ -35,6 +48,8 @@ export class Peers implements Source {
   readonly #self: number;
   readonly #host: LinkHost;
   readonly #listener: number;
+  readonly gate: Gate;
+  readonly failures = new LinkFailures();
   readonly #dials: Dial[] = [];
   /** All links, greeting ones too. */
   readonly #links = new Set<Link>();
@@ -46,6 +61,7 @@ export class Peers implements Source {
     this.#self = self;
     this.#host = host;
     this.#byNode = config.nodes.map(() => []);
+    this.gate = new Gate(config, self);
     const { address, backplane } = config.nodes[self];
     this.#listener = listenOn({ address: parseAddress(address), port: backplane + engine }, BACKLOG);
     host.watch(this.#listener, EPOLLIN, this);
@@ -56,14 +72,36 @@ export class Peers implements Source {
     }
   }
 
-  /** A connection from a node that comes before this one. */
+  /** Connections: from nodes that come before this one, and from whoever else reaches the port. */
   ready(): void {
-    for (;;) {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
       const fd = acceptFrom(this.#listener);
       if (fd < 0) return;
-      if (this.#links.size - this.up > MAX_GREETING_LINKS) libc.close(fd);
-      else this.#links.add(new Link(this.#host, fd, 'accept', -1, -1));
+      this.#accept(fd);
     }
+  }
+
+  #accept(fd: number): void {
+    let address: Buffer;
+    try {
+      ({ address } = remoteEndpoint(fd));
+    } catch (error) {
+      // Gone already.
+      libc.close(fd);
+      return unlessSocketDied(error, undefined);
+    }
+    const refusal = this.gate.refuses(address, this.#host.nowMs);
+    if (refusal !== null) {
+      // With a reset: nothing of it stays here.
+      abortClose(fd);
+      return this.#host.connectionRefused(address, refusal);
+    }
+    const waiting = [...this.#links].filter(
+      ({ role, peer, address: its }) => role === 'accept' && peer === null && its.equals(address),
+    );
+    // A node that dials again has given the one before up.
+    if (waiting.length >= this.gate.maxWaiting(address)) waiting[0].close('replaced by a newer one', false);
+    this.#links.add(new Link(this.#host, fd, 'accept', address, -1, -1));
   }
 
   get all(): Iterable<Link> {
@@ -95,13 +133,26 @@ export class Peers implements Source {
     return this.#byNode[node].find((link) => link.peer?.engine === engine);
   }
 
-  /** HELLO has come. False: that peer is not expected on this link. */
-  greeted(link: Link, hello: Hello): boolean {
+  /** Why the peer that says HELLO is not expected on this link; null: it is. */
+  #objectionTo(link: Link, { node: name, engine, engines }: Hello): string | null {
+    const node = this.#config.nodes.findIndex((n) => n.name === name);
+    if (node < 0) return `node ${name} is not in this node's configuration`;
+    if (node === this.#self) return 'it says that it is this very node';
+    if (link.role === 'dial' && (node !== link.wantedNode || engine !== link.wantedEngine))
+      return `it says that it is node ${name}, engine ${engine}`;
+    if (link.role === 'accept' && node > this.#self)
+      return `node ${name} dials this node, which dials it: their configurations have them in another order`;
+    if (engines !== this.#config.nodes[node].engines)
+      return `node ${name} has ${engines} engines, and ${this.#config.nodes[node].engines} in this node's configuration`;
+    return null;
+  }
+
+  /** HELLO has come. Not null: why that peer is not expected on this link. */
+  greeted(link: Link, hello: Hello): string | null {
+    const objection = this.#objectionTo(link, hello);
+    if (objection !== null) return objection;
     const node = this.#config.nodes.findIndex((n) => n.name === hello.node);
-    if (node < 0 || node === this.#self) return false;
-    if (link.role === 'dial' && (node !== link.wantedNode || hello.engine !== link.wantedEngine))
-      return false;
-    if (link.role === 'accept' && node > this.#self) return false;
+    this.failures.forget(hello.node);
     // A peer that restarted dials before its old link is noticed to be dead.
     for (const old of [...this.#byNode[node]])
       if (old.peer?.engine === hello.engine) old.close('replaced', true);
@@ -110,7 +161,7 @@ export class Peers implements Source {
     this.#byNode[node].push(link);
     const dial = this.#dials.find((d) => d.link === link);
     if (dial !== undefined) dial.intervalMs = REDIAL_MIN_MS;
-    return true;
+    return null;
   }
 
   closed(link: Link): void {
@@ -142,6 +193,7 @@ export class Peers implements Source {
     const endpoint = { address: parseAddress(address), port: backplane + dial.engine };
     const fd = tcpSocket(endpoint.address);
     try {
+      this.#bind(fd, endpoint.address);
       connectTo(fd, endpoint);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
@@ -149,8 +201,19 @@ export class Peers implements Source {
       dial.intervalMs = Math.min(dial.intervalMs * 2, REDIAL_MAX_MS);
       return;
     }
-    dial.link = new Link(this.#host, fd, 'dial', dial.node, dial.engine);
+    dial.link = new Link(this.#host, fd, 'dial', endpoint.address, dial.node, dial.engine);
     this.#links.add(dial.link);
+  }
+
+  /** From the address by which the other node knows this one, whatever else this machine has. */
+  #bind(fd: number, peer: Buffer): void {
+    const { address, address6 } = this.#config.nodes[this.#self];
+    for (const one of address6 === null ? [address] : [address, address6]) {
+      const own = parseAddress(one);
+      if (isMapped(own) !== isMapped(peer)) continue;
+      setOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+      return bindTo(fd, { address: own, port: 0 });
+    }
   }
 
   /** Stops listening and ends all links on purpose. */

@@ -46,8 +46,10 @@ export class Session {
   #state: SessionState = 'WAIT_GREETING';
   readonly #clusterKey: Buffer;
   /** Until the keys are derived: forward secrecy needs it forgotten. */
-  #ephemeral: KeyObject | null;
-  readonly #greeting: Buffer;
+  #ephemeral: KeyObject | null = null;
+  readonly #random: (bytes: number) => Buffer;
+  /** Null at the accept end, until the peer's is whole: a stranger who only connects costs nothing. */
+  #greeting: Buffer | null = null;
   /** The handshake message being received. */
   readonly #message = Buffer.alloc(GREETING_BYTES);
   #messageBytes = 0;
@@ -61,13 +63,17 @@ export class Session {
   constructor(options: SessionOptions) {
     if (options.key.length !== CLUSTER_KEY_BYTES)
       throw new RangeError(`a cluster key has ${CLUSTER_KEY_BYTES} bytes, not ${options.key.length}`);
-    const random = options.random ?? randomBytes;
+    this.#random = options.random ?? randomBytes;
     this.role = options.role;
     this.#clusterKey = options.key;
-    const ephemeral = ephemeralKey(random(RANDOM_BYTES));
+    if (options.role === 'dial') this.#toSend.push(this.#makeGreeting());
+  }
+
+  #makeGreeting(): Buffer {
+    const ephemeral = ephemeralKey(this.#random(RANDOM_BYTES));
     this.#ephemeral = ephemeral;
-    this.#greeting = encodeGreeting(options.role, random(RANDOM_BYTES), ephemeral);
-    if (options.role === 'dial') this.#toSend.push(this.#greeting);
+    this.#greeting = encodeGreeting(this.role, this.#random(RANDOM_BYTES), ephemeral);
+    return this.#greeting;
   }
 
   get state(): SessionState {
@@ -168,10 +174,11 @@ export class Session {
   }
 
   #receiveGreeting(peer: Buffer): void {
-    const [dial, accept] = this.role === 'dial' ? [this.#greeting, peer] : [peer, this.#greeting];
+    const own = this.#greeting ?? this.#makeGreeting();
+    const [dial, accept] = this.role === 'dial' ? [own, peer] : [peer, own];
     this.#schedule = schedule(this.#clusterKey, this.#ephemeral!, peer, dial, accept);
     this.#ephemeral = null;
-    this.#toSend.push(this.role === 'dial' ? proof(this.#schedule, 'dial') : this.#greeting);
+    this.#toSend.push(this.role === 'dial' ? proof(this.#schedule, 'dial') : own);
     this.#state = 'WAIT_PROOF';
   }
 

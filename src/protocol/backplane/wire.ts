@@ -1,4 +1,5 @@
 /** Fields of a frame on the wire: big-endian, checked in both directions. */
+import { MAX_CONGESTION_WINDOW, MAX_SRTT_US } from '../../kernel/tcp/state.ts';
 import { FrameError } from './errors.ts';
 
 const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -6,6 +7,12 @@ const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Throws unless `holds`; used on what is decoded and on what is about to be encoded. */
 export function must(holds: boolean, what: string): void {
   if (!holds) throw new FrameError('OUT_OF_RANGE', what);
+}
+
+/** What is known of a path; a kernel is given it. */
+export function checkPath({ congestionWindow, srttUs }: { congestionWindow: number; srttUs: number }): void {
+  must(congestionWindow <= MAX_CONGESTION_WINDOW, 'congestion window');
+  must(srttUs <= MAX_SRTT_US, 'RTT');
 }
 
 export function putU8(into: Buffer, at: number, value: number): number {

@@ -12,7 +12,9 @@ import {
 import { add } from '../../../src/kernel/tcp/sequence.ts';
 import {
   type ConnectionState,
+  MAX_CONGESTION_WINDOW,
   MAX_QUEUE_BYTES,
+  MAX_SRTT_US,
   NO_SCALING,
   STATE_VERSION,
   StateError,
@@ -46,7 +48,7 @@ const anyState: fc.Arbitrary<ConnectionState> = fc
     /** Fractions from which values are made that do not contradict each other. */
     parts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 5, maxLength: 5 }),
     timestamp: u32,
-    congestion: fc.tuple(u32, u32),
+    congestion: fc.tuple(fc.nat(MAX_CONGESTION_WINDOW), fc.nat(MAX_SRTT_US)),
     receiveBufferKib: fc.integer({ min: 0, max: 65_535 }),
   })
   .map((r) => {

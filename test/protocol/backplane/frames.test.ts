@@ -457,6 +457,16 @@ describe('frames', () => {
       pipe({ receiveWindow: 2 ** 30 + 1 }),
       pipe({ maxWindow: 2 ** 30 + 1 }),
       pipe({ sendWindow: PIPE.maxWindow + 1 }),
+      pipe({ congestionWindow: 2 ** 20 + 1 }),
+      pipe({ srttUs: 60_000_001 }),
+      { ...done, congestionWindow: 2 ** 31 } as Frame,
+      { ...done, srttUs: 60_000_001 } as Frame,
+      { type: FrameType.COLLECTED, ...ids, end: 1, congestionWindow: 2 ** 31, srttUs: 0 },
+      { type: FrameType.COLLECTED, ...ids, end: 1, congestionWindow: 0, srttUs: 2 ** 32 - 1 },
+      { ...SETUP, bodyFollows: true, body: Buffer.alloc(0) },
+      { type: FrameType.ROUTE, flow: FLOW, epoch: 0 },
+      { type: FrameType.ROUTE, flow: { ...FLOW, clientAddress: Buffer.alloc(16, 0x20) }, epoch: 1 },
+      { ...HELLO, mac: Buffer.from('010000000001', 'hex') },
       { type: FrameType.SETUP_REJECT, ...ids, reason: 0 as RejectReason },
       { type: FrameType.SETUP_REJECT, ...ids, reason: 10 as RejectReason },
       { type: FrameType.ABORT, ...ids, reason: 0 as AbortReason },
@@ -518,6 +528,8 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 41, 'ff'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 50, '40000001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
+    throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 70, '80000000'));
+    throwsCode('OUT_OF_RANGE', patched(done, 39, '80000000'));
     throwsCode('RESERVED', patched(promised, 16, '1c'));
     throwsCode('OUT_OF_RANGE', patched(promised, 16, '08'));
     throwsCode('LENGTH', patched(promised, 16, '00'));

@@ -1,5 +1,6 @@
 /** Arbitrary frames, and two ends of a session, for the tests of this directory. */
 import fc from 'fast-check';
+import { MAX_CONGESTION_WINDOW, MAX_SRTT_US } from '../../../src/kernel/tcp/state.ts';
 import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-migrate.ts';
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
@@ -56,13 +57,15 @@ export const halfPipe: fc.Arbitrary<frames.HalfPipe> = fc
       acknowledge: u32,
       tsval: u32,
       tsecr: u32,
-      congestionWindow: u32,
-      srttUs: u32,
+      congestionWindow: upTo(MAX_CONGESTION_WINDOW),
+      srttUs: upTo(MAX_SRTT_US),
     }),
   )
   .map(([a, b, c, d]) => ({ ...a, ...b, ...c, ...d }));
 
 const ids = { request: u32, epoch: u32 };
+/** Of a connection that has moved. */
+const moves = u32.map((number) => number || 1);
 
 const wholeIdentity: fc.Arbitrary<Identity> = fc
   .tuple(u32, count, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
@@ -96,8 +99,9 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     type: FrameType.SETUP,
     mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
     client: fields.halfPipe === null ? fields.client : null,
-    body: fields.bodyFollows ? Buffer.alloc(0) : fields.body,
+    bodyFollows: fields.bodyFollows && fields.halfPipe === null,
   }))
+  .map((fields) => ({ ...fields, body: fields.bodyFollows ? Buffer.alloc(0) : fields.body }))
   .map((fields) => ({
     ...fields,
     keep: fields.mechanism === frames.SetupMechanism.CLONE ? fields.keep : null,
@@ -155,8 +159,8 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       status: fc.integer({ min: 100, max: 999 }),
       close: fc.boolean(),
       counts: fc.tuple(count, count),
-      congestionWindow: u32,
-      srttUs: u32,
+      congestionWindow: upTo(MAX_CONGESTION_WINDOW),
+      srttUs: upTo(MAX_SRTT_US),
       firstByteUs: u32,
       identity,
     })
@@ -170,8 +174,8 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     type: fc.constant(FrameType.COLLECTED),
     ...ids,
     end: u32,
-    congestionWindow: u32,
-    srttUs: u32,
+    congestionWindow: upTo(MAX_CONGESTION_WINDOW),
+    srttUs: upTo(MAX_SRTT_US),
   }),
   RESET: fc.record({
     type: fc.constant(FrameType.RESET),
@@ -212,7 +216,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       node: name,
       engine: u8,
       more: fc.integer({ min: 1, max: 0xff00 }),
-      mac: bytes(6),
+      mac: bytes(6).map((mac) => Buffer.from([mac[0] & 0xfe, ...mac.subarray(1)])),
       clockMs: u32,
       bootId: bytes(8),
     })
@@ -245,9 +249,9 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       bytes: piece.length > 0 ? piece : Buffer.alloc(1),
     })),
   MIGRATE_OK: fc.record({ type: fc.constant(FrameType.MIGRATE_OK), ...ids }),
-  ROUTE: fc.record({ type: fc.constant(FrameType.ROUTE), flow: flowEndpoints, epoch: u32 }),
-  CLEANUP_OK: fc.record({ type: fc.constant(FrameType.CLEANUP_OK), flow: flowEndpoints, epoch: u32 }),
-  CLEANUP: fc.record({ type: fc.constant(FrameType.CLEANUP), flow: flowEndpoints, epoch: u32 }),
+  ROUTE: fc.record({ type: fc.constant(FrameType.ROUTE), flow: flowEndpoints, epoch: moves }),
+  CLEANUP_OK: fc.record({ type: fc.constant(FrameType.CLEANUP_OK), flow: flowEndpoints, epoch: moves }),
+  CLEANUP: fc.record({ type: fc.constant(FrameType.CLEANUP), flow: flowEndpoints, epoch: moves }),
   CATALOGUE: fc.record({
     type: fc.constant(FrameType.CATALOGUE),
     site: name,

@@ -246,6 +246,25 @@ describe('inbox', () => {
 });
 
 describe('outbox', () => {
+  it('takes no memory before the peer has proved itself', () => {
+    const dial = session('dial');
+    const accept = session('accept');
+    const [fromDial, fromAccept] = [new Outbox(dial), new Outbox(accept)];
+    const [atDial, atAccept] = [collect(dial), collect(accept)];
+    assert.equal(fromAccept.push(RESET), false);
+    atAccept.inbox.receive(drain(fromDial));
+    const greeting = drain(fromAccept);
+    assert.ok(fromDial.storage.length < 200 && fromAccept.storage.length < 200);
+    atDial.inbox.receive(greeting);
+    atAccept.inbox.receive(drain(fromDial));
+    // The proof waits, and a frame comes behind it.
+    fromAccept.flush();
+    assert.ok(fromAccept.push(RESET));
+    assert.ok(fromAccept.storage.length > OUTBOX_LIMIT_BYTES);
+    atDial.inbox.receive(drain(fromAccept));
+    assert.deepEqual(atDial.frames, [encoded(RESET)]);
+  });
+
   it('refuses bulk at its limit, keeps a reserve for the rest, and recovers', () => {
     const { dial, accept } = openPair();
     const outbox = new Outbox(dial);

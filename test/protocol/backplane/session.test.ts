@@ -201,6 +201,21 @@ describe('handshake', () => {
     );
   });
 
+  it('makes no key for a greeting that is not whole', () => {
+    let asked = 0;
+    const random = (bytes: number) => {
+      asked++;
+      return randomBytes(bytes);
+    };
+    const accept = new Session({ role: 'accept', key: KEY, random });
+    const greeting = handshakeBytes(session('dial'));
+    feed(accept, greeting.subarray(0, GREETING_BYTES - 1));
+    assert.equal(asked, 0);
+    feed(accept, greeting.subarray(GREETING_BYTES - 1));
+    assert.equal(asked, 2);
+    assert.equal(handshakeBytes(accept).length, GREETING_BYTES);
+  });
+
   it('refuses its own greeting, nonce or key, and keys of low order', () => {
     const reflected = session('dial');
     const own = handshakeBytes(reflected);

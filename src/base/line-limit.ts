@@ -1,0 +1,52 @@
+/**
+ * How often something is written to a log that others can cause: so many lines of a kind in a period, and when that is
+ * over, how many were left out. Pure: the time comes as an argument.
+ *
+ *     |--line, line, ... line--(left out)---| then: "4711 more"      kinds are texts of the program, so there are few
+ */
+
+/** Of a kind whose period has ended. */
+export interface LeftOut {
+  readonly kind: string;
+  readonly lines: number;
+  readonly periodMs: number;
+}
+
+interface Period {
+  readonly beganMs: number;
+  lines: number;
+}
+
+export class LineLimit {
+  readonly #limit: number;
+  readonly #periodMs: number;
+  readonly #periods = new Map<string, Period>();
+
+  constructor(linesPerPeriod: number, periodMs: number) {
+    this.#limit = linesPerPeriod;
+    this.#periodMs = periodMs;
+  }
+
+  /** Whether a line of that kind may be written now. */
+  allows(kind: string, nowMs: number): boolean {
+    let period = this.#periods.get(kind);
+    if (period === undefined) {
+      period = { beganMs: nowMs, lines: 0 };
+      this.#periods.set(kind, period);
+    }
+    period.lines++;
+    return period.lines <= this.#limit;
+  }
+
+  /** Ends periods; to be called now and then. Returns those in which lines were left out. */
+  ended(nowMs: number): LeftOut[] {
+    const out: LeftOut[] = [];
+    for (const [kind, { beganMs, lines }] of this.#periods) {
+      const periodMs = nowMs - beganMs;
+      if (periodMs < this.#periodMs) continue;
+      this.#periods.delete(kind);
+      if (lines > this.#limit) out.push({ kind, lines: lines - this.#limit, periodMs });
+    }
+    return out;
+  }
+}

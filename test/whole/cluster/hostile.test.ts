@@ -1,0 +1,120 @@
+/** A node with the right key that says wild things: no process ends, and what does not depend on it goes on. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import type { HostileJob, HostileReport } from './hostile-peer.ts';
+import { item, KIB, Stand } from './support.ts';
+
+const PEER = fileURLToPath(new URL('./hostile-peer.js', import.meta.url));
+const LAB = 'hostile';
+const LONG = process.env.BATON_LONG === '1';
+const FRAMES = LONG ? 1_000_000 : 6000;
+const TIMEOUT_MS = LONG ? 900_000 : 60_000;
+const SIZES = [0, KIB, 200 * KIB];
+const HOSTS = ['anchor', 'relay', 'clone', 'split', 'migrate', 'drain', 'pre', 'keep', 'catalogue', 'cached'];
+/** Of a node: what it has after a start, and much more. */
+const MAX_RESIDENT_KIB = 600 * 1024;
+
+describe('a hostile node', { ...skipUnlessRoot(), timeout: TIMEOUT_MS + 150_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: LAB,
+      nodes: 3,
+      sizes: SIZES,
+      sites: (root) => [
+        {
+          name: 'keep',
+          hosts: ['keep.test'],
+          root,
+          policy: 'hash',
+          mechanism: 'clone',
+          clone: { keep: true },
+        },
+        { name: 'catalogue', hosts: ['catalogue.test'], root, catalogue: true },
+        { name: 'cached', hosts: ['cached.test'], root, policy: 'cached' },
+      ],
+      set: ['observe.accessLog=off', 'limits.idleSeconds=3', 'limits.headSeconds=3', 'limits.stallSeconds=3'],
+    });
+  });
+  after(() => stand?.down());
+
+  const resident = (node: string): number => {
+    const status = readFileSync(`/proc/${stand.lab.processOf(node)!.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]);
+  };
+
+  test(`${FRAMES} frames end no process, and no request that is answered here`, async () => {
+    await stand.kill('b');
+    const job: HostileJob = {
+      node: 'b',
+      address: '10.77.0.2',
+      key: `the key of the lab ${LAB}`,
+      dial: ['10.77.0.3'],
+      frames: FRAMES,
+      seed: 1000 + Math.floor(Math.random() * 1000),
+      world: {
+        client: '10.77.0.200',
+        publics: ['10.77.0.101', '10.77.0.102', '10.77.0.103'],
+        nodes: ['10.77.0.1', '10.77.0.2', '10.77.0.3'],
+        hosts: HOSTS.map((name) => `${name}.test`),
+        paths: SIZES.map((size) => `/${size}.bin`),
+        shutWindows: LONG,
+      },
+    };
+    const before = await Promise.all(['a', 'c'].map((node) => stand.lab.admin(node, '/api/status')));
+    let running = true;
+    const peer = stand.lab
+      .exec('b', [process.execPath, PEER, JSON.stringify(job)], { timeoutMs: TIMEOUT_MS })
+      .finally(() => {
+        running = false;
+      });
+    // Requests of which some go to the hostile node; what becomes of those is its doing.
+    const items = HOSTS.flatMap((name) => SIZES.map((size) => item(`${name}.test`, size)));
+    const harried = ['a', 'c'].map(async (address) => {
+      while (running)
+        await stand.run({ address, items, connections: 6, durationMs: 1500, silenceMs: 300, each: true });
+    });
+    while (running) {
+      const local = [KIB, 200 * KIB, 0].map((size) => item('local.test', size));
+      await stand.runRight({ address: 'a', items: local, connections: 4, durationMs: 500 });
+      await stand.runRight({ address: 'c', items: local, connections: 4, durationMs: 500 });
+    }
+    const { code, stdout, stderr } = await peer;
+    await Promise.all(harried);
+    stand.assertAlive();
+    assert.equal(code, 0, `seed ${job.seed}: ${stderr}`);
+    const report = JSON.parse(stdout) as HostileReport;
+    const after = await Promise.all(['a', 'c'].map((node) => stand.lab.admin(node, '/api/status')));
+    const grown = (counter: string) =>
+      after.map(({ counters }, i) => counters[counter] - before[i].counters[counter]);
+    const sums = Object.fromEntries(
+      [
+        'frames_refused',
+        'setups_received',
+        'half_pipes_opened',
+        'migrations_in',
+        'migrations_refused',
+        'routes_refused',
+        'handoffs_rejected',
+        'handoffs_lost',
+      ].map((name) => [name, grown(name).reduce((a, b) => a + b)]),
+    );
+    if (LONG) console.log(JSON.stringify({ seed: job.seed, ...report, ...sums }));
+    assert.ok(report.frames >= FRAMES);
+    for (const [name, count] of Object.entries(sums)) assert.ok(count > 0, `${name} (seed ${job.seed})`);
+    for (const node of ['a', 'c'])
+      assert.ok(resident(node) < MAX_RESIDENT_KIB, `${node} has ${resident(node)} KiB`);
+  });
+
+  test('afterwards the node is taken back, and nothing is left', async () => {
+    await stand.start('b');
+    const items = ['anchor', 'relay', 'clone', 'migrate'].map((name) => item(`${name}.test`, 200 * KIB));
+    await stand.runRight({ address: 'a', items, connections: 10 });
+    await stand.runRight({ address: 'c', items, connections: 10 });
+    // The end of a connection whose client is not there is waited for, a minute at most.
+    await stand.nothingLeft(90_000);
+  });
+});

@@ -1,0 +1,115 @@
+/** Who reaches a node's backplane port and is none of ours, and nodes whose keys differ. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import type { StrangersJob, StrangersReport } from './strangers.ts';
+import { item, KIB, Stand } from './support.ts';
+
+const STRANGERS = fileURLToPath(new URL('./strangers.js', import.meta.url));
+const LAB = 'strangers';
+const KEY = `the key of the lab ${LAB}`;
+
+describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({ name: LAB, nodes: 3, sizes: [KIB], set: ['observe.accessLog=off'] });
+  });
+  after(() => stand?.down());
+
+  const status = (node: string) => stand.lab.admin(node, '/api/status');
+  const counter = async (node: string, name: string): Promise<number> => (await status(node)).counters[name];
+  const failures = async (node: string) => (await status(node)).engines[0].linkFailures;
+  const linksUp = (node: string) => counter(node, 'links_up_now');
+  const logOf = (node: string) => readFileSync(join(stand.lab.plan.directory, `${node}.log`), 'utf8');
+  const residentKib = (node: string): number => {
+    const { pid } = stand.lab.processOf(node)!;
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]);
+  };
+
+  async function strangers(host: string, job: Partial<StrangersJob>): Promise<StrangersReport> {
+    const whole: StrangersJob = {
+      address: '10.77.0.2',
+      connections: 400,
+      greets: false,
+      holdMs: 800,
+      ...job,
+    };
+    const argv = [process.execPath, STRANGERS, JSON.stringify(whole)];
+    const { code, stdout, stderr } = await stand.lab.exec(host, argv, { timeoutMs: 30_000 });
+    assert.equal(code, 0, stderr);
+    return JSON.parse(stdout);
+  }
+
+  test('strangers get nothing, hold nothing, and fill no log', async () => {
+    const items = [item('local.test', KIB)];
+    await stand.runRight({ address: 'b', items, connections: 4, durationMs: 300 });
+    const before = residentKib('b');
+    const [report] = await Promise.all([
+      strangers('client', { greets: true }),
+      stand.runRight({ address: 'b', items, connections: 4, durationMs: 800 }),
+    ]);
+    assert.deepEqual(report, { open: 0, answered: 0 });
+    assert.ok((await counter('b', 'strangers_refused')) >= 100);
+    assert.ok(residentKib('b') - before < 48 * KIB, `${residentKib('b') - before} KiB more`);
+    const lines = logOf('b').match(/an address that is no other node/g)?.length ?? 0;
+    assert.ok(lines >= 1 && lines <= 20, `${lines} lines`);
+  });
+
+  test('whoever sits at a node’s address has two handshakes at once, and few in a second', async () => {
+    const before = residentKib('b');
+    const silent = await strangers('a', { connections: 200 });
+    assert.ok(silent.open <= 2, `${silent.open} open`);
+    await delay(1000);
+    const greeting = await strangers('a', { connections: 200, greets: true });
+    assert.ok(greeting.answered <= 30, `${greeting.answered} answered`);
+    assert.ok(residentKib('b') - before < 48 * KIB, `${residentKib('b') - before} KiB more`);
+    assert.equal(await linksUp('b'), 2, 'the links that are there stay');
+  });
+
+  test('strangers do not keep a node out', async () => {
+    await stand.kill('a');
+    let running = true;
+    const flood = (async () => {
+      while (running) await strangers('client', { connections: 300, holdMs: 200 });
+    })();
+    await stand.start('a');
+    await stand.until('the links of a are up', async () => (await linksUp('a')) === 2, 10_000);
+    running = false;
+    await flood;
+  });
+
+  test('both ends say that their keys differ, and who', async () => {
+    const { configFile } = stand.lab.plan;
+    const config = readFileSync(configFile, 'utf8');
+    assert.ok(config.includes(KEY));
+    await stand.kill('c');
+    writeFileSync(configFile, config.replace(KEY, 'quite another key than that'));
+    try {
+      await stand.lab.start('c');
+    } finally {
+      writeFileSync(configFile, config);
+    }
+    const says = async (node: string, of: string) =>
+      (await failures(node)).some((one: { node: string; advice: string }) => {
+        return one.node === of && /different cluster keys/.test(one.advice);
+      });
+    await stand.until('a says it of c', () => says('a', 'c'));
+    await stand.until('c says it of a', () => says('c', 'a'));
+    for (const node of ['a', 'c']) {
+      assert.ok((await counter(node, 'links_wrong_key')) >= 1);
+      assert.match(logOf(node), /different cluster keys/);
+    }
+    assert.match(JSON.stringify(await failures('a')), /10\.77\.0\.3/);
+    const lines = logOf('c').match(/different cluster keys/g)!.length;
+    assert.ok(lines <= 4, `${lines} lines`);
+    await stand.lab.kill('c');
+    await stand.start('c');
+    await stand.until('the link is up', async () => (await linksUp('a')) === 2);
+    assert.deepEqual(await failures('a'), []);
+    await stand.nothingLeft();
+  });
+});
