@@ -57,6 +57,7 @@ export class Connection implements Source, Client {
   /** Not null: the connection has come from another node. */
   guest: Guest | null;
   #key: string | null = null;
+  #clientAddress: Buffer | null = null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
@@ -95,7 +96,8 @@ export class Connection implements Source, Client {
   }
 
   get clientAddress(): Buffer | null {
-    return endsOf(this.fd)?.client.address ?? null;
+    this.#clientAddress ??= endsOf(this.fd)?.client.address ?? null;
+    return this.#clientAddress;
   }
 
   /** The client has sent more than the request in progress. */

@@ -20,11 +20,12 @@ import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import type { Setup } from '../protocol/backplane/frames.ts';
 import { Content } from '../protocol/http/content.ts';
-import { clientFields, type ForwardRules } from '../protocol/http/forwarded.ts';
+import type { RequestFraming } from '../protocol/http/forward.ts';
 import { HeadCache } from '../protocol/http/head-cache.ts';
 import { textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { type AnswerOptions, Exchange } from './exchange.ts';
+import { ForwardedHeads } from './forwarded-heads.ts';
 import type { Client, Request } from './request.ts';
 import { Upstream, type UpstreamStatus } from './upstream.ts';
 import { bodyBytesToCome, MAX_UNREAD_BODY_BYTES } from './upstream-request.ts';
@@ -76,7 +77,7 @@ export class Sites {
   readonly #sites = new Map<SiteConfig, Site>();
   /** Of upstreams alone: what comes from one may have other buffers read. */
   readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
-  readonly #forward: ForwardRules;
+  readonly #forwarded: ForwardedHeads;
   readonly catalogues: Catalogues;
   readonly memories: Memories;
   readonly heads: HeadCache;
@@ -86,7 +87,7 @@ export class Sites {
     const { limits, forward } = config;
     const trusted = new Networks(forward.trusted);
     this.#host = host;
-    this.#forward = { ...forward, trusts: (address) => trusted.has(address) };
+    this.#forwarded = new ForwardedHeads({ ...forward, trusts: (address) => trusted.has(address) });
     this.heads = new HeadCache({
       headBytes: limits.headBytes,
       targetBytes: Math.min(MAX_TARGET_BYTES, limits.headBytes),
@@ -210,9 +211,10 @@ export class Sites {
     const extraFields = servedBy || serverTiming ? this.extraFields(mechanism, durationUs) : '';
     const nowMs = this.#host.loop.wallMs;
     if (site?.upstream != null) {
-      const told = clientFields(head, client.clientAddress, this.#forward);
+      const peer = client.clientAddress;
+      const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, peer);
       const answer = { close: asked.close, extraFields, nowMs };
-      return site.upstream.request({ head, body, bodyFollows, client: told, answer });
+      return site.upstream.request({ head, forward, body, bodyFollows, answer });
     }
     // Nobody here wants the body, and the client may send all of it before it reads the answer.
     const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;

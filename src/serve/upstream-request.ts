@@ -9,7 +9,7 @@
  */
 import { encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
-import { type ClientFields, forwardRequestHead, type RequestFraming } from '../protocol/http/forward.ts';
+import type { RequestFraming } from '../protocol/http/forward.ts';
 import { expectsContent, isIdempotent } from '../protocol/http/methods.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { AnswerOptions, Exchange, Feed } from './exchange.ts';
@@ -33,11 +33,12 @@ export type Wait = 'connect' | 'answer' | 'more';
 /** A request for an upstream, and how its answer is to look. */
 export interface UpstreamAsked {
   readonly head: RequestHead;
+  /** The head as the upstream gets it; it and `body` are asked for once, as they may be a frame's. */
+  readonly forward: (framing: RequestFraming) => Buffer;
   /** What is there of the body. */
   readonly body: Buffer;
   /** The rest comes through `Feed.body`. */
   readonly bodyFollows: boolean;
-  readonly client: ClientFields;
   readonly answer: AnswerOptions;
 }
 
@@ -71,6 +72,9 @@ export class UpstreamRequest implements Feed, Carried {
   readonly #asked: UpstreamAsked;
   readonly #exchange: Exchange;
   readonly #isChunked: boolean;
+  /** What is sent at first, and again when it is repeated. */
+  readonly #headBytes: Buffer;
+  readonly #body: Buffer;
   outgoing: Pump;
   #connection: UpstreamConnection;
   #response: UpstreamResponse;
@@ -94,6 +98,8 @@ export class UpstreamRequest implements Feed, Carried {
     this.#isChunked = bodyFollows && head.contentLength < 0;
     this.#bodyIsWhole = !bodyFollows;
     this.#receivedBodyBytes = body.length;
+    this.#headBytes = asked.forward(this.#framing());
+    this.#body = Buffer.from(body);
     this.outgoing = this.#begin();
     this.#response = new UpstreamResponse(exchange, head, answer);
     exchange.feed = this;
@@ -103,15 +109,17 @@ export class UpstreamRequest implements Feed, Carried {
     this.#carry();
   }
 
-  #begin(): Pump {
-    const { head, body, bodyFollows, client } = this.#asked;
+  #framing(): RequestFraming {
+    const { head, body, bodyFollows } = this.#asked;
+    if (this.#isChunked) return 'chunked';
     const hasBody = body.length > 0 || head.contentLength >= 0 || head.chunked || expectsContent(head.method);
-    let framing: RequestFraming = 'none';
-    if (this.#isChunked) framing = 'chunked';
-    else if (hasBody) framing = bodyFollows ? head.contentLength : body.length;
-    const outgoing = new Pump([{ bytes: forwardRequestHead(head, framing, client) }], false);
-    if (body.length > 0) outgoing.add({ bytes: Buffer.from(body) });
-    if (!bodyFollows) outgoing.finish();
+    if (!hasBody) return 'none';
+    return bodyFollows ? head.contentLength : body.length;
+  }
+
+  #begin(): Pump {
+    const outgoing = new Pump([{ bytes: this.#headBytes }, { bytes: this.#body }], false);
+    if (!this.#asked.bodyFollows) outgoing.finish();
     return outgoing;
   }
 

@@ -145,8 +145,11 @@ export class Upstream implements ConnectionHost, RequestHost {
   tick(): boolean {
     const now = this.loop.nowMs;
     this.#idleDeadlines.run(now);
-    for (const deadlines of Object.values(this.#deadlines)) deadlines.run(now);
-    return this.#deadlines.connect.size > 0;
+    const { connect, answer, more } = this.#deadlines;
+    connect.run(now);
+    answer.run(now);
+    more.run(now);
+    return connect.size > 0;
   }
 
   status(): UpstreamStatus {

@@ -8,6 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import { parseAddress } from '../../src/base/address.ts';
 import { allocate } from '../../src/kernel/linux/memory.ts';
 import { Loop } from '../../src/kernel/loop/loop.ts';
+import { forwardRequestHead, type RequestFraming } from '../../src/protocol/http/forward.ts';
 import type { Exchange } from '../../src/serve/exchange.ts';
 import { Upstream, type UpstreamOptions } from '../../src/serve/upstream.ts';
 import { parsed } from '../protocol/http/support.ts';
@@ -72,8 +73,9 @@ export class UpstreamStand {
     const length = body.length > 0 ? `Content-Length: ${body.length}\r\n` : '';
     const head = parsed(`${method} /x HTTP/1.1\r\nHost: a\r\n${length}${fields}\r\n`);
     const answer = { close: false, extraFields: '', nowMs: 0 };
-    const client = { lines: '', drops: () => false };
-    return this.upstream.request({ head, body, bodyFollows: follows, client, answer });
+    const forward = (framing: RequestFraming) =>
+      forwardRequestHead(head, framing, { lines: '', drops: () => false });
+    return this.upstream.request({ head, forward, body, bodyFollows: follows, answer });
   }
 
   /** The answer to a request, head and body, taken as fast as it comes. */

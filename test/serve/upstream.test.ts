@@ -83,15 +83,21 @@ async function unseen<T>(action: () => T): Promise<T> {
 for (const method of ['GET', 'POST']) {
   for (const close of ['destroy', 'resetAndDestroy'] as const) {
     test(`a ${method} that no byte of reached the upstream is sent again (${close})`, async () => {
+      const got: Buffer[] = [];
       const stand = await up((socket, index) =>
-        requests(socket, () => {
+        socket.on('data', (bytes) => {
+          got.push(bytes);
+          if (index === 1 && !Buffer.concat(got).subarray(-1000).equals(ramp('/', 1000))) return;
           socket.write(OK);
           if (index === 0) setTimeout(() => socket[close](), 0);
         }),
       );
       await stand.ask('GET');
       await new Promise((resolve) => stand.sockets[0].once('close', resolve));
-      const exchange = await unseen(() => stand.request(method, { body: ramp('/', 1000) }));
+      const body = ramp('/', 1000);
+      const exchange = await unseen(() => stand.request(method, { body }));
+      // A frame's bytes, as a target has them, are gone after its handler.
+      body.fill(0);
       const answer = new Answer(exchange);
       await stand.until(() => answer.isOver);
       assert.ok(isOk(answer.bytes), answer.bytes.toString());

@@ -26,10 +26,10 @@ export function clientFields(head: RequestHead, peer: Buffer | null, rules: Forw
   const isTrusted = peer !== null && rules.trusts(peer);
   const said = (name: string) => (isTrusted ? head.fields.get(name) : undefined);
   const host = head.fields.get('host') ?? head.host;
-  const written = new Set(['via']);
+  const written: string[] = [];
   let lines = `Via: ${listed(head.fields.get('via'), `1.${head.minor} ${PSEUDONYM}`)}\r\n`;
   const write = (name: string, value: string) => {
-    written.add(name.toLowerCase());
+    written.push(name.toLowerCase());
     lines += `${name}: ${value}\r\n`;
   };
   if (rules.xForwarded) {
@@ -45,9 +45,15 @@ export function clientFields(head: RequestHead, peer: Buffer | null, rules: Forw
     write('Forwarded', listed(said('forwarded'), `for=${node};${asked}proto=http`));
   }
   if (rules.xRealIp && peer !== null) write('X-Real-IP', realAddress(said('x-forwarded-for'), peer, rules));
-  const isSaid = (name: string) =>
-    name.startsWith(X_FORWARDED) || name === 'forwarded' || name === 'x-real-ip';
-  return { lines, drops: (name) => written.has(name) || (!isTrusted && isSaid(name)) };
+  const drops = (name: string) => {
+    if (!isSaid(name)) return name === 'via';
+    return !isTrusted || written.includes(name);
+  };
+  return { lines, drops };
+}
+
+function isSaid(name: string): boolean {
+  return name.startsWith(X_FORWARDED) || name === 'forwarded' || name === 'x-real-ip';
 }
 
 function listed(before: string | undefined, value: string): string {
