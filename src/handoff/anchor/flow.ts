@@ -73,6 +73,7 @@ export class AnchorFlow implements Sink {
     const { rules } = this.#entry;
     this.#following = new Following(this.#entry);
     rules.clientScale = Math.max(captured.sendScale, 0);
+    rules.inScale = Math.max(captured.receiveScale, 0);
     rules.engine = owner.engine;
     ranges.beginOwn(rules, captured.writeSequence);
   }

@@ -60,9 +60,11 @@ export class OwnSocket {
 
   /** What a router would have seen of the connection until it was captured. */
   get seen(): Observed {
-    const { writeSequence, acknowledged: ack, receiveSequence, sendWindow } = this.#capture;
+    const { writeSequence, acknowledged: ack, receiveSequence, sendWindow, ...capture } = this.#capture;
     const edge = (ack + sendWindow) >>> 0;
-    return { ack, edge, sentNext: writeSequence, inNext: receiveSequence, inAck: receiveSequence };
+    const { maxWindow, receiveWindow: inMaxWindow } = capture;
+    const inHalf = { inNext: receiveSequence, inAck: receiveSequence, inMaxWindow };
+    return { ack, edge, sentNext: writeSequence, maxWindow, ...inHalf };
   }
 
   /** Captures it again. */

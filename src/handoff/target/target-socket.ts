@@ -74,16 +74,17 @@ export class TargetSocket {
   /** The epoch for which a confirmation was needed last. */
   #askedEpoch = 0;
 
-  /** Null when the router's table is full. */
-  static create(engine: Engine, block: HalfPipeBlock): TargetSocket | null {
+  /** `anchor`: the node. Null when the router's table is full. */
+  static create(engine: Engine, anchor: number, block: HalfPipeBlock): TargetSocket | null {
     const slot = engine.flows.allocate();
-    return slot < 0 ? null : new TargetSocket(engine, slot, block);
+    return slot < 0 ? null : new TargetSocket(engine, slot, anchor, block);
   }
 
-  private constructor(engine: Engine, slot: number, block: HalfPipeBlock) {
+  private constructor(engine: Engine, slot: number, anchor: number, block: HalfPipeBlock) {
     this.#engine = engine;
     this.slot = slot;
     this.rules.engine = engine.index;
+    this.rules.anchor = anchor + 1;
     this.client = { address: Buffer.from(block.clientAddress), port: block.clientPort };
     this.public = { address: Buffer.from(block.publicAddress), port: block.publicPort };
   }

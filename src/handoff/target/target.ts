@@ -64,7 +64,7 @@ export class HalfPipe implements Sink, Source {
 
   /** One that has sent nothing yet. Null: the router's table is full. */
   static create(engine: Engine, link: Link, id: number, block: HalfPipeBlock): HalfPipe | null {
-    const socket = TargetSocket.create(engine, block);
+    const socket = TargetSocket.create(engine, link.node, block);
     return socket === null ? null : new HalfPipe(engine, link, id, socket);
   }
 

@@ -20,6 +20,10 @@ export interface Observed {
   inNext?: number;
   /** What the anchor has acknowledged to the client; absent: not known. */
   inAck?: number;
+  /** At an anchor: the largest window that the client has told, in bytes. */
+  maxWindow?: number;
+  /** At an anchor: the largest that the own socket has told the client, in bytes. */
+  inMaxWindow?: number;
 }
 
 export interface FlowMaps {
@@ -83,6 +87,8 @@ export class Flows {
     // 0 says that it is not known; the number before it is as good.
     this.#observed[at + layout.OBSERVED_IN_ACK] = observed.inAck === 0 ? 0xffff_ffff : (observed.inAck ?? 0);
     this.#observed[at + layout.OBSERVED_FOLLOWED] = observed.inNext ?? 0;
+    this.#observed[at + layout.OBSERVED_MAX_WINDOW] = observed.maxWindow ?? 0;
+    this.#observed[at + layout.OBSERVED_IN_MAX_WINDOW] = observed.inMaxWindow ?? 0;
   }
 
   ack(slot: number): number {
@@ -145,6 +151,7 @@ export class Flows {
     words[at + 9] = rules.stamp;
     words[at + 10] = rules.leaseNs >>> 0;
     words[at + 11] = Math.floor(rules.leaseNs / 2 ** 32);
+    words[at + 12] = rules.inScale | (rules.anchor << 8);
     let to = at + layout.RULES_RANGES;
     for (const range of rules.ranges) {
       words[to] = range.start;

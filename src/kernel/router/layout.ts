@@ -30,12 +30,12 @@ export const KEY_BYTES = 36;
 /** struct range, in words. */
 export const RANGE_WORDS = 5;
 /** struct flow_rules, in words; the ranges start at RULES_RANGES. */
-export const RULES_WORDS = 52;
-export const RULES_RANGES = 12;
+export const RULES_WORDS = 54;
+export const RULES_RANGES = 14;
 /** struct flow: active, unused, two copies of the rules. */
 export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
-/** struct flow_observed. */
-export const OBSERVED_WORDS = 10;
+/** struct flow_observed; even, as the values of an array are. */
+export const OBSERVED_WORDS = 14;
 export const OBSERVED_ACK = 0;
 export const OBSERVED_EDGE = 1;
 export const OBSERVED_SENT_NEXT = 2;
@@ -48,6 +48,9 @@ export const OBSERVED_IN_NEXT = 6;
 export const OBSERVED_WINDOW = 7;
 export const OBSERVED_IN_ACK = 8;
 export const OBSERVED_FOLLOWED = 9;
+export const OBSERVED_MAX_WINDOW = 10;
+export const OBSERVED_IN_MAX_WINDOW = 11;
+export const OBSERVED_TSVAL_UNITS = 12;
 /** struct event, and struct followed up to its bytes. */
 export const EVENT_BYTES = 16;
 export const FOLLOWED_HEADER_BYTES = 24;
@@ -96,5 +99,6 @@ export const COUNTERS = [
   'followed',
   'parked',
   'park_failed',
+  'unacceptable',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

@@ -46,6 +46,10 @@ export interface FlowRules {
   epoch: number;
   stamp: number;
   leaseNs: number;
+  /** At an anchor: shift of the window field in the own socket's segments. */
+  inScale: number;
+  /** At a target: whose copies it takes. */
+  anchor: number;
   ranges: Range[];
 }
 
@@ -80,6 +84,8 @@ export function emptyRules(role: number): FlowRules {
     epoch: 0,
     stamp: 0,
     leaseNs: 0,
+    inScale: 0,
+    anchor: OWNER_SELF,
     ranges: [],
   };
 }

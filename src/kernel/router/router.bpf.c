@@ -63,13 +63,13 @@ int baton_ingress(struct __sk_buff *skb)
 		/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
 		 * kernel knows; user space may not have seen it yet. */
 		if (!(s.tcp.flags & TCP_SYN) || has_socket(skb, &key, 0) == SOCKET_WHOLE)
-			return ingress_anchor(skb, &s, slot, r, o);
+			return ingress_anchor(skb, &s, &key, slot, r, o);
 		bpf_map_delete_elem(&slots, &key);
 		count(COUNT_SYN_ENDED);
 	}
 	/* A route to this node: what was sent elsewhere by its SYN has come back. */
 	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
-		owner = spread_owner(&key, (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN, flags);
+		owner = spread_owner(&key, &s, flags);
 	if (owner & OWNER_PARKED) {
 		if (alive(bpf_ktime_get_ns()))
 			return park(skb, &key, owner & ~OWNER_PARKED);

@@ -17,6 +17,7 @@
 #define SPREAD_SIZE 16381 /* prime, as Maglev hashing wants it */
 #define SPREAD_BYTES 16384
 #define SPREAD_CONNECTIONS 262144 /* the oldest give way */
+#define SPREAD_SYNS 65536 /* the oldest give way */
 #define SYN_MEMORY_S 3 /* a SYN goes where the one before it went */
 #define MAX_FOLLOWED_BYTES 2048 /* of a request, in one segment */
 #define HALF_PIPE_MARK 0x6261746f /* SO_MARK of half-pipes' sockets */
@@ -47,9 +48,14 @@
 #define OPTION_SACK 5
 #define OPTION_TIMESTAMPS 8
 #define MAX_SACK_BLOCKS 4
-#define RESET_SLACK 65536 /* bytes */
 #define WATCHED_RESET 0xffffffff /* no epoch */
 #define NOPS 0x01010101
+#define CHECKSUM_CHUNK 512 /* bytes; more than that bpf_csum_diff takes only since Linux 6.13 */
+#define CHECKSUM_CHUNKS 32 /* more than a jumbo frame has; what the kernel has put together is verified */
+#define STAMP_SLACK 65536 /* how far timestamps may be out of order */
+#define STAMP_UNIT_SHIFT 20 /* ns: a unit of time that a shift gives, 1.05 ms */
+#define STAMP_RATE_SHIFT 11 /* a client's clock makes no more of its ticks in that: one in 0.5 us (Linux: 1 ms or 1 us) */
+#define STAMP_IDLE_UNITS (1 << 19) /* after 9 min its clock may be anywhere */
 #define ARP_REQUEST 1
 #define ND_SOLICITATION 135
 #define ND_ADVERTISEMENT 136
@@ -67,7 +73,7 @@ enum {
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
 	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
 	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNT_PARKED, COUNT_PARK_FAILED,
-	COUNTERS,
+	COUNT_UNACCEPTABLE, COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -100,6 +106,9 @@ struct flow_rules {
 	__u32 watch, epoch;
 	__u32 stamp;     /* anchor: added to timestamps of segments outside its ranges */
 	__u64 lease_ns;  /* target: until when a leased range may begin (CLOCK_MONOTONIC) */
+	__u8 in_scale;   /* anchor: shift of the window field in the own socket's segments */
+	__u8 anchor;     /* target: whose copies it takes */
+	__u8 unused[6];
 	struct range range[MAX_RANGES];
 };
 
@@ -119,6 +128,10 @@ struct flow_observed {
 	__u32 window;    /* what the own socket was last told that it may send, in bytes */
 	__u32 in_ack;    /* what the anchor's socket has acknowledged to the client, as far as known here; 0: not */
 	__u32 followed;  /* anchor: the client's number after the last byte that rule follow has sent on */
+	__u32 max_window;    /* anchor: the largest window that the client has told, in bytes */
+	__u32 in_max_window; /* anchor: the largest that the own socket has told the client, in bytes */
+	__u32 tsval_units;   /* anchor: when `tsval` came, in units of 2^STAMP_UNIT_SHIFT ns */
+	__u32 unused;        /* an array's values are a multiple of 8 bytes */
 };
 
 struct control {
@@ -134,9 +147,14 @@ struct route {
 	__u16 syn_second; /* when a SYN was last sent there, modulo 2^16 */
 };
 
-/* Where a connection's SYN was sent; 0: it stayed here. */
+/* Where a connection was sent. `begins`: a SYN for the same endpoints has come since. */
 struct spread {
-	__u32 owner, second;
+	__u32 owner, begins;
+};
+
+/* Where a SYN was sent, and when; 0: it stayed here. `next`: the client's number after it. */
+struct spread_syn {
+	__u32 owner, second, next;
 };
 
 /* By the hash of a connection's endpoints: who gets it. 0: this node. */
@@ -147,7 +165,7 @@ struct spread_table {
 struct peer {
 	__u8 mac[6];
 	__u16 unused;
-};
+} __attribute__((aligned(8)));
 
 struct event {
 	__u32 slot, epoch, ack, edge;
@@ -246,6 +264,13 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct spread);
 } spread SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SPREAD_SYNS);
+	__type(key, struct flow_key);
+	__type(value, struct spread_syn);
+} spread_syns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -48,7 +48,7 @@ const SO_NETNS_COOKIE = 71;
  * What outlives a process, so that connections diverted to other nodes go on through its end and its successor's
  * start. Taken over from the router that is attached, if there is one.
  */
-const INHERITED_MAPS = ['routes', 'spread', 'spread_table', 'peers'];
+const INHERITED_MAPS = ['routes', 'spread', 'spread_syns', 'spread_table', 'peers'];
 
 /**
  * The maps to take over; closed by the caller once the new object holds them. None when there is nothing to take

@@ -14,6 +14,7 @@ import {
   FAMILIES,
   type Family,
   fromClient,
+  IN_HALF,
   REDIRECT,
   range,
   SHOT,
@@ -61,8 +62,10 @@ function targetSends(base: number): ranges.FlowRules {
   return rules;
 }
 
+/** The client has acknowledged `ack`, and allows 1000 more. */
 function anchor(family: Family, rules: ranges.FlowRules, ack: number): number {
-  return stand.install(family.client, family.own, rules, { ack, edge: ack, sentNext: rules.ownNext });
+  const edge = add(ack, 1000);
+  return stand.install(family.client, family.own, rules, { ack, edge, sentNext: rules.ownNext });
 }
 
 /** A segment of the client with payload: the anchor's socket always gets those. */
@@ -187,13 +190,13 @@ for (const family of FAMILIES) {
         assert.deepEqual(result.segment.timestamps, [123, seen]);
       }
       assert.equal(stand.engine.flows.tsval(slot), 123);
-      delivered(family, { timestamps: [122, 1] });
+      delivered(family, { ack: base, timestamps: [122, 1] });
       assert.equal(stand.engine.flows.tsval(slot), 123, 'the newest');
       for (const first of [0x7fff_ffff, 0x8000_0001, 0xffff_fff0]) {
         anchor(family, threeRanges(base), base);
-        delivered(family, { timestamps: [first, 1] });
+        delivered(family, { ack: base, timestamps: [first, 1] });
         assert.equal(stand.engine.flows.tsval(slot), first, 'wherever the client clock stands');
-        delivered(family, { timestamps: [add(first, 32), 1] });
+        delivered(family, { ack: base, timestamps: [add(first, 32), 1] });
         assert.equal(stand.engine.flows.tsval(slot), add(first, 32));
       }
       stand.wire.take(0);
@@ -201,7 +204,7 @@ for (const family of FAMILIES) {
 
     test(`${name}: forward, and nobody here waits for it`, { skip }, () => {
       const slot = anchor(family, targetSends(base), at(300));
-      const sent = fromClient(family, family.own, { ack: at(350), window: 900, timestamps: [1, 2] });
+      const sent = fromClient(family, family.own, { ack: at(350), window: 1000, timestamps: [1, 2] });
       const result = stand.run('baton_ingress', sent);
       assertResult(result, sent, {
         verdict: REDIRECT,
@@ -211,11 +214,11 @@ for (const family of FAMILIES) {
       assert.deepEqual(result.frame.subarray(0, 6), PEER);
       assert.deepEqual(result.frame.subarray(6, 12), NODE_MAC);
       assert.equal(stand.engine.flows.ack(slot), at(350));
-      assert.equal(stand.engine.flows.edge(slot), at(1250));
+      assert.equal(stand.engine.flows.edge(slot), at(1350));
       assert.equal(stand.engine.flows.segments(slot), 1);
       stand.run('baton_ingress', { ...sent, ack: at(340), window: 1 });
       assert.equal(stand.engine.flows.ack(slot), at(350), 'an old acknowledgement takes nothing back');
-      assert.equal(stand.engine.flows.edge(slot), at(1250));
+      assert.equal(stand.engine.flows.edge(slot), at(1350));
     });
 
     test(`${name}: forward and keep`, { skip }, () => {
@@ -356,7 +359,7 @@ for (const family of FAMILIES) {
       ] as const) {
         const slot = stand.install(family.client, pub, rules, {
           ack: at(300),
-          edge: at(300),
+          edge: at(4300),
           sentNext: at(5100),
         });
         const acknowledged = (ack: number) => {
@@ -371,7 +374,7 @@ for (const family of FAMILIES) {
         assert.equal(acknowledged(2000), at(5100), 'the kernel would drop the segment');
         assert.equal(stand.engine.flows.ack(slot), at(2000), 'user space learns what the client holds');
         const leaves = (seq: number, flags: number, payload: Buffer) =>
-          stand.run('baton_egress', toClient(family, pub, { seq: at(seq), flags, payload }));
+          stand.run('baton_egress', toClient(family, pub, { seq: at(seq), ack: IN_HALF, flags, payload }));
         leaves(5100, ACK | PSH, Buffer.alloc(700));
         assert.equal(acknowledged(2000), at(5800));
         leaves(5100, ACK | PSH, Buffer.alloc(100));
@@ -415,7 +418,7 @@ for (const family of FAMILIES) {
     for (const state of ['no flow', 'no ranges', 'not alive']) {
       stand.uninstall(family.client, family.own);
       if (state === 'no ranges') anchor(family, ranges.emptyRules(layout.ROLE_ANCHOR), 0);
-      if (state === 'not alive') anchor(family, threeRanges(0), 0);
+      if (state === 'not alive') anchor(family, threeRanges(0), 100);
       stand.setAlive(state !== 'not alive');
       for (const sent of segments) {
         // A SYN of which the kernel knows no connection ends a flow, with ranges or without: syn.test.ts.

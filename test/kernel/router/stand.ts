@@ -13,12 +13,13 @@ import {
   CONTROL_BYTES,
   OBSERVED_WORDS,
   RING_BYTES,
+  ROLE_ANCHOR,
   type RouterCounter,
 } from '../../../src/kernel/router/layout.ts';
 import type { FlowRules, Range } from '../../../src/kernel/router/ranges.ts';
 import { Router } from '../../../src/kernel/router/router.ts';
 import { type FollowedBytes, RouterEngine } from '../../../src/kernel/router/router-engine.ts';
-import { ACK, build, CWR, read, type Segment } from './frames.ts';
+import { ACK, build, CLIENT_MAC, CWR, read, type Segment } from './frames.ts';
 import { Wire } from './wire.ts';
 
 export const UNSPEC = -1;
@@ -27,6 +28,12 @@ export const REDIRECT = 7;
 
 /** Of a copy for a target. */
 export const COPY_HOPS = 1;
+/** The anchor of a target's rules that do not say: frames have its MAC address as source. */
+const COPIES_FROM = 0;
+/** The number of a segment that a test does not choose, and where the in-half stands where it does not say. */
+export const IN_HALF = 0xffff_fff0;
+/** Of the client and of the own socket, where a test does not say. */
+const MAX_WINDOW = 2 ** 20;
 const FLOWS = 64;
 const BPF_PROG_TEST_RUN = 10;
 /** The frame has CHECKSUM_COMPLETE, and the kernel fails the run with EBADMSG when that is wrong afterwards. */
@@ -110,6 +117,7 @@ export class Stand {
     this.#observed = new Uint32Array(observed.view);
     this.#unmap = [control.unmap, observed.unmap];
     for (const [i, mac] of peers.entries()) this.engine.setPeer(i + 1, mac);
+    this.engine.setPeer(COPIES_FROM, CLIENT_MAC);
   }
 
   /** The rules hold, or no longer do. */
@@ -118,7 +126,10 @@ export class Stand {
     else this.#alive[0] = 1n;
   }
 
-  /** Puts the only flow in force: client to the public address. Returns its slot. */
+  /**
+   * Puts the only flow in force: client to the public address. Returns its slot. What `observed` does not say is so that
+   * the segments of a test's client are acceptable.
+   */
   install(client: string, pub: string, rules: FlowRules, observed: Observed): number {
     const from = endpoint(client, CLIENT_PORT);
     const to = endpoint(pub, PUBLIC_PORT);
@@ -126,7 +137,8 @@ export class Stand {
     const before = flows.installed(from, to);
     if (before >= 0) flows.uninstall(before);
     const slot = before >= 0 ? before : flows.allocate();
-    flows.resetObserved(slot, observed);
+    const taken = { inAck: IN_HALF, maxWindow: MAX_WINDOW, inMaxWindow: MAX_WINDOW };
+    flows.resetObserved(slot, rules.role === ROLE_ANCHOR ? { ...taken, ...observed } : observed);
     flows.write(slot, rules);
     flows.install(from, to, slot);
     return slot;
@@ -157,6 +169,11 @@ export class Stand {
 
   observed(slot: number, word: number): number {
     return this.#observed[slot * OBSERVED_WORDS + word];
+  }
+
+  /** A time that was observed, in units of 2^20 ns, is so many ms longer ago. */
+  passed(slot: number, word: number, ms: number): void {
+    this.#observed[slot * OBSERVED_WORDS + word] -= Math.floor((ms * 1e6) / 2 ** 20);
   }
 
   /** Events since the last call, as [slot, epoch, ack, edge]. */
@@ -262,7 +279,7 @@ export function fromClient(family: Family, pub: string, parts: Partial<Segment>)
     destination: pub,
     sourcePort: CLIENT_PORT,
     destinationPort: PUBLIC_PORT,
-    seq: 0xffff_fff0,
+    seq: IN_HALF,
     ack: 0,
     flags: ACK,
     window: 4096,

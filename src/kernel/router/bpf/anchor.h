@@ -3,6 +3,7 @@
 #ifndef BATON_ANCHOR_H
 #define BATON_ANCHOR_H
 
+#include "acceptable.h"
 #include "follow.h"
 #include "forward.h"
 
@@ -31,8 +32,8 @@ static __always_inline int wants_delivery(const struct flow_rules *r, const stru
 	return 0;
 }
 
-static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, __u32 slot,
-					  const struct flow_rules *r, struct flow_observed *o)
+static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_key *key,
+					  __u32 slot, const struct flow_rules *r, struct flow_observed *o)
 {
 	struct tcp_header old = s->tcp;
 	__u32 acked = o->ack, edge;
@@ -41,16 +42,16 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	if (s->tcp.flags & TCP_SYN)
 		return TC_ACT_UNSPEC;
 	/* A reset is judged by the anchor's kernel alone; its engine tells the targets. Rule reset-while-closing: the
-	 * kernel has let go of a closing connection, so a reset near what the client sent last is noted here. */
+	 * kernel has let go of a closing connection, so a reset of the client is noted here. */
 	if (s->tcp.flags & TCP_RST) {
-		__u32 beyond = bpf_ntohl(s->tcp.seq) - o->in_next + RESET_SLACK;
-
-		if ((r->flags & FLAG_CLOSING) && beyond <= 2 * RESET_SLACK)
+		if ((r->flags & FLAG_CLOSING) && is_acceptable_reset(skb, s, o))
 			o->watched = WATCHED_RESET;
 		return TC_ACT_UNSPEC;
 	}
-	if (!(s->tcp.flags & TCP_ACK) || r->count == 0)
+	if (r->count == 0)
 		return TC_ACT_UNSPEC;
+	if (!is_acceptable(skb, r, s, o))
+		return refuse(skb, key);
 	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
 	observe(o, r, s);
 	keep = wants_delivery(r, s, o, acked);
@@ -87,6 +88,17 @@ static __always_inline __u32 away_sequence(const struct flow_rules *r, const str
 	return after(o->edge, o->ack) ? o->edge - 1 : o->ack;
 }
 
+/* Notes what the own socket tells the client of the in-half. Rule in-ack: for the targets, which acknowledge no less. */
+static __always_inline void note_told(const struct flow_rules *r, struct flow_observed *o, const struct segment *s)
+{
+	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->in_scale & 15);
+
+	if (after(bpf_ntohl(s->tcp.ack), o->in_ack))
+		o->in_ack = bpf_ntohl(s->tcp.ack);
+	if (window > o->in_max_window)
+		o->in_max_window = window;
+}
+
 static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
 					 struct flow_observed *o)
 {
@@ -97,9 +109,9 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 
 	if ((s->tcp.flags & TCP_SYN) || r->count == 0)
 		return TC_ACT_UNSPEC;
-	/* Rule in-ack: for the targets, which acknowledge no less. */
-	if (o->in_ack && (s->tcp.flags & TCP_ACK) && after(bpf_ntohl(s->tcp.ack), o->in_ack))
-		o->in_ack = bpf_ntohl(s->tcp.ack);
+	/* A reset for which the kernel has no socket acknowledges what anybody has sent. */
+	if ((s->tcp.flags & (TCP_ACK | TCP_RST)) == TCP_ACK)
+		note_told(r, o, s);
 	g = range_of_local(r, local);
 	/* Rule probe: the byte before the first one that is not acknowledged; it may lie in no range any more. */
 	if (!g && !s->payload && !(s->tcp.flags & (TCP_FIN | TCP_RST)))

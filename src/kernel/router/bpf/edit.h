@@ -59,4 +59,13 @@ static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *to, const
 	return bpf_skb_store_bytes(skb, 0, to, 6, 0) || bpf_skb_store_bytes(skb, 6, from, 6, 0);
 }
 
+/* Whether the frame comes from a node's interface, by its MAC address. */
+static __noinline int came_from(struct __sk_buff *skb, __u32 owner)
+{
+	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
+	struct peer source = {};
+
+	return peer && !bpf_skb_load_bytes(skb, ETH_ALEN, source.mac, 6) && *(__u64 *)&source == *(__u64 *)peer;
+}
+
 #endif

@@ -40,50 +40,84 @@ failed:
 	return TC_ACT_SHOT;
 }
 
-/* Rule arrived: the node that a connection comes from has sent the segment on, as it does once there is no way back.
- * The route here still leads to that node, until it has said so itself; the segment must not go there again. */
-static __noinline int came_from(struct __sk_buff *skb, __u32 owner)
+/* Who a connection goes to by the table. */
+static __always_inline __u32 table_owner(const struct flow_key *key)
 {
-	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
-	__u8 from[6];
+	__u32 zero = 0, at = hash_of(key) % SPREAD_SIZE;
+	struct spread_table *table = bpf_map_lookup_elem(&spread_table, &zero);
 
-	if (!peer || bpf_skb_load_bytes(skb, 6, from, 6))
-		return 0;
-	for (int i = 0; i < 6; i++)
-		if (from[i] != peer->mac[i])
-			return 0;
-	return 1;
+	if (!table)
+		return OWNER_SELF;
+	/* The compiler knows that the mask changes nothing, the verifier does not. */
+	asm volatile("" : "+r"(at));
+	return table->owner[at & (SPREAD_BYTES - 1)];
 }
 
-/* Rule spread: who gets a connection to an own public address. Where its SYN went is remembered, so that a change of
- * the table moves new connections only. A front has none of its own: what it does not remember goes by the table. */
-static __noinline __u32 spread_owner(const struct flow_key *key, __u32 syn, __u32 flags)
+/* Who gets a connection that begins: by the table, or whoever got its SYN a moment ago. */
+static __noinline __u32 syn_owner(const struct flow_key *key, const struct segment *s)
 {
-	struct spread *known, entry = {};
-	struct spread_table *table;
-	__u32 zero = 0, at;
+	struct spread_syn entry = {}, *begun;
+
+	if (!key || !s)
+		return OWNER_SELF;
+	entry.second = bpf_ktime_get_ns() / 1000000000;
+	entry.next = bpf_ntohl(s->tcp.seq) + 1;
+	begun = bpf_map_lookup_elem(&spread_syns, key);
+	if (begun && entry.second - begun->second <= SYN_MEMORY_S) {
+		begun->next = entry.next;
+		return begun->owner;
+	}
+	entry.owner = table_owner(key);
+	if (entry.owner != OWNER_SELF)
+		count(COUNT_SPREAD);
+	bpf_map_update_elem(&spread_syns, key, &entry, BPF_ANY);
+	return entry.owner;
+}
+
+/* Who got the SYN before this segment. With the one that completes the handshake the connection is remembered. */
+static __noinline __u32 begun_owner(const struct flow_key *key, const struct segment *s, __u32 otherwise)
+{
+	struct spread entry = {};
+	struct spread_syn *begun;
+
+	if (!key || !s)
+		return otherwise;
+	begun = bpf_map_lookup_elem(&spread_syns, key);
+	if (!begun)
+		return otherwise;
+	if ((s->tcp.flags & (TCP_ACK | TCP_RST)) != TCP_ACK || bpf_ntohl(s->tcp.seq) != begun->next)
+		return otherwise == OWNER_SELF ? begun->owner : otherwise;
+	entry.owner = begun->owner;
+	if (entry.owner == OWNER_SELF)
+		bpf_map_delete_elem(&spread, key);
+	else
+		bpf_map_update_elem(&spread, key, &entry, BPF_ANY);
+	return entry.owner;
+}
+
+/* Rule spread: who gets a connection to an own public address. Where it went is remembered, so that a change of the
+ * table moves new connections only. A front has none of its own: what it does not remember goes by the table. SYNs,
+ * which anybody can send in any number, have a memory of their own. `s`: NULL when it is not about a segment. */
+static __noinline __u32 spread_owner(const struct flow_key *key, const struct segment *s, __u32 flags)
+{
+	struct spread *known;
+	__u32 owner = OWNER_SELF;
 
 	if (!key)
 		return OWNER_SELF;
-	entry.second = bpf_ktime_get_ns() / 1000000000;
 	known = bpf_map_lookup_elem(&spread, key);
-	if (known && (!syn || entry.second - known->second <= SYN_MEMORY_S))
-		return known->owner;
-	if (!syn && !(flags & CONTROL_FRONT))
-		return OWNER_SELF;
-	table = bpf_map_lookup_elem(&spread_table, &zero);
-	if (!table)
-		return OWNER_SELF;
-	at = hash_of(key) % SPREAD_SIZE;
-	/* The compiler knows that the mask changes nothing, the verifier does not. */
-	asm volatile("" : "+r"(at));
-	entry.owner = table->owner[at & (SPREAD_BYTES - 1)];
-	if (syn) {
-		if (entry.owner != OWNER_SELF)
-			count(COUNT_SPREAD);
-		bpf_map_update_elem(&spread, key, &entry, BPF_ANY);
+	if (s && (s->tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		if (known)
+			known->begins = 1;
+		return syn_owner(key, s);
 	}
-	return entry.owner;
+	if (known && !known->begins)
+		return known->owner;
+	if (known)
+		owner = known->owner;
+	if (s)
+		owner = begun_owner(key, s, owner);
+	return owner == OWNER_SELF && (flags & CONTROL_FRONT) ? table_owner(key) : owner;
 }
 
 #endif

@@ -9,8 +9,10 @@
 static __always_inline void observe(struct flow_observed *o, const struct flow_rules *r, const struct segment *s)
 {
 	__u32 ack = bpf_ntohl(s->tcp.ack);
-	__u32 edge = ack + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
+	__u32 window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15), edge = ack + window;
 
+	if (window > o->max_window)
+		o->max_window = window;
 	if (after(ack, o->ack))
 		o->ack = ack;
 	if (after(edge, o->edge))

@@ -51,6 +51,9 @@ static __always_inline int parse(struct __sk_buff *skb, struct segment *s)
 		return NOT_PLAIN;
 	if (s->options && bpf_skb_load_bytes(skb, s->offset + TCP_BASE, s->tcp.option, s->options))
 		return NOT_PLAIN;
+	/* As the kernel does: what is shorter than it says, or too short for its header, is nothing. */
+	if (total < TCP_BASE + s->options || s->offset + total > skb->len)
+		return NOT_PLAIN;
 	s->payload = total - TCP_BASE - s->options;
 	return PARSED;
 }
@@ -143,23 +146,32 @@ static __always_inline int write_header(struct __sk_buff *skb, const struct segm
 	return bpf_l4_csum_replace(skb, s->offset + TCP_CHECK, 0, diff, 0);
 }
 
+/* The sum of the pseudo-header of a segment of so many bytes, without its complement. IPv4's addresses are mapped: the
+ * prefix adds 0xffff to a sum, which is nothing. */
+static __always_inline __s64 pseudo_sum(const struct segment *s, __u32 length)
+{
+	__u32 rest = bpf_htons(length) + bpf_htons(length >> 16) + bpf_htons(IPPROTO_TCP);
+
+	return bpf_csum_diff(0, 0, (__be32 *)&s->source, 2 * sizeof(struct address), rest);
+}
+
+static __always_inline __u16 fold(__u64 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 /* Rule trim: a target's kernel sees the acknowledgement, never the client's payload. The checksum is made anew;
  * the copy was verified where it came in. */
 static __noinline int write_trimmed(struct __sk_buff *skb, struct segment *s)
 {
 	__u32 length = TCP_BASE + s->options;
-	struct {
-		struct address source, destination;
-		__be32 length, protocol;
-	} pseudo = { s->source, s->destination, bpf_htonl(length), bpf_htonl(IPPROTO_TCP) };
 	__s64 sum;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be16 total = bpf_htons(s->offset - ETH_HLEN + length), was;
 		__u32 at = ETH_HLEN + __builtin_offsetof(struct iphdr, tot_len);
 
-		/* The mapped prefix of both addresses is no part of IPv4's pseudo-header. */
-		pseudo.source.word[2] = pseudo.destination.word[2] = 0;
 		if (bpf_skb_load_bytes(skb, at, &was, 2) ||
 		    bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), was, total, 2) ||
 		    bpf_skb_store_bytes(skb, at, &total, 2, 0))
@@ -173,11 +185,9 @@ static __noinline int write_trimmed(struct __sk_buff *skb, struct segment *s)
 	if (bpf_skb_change_tail(skb, s->offset + length, 0))
 		return -1;
 	s->tcp.check = 0;
-	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
+	sum = pseudo_sum(s, length);
 	sum = bpf_csum_diff(0, 0, (__be32 *)&s->tcp, TCP_HEADER, sum);
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff);
-	sum = (sum & 0xffff) + (sum >> 16);
-	s->tcp.check = ~sum;
+	s->tcp.check = ~fold(sum);
 	if (bpf_skb_store_bytes(skb, s->offset, &s->tcp, TCP_BASE, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	if (store_options(skb, s, BPF_F_RECOMPUTE_CSUM))

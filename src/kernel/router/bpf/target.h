@@ -3,6 +3,7 @@
 #ifndef BATON_TARGET_H
 #define BATON_TARGET_H
 
+#include "acceptable.h"
 #include "follow.h"
 #include "forward.h"
 
@@ -14,7 +15,8 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 	int duplicate, followed = s->payload && (s->tcp.flags & TCP_URG);
 	int whole = bpf_ntohl(s->tcp.ack) == r->watch;
 
-	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0) {
+	if ((s->tcp.flags & (TCP_SYN | TCP_RST)) || !(s->tcp.flags & TCP_ACK) || r->count == 0 ||
+	    !came_from(skb, r->anchor) || !checksum_holds(skb, s)) {
 		count(COUNT_STRAY);
 		return TC_ACT_SHOT;
 	}

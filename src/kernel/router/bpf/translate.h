@@ -218,9 +218,6 @@ static __always_inline void acknowledge_locally(struct __sk_buff *skb, const str
 	if (!s->payload || r->role == ROLE_TARGET)
 		s->tcp.flags |= TCP_CWR;
 	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
-	/* 0: none seen yet; a client's clock may begin anywhere. */
-	if (stamps && (!o->tsval || after(option32(s, stamps + 1), o->tsval)))
-		o->tsval = option32(s, stamps + 1);
 	if (stamps && option32(s, stamps + 5))
 		set_option32(s, stamps + 5, option32(s, stamps + 5) - stamp_of(r, ack));
 	if (sack)

@@ -1,0 +1,100 @@
+/** Segments in a client's name from somebody who knows only its address disturb nothing, wherever its responses come from. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import type { Job } from './client.ts';
+import { item, KIB, MIB, Stand } from './support.ts';
+
+const ATTACKER = fileURLToPath(new URL('./attacker.js', import.meta.url));
+/** Long enough for some sweeps over all ports. */
+const DURATION_MS = process.env.BATON_LONG === '1' ? 60_000 : 4000;
+/** Few ports, so that each gets many. */
+const FIRST_PORT = 40_000;
+const LAST_PORT = 40_399;
+const SIZES = [KIB, 64 * KIB, MIB];
+const HOSTS = ['anchor.test', 'clone.test', 'kept.test', 'pre.test', 'migrate.test', 'local.test'];
+
+describe('spoofed segments', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+  let stand: Stand;
+  before(async () => {
+    stand = await Stand.up({
+      name: 'clspoof',
+      sizes: SIZES,
+      set: ['observe.accessLog=off'],
+      sites: (root) => [
+        {
+          name: 'kept',
+          hosts: ['kept.test'],
+          root,
+          policy: 'hash',
+          mechanism: 'clone',
+          clone: { keep: true },
+        },
+      ],
+    });
+    await stand.setClient('ip_local_port_range', `${FIRST_PORT} ${LAST_PORT}`);
+  });
+  after(() => stand?.down());
+
+  const refused = async (): Promise<number> => {
+    let sum = 0;
+    for (const { name } of stand.lab.nodes)
+      sum += (await stand.lab.admin(name, '/api/status')).router.unacceptable;
+    return sum;
+  };
+
+  /** Sweeps in the client's name; what is returned ends them, and says how many there were. */
+  const attack = (six: boolean): (() => Promise<number>) => {
+    const { client, nodes } = stand.lab.plan;
+    const ends = six ? [client.address6, nodes[0].public[1]] : [client.address, nodes[0].public[0]];
+    const argv = [process.execPath, ATTACKER, ...ends, `${FIRST_PORT}`, `${LAST_PORT}`];
+    const child = stand.lab.spawn('client', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout!.on('data', (text) => {
+      said += text;
+    });
+    return async () => {
+      child.stdin!.end();
+      await once(child, 'exit');
+      return Number(said);
+    };
+  };
+
+  const each = (host: string) => SIZES.map((size) => item(host, size));
+  const jobs = (address: string, more: Partial<Job> = {}): Job[] => [
+    ...HOSTS.map((host) => ({ address, items: each(host), connections: 3, ...more })),
+    { address, items: each('split.test'), connections: 3, each: true, ...more },
+  ];
+
+  test('no segment of a client is refused', async () => {
+    await Promise.all(['a', 'a6'].flatMap((address) => jobs(address)).map((job) => stand.runRight(job)));
+    await stand.nothingLeft();
+    assert.equal(await refused(), 0);
+  });
+
+  for (const [family, address] of [
+    ['IPv4', 'a'],
+    ['IPv6', 'a6'],
+  ]) {
+    test(`${family}: every response goes on, every byte right`, async () => {
+      const before = await refused();
+      const end = attack(family === 'IPv6');
+      const reports = await Promise.all(
+        jobs(address, { durationMs: DURATION_MS, silenceMs: 4000 }).map((job) => stand.run(job)),
+      );
+      const sweeps = await end();
+      assert.deepEqual(
+        reports.flatMap(({ failures }) => failures),
+        [],
+      );
+      assert.ok(sweeps >= 3, `${sweeps} sweeps`);
+      for (const [i, { answered }] of reports.entries())
+        assert.ok(answered > 20, `${i}: ${answered} answered`);
+      assert.ok((await refused()) > before, 'segments reached flows, and were refused');
+      stand.assertAlive();
+      await stand.nothingLeft();
+    });
+  }
+});
