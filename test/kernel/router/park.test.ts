@@ -86,7 +86,7 @@ for (const family of FAMILIES) {
   test(`${family.name}: park comes before the flow of an anchor, which sees nothing of it`, { skip }, () => {
     const rules = { ...ranges.emptyRules(layout.ROLE_ANCHOR), ownNext: 1000 };
     ranges.beginOwn(rules, 2000);
-    const slot = stand.install(family.client, family.own, rules, { ack: 2000, edge: 2000, sentNext: 1000 });
+    const slot = stand.install(family.client, family.own, rules, { ack: 2000, edge: 3000, sentNext: 1000 });
     const restore = stand.engine.routes.park(...ends(family, family.own), 0)!;
     assertParked(fromClient(family, family.own, { ack: 2500, payload: WORD }));
     assert.equal(stand.observed(slot, layout.OBSERVED_ACK), 2000);
