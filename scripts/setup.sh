@@ -55,14 +55,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
   install_packages
 fi
 
-# node_modules is complete when it was made from this very lock file. Not `npm ci`: it refuses a lock file that lacks
-# optional packages for other platforms, which is what npm writes where a registry does not have them. This installs
-# the locked versions as well, and --no-save leaves the lock file as it is.
+# node_modules is complete when it was made from this very lock file.
 stamp=node_modules/.setup-stamp
 lock=$(sha256sum package.json package-lock.json | sha256sum)
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$lock" ]; then
   echo "setup.sh: installing npm packages"
-  npm install --no-save --no-audit --no-fund
+  npm ci --no-audit --no-fund
   printf '%s\n' "$lock" >"$stamp"
 fi
 

@@ -2,19 +2,12 @@
 import assert from 'node:assert';
 import { spawnSync } from 'node:child_process';
 import koffi from 'koffi';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
 
 const CLONE_NEWNET = 0x4000_0000;
 
-/**
- * Why tests that need root are skipped, or false when they run. In CI they never are: there, not being root is a
- * failure.
- */
-export function skipWithoutRoot(): string | false {
-  if (process.getuid?.() === 0) return false;
-  if (process.env.CI === 'true') throw new Error('these tests need root, and CI must run them');
-  process.stderr.write('SKIPPED: TCP_REPAIR tests need root. Run them as root.\n');
-  return 'needs root';
-}
+/** Why tests that need root are skipped, or false when they run. */
+export const skipWithoutRoot = (): string | false => skipUnlessRoot().skip;
 
 /** Runs a command that must succeed, in this process's network. */
 export function run(command: string, ...args: string[]): string {
