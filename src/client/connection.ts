@@ -3,7 +3,7 @@
  *
  *   head --request--> [body -->] busy --answered--> [rest -->] head ...
  *     |                            `--broken--> closed (reset)
- *     `--FIN, deadline--> closed                     head refused --> draining --> closed
+ *     `--FIN, deadline--> closed                     head refused --> draining --> closed (see ending.ts)
  *
  * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head; in the
  * middle of a response, too, when this node goes away:  busy --> moving --> closed (silently), or busy
@@ -16,21 +16,21 @@ import type { Guest } from '../handoff/move/guests.ts';
 import { Migration } from '../handoff/move/migrate.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
-import { abortClose, MSG_EOR, MSG_NOSIGNAL, SHUT_WR } from '../kernel/linux/socket.ts';
+import { abortClose } from '../kernel/linux/socket.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import { SocketOut } from '../serve/out.ts';
 import type { Client } from '../serve/request.ts';
 import { Answering, type ArrivedResponse } from './answering.ts';
 import type { ClientInput } from './client-input.ts';
-import { type Connections, LINGER_MS } from './connections.ts';
+import type { Connections } from './connections.ts';
+import { Ending } from './ending.ts';
+import { Moving } from './moving.ts';
+import { OwnOutput } from './own-output.ts';
 import { RequestReader } from './request-reader.ts';
-
-/** A connection that could not move is not frozen again at once; twice as late every time that it could not. */
-const MOVE_AGAIN_MS = 300;
-const MAX_MOVE_AGAIN_MS = 5000;
 
 export type ConnectionState = 'head' | 'body' | 'busy' | 'rest' | 'moving' | 'draining' | 'closed';
 
@@ -62,11 +62,10 @@ export class Connection implements Source, Client {
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
   #stays: boolean;
-  #migration: Migration | null = null;
-  #noMoveUntilMs = 0;
-  #moveAgainMs = MOVE_AGAIN_MS;
+  readonly #moving: Moving;
   #arrivedWith: ArrivedResponse | null;
-  #lingerEndMs = 0;
+  #output: OwnOutput | null = null;
+  #ending: Ending | null = null;
 
   constructor(engine: Engine, fd: number, arrived: Arrived | null) {
     const { connections } = engine;
@@ -76,6 +75,7 @@ export class Connection implements Source, Client {
     this.#answering = new Answering(engine, this);
     this.#reader = new RequestReader(engine, this, this.#answering);
     this.#input = this.#reader.input;
+    this.#moving = new Moving(this.#input, engine.loop, (to) => this.#startMove(to));
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
     this.#stays = arrived?.serveFirst ?? false;
@@ -141,8 +141,17 @@ export class Connection implements Source, Client {
       this.#input.readable = true;
       this.#answering.more();
     }
-    if ((events & EPOLLOUT) !== 0) this.#answering.writable();
+    if ((events & EPOLLOUT) !== 0) this.#writable();
     this.#reader.read();
+  }
+
+  #writable(): void {
+    if (this.#output?.waits === true) {
+      if (!this.#output.flush()) return this.gone();
+      if (this.#ending !== null) return this.#ending.said();
+      this.watchClient(true);
+    }
+    this.#answering.writable();
   }
 
   /** The first bytes of a request's head are there. */
@@ -169,10 +178,22 @@ export class Connection implements Source, Client {
     this.#connections.headDeadlines.clear(this);
   }
 
-  /** The interim answer leaves from here: it belongs to the in-half's conversation. */
-  sendContinue(): void {
+  /** The interim answer leaves from here: it belongs to the in-half's conversation. False: the connection has ended. */
+  sendContinue(): boolean {
+    return this.#say(CONTINUE);
+  }
+
+  #say(bytes: Buffer): boolean {
     this.flow?.beginOwn();
-    libc.sendBytes(this.fd, CONTINUE, CONTINUE.length, MSG_NOSIGNAL | MSG_EOR);
+    this.#output ??= new OwnOutput(new SocketOut(this.fd, true));
+    const said = this.#output.say(bytes);
+    if (!said) this.gone();
+    return said;
+  }
+
+  /** The client has sent the body without having been asked to: it need not be any more. False: half of that is out. */
+  #unasked(): boolean {
+    return this.#output === null || this.#output.withdraw();
   }
 
   /** A request's body is collected. */
@@ -194,6 +215,7 @@ export class Connection implements Source, Client {
 
   /** A request can be answered. */
   accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
+    if (!this.#unasked()) return this.broken('an interim answer is not out');
     const hadBody = this.#state === 'body';
     this.#state = 'busy';
     if (hadBody) this.watchClient(true);
@@ -230,15 +252,7 @@ export class Connection implements Source, Client {
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    const { dispatcher } = this.#engine;
-    if (!dispatcher.mayMove(to)) return false;
-    const { held } = this.#input;
-    this.#input.hold(bytes, at, end);
-    this.#migration = this.#startMove(to);
-    if (this.#migration === null) {
-      this.#input.hold(held, 0, held.length);
-      return false;
-    }
+    if (!this.#engine.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;
     this.#answering.pause();
     this.#state = 'moving';
     this.#attended();
@@ -257,7 +271,7 @@ export class Connection implements Source, Client {
 
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
   leaveFor(node: number): void {
-    if (this.#reader.isProcessing || this.#engine.loop.nowMs < this.#noMoveUntilMs) return;
+    if (this.#reader.isProcessing || !this.#moving.mayTry) return;
     if (this.#state === 'head' || this.movingResponse !== null) {
       const { held } = this.#input;
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
@@ -273,7 +287,7 @@ export class Connection implements Source, Client {
   moved(): void {
     if (this.#state !== 'moving') return;
     this.#state = 'closed';
-    this.#migration = null;
+    this.#moving.done();
     this.#input.drop();
     this.#answering.cancel();
     this.flow?.moved();
@@ -284,9 +298,7 @@ export class Connection implements Source, Client {
   /** Moving has failed: goes on here. */
   resumed(): void {
     if (this.#state !== 'moving') return;
-    this.#migration = null;
-    this.#noMoveUntilMs = this.#engine.loop.nowMs + this.#moveAgainMs;
-    this.#moveAgainMs = Math.min(2 * this.#moveAgainMs, MAX_MOVE_AGAIN_MS);
+    this.#moving.failed();
     this.#input.readable = true;
     if (this.#answering.isPaused) {
       this.#state = 'busy';
@@ -320,34 +332,32 @@ export class Connection implements Source, Client {
     this.#attended();
     this.#connections.stallDeadlines.clear(this);
     this.#reader.forgetBody();
-    this.flow?.beginOwn();
-    this.#connections.refuse(this.fd, status);
-    this.#finishUp(true);
+    this.#unasked();
+    if (this.#say(this.#connections.refusal(status))) this.#finishUp(true);
   }
 
-  /**
-   * Nothing more is sent. With input that nobody will read the socket is drained for a while before it is closed: a
-   * reset caused by unread bytes could overtake the response. A client that sends all of its body first is given the
-   * time for that, within bounds.
-   */
+  /** Nothing more is answered. With input that nobody will read, or something that waits to be said, it lasts a while. */
   #finishUp(drain = false): void {
     if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
     this.flow?.beginOwn();
     this.#state = 'draining';
     this.#input.drop();
     this.#connections.idleDeadlines.clear(this);
-    this.#connections.stallDeadlines.clear(this);
-    this.#lingerEndMs = this.#engine.loop.nowMs + LINGER_MS;
-    this.drained();
-    libc.shutdown(this.fd, SHUT_WR);
+    this.#output ??= new OwnOutput(new SocketOut(this.fd, true));
+    this.#ending = new Ending(this, this.#output, this.#engine.loop, this.#connections);
     this.#input.readable = true;
     if (!this.#reader.isProcessing) this.#reader.read();
   }
 
   /** More of what nobody reads has come. */
   drained(): void {
-    const { nowMs } = this.#engine.loop;
-    if (nowMs < this.#lingerEndMs) this.#connections.drainDeadlines.set(this, nowMs);
+    this.#ending?.drained();
+  }
+
+  /** The client has closed its half. */
+  clientEnded(): void {
+    if (this.#ending === null) this.close();
+    else this.#ending.clientEnded();
   }
 
   /** A deadline ran out. */
@@ -377,8 +387,7 @@ export class Connection implements Source, Client {
   #leave(discard: boolean): void {
     this.#state = 'closed';
     this.#input.drop();
-    this.#migration?.cancel();
-    this.#migration = null;
+    this.#moving.cancel();
     this.#answering.cancel();
     this.flow?.end(discard);
     this.flow = null;

@@ -7,6 +7,7 @@
  *   stall   what only the client can do: send the next bytes of a body that is wanted, or take some of a response
  *   drain   the client's end of a connection that was closed here
  */
+import assert from 'node:assert';
 import { endsOf } from '../handoff/flow/ends.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
@@ -18,9 +19,8 @@ import { type ErrorStatus, errorResponse } from '../protocol/http/error-response
 import { type Arrived, Connection } from './connection.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
-/** Without a byte; and at most. */
+/** Without a byte. */
 const DRAIN_MS = 2000;
-export const LINGER_MS = 30_000;
 
 export class Connections {
   readonly #engine: Engine;
@@ -60,8 +60,7 @@ export class Connections {
     const { counters } = this.#engine;
     if (!this.hasRoom) {
       counters.add('connections_refused');
-      this.refuse(fd, 503);
-      libc.close(fd);
+      this.#turnAway(fd);
       return;
     }
     counters.add('connections_accepted');
@@ -90,15 +89,25 @@ export class Connections {
     return guest === null ? null : { guest, serveFirst: false };
   }
 
-  /** Sends an answer of the engine's own, as far as the socket takes it: small, and the connection ends after it. */
-  refuse(fd: number, status: ErrorStatus): void {
+  /** There is no room for a connection that is new; so its socket has room for the answer. */
+  #turnAway(fd: number): void {
+    const answer = this.refusal(503);
+    // Unread, what has come would make close() reset the connection, and the answer could be overtaken.
+    libc.recv(fd, this.receiveBuffer.address, RECEIVE_BYTES, 0);
+    libc.sendBytes(fd, answer, answer.length, MSG_NOSIGNAL);
+    libc.close(fd);
+  }
+
+  /** An answer of the engine's own, after which the connection ends; it counts as given. */
+  refusal(status: ErrorStatus): Buffer {
     const { sites, loop, access } = this.#engine;
     const part = errorResponse(status, loop.wallMs, {
       close: true,
       extraFields: sites.extraFields('local', 0),
     }).parts[0];
-    if ('bytes' in part) libc.sendBytes(fd, part.bytes, part.bytes.length, MSG_NOSIGNAL);
     access.countStatus(status);
+    assert('bytes' in part, 'its text is here');
+    return part.bytes;
   }
 
   /** A connection has ended, or lives at another node; its socket is closed right after. */

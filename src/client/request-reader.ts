@@ -91,7 +91,7 @@ export class RequestReader {
     const isBusy = connection.state === 'busy';
     if (isBusy && this.#body === null) return;
     if (isBusy || connection.state === 'body') connection.broken('the client left in the middle of a body');
-    else connection.close();
+    else connection.clientEnded();
   }
 
   /** Takes the next request up, if one is here; not from inside `#process`, whose loop does it. */
@@ -169,7 +169,7 @@ export class RequestReader {
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
     const body = new RequestBody(head, headBytes, this.#engine.config.limits.bodyBytes);
     if (body.fault !== null) return connection.refuse(413);
-    if (head.expectContinue) connection.sendContinue();
+    if (head.expectContinue && !connection.sendContinue()) return;
     this.#body = body;
     connection.collects();
   }

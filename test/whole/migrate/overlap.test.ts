@@ -7,10 +7,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Item, Job } from '../cluster/client.ts';
-import { item, KIB, mix, Stand } from '../cluster/support.ts';
+import { item, KIB, MIB, mix, Stand } from '../cluster/support.ts';
+import type { ExpectJob, ExpectReport } from './expecting-client.ts';
 
+const EXPECTING = fileURLToPath(new URL('./expecting-client.js', import.meta.url));
 const UPSTREAM = fileURLToPath(new URL('../cluster/upstream.js', import.meta.url));
 const UPSTREAM_PORT = 8080;
+const DOWNLOADS = [16 * MIB, 900 * KIB] as const;
+const MAX_BODY_BYTES = MIB;
 const SIZES = [0, 1, 1448, KIB, 16 * KIB];
 /** A move takes some 300 us on a machine that is otherwise idle, and longer on others. */
 const BEHIND_US = 800;
@@ -24,11 +28,11 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const upstream = `127.0.0.1:${UPSTREAM_PORT}`;
     stand = await Stand.up({
       name: 'mgover',
-      sizes: SIZES,
+      sizes: [...SIZES, ...DOWNLOADS],
       sites: [
         { name: 'upstream', hosts: ['upstream.test'], upstream, policy: 'round-robin', mechanism: 'migrate' },
       ],
-      set: ['observe.accessLog=off'],
+      set: ['observe.accessLog=off', `limits.bodyBytes=${MAX_BODY_BYTES}`],
     });
     for (const { name } of stand.lab.nodes) {
       const server = stand.lab.spawn(name, [process.execPath, UPSTREAM, String(UPSTREAM_PORT)], {
@@ -90,6 +94,40 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const sizes = [1, 1448, 16 * KIB, 64 * KIB, 200 * KIB];
     const items = Array.from({ length: 60 }, (_, i) => [item('migrate.test', 1), post(sizes[i % 5])]).flat();
     await losesNothing({ address: 'b', items, pipeline: 2, behindUs: BEHIND_US }, { moves: 60, parked: 20 });
+  });
+
+  /** Four connections, so that most of them move; a socket that comes with a full queue takes nothing for a while. */
+  async function expecting(bodyBytes: number): Promise<ExpectReport[]> {
+    const job: ExpectJob = {
+      address: 'a',
+      hosts: ['local.test', 'upstream.test'],
+      sizes: DOWNLOADS,
+      path: `/post/${bodyBytes}`,
+      bodyBytes,
+    };
+    const before = await stand.total('migrations_out');
+    const reports = await Promise.all(
+      [1, 2, 3, 4].map(async () => {
+        const argv = [process.execPath, EXPECTING, JSON.stringify(job)];
+        const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 30_000 });
+        assert.equal(code, 0, stderr);
+        return JSON.parse(stdout) as ExpectReport;
+      }),
+    );
+    assert.ok((await stand.total('migrations_out')) - before >= 2, 'connections have moved');
+    return reports;
+  }
+
+  test('100 (Continue) behind a full send queue is heard', async () => {
+    for (const { statuses } of await expecting(KIB)) assert.deepEqual(statuses, [200, 200, 100, 200]);
+    await stand.nothingLeft();
+  });
+
+  test('a refusal behind a full send queue is heard, and the connection ends in order', async () => {
+    for (const { statuses, ended } of await expecting(2 * MAX_BODY_BYTES))
+      assert.deepEqual([statuses, ended], [[200, 200, 413], true]);
+    await stand.noResets();
+    await stand.nothingLeft();
   });
 
   test('a connection that does not get away after all has what came meanwhile', async () => {

@@ -1,0 +1,49 @@
+/**
+ * What a connection says by itself, beside the responses to its requests: the interim answer to `Expect`, and the
+ * refusal that it ends with. The socket may have no room for it, since what was answered before is still on its way:
+ * then it waits here until the socket takes bytes again.
+ */
+import { BLOCKED, BROKEN, type Out } from '../serve/out.ts';
+
+const NOTHING = Buffer.alloc(0);
+
+export class OwnOutput {
+  readonly #out: Out;
+  #waiting: Buffer = NOTHING;
+  /** Something of what waits is out. */
+  #begun = false;
+
+  constructor(out: Out) {
+    this.#out = out;
+  }
+
+  /** Something waits for the socket. */
+  get waits(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  /** Says it, behind what waits. False: the socket has failed. */
+  say(bytes: Buffer): boolean {
+    this.#waiting = this.waits ? Buffer.concat([this.#waiting, bytes]) : bytes;
+    return this.flush();
+  }
+
+  /** The socket takes bytes again. False: it has failed. */
+  flush(): boolean {
+    while (this.waits) {
+      const sent = this.#out.send(this.#waiting, 0, false, true);
+      if (sent === BROKEN) return false;
+      if (sent === BLOCKED) return true;
+      this.#waiting = this.#waiting.subarray(sent);
+      this.#begun = this.waits;
+    }
+    return true;
+  }
+
+  /** What waits is not needed any more. False: a part of it is out, and the rest has to follow. */
+  withdraw(): boolean {
+    if (this.#begun) return false;
+    this.#waiting = NOTHING;
+    return true;
+  }
+}
