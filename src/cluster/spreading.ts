@@ -5,6 +5,8 @@
  *     server                 this node; with redirect enabled, a share of it to lighter peers
  *     server that is ending  Maglev over the others, so that clients who come now are served by them
  *
+ * A server keeps a second table ready as well: Maglev over the others, for when its process is killed (rule heirs).
+ *
  * A front that reaches no server leaves its table as it is: it answers nobody itself, and they may come back.
  */
 import type { ClusterConfig } from '../base/config/config.ts';
@@ -15,6 +17,7 @@ import { type PeerLoad, Redirect, redirectTable } from './redirect.ts';
 /** Where the table goes: the router's map. */
 export interface SpreadMap {
   write(table: Uint8Array): void;
+  writeHeirs(table: Uint8Array): void;
   setFront(on: boolean): void;
 }
 
@@ -34,6 +37,8 @@ export class Spreading {
   readonly #redirect: Redirect | null;
   /** What the table was made from, as text. */
   #madeFrom = '';
+  /** The same of the heirs'. */
+  #heirs: string | null = null;
   #table: Uint8Array;
   /** Tables written because something changed, the first one not counted. */
   changes = 0;
@@ -53,7 +58,10 @@ export class Spreading {
   look(nowMs: number, settled: boolean, ending: boolean): void {
     if (this.#isFront) {
       if (settled && !ending) this.#spreadOver(this.#acceptingServers());
-    } else if (ending) {
+      return;
+    }
+    if (settled) this.#nameHeirs(this.#acceptingServers());
+    if (ending) {
       this.#spreadOver(this.#acceptingServers());
     } else if (this.#redirect !== null) {
       const own = this.#options.loads.of(this.#options.self).loadPermille;
@@ -83,6 +91,15 @@ export class Spreading {
     if (nodes.length === 0) return;
     const madeFrom = nodes.map((node) => node.name).join(' ');
     if (madeFrom !== this.#madeFrom) this.#write(madeFrom, maglevTable(nodes, this.#options.size));
+  }
+
+  /** Until links have had the time to come up, those of the process before stay. */
+  #nameHeirs(nodes: readonly SpreadNode[]): void {
+    const { map, size } = this.#options;
+    const heirs = nodes.map((node) => node.name).join(' ');
+    if (heirs === this.#heirs) return;
+    this.#heirs = heirs;
+    map.writeHeirs(nodes.length === 0 ? new Uint8Array(size) : maglevTable(nodes, size));
   }
 
   #write(madeFrom: string, table: Uint8Array): void {

@@ -49,16 +49,30 @@ export function programInfo(id: number): { readonly name: string; readonly mapId
   }
 }
 
-/** Opens the one of these maps that has this name; -1 when none has. The caller closes the descriptor. */
-export function openMapNamed(mapIds: readonly number[], name: string): number {
+function openMap(mapIds: readonly number[], isIt: (info: Memory) => boolean): number {
   for (const id of mapIds) {
     const fd = openById(BPF_MAP_GET_FD_BY_ID, 'bpf(MAP_GET_FD_BY_ID)', id);
     const info = allocate(MAP_INFO_BYTES);
     describe(fd, info);
-    if (nameAt(info, 24) === name) return fd;
+    if (isIt(info)) return fd;
     libc.close(fd);
   }
   return -1;
+}
+
+/** Opens the one of these maps that has this name; -1 when none has. The caller closes the descriptor. */
+export function openMapNamed(mapIds: readonly number[], name: string): number {
+  return openMap(mapIds, (info) => nameAt(info, 24) === name);
+}
+
+/** The same for one with keys and values of these sizes: what another version of the program left may have others. */
+export function openMapOf(
+  mapIds: readonly number[],
+  { name, keyBytes, valueBytes }: { name: string; keyBytes: number; valueBytes: number },
+): number {
+  const hasSizes = ({ bytes }: Memory) =>
+    bytes.readUInt32LE(8) === keyBytes && bytes.readUInt32LE(12) === valueBytes;
+  return openMap(mapIds, (info) => nameAt(info, 24) === name && hasSizes(info));
 }
 
 /** The process that has a program open; undefined when none has, as after a crash. Other users' need root. */

@@ -1,7 +1,8 @@
 /**
- * TCP segments from ourselves to ourselves, in another's name: a crafted segment with the client's address as
- * source and our public address as destination goes through the loopback device into our own stack, before any
- * packet of the client's. It sets in a restored socket what no option can set. Needs CAP_NET_RAW.
+ * TCP segments without a socket. From ourselves to ourselves, in another's name: a crafted segment with the client's
+ * address as source and our public address as destination goes through the loopback device into our own stack, before
+ * any packet of the client's. It sets in a restored socket what no option can set. And to a client whose connection
+ * has no socket here. Needs CAP_NET_RAW.
  */
 
 import { type Endpoint, isMapped } from '../../base/address.ts';
@@ -23,12 +24,12 @@ const HOP_LIMIT = 64;
 const MAX_PACKET_BYTES = IPV6_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMP_OPTION_BYTES;
 
 export const SEGMENT_FIN = 0x01;
+export const SEGMENT_RST = 0x04;
 export const SEGMENT_ACK = 0x10;
 
 /** A segment without payload. */
 export interface Segment {
   readonly from: Endpoint;
-  /** An address of this machine. */
   readonly to: Endpoint;
   readonly sequence: number;
   readonly acknowledge: number;
@@ -118,8 +119,8 @@ export function writePacket(bytes: Buffer, segment: Segment): number {
   return at + tcpBytes;
 }
 
-/** Hands the segment to our own stack; when this returns, the socket it is for has seen it. */
-export function injectSegment(segment: Segment): void {
+/** Sends the segment. When this returns, and it is for a socket of this machine, that has seen it. */
+export function sendSegment(segment: Segment): void {
   const packetBytes = writePacket(packet.bytes, segment);
   const v4 = isMapped(segment.to.address);
   const addressBytes = writeSockaddr(destination.bytes, segment.to);

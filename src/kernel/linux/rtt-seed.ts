@@ -6,7 +6,7 @@ import type { ConnectionOptions } from '../tcp/state.ts';
 import { check, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
-import { injectSegment, SEGMENT_ACK } from './raw.ts';
+import { SEGMENT_ACK, sendSegment } from './raw.ts';
 import { sendQueueBytes } from './socket.ts';
 
 const dummyByte = allocate(1);
@@ -51,7 +51,7 @@ export function canSeedRtt(seed: RttSeed): boolean {
 export function seedRtt(fd: number, seed: RttSeed, clock: number): void {
   check('send', libc.send(fd, dummyByte.address, 1, 0));
   const rttMs = Math.max(Math.round(seed.srttUs / 1000), 1);
-  injectSegment({
+  sendSegment({
     from: seed.client,
     to: seed.public,
     sequence: seed.acknowledge,

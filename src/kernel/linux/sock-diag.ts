@@ -58,6 +58,18 @@ function ask(fd: number, type: number, flags: number, family: number, id: Buffer
   check('send(sock_diag)', libc.send(fd, address, bytes.length, 0));
 }
 
+/** Writes what names the socket between two ends. Returns its family. */
+function writeId(id: Buffer, local: Endpoint, remote: Endpoint): number {
+  const four = isMapped(local.address);
+  id.fill(0);
+  id.writeUInt16BE(local.port, 0);
+  id.writeUInt16BE(remote.port, 2);
+  local.address.copy(id, ID_ADDRESSES, four ? 12 : 0);
+  remote.address.copy(id, ID_ADDRESSES + 16, four ? 12 : 0);
+  id.fill(0xff, ID_COOKIE);
+  return four ? AF_INET : AF_INET6;
+}
+
 /** Looks at sockets of the network namespace in which it was made. */
 export class SocketStates {
   readonly #fd = openNetlink(NETLINK_SOCK_DIAG);
@@ -65,14 +77,8 @@ export class SocketStates {
 
   /** The state (TcpState) of the socket between two ends; CLOSE when there is none, or a listener. */
   of(local: Endpoint, remote: Endpoint): number {
-    const id = this.#id.fill(0);
-    const four = isMapped(local.address);
-    id.writeUInt16BE(local.port, 0);
-    id.writeUInt16BE(remote.port, 2);
-    local.address.copy(id, ID_ADDRESSES, four ? 12 : 0);
-    remote.address.copy(id, ID_ADDRESSES + 16, four ? 12 : 0);
-    id.fill(0xff, ID_COOKIE);
-    ask(this.#fd, SOCK_DIAG_BY_FAMILY, 0, four ? AF_INET : AF_INET6, id);
+    const family = writeId(this.#id, local, remote);
+    ask(this.#fd, SOCK_DIAG_BY_FAMILY, 0, family, this.#id);
     let state: number = TcpState.CLOSE;
     eachMessage(this.#fd, (type, body) => {
       if (type === SOCK_DIAG_BY_FAMILY) state = body[MESSAGE_STATE];
@@ -104,28 +110,43 @@ function marked(fd: number, family: number, mark: number): Buffer[] {
   return ids;
 }
 
+/** Ends a socket, with a reset on its way out. False: there is none, or it has ended by itself since. */
+function destroy(fd: number, family: number, id: Buffer): boolean {
+  let errno = 0;
+  ask(fd, SOCK_DESTROY, NLM_F_ACK, family, id);
+  eachMessage(fd, (type, body) => {
+    assert(type === NLMSG_ERROR, 'the answer to a request with NLM_F_ACK');
+    errno = -body.readInt32LE(0);
+    return true;
+  });
+  if (errno !== 0 && errno !== ENOENT) throw new SystemError('sock_diag', errno, 'destroy');
+  return errno === 0;
+}
+
 /**
- * Ends every TCP socket of this network namespace that has `mark` (SO_MARK), with a reset on its way out. Returns how
- * many there were. Throws SystemError: EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
+ * Ends every TCP socket of this network namespace that has `mark` (SO_MARK). Returns how many there were. Throws
+ * SystemError: EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
  */
 export function destroyMarked(mark: number): number {
   const fd = openNetlink(NETLINK_SOCK_DIAG);
   try {
     let ended = 0;
-    for (const family of [AF_INET, AF_INET6]) {
-      for (const id of marked(fd, family, mark)) {
-        ask(fd, SOCK_DESTROY, NLM_F_ACK, family, id);
-        eachMessage(fd, (type, body) => {
-          assert(type === NLMSG_ERROR, 'the answer to a request with NLM_F_ACK');
-          const errno = -body.readInt32LE(0);
-          // It has ended by itself since.
-          if (errno !== 0 && errno !== ENOENT) throw new SystemError('sock_diag', errno, 'destroy');
-          if (errno === 0) ended++;
-          return true;
-        });
-      }
-    }
+    for (const family of [AF_INET, AF_INET6])
+      for (const id of marked(fd, family, mark)) if (destroy(fd, family, id)) ended++;
     return ended;
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** The same for the sockets between such ends. */
+export function destroyBetween(
+  ends: ReadonlyArray<{ readonly local: Endpoint; readonly remote: Endpoint }>,
+): number {
+  const fd = openNetlink(NETLINK_SOCK_DIAG);
+  const id = Buffer.alloc(ID_BYTES);
+  try {
+    return ends.filter(({ local, remote }) => destroy(fd, writeId(id, local, remote), id)).length;
   } finally {
     libc.close(fd);
   }

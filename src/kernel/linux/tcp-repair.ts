@@ -17,7 +17,7 @@ import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { addressOf } from './memory.ts';
-import { injectSegment, SEGMENT_ACK, SEGMENT_FIN } from './raw.ts';
+import { SEGMENT_ACK, SEGMENT_FIN, sendSegment } from './raw.ts';
 import {
   agreedMss,
   lastInfo,
@@ -214,7 +214,7 @@ function refill(fd: number, bytes: Buffer): void {
 
 /** The client's FIN once more, from ourselves: there is no option for it. */
 function replayFin(state: ConnectionState): void {
-  injectSegment({
+  sendSegment({
     from: state.client,
     to: state.public,
     sequence: state.receiveSequence,

@@ -30,11 +30,14 @@ export interface FlowMaps {
   readonly slots: number;
   readonly flows: number;
   readonly observed: number;
+  readonly ended: number;
 }
 
 /** Slots [first, first + count) of the router's flow table. */
 export class Flows {
   readonly #slots: KernelMap;
+  /** Connections that are over here: their router answers their clients with resets (rule ended). */
+  readonly #ended: KernelMap;
   readonly #words: Uint32Array;
   readonly #signed: Int32Array;
   readonly #observed: Uint32Array;
@@ -50,6 +53,7 @@ export class Flows {
     this.#first = first;
     this.#keys = Buffer.alloc(count * layout.KEY_BYTES);
     this.#slots = new KernelMap(maps.slots, layout.KEY_BYTES, 4);
+    this.#ended = new KernelMap(maps.ended, layout.KEY_BYTES, 4);
     const flows = mapMemory(maps.flows, totalFlows * layout.FLOW_WORDS * 4);
     const observed = mapMemory(maps.observed, totalFlows * layout.OBSERVED_WORDS * 4);
     this.#words = new Uint32Array(flows.view);
@@ -89,6 +93,9 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_FOLLOWED] = observed.inNext ?? 0;
     this.#observed[at + layout.OBSERVED_MAX_WINDOW] = observed.maxWindow ?? 0;
     this.#observed[at + layout.OBSERVED_IN_MAX_WINDOW] = observed.inMaxWindow ?? 0;
+    this.#observed[at + layout.OBSERVED_ENDED] = 0;
+    // Never acknowledged again.
+    this.#observed[at + layout.OBSERVED_SAID_FIN] = observed.ack - 1;
   }
 
   ack(slot: number): number {
@@ -188,9 +195,14 @@ export class Flows {
     this.#slots.update();
   }
 
-  /** `install`, unless the connection's segments reach another slot: then false. */
+  /**
+   * `install`, unless the connection's segments reach another slot: then false. It comes from another node, so one with
+   * the same ends that was reset here before is another one.
+   */
   claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
     this.#assign(client, pub, slot);
+    this.#ended.key.bytes.set(this.#slots.key.bytes);
+    this.#ended.delete();
     return this.#slots.insert() || this.#lookup() === slot;
   }
 

@@ -35,7 +35,7 @@ export const RULES_RANGES = 14;
 /** struct flow: active, unused, two copies of the rules. */
 export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
 /** struct flow_observed; even, as the values of an array are. */
-export const OBSERVED_WORDS = 14;
+export const OBSERVED_WORDS = 16;
 export const OBSERVED_ACK = 0;
 export const OBSERVED_EDGE = 1;
 export const OBSERVED_SENT_NEXT = 2;
@@ -51,6 +51,8 @@ export const OBSERVED_FOLLOWED = 9;
 export const OBSERVED_MAX_WINDOW = 10;
 export const OBSERVED_IN_MAX_WINDOW = 11;
 export const OBSERVED_TSVAL_UNITS = 12;
+export const OBSERVED_ENDED = 13;
+export const OBSERVED_SAID_FIN = 14;
 /** struct event, and struct followed up to its bytes. */
 export const EVENT_BYTES = 16;
 export const FOLLOWED_HEADER_BYTES = 24;
@@ -66,6 +68,7 @@ export const CONTROL_FLAGS = 5;
 export const CONTROL_FRONT = 1;
 export const CONTROL_SPREAD = 2;
 export const CONTROL_ROUTES = 4;
+export const CONTROL_ENDED = 8;
 /** Owners in struct spread_table: prime, as Maglev hashing wants it. */
 export const SPREAD_SIZE = 16381;
 export const SPREAD_BYTES = 16384;
@@ -100,5 +103,7 @@ export const COUNTERS = [
   'parked',
   'park_failed',
   'unacceptable',
+  'ended',
+  'inherited',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

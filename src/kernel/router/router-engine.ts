@@ -19,6 +19,8 @@ export interface RouterHandles {
   readonly parkings: number;
   readonly routes: number;
   readonly spreadTable: number;
+  readonly heirs: number;
+  readonly ended: number;
   /** Size of the whole flow table, and of an engine's share of it. */
   readonly totalFlows: number;
   readonly flowsPerEngine: number;
@@ -58,7 +60,7 @@ export class RouterEngine {
     this.parked = new ParkedRing(handles.parkings, engine);
     this.#control = new Control(handles.control);
     this.routes = new Routes(handles.routes, this.#control);
-    this.spread = new Spread(handles.spreadTable, this.#control);
+    this.spread = new Spread(handles.spreadTable, handles.heirs, this.#control);
     this.#peers = new KernelMap(handles.peers, 4, 8);
     this.stayAlive();
   }

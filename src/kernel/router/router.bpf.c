@@ -10,7 +10,7 @@
  * the client's. Fields of `flow_rules` are written by user space only, fields of `flow_observed` by programs only.
  */
 #include "bpf/anchor.h"
-#include "bpf/elsewhere.h"
+#include "bpf/heirs.h"
 #include "bpf/neighbours.h"
 #include "bpf/park.h"
 #include "bpf/socket.h"
@@ -46,6 +46,9 @@ int baton_ingress(struct __sk_buff *skb)
 		route = bpf_map_lookup_elem(&routes, &key);
 		if (route) {
 			owner = route->owner;
+			/* Nobody moves it any more. */
+			if ((owner & OWNER_PARKED) && !alive(bpf_ktime_get_ns()))
+				owner = OWNER_SELF;
 			/* Rule divert: a route by which a connection may have begun is not ended. */
 			if (s.tcp.flags & TCP_SYN)
 				route->syn_second = bpf_ktime_get_ns() / 1000000000;
@@ -59,29 +62,41 @@ int baton_ingress(struct __sk_buff *skb)
 		count(COUNT_STRAY);
 		return TC_ACT_SHOT;
 	}
-	if (role == ROLE_ANCHOR && owner == OWNER_SELF && r && o && alive(bpf_ktime_get_ns())) {
+	if (role == ROLE_ANCHOR && owner == OWNER_SELF && r && o) {
+		int living = alive(bpf_ktime_get_ns());
+
+		if (!(s.tcp.flags & TCP_SYN)) {
+			if (!(s.tcp.flags & TCP_RST) && (o->ended || (!living && targets_owe(r, o))))
+				return answer_reset(skb, &s);
+			return ingress_anchor(skb, &s, &key, slot, r, o);
+		}
 		/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
 		 * kernel knows; user space may not have seen it yet. */
-		if (!(s.tcp.flags & TCP_SYN) || has_socket(skb, &key, 0) == SOCKET_WHOLE)
-			return ingress_anchor(skb, &s, &key, slot, r, o);
+		if (living && has_socket(skb, &key, 0) == SOCKET_WHOLE)
+			return TC_ACT_UNSPEC;
 		bpf_map_delete_elem(&slots, &key);
 		count(COUNT_SYN_ENDED);
 	}
 	/* A route to this node: what was sent elsewhere by its SYN has come back. */
 	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
 		owner = spread_owner(&key, &s, flags);
-	if (owner & OWNER_PARKED) {
-		if (alive(bpf_ktime_get_ns()))
-			return park(skb, &key, owner & ~OWNER_PARKED);
-		owner = OWNER_SELF;
-	}
+	if (owner & OWNER_PARKED)
+		return park(skb, &key, owner & ~OWNER_PARKED);
+	/* What is left of a connection before it answers a SYN as well as a listener. */
+	if (!route && kind == PUBLIC_OWN && owner == OWNER_SELF &&
+	    (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && has_socket(skb, &key, 0) == SOCKET_NONE)
+		owner = heir_of(&key, &s);
 	if (owner != OWNER_SELF && !(role == ROLE_OWNER && came_from(skb, owner)))
 		return divert(skb, owner);
+	if (role == ROLE_NONE && ((flags & CONTROL_ENDED) || (s.tcp.flags & TCP_SYN)) && is_ended(&key, &s))
+		return answer_reset(skb, &s);
 	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
 	 * that arrives is for its socket: a listener would take it for a stranger's. A half-pipe takes copies only. */
 	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER || role == ROLE_TARGET) {
 		int socket = has_socket(skb, &key, s.offset);
 
+		if (socket == SOCKET_NONE && role == ROLE_NONE && is_ended(&key, &s))
+			return answer_reset(skb, &s);
 		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
 			count(COUNT_STRAY);
 			return TC_ACT_SHOT;
@@ -116,15 +131,24 @@ int baton_egress(struct __sk_buff *skb)
 		}
 		return neighbour_filter(skb, 1);
 	}
-	if (kind == PUBLIC_NONE)
+	if (kind == PUBLIC_NONE || skb->mark == RESET_MARK)
 		return TC_ACT_UNSPEC;
 	key = key_to_client(&s);
 	role = find_flow(&key, &slot, &r, &o);
 	now = bpf_ktime_get_ns();
+	if (role == ROLE_NONE && skb->mark != HALF_PIPE_MARK && (control_flags() & CONTROL_ENDED)) {
+		__u32 *expected = bpf_map_lookup_elem(&ended, &key);
+
+		if (expected)
+			return become_reset(skb, &s, *expected);
+	}
 	/* Rule guard: a half-pipe's socket ends no connection, whatever happens to it. */
 	if (role == ROLE_TARGET || skb->mark == HALF_PIPE_MARK || (kind == PUBLIC_FOREIGN && role == ROLE_NONE)) {
-		if (role != ROLE_TARGET && is_owner(skb, &s, &key))
+		if (role != ROLE_TARGET && is_owner(skb, &s, &key)) {
+			if (s.tcp.flags & TCP_RST)
+				note_ended(&key, bpf_ntohl(s.tcp.seq));
 			return TC_ACT_UNSPEC;
+		}
 		if (s.tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)) {
 			count(s.tcp.flags & TCP_RST ? COUNT_GUARD_RST : COUNT_GUARD_FIN);
 			return TC_ACT_SHOT;
@@ -141,8 +165,12 @@ int baton_egress(struct __sk_buff *skb)
 		count(COUNT_LEASE_ENDED);
 		return TC_ACT_SHOT;
 	}
-	if (role == ROLE_ANCHOR && r && o && alive(now))
-		return egress_anchor(skb, &s, r, o);
+	if (role == ROLE_ANCHOR && r && o) {
+		/* Rule ended: what targets owe nobody will have them send. */
+		if (!alive(now) && targets_owe(r, o))
+			return become_reset(skb, &s, o->ack);
+		return egress_anchor(skb, &s, &key, r, o);
+	}
 	return TC_ACT_UNSPEC;
 }
 

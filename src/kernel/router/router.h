@@ -24,6 +24,8 @@
 #define REPLAY_MARK 0x62617470 /* SO_MARK of the socket that parked segments are written back with */
 #define MAX_FRAME_BYTES 2048 /* of a parked segment: one as on a wire */
 #define MAX_LARGE_FRAME_BYTES 65552 /* and one that the kernel has put together (GRO), or not taken apart yet (GSO) */
+#define RESET_MARK 0x62617472 /* of a reset that the router itself has made */
+#define RESET_HOPS 64
 
 #define AF_INET 2
 #define TCP_FIN 0x01
@@ -65,7 +67,7 @@ enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
 enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
 /* Other owners are indices into `peers`; or, of a connection that moves, OWNER_PARKED and the index of an engine. */
 enum { OWNER_SELF = 0, OWNER_PARKED = 0x8000 };
-enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4 };
+enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4, CONTROL_ENDED = 8 };
 enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4, FLAG_FOLLOW = 8 };
 
 enum {
@@ -73,7 +75,7 @@ enum {
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
 	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
 	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNT_PARKED, COUNT_PARK_FAILED,
-	COUNT_UNACCEPTABLE, COUNTERS,
+	COUNT_UNACCEPTABLE, COUNT_ENDED, COUNT_INHERITED, COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -131,6 +133,8 @@ struct flow_observed {
 	__u32 max_window;    /* anchor: the largest window that the client has told, in bytes */
 	__u32 in_max_window; /* anchor: the largest that the own socket has told the client, in bytes */
 	__u32 tsval_units;   /* anchor: when `tsval` came, in units of 2^STAMP_UNIT_SHIFT ns */
+	__u32 ended;         /* anchor: 1: the connection has been reset from here (rule ended) */
+	__u32 said_fin;      /* anchor: the client's highest acknowledgement when a killed process's FIN went to its place */
 	__u32 unused;        /* an array's values are a multiple of 8 bytes */
 };
 
@@ -279,6 +283,23 @@ struct {
 	__type(key, __u32);
 	__type(value, struct spread_table);
 } spread_table SEC(".maps");
+
+/* The same for when nobody listens here any more (rule heirs). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct spread_table);
+} heirs SEC(".maps");
+
+/* Connections that are over here, and the number that their client was known to expect (rule ended). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, DEFAULT_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, __u32);
+} ended SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

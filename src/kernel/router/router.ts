@@ -1,7 +1,7 @@
 /**
  * The router of a node: loaded once, attached to the interface, shared by the engines. It stays attached when the
- * process dies, so that the guard goes on guarding; its flows end by themselves (ALIVE_LEASE_MS), and the next start
- * takes its place.
+ * process dies, so that the guard goes on guarding; flows in which targets owe something end by themselves (ALIVE_LEASE_MS),
+ * and the next start takes its place and ends the others.
  */
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -24,16 +24,21 @@ import { interfaceIndex } from '../linux/interface.ts';
 import * as libc from '../linux/libc.ts';
 import { allocate } from '../linux/memory.ts';
 import { SOL_SOCKET, tcpSocket } from '../linux/socket.ts';
+import { Control } from './control.ts';
+import { writeFlowKey } from './flow-key.ts';
 import {
   CONTROL_BYTES,
+  CONTROL_ENDED,
   CONTROL_FLAGS,
   CONTROL_ROUTES,
   CONTROL_SPREAD,
   COUNTERS,
+  KEY_BYTES,
   PUBLIC_FOREIGN,
   PUBLIC_OWN,
   type RouterCounter,
 } from './layout.ts';
+import { type LeftFlow, leftFlows } from './left-flows.ts';
 import type { RouterHandles } from './router-engine.ts';
 
 /** The object is committed beside its source, and copied by nobody: this finds it from dist/ as well as from src/. */
@@ -48,19 +53,26 @@ const SO_NETNS_COOKIE = 71;
  * What outlives a process, so that connections diverted to other nodes go on through its end and its successor's
  * start. Taken over from the router that is attached, if there is one.
  */
-const INHERITED_MAPS = ['routes', 'spread', 'spread_syns', 'spread_table', 'peers'];
+const INHERITED_MAPS = ['routes', 'spread', 'spread_syns', 'spread_table', 'heirs', 'ended', 'peers'];
+
+interface Predecessor {
+  /** To take over; closed by the caller once the new object holds them. */
+  readonly maps: Readonly<Record<string, number>>;
+  /** What its process did not end. */
+  readonly flows: readonly LeftFlow[];
+}
 
 /**
- * The maps to take over; closed by the caller once the new object holds them. None when there is nothing to take
- * over; null when this process may not (bpf(2): by their ids only with CAP_SYS_ADMIN).
+ * The router that is attached. Null when this process may not take over from it (bpf(2): maps by their ids only with
+ * CAP_SYS_ADMIN).
  */
-function inheritedMaps(interfaceName: string): Record<string, number> | null {
+function predecessorOf(interfaceName: string): Predecessor | null {
   const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
-  if (program === 0) return {};
+  if (program === 0) return { maps: {}, flows: [] };
   try {
     const { mapIds } = programInfo(program);
     const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
-    return Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
+    return { maps: Object.fromEntries(maps.filter(([, fd]) => fd >= 0)), flows: leftFlows(mapIds) };
   } catch (error) {
     if (error instanceof SystemError && error.errno === EPERM) return null;
     throw error;
@@ -115,6 +127,8 @@ export class Router {
   readonly inherited: boolean;
   /** There was one, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
   readonly disinherited: boolean;
+  /** Connections that the process before was the anchor of: they are over. */
+  readonly left: readonly LeftFlow[];
   readonly #object: KernelObject;
   readonly #interface: string;
   readonly #counters: KernelMap;
@@ -130,10 +144,12 @@ export class Router {
       flows: totalFlows,
       observed: totalFlows,
       routes: totalFlows,
+      ended: totalFlows,
     };
-    const left = inheritedMaps(options.interface);
-    this.disinherited = left === null;
-    const maps = left ?? {};
+    const predecessor = predecessorOf(options.interface);
+    this.disinherited = predecessor === null;
+    const maps = predecessor?.maps ?? {};
+    this.left = predecessor?.flows ?? [];
     this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
     this.inherited = Object.keys(maps).length > 0;
     for (const fd of Object.values(maps)) libc.close(fd);
@@ -149,12 +165,15 @@ export class Router {
       parkings: fd('parkings'),
       routes: fd('routes'),
       spreadTable: fd('spread_table'),
+      heirs: fd('heirs'),
+      ended: fd('ended'),
       totalFlows,
       flowsPerEngine,
     };
     this.#cpus = possibleCpus();
     this.#counters = new KernelMap(fd('counters'), 4, 8 * this.#cpus);
     this.#setControl(options.address);
+    this.#setEnded(fd('ended'));
     this.#setPublics(fd('publics'), options.publics);
   }
 
@@ -164,8 +183,26 @@ export class Router {
     view.writeBigUInt64LE(netnsCookie(), 8);
     const bytes = parseAddress(address);
     if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
-    if (this.inherited) view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES, CONTROL_FLAGS * 4);
+    if (this.inherited)
+      view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES | CONTROL_ENDED, CONTROL_FLAGS * 4);
     control.unmap();
+  }
+
+  /** Rule ended holds for them from the first segment on. */
+  #setEnded(fd: number): void {
+    const map = new KernelMap(fd, KEY_BYTES, 4);
+    for (const { client, public: pub, expected } of this.left) {
+      writeFlowKey(map.key.bytes, client, pub);
+      map.value.bytes.writeUInt32LE(expected, 0);
+      map.update();
+    }
+  }
+
+  /** The sockets of the process before are gone: for what comes of its connections the kernel answers by itself. */
+  forgetLeft(): void {
+    const control = new Control(this.handles.control);
+    control.lower(CONTROL_ENDED);
+    control.close();
   }
 
   #setPublics(fd: number, publics: RouterOptions['publics']): void {

@@ -8,14 +8,18 @@ export { SPREAD_SIZE } from './layout.ts';
 
 export class Spread {
   readonly #table: Uint8Array;
+  readonly #heirs: Uint8Array;
   readonly #control: Control;
-  readonly #unmap: () => void;
+  readonly #unmap: Array<() => void>;
 
-  constructor(fd: number, control: Control) {
-    const { view, unmap } = mapMemory(fd, SPREAD_BYTES);
-    this.#table = new Uint8Array(view, 0, SPREAD_SIZE);
+  /** `fd`, `heirsFd`: descriptors of the two tables. */
+  constructor(fd: number, heirsFd: number, control: Control) {
+    const table = mapMemory(fd, SPREAD_BYTES);
+    const heirs = mapMemory(heirsFd, SPREAD_BYTES);
+    this.#table = new Uint8Array(table.view, 0, SPREAD_SIZE);
+    this.#heirs = new Uint8Array(heirs.view, 0, SPREAD_SIZE);
     this.#control = control;
-    this.#unmap = unmap;
+    this.#unmap = [table.unmap, heirs.unmap];
   }
 
   /**
@@ -28,6 +32,12 @@ export class Spread {
     if (table.some((owner) => owner !== 0)) this.#control.raise(CONTROL_SPREAD);
   }
 
+  /** The table for when nobody listens here any more (rule heirs): the same, 0 for a connection that is then refused. */
+  writeHeirs(table: Uint8Array): void {
+    assert.equal(table.length, SPREAD_SIZE);
+    this.#heirs.set(table);
+  }
+
   /** A front serves nothing itself: what it does not remember goes by the table as well. */
   setFront(on: boolean): void {
     if (on) this.#control.raise(CONTROL_FRONT | CONTROL_SPREAD);
@@ -35,6 +45,6 @@ export class Spread {
   }
 
   close(): void {
-    this.#unmap();
+    for (const unmap of this.#unmap) unmap();
   }
 }

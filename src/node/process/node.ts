@@ -6,8 +6,9 @@ import { Counters } from '../../base/counters.ts';
 import { tryPolicies } from '../../cluster/policy/trial.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import { hardwareAddress } from '../../kernel/linux/interface.ts';
-import { destroyMarked } from '../../kernel/linux/sock-diag.ts';
+import { destroyBetween, destroyMarked } from '../../kernel/linux/sock-diag.ts';
 import { HALF_PIPE_MARK } from '../../kernel/router/layout.ts';
+import { resetLeft } from '../../kernel/router/left-flows.ts';
 import { isAttached, Router } from '../../kernel/router/router.ts';
 import { clusterKey } from '../../protocol/backplane/key.ts';
 import { Doors } from '../admin/doors.ts';
@@ -60,6 +61,9 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
   back.push(() => accessLog.close());
   const { router, addresses } = prepareMachine(config, self, logger, back);
+  // The kernel goes on for as long with what a killed process had not delivered.
+  const forgetting = setTimeout(() => router.forgetLeft(), config.limits.stallSeconds * 1000);
+  back.push(() => clearTimeout(forgetting));
   const base = {
     config,
     node: name,
@@ -102,6 +106,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
     // Connections that live on elsewhere come through this machine: its router and its addresses stay.
     const stays = clients.some((client) => client.leftRoutes);
+    clearTimeout(forgetting);
     if (!stays) addresses.remove();
     router.close(stays);
     over = true;
@@ -161,6 +166,7 @@ function prepareMachine(config: ClusterConfig, self: NodeConfig, logger: Logger,
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
   endLeftHalfPipes(logger);
+  endLeftConnections(router, logger);
   back.push(() => addresses.undo());
   addresses.install();
   return { router, addresses };
@@ -190,6 +196,23 @@ function endLeftHalfPipes(logger: Logger): void {
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     logger.warn({ error: error.message }, 'half-pipes that a process left stay for limits.stallSeconds');
+  }
+}
+
+/**
+ * Clients of a killed process whose responses other nodes were sending hear nothing of its end, unless it was at once:
+ * no number of its sockets means anything to them.
+ */
+function endLeftConnections({ left }: Router, logger: Logger): void {
+  if (left.length === 0) return;
+  logger.warn({ connections: left.length }, 'ending connections that a process left');
+  try {
+    // Those of which a socket is still there; and all, since what a process had frozen ends without a word.
+    destroyBetween(left.map(({ client, public: pub }) => ({ local: pub, remote: client })));
+    resetLeft(left);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    logger.warn({ error: error.message }, 'their clients hear it with the next segment');
   }
 }
 

@@ -4,7 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/base/address.ts';
-import { SPREAD_SIZE } from '../../../src/kernel/router/layout.ts';
+import { KernelMap } from '../../../src/kernel/linux/bpf.ts';
+import { readFlowKey } from '../../../src/kernel/router/flow-key.ts';
+import { KEY_BYTES, ROLE_ANCHOR, ROLE_TARGET, SPREAD_SIZE } from '../../../src/kernel/router/layout.ts';
+import { emptyRules } from '../../../src/kernel/router/ranges.ts';
 import { detach, isAttached, Router } from '../../../src/kernel/router/router.ts';
 import { RouterEngine } from '../../../src/kernel/router/router-engine.ts';
 import { privateNetwork, skipWithoutRoot } from '../tcp/network.ts';
@@ -52,6 +55,42 @@ test('routes and spread are taken over from a router that stayed', { skip }, () 
   assert.deepEqual(third.engine.routes.entries(), []);
   third.engine.close();
   third.router.close();
+});
+
+test('connections of which a killed process was the anchor are left, with what their clients expect', {
+  skip,
+}, () => {
+  const first = start();
+  const { flows } = first.engine;
+  const ports = [1, 2, 3].map((port) => ({ ...client, port }));
+  const roles = [ROLE_ANCHOR, ROLE_TARGET, ROLE_ANCHOR];
+  ports.forEach((from, i) => {
+    const slot = flows.allocate();
+    flows.resetObserved(slot, { ack: 1000 + i, edge: 9000, sentNext: 0 });
+    // The first flow's rules were written twice: either copy may be in force.
+    for (const role of i === 0 ? [ROLE_TARGET, roles[i]] : [roles[i]]) flows.write(slot, emptyRules(role));
+    flows.install(from, pub, slot);
+  });
+  first.engine.close();
+  first.router.close(true);
+
+  const second = start(128);
+  const left = [...second.router.left].sort((a, b) => a.expected - b.expected);
+  assert.deepEqual(left, [
+    { client: ports[0], public: pub, expected: 1000 },
+    { client: ports[2], public: pub, expected: 1002 },
+  ]);
+  const ended = new KernelMap(second.router.handles.ended, KEY_BYTES, 4);
+  const expected = ended.keys().map((key) => {
+    key.copy(ended.key.bytes);
+    return ended.lookup() && [readFlowKey(key).client.port, ended.value.bytes.readUInt32LE(0)];
+  });
+  assert.deepEqual(expected.sort(), [
+    [1, 1000],
+    [3, 1002],
+  ]);
+  second.engine.close();
+  second.router.close();
 });
 
 test('without CAP_SYS_ADMIN a router takes the place of one that stayed, but not its routes', {

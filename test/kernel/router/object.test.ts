@@ -165,6 +165,8 @@ test('layout.ts states the sizes and offsets that the object has', () => {
       in_next: layout.OBSERVED_IN_NEXT,
       window: layout.OBSERVED_WINDOW,
       in_ack: layout.OBSERVED_IN_ACK,
+      ended: layout.OBSERVED_ENDED,
+      said_fin: layout.OBSERVED_SAID_FIN,
     }))
       assert.equal(observed[name], word * WORD_BITS, name);
     const control = object.struct('control').offsets;
@@ -199,9 +201,14 @@ test('layout.ts states the constants of router.h', () => {
   assert.deepEqual(names(owners), ['OWNER_SELF = 0', 'OWNER_PARKED = 0x8000']);
   assert.deepEqual([layout.OWNER_SELF, layout.OWNER_PARKED], [0, 0x8000]);
   const [, control] = /enum \{ (CONTROL_[^}]+) \}/.exec(HEADER)!;
-  assert.deepEqual(names(control), ['CONTROL_FRONT = 1', 'CONTROL_SPREAD = 2', 'CONTROL_ROUTES = 4']);
-  const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES } = layout;
-  assert.deepEqual([CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES], [1, 2, 4]);
+  assert.deepEqual(names(control), [
+    'CONTROL_FRONT = 1',
+    'CONTROL_SPREAD = 2',
+    'CONTROL_ROUTES = 4',
+    'CONTROL_ENDED = 8',
+  ]);
+  const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED } = layout;
+  assert.deepEqual([CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED], [1, 2, 4, 8]);
   const [, flags] = /enum \{ (FLAG_[^}]+) \}/.exec(HEADER)!;
   assert.deepEqual(names(flags), ['FLAG_CLOSING = 1', 'FLAG_WATCH = 2', 'FLAG_WAKE = 4', 'FLAG_FOLLOW = 8']);
   const { FLAG_CLOSING, FLAG_WATCH, FLAG_WAKE, FLAG_FOLLOW } = layout;

@@ -12,13 +12,14 @@ function gap(ms: number, response: ServerResponse): void {
   setTimeout(() => response.end('data: 2\n\n'), ms);
 }
 
-/** `/slow`: how often that was posted. `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. */
+/** `/slow`: how often that was posted. `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. `/silent/0`: no answer. */
 function get(path: string, request: IncomingMessage, response: ServerResponse): void {
   const [, framing, size] = path.split('/');
   if (framing === 'slow') return void response.end(String(slow));
   if (framing === 'fields') return void response.end(JSON.stringify(request.rawHeaders));
   if (framing === 'gap') return gap(Number(size), response);
   const body = ramp(path, Number(size));
+  if (framing === 'silent') return;
   if (framing === 'length') {
     response.setHeader('content-length', body.length);
     response.end(body);
@@ -54,7 +55,8 @@ async function post(path: string, request: IncomingMessage, response: ServerResp
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const server = createServer((request, response) => {
-    if (request.method === 'POST') void post(request.url!, request, response);
+    // Whoever sent it may have gone.
+    if (request.method === 'POST') post(request.url!, request, response).catch(() => response.destroy());
     else get(request.url!, request, response);
   });
   server.listen(Number(process.argv[2]), '127.0.0.1', () => process.stdout.write('listening\n'));

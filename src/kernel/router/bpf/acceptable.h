@@ -24,7 +24,10 @@ static __always_inline __u32 last_acknowledgement(const struct flow_rules *r, co
 
 	if (first->owner == OWNER_SELF && after(own, beyond))
 		beyond = own;
-	return !last->open && !(r->flags & FLAG_FOLLOW) && after(beyond, last->end) ? last->end : beyond;
+	if (last->open || (r->flags & FLAG_FOLLOW) || !after(beyond, last->end))
+		return beyond;
+	/* Rule ended: the FIN of a killed process is behind it. */
+	return last->owner != OWNER_SELF && after(o->sent_next, r->own_next) ? last->end + 1 : last->end;
 }
 
 /* Whether a timestamp can be the client's: about where its clock is by now. A kernel refuses what is older (RFC 7323

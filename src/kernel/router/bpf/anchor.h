@@ -4,6 +4,7 @@
 #define BATON_ANCHOR_H
 
 #include "acceptable.h"
+#include "ended.h"
 #include "follow.h"
 #include "forward.h"
 
@@ -99,11 +100,11 @@ static __always_inline void note_told(const struct flow_rules *r, struct flow_ob
 		o->in_max_window = window;
 }
 
-static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
-					 struct flow_observed *o)
+static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_key *key,
+					 const struct flow_rules *r, struct flow_observed *o)
 {
 	struct tcp_header old = s->tcp;
-	__u32 local = bpf_ntohl(s->tcp.seq), stamps;
+	__u32 local = bpf_ntohl(s->tcp.seq), stamps, place, killed;
 	const struct range *g;
 	__u32 stamp = r->stamp;
 
@@ -120,12 +121,25 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		count(COUNT_NO_RANGE);
 		return TC_ACT_SHOT;
 	}
+	/* Rule ended: the process was killed. Its FIN has a place when the end of the response is known, and the client hears it
+	 * when it has all of that. When the FIN is sent again, and the client has come no further, nobody sends the rest. */
+	killed = (s->tcp.flags & TCP_FIN) && !is_listening(skb, key);
+	if (killed) {
+		if ((!g && !place_of_fin(r, s, &place)) || (o->said_fin == o->ack && targets_owe(r, o))) {
+			o->ended = 1;
+			return become_reset(skb, s, o->ack);
+		}
+		o->said_fin = o->ack;
+	}
 	if (g) {
 		note_sent(o, s, local);
 		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
 		stamp = g->stamp;
 	} else if (s->tcp.flags & TCP_RST) {
 		s->tcp.seq = bpf_htonl(o->ack);
+	} else if (killed) {
+		note_sent(o, s, local);
+		s->tcp.seq = bpf_htonl(place);
 	} else if (s->payload || (s->tcp.flags & TCP_FIN)) {
 		/* Rule no-range: the socket may not send what has no place in the client's space. */
 		count(COUNT_NO_RANGE);
@@ -134,9 +148,13 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
 		count(COUNT_AWAY_ACK);
 	}
-	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. */
-	if ((s->tcp.flags & TCP_RST) && before(bpf_ntohl(s->tcp.seq), o->ack))
-		s->tcp.seq = bpf_htonl(o->ack);
+	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. Rule
+	 * ended: which may take it further still. */
+	if (s->tcp.flags & TCP_RST) {
+		o->ended = 1;
+		if (before(bpf_ntohl(s->tcp.seq), o->ack))
+			s->tcp.seq = bpf_htonl(o->ack);
+	}
 	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
 	if (stamps)
 		set_option32(s, stamps + 1, option32(s, stamps + 1) + stamp);

@@ -161,11 +161,25 @@ static __always_inline __u16 fold(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
+/* Whether the checksum is the interface's to complete: then a change that is not the pseudo-header's leaves the field as
+ * it is. The change is taken back. */
+static __always_inline int is_checksum_partial(struct __sk_buff *skb, __u32 offset)
+{
+	__u32 at = offset + TCP_CHECK;
+	__be16 before = 0, changed = 0;
+
+	if (bpf_skb_load_bytes(skb, at, &before, 2) || bpf_l4_csum_replace(skb, at, 0, 1, 2) ||
+	    bpf_skb_load_bytes(skb, at, &changed, 2) || bpf_l4_csum_replace(skb, at, 1, 0, 2))
+		return 0;
+	return before == changed;
+}
+
 /* Rule trim: a target's kernel sees the acknowledgement, never the client's payload. The checksum is made anew;
  * the copy was verified where it came in. */
 static __noinline int write_trimmed(struct __sk_buff *skb, struct segment *s)
 {
 	__u32 length = TCP_BASE + s->options;
+	int partial = is_checksum_partial(skb, s->offset);
 	__s64 sum;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
@@ -186,8 +200,7 @@ static __noinline int write_trimmed(struct __sk_buff *skb, struct segment *s)
 		return -1;
 	s->tcp.check = 0;
 	sum = pseudo_sum(s, length);
-	sum = bpf_csum_diff(0, 0, (__be32 *)&s->tcp, TCP_HEADER, sum);
-	s->tcp.check = ~fold(sum);
+	s->tcp.check = partial ? fold(sum) : ~fold(bpf_csum_diff(0, 0, (__be32 *)&s->tcp, TCP_HEADER, sum));
 	if (bpf_skb_store_bytes(skb, s->offset, &s->tcp, TCP_BASE, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	if (store_options(skb, s, BPF_F_RECOMPUTE_CSUM))

@@ -23,27 +23,31 @@ static __always_inline int may_begin(struct __sk_buff *skb, struct bpf_sock *lis
 }
 
 enum { SOCKET_NONE, SOCKET_WHOLE, SOCKET_LISTENS, SOCKET_TIME_WAIT };
+enum { LISTENER_ONLY = 1 }; /* no offset */
 
 /* Whether the kernel has a socket for these endpoints, or a listener for the local ones. `offset`: of TCP in a segment
- * of the client, which must be one for a listener then; 0 when it is not about one. */
+ * of the client, which must be one for a listener then; 0 when it is not about one; LISTENER_ONLY: nor about a connection. */
 static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *key, __u32 offset)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
+	__be16 port;
 	int what;
 
 	if (!key)
 		return SOCKET_NONE;
+	/* No connection has port 0. */
+	port = offset == LISTENER_ONLY ? 0 : key->client_port;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		tuple.ipv4.saddr = key->client.word[3];
 		tuple.ipv4.daddr = key->public.word[3];
-		tuple.ipv4.sport = key->client_port;
+		tuple.ipv4.sport = port;
 		tuple.ipv4.dport = key->public_port;
 		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	} else {
 		__builtin_memcpy(tuple.ipv6.saddr, &key->client, 16);
 		__builtin_memcpy(tuple.ipv6.daddr, &key->public, 16);
-		tuple.ipv6.sport = key->client_port;
+		tuple.ipv6.sport = port;
 		tuple.ipv6.dport = key->public_port;
 		socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
@@ -53,7 +57,7 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 		what = SOCKET_LISTENS;
 	else
 		what = socket->state == BPF_TCP_TIME_WAIT ? SOCKET_TIME_WAIT : SOCKET_WHOLE;
-	if (offset && what == SOCKET_LISTENS && !may_begin(skb, socket, offset))
+	if (offset > LISTENER_ONLY && what == SOCKET_LISTENS && !may_begin(skb, socket, offset))
 		what = SOCKET_NONE;
 	bpf_sk_release(socket);
 	return what;

@@ -1,0 +1,67 @@
+/**
+ * Connections that a killed process leaves: flows of which it was the anchor, in the maps of the router that stands on
+ * the interface. Their sockets' numbers are not the clients', so only those rules could say anything to the clients; the
+ * next router takes from them what each client is known to expect, and ends the connections (rule ended).
+ */
+import type { Endpoint } from '../../base/address.ts';
+import { KernelMap } from '../linux/bpf.ts';
+import { openMapOf } from '../linux/bpf-info.ts';
+import * as libc from '../linux/libc.ts';
+import { closeRawSockets, SEGMENT_RST, sendSegment } from '../linux/raw.ts';
+import { readFlowKey } from './flow-key.ts';
+import * as layout from './layout.ts';
+
+export interface LeftFlow {
+  readonly client: Endpoint;
+  readonly public: Endpoint;
+  /** The client's highest acknowledgement: what it expects next, unless more has reached it. */
+  readonly expected: number;
+}
+
+/**
+ * Tells the clients, which may never say a word again by themselves: a reset with the number that each is known to
+ * expect. One that expects more challenges it, and the router answers that. Throws SystemError.
+ */
+export function resetLeft(flows: readonly LeftFlow[]): void {
+  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
+  try {
+    for (const { client, public: pub, expected } of flows)
+      sendSegment({ ...none, from: pub, to: client, sequence: expected, flags: SEGMENT_RST });
+  } finally {
+    closeRawSockets();
+  }
+}
+
+/** The flows in a router's maps (ids of its program's maps). None when its layout is another one than ours. */
+export function leftFlows(mapIds: readonly number[]): LeftFlow[] {
+  const opened: number[] = [];
+  const open = (name: string, keyBytes: number, valueBytes: number): KernelMap | null => {
+    const fd = openMapOf(mapIds, { name, keyBytes, valueBytes });
+    if (fd < 0) return null;
+    opened.push(fd);
+    return new KernelMap(fd, keyBytes, valueBytes);
+  };
+  try {
+    const slots = open('slots', layout.KEY_BYTES, 4);
+    const flows = open('flows', 4, layout.FLOW_WORDS * 4);
+    const observed = open('observed', 4, layout.OBSERVED_WORDS * 4);
+    if (slots === null || flows === null || observed === null) return [];
+    return slots.keys().flatMap((key) => {
+      key.copy(slots.key.bytes);
+      if (!slots.lookup()) return [];
+      for (const map of [flows, observed]) slots.value.bytes.copy(map.key.bytes);
+      if (!flows.lookup() || !observed.lookup() || roleOf(flows.value.bytes) !== layout.ROLE_ANCHOR)
+        return [];
+      const expected = observed.value.bytes.readUInt32LE(layout.OBSERVED_ACK * 4);
+      return [{ ...readFlowKey(key), expected }];
+    });
+  } finally {
+    for (const fd of opened) libc.close(fd);
+  }
+}
+
+/** Of the copy in force of a flow's rules. */
+function roleOf(flow: Buffer): number {
+  const copy = flow.readUInt32LE(0) & 1;
+  return flow[(2 + copy * layout.RULES_WORDS) * 4];
+}
