@@ -24,8 +24,8 @@ import { MECHANISM_TABLE } from './table.ts';
 
 export interface DispatcherPorts extends Omit<Means, 'sharesConnections'> {
   readonly clock: Clock;
-  readonly config: ClusterConfig;
-  readonly policies: SitePolicies;
+  readonly config: Pick<ClusterConfig, 'sites'>;
+  readonly policies: Pick<SitePolicies, 'of'>;
   /** The link by which whatever there is of a connection goes to a node; undefined when it is not up. */
   linkOf(node: number, connection: { readonly key: string | null }): Link | undefined;
   /** This node goes away: the node that a connection is to go to; null: none can be reached. */

@@ -37,7 +37,7 @@ export interface Means {
   /** Index of this node. */
   readonly self: number;
   readonly handoffs: Handoffs;
-  readonly sites: Sites;
+  readonly sites: Pick<Sites, 'exchange' | 'candidatesFor'>;
   readonly nextChoices: { of(site: Site): NextChoice | null };
   /**
    * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster

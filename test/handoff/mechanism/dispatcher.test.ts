@@ -1,0 +1,182 @@
+/** Which row of the mechanism table a request comes to, by what can be had. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { MechanismName, SiteConfig } from '../../../src/base/config/config.ts';
+import { Outages } from '../../../src/cluster/outages.ts';
+import type { Choice } from '../../../src/cluster/policy/policy.ts';
+import { LocalHandling } from '../../../src/handoff/anchor/local.ts';
+import { RelayHandling } from '../../../src/handoff/anchor/relay.ts';
+import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
+import type { RequestInProgress } from '../../../src/handoff/mechanism/mechanism.ts';
+import type { Handling } from '../../../src/handoff/request/handling.ts';
+import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { Exchange } from '../../../src/serve/exchange.ts';
+import type { Request } from '../../../src/serve/request.ts';
+import type { Site } from '../../../src/serve/sites.ts';
+import { AnchorStand, FD, HostModel, LinkModel, request } from '../anchor/stand.ts';
+
+const A = 0;
+const B = 1;
+const ROW_OF: Partial<Record<SetupMechanism, string>> = {
+  [SetupMechanism.RELAY]: 'relay',
+  [SetupMechanism.ANCHOR]: 'anchor',
+  [SetupMechanism.CLONE]: 'clone',
+  [SetupMechanism.SPLIT]: 'split',
+};
+
+/** A request in progress whose connection is one of an anchor's. */
+class InProgressModel extends HostModel implements RequestInProgress {
+  readonly #stand: Case;
+  readonly key = 'key';
+  hasCome = false;
+  fullyTried = false;
+
+  constructor(stand: Case) {
+    super();
+    this.#stand = stand;
+  }
+
+  get request(): Request {
+    return this.#stand.asked;
+  }
+
+  retain(): Request {
+    return this.#stand.asked;
+  }
+
+  readonly flow = null;
+
+  ensureFlow() {
+    return this.#stand.flows.create(FD);
+  }
+
+  takeKept() {
+    return null;
+  }
+}
+
+interface Given {
+  readonly mechanism: MechanismName;
+  readonly node?: number;
+  /** The link to node b is up. */
+  readonly up?: boolean;
+  readonly bodyFollows?: boolean;
+  /** Node a can answer as well. */
+  readonly here?: boolean;
+  readonly halfPipes?: number;
+  readonly tried?: readonly number[];
+  readonly leaving?: boolean;
+}
+
+class Case extends AnchorStand {
+  readonly link = new LinkModel(B);
+  readonly asked: Request;
+  readonly inProgress = new InProgressModel(this);
+  readonly #given: Given;
+
+  constructor(given: Given) {
+    super(given.halfPipes);
+    this.#given = given;
+    this.asked = request({ bodyFollows: given.bodyFollows ?? false });
+  }
+
+  get site(): Site {
+    const { mechanism, here = true } = this.#given;
+    const clone = { pre: false, keep: false };
+    const load = { accepting: true } as never;
+    return {
+      config: { name: 'site', mechanism, clone } as SiteConfig,
+      content: here ? ({} as never) : null,
+      upstream: null,
+      candidates: [A, B].map((index) => ({ index, name: 'ab'[index], load })),
+      outages: new Outages(),
+    };
+  }
+
+  dispatch(): Handling | null {
+    const { clock, counters: count, handoffs, link } = this;
+    const { mechanism, node = B, up = true, tried = [], leaving = false } = this.#given;
+    const { site } = this;
+    const choice: Choice = { node, mechanism };
+    const dispatcher = new Dispatcher({
+      clock,
+      count,
+      later: { defer: () => {} },
+      self: A,
+      handoffs,
+      sites: { exchange: () => new Exchange(), candidatesFor: () => site.candidates },
+      nextChoices: { of: () => null },
+      config: { sites: [site.config] },
+      policies: { of: () => ({ choose: () => choice }) },
+      linkOf: () => (up ? link.link : undefined),
+      nextTaker: () => null,
+      isLeaving: () => leaving,
+    });
+    return dispatcher.dispatch(this.inProgress, site, tried, tried.length === 0 ? choice : null);
+  }
+
+  /** The row that the request came to. */
+  get row(): string {
+    const handling = this.dispatch();
+    if (handling instanceof LocalHandling) return 'local';
+    assert.ok(handling !== null);
+    const row = ROW_OF[this.link.last(FrameType.SETUP).mechanism]!;
+    assert.equal(handling instanceof RelayHandling, row === 'relay');
+    return row;
+  }
+}
+
+const row = (given: Given): string => new Case(given).row;
+
+describe('the dispatcher', () => {
+  for (const mechanism of ['relay', 'anchor', 'clone', 'split'] as const) {
+    test(`${mechanism}: as the policy says`, () => {
+      assert.equal(row({ mechanism }), mechanism);
+      assert.equal(row({ mechanism, here: false }), mechanism);
+    });
+
+    test(`${mechanism}: here, when the policy names this node, the link is down, or this node goes away`, () => {
+      assert.equal(row({ mechanism, node: A }), 'local');
+      assert.equal(row({ mechanism, up: false }), 'local');
+      assert.equal(row({ mechanism, leaving: true }), 'local');
+    });
+
+    test(`${mechanism}: to the target all the same when this node goes away and has nothing to answer with`, () => {
+      assert.equal(row({ mechanism, leaving: true, here: false }), mechanism);
+    });
+
+    test(`${mechanism}: a body too large for SETUP goes by relay`, () => {
+      assert.equal(row({ mechanism, bodyFollows: true }), 'relay');
+    });
+  }
+
+  for (const mechanism of ['anchor', 'clone', 'split'] as const) {
+    test(`${mechanism} without room: here, or by relay when nothing is here`, () => {
+      const full = new Case({ mechanism, halfPipes: 0 });
+      assert.equal(full.row, 'local');
+      assert.equal(full.counters.get('handoffs_no_room'), 1);
+      assert.equal(row({ mechanism, halfPipes: 0, here: false }), 'relay');
+    });
+
+    test(`${mechanism}: SETUP that the link does not take is no handoff`, () => {
+      const full = new Case({ mechanism });
+      full.link.full = true;
+      assert.equal(full.row, 'local');
+    });
+  }
+
+  for (const mechanism of ['migrate', 'drain'] as const) {
+    test(`${mechanism}: a connection that could not move is answered here, else by relay`, () => {
+      assert.equal(row({ mechanism }), 'local');
+      assert.equal(row({ mechanism, bodyFollows: true }), 'local');
+      assert.equal(row({ mechanism, here: false }), 'relay');
+    });
+  }
+
+  test('a node that has failed the request is not asked again, this one is when it is the last', () => {
+    assert.equal(row({ mechanism: 'anchor', node: A, tried: [B] }), 'local');
+    const it = new Case({ mechanism: 'anchor', tried: [A] });
+    it.inProgress.fullyTried = true;
+    assert.equal(it.row, 'local');
+  });
+});
