@@ -53,7 +53,7 @@
 #define WATCHED_RESET 0xffffffff /* no epoch */
 #define NOPS 0x01010101
 #define CHECKSUM_CHUNK 512 /* bytes; more than that bpf_csum_diff takes only since Linux 6.13 */
-#define CHECKSUM_CHUNKS 32 /* more than a jumbo frame has; what the kernel has put together is verified */
+#define CHECKSUM_CHUNKS 128 /* the largest packet of IP */
 #define STAMP_SLACK 65536 /* how far timestamps may be out of order */
 #define STAMP_UNIT_SHIFT 20 /* ns: a unit of time that a shift gives, 1.05 ms */
 #define STAMP_RATE_SHIFT 11 /* a client's clock makes no more of its ticks in that: one in 0.5 us (Linux: 1 ms or 1 us) */
