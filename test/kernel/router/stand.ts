@@ -42,6 +42,7 @@ const EINVAL = 22;
 /** struct __sk_buff up to and with `mark`; other fields are 0. */
 const CONTEXT_BYTES = 192;
 const CONTEXT_MARK = 8;
+const MAX_FRAME_BYTES = 4096;
 
 /** Addresses of one family: a client, a public address of this node, one of another node, the node itself. */
 export interface Family {
@@ -93,6 +94,13 @@ export class Stand {
   /** What the programs have sent by themselves. */
   readonly wire = new Wire();
   readonly #unmap: Array<() => void>;
+  /** What the kernel reads and writes in a run: memory that is reachable as long as it does. */
+  readonly #memory = {
+    input: allocate(MAX_FRAME_BYTES),
+    output: allocate(MAX_FRAME_BYTES),
+    attributes: allocate(80),
+    context: allocate(CONTEXT_BYTES),
+  };
   /** Whether this kernel checks CHECKSUM_COMPLETE in test runs (Linux 6.17). */
   #complete = true;
 
@@ -186,24 +194,22 @@ export class Stand {
   }
 
   #testRun(program: number, frame: Buffer, flags: number): { verdict: number; frame: Buffer } | number {
-    const input = allocate(frame.length);
+    const { input, output, attributes, context } = this.#memory;
     frame.copy(input.bytes);
-    const output = allocate(frame.length + 256);
-    const attributes = allocate(80);
+    attributes.bytes.fill(0);
     attributes.bytes.writeUInt32LE(program, 0);
     attributes.bytes.writeUInt32LE(frame.length, 8);
     attributes.bytes.writeUInt32LE(output.bytes.length, 12);
     attributes.bytes.writeBigUInt64LE(BigInt(input.address), 16);
     attributes.bytes.writeBigUInt64LE(BigInt(output.address), 24);
     attributes.bytes.writeUInt32LE(flags, 64);
-    const context = allocate(CONTEXT_BYTES);
     context.bytes.writeUInt32LE(this.mark, CONTEXT_MARK);
     attributes.bytes.writeUInt32LE(CONTEXT_BYTES, 40);
     attributes.bytes.writeBigUInt64LE(BigInt(context.address), 48);
     if (libc.bpf(BPF_PROG_TEST_RUN, attributes.address, 80) < 0) return lastErrno();
     return {
       verdict: attributes.bytes.readInt32LE(4),
-      frame: output.bytes.subarray(0, attributes.bytes.readUInt32LE(12)),
+      frame: Buffer.from(output.bytes.subarray(0, attributes.bytes.readUInt32LE(12))),
     };
   }
 
