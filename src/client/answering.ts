@@ -4,7 +4,8 @@
  *
  *   none --begin, goOnWith--> handled --finished, settled--> none
  *    |                        |    ^--again, goOn: by another node, or here
- *    |                        |    `--takeOver: until it is known what the client has
+ *    |                        |    |--takeOver: until it is known what the client has
+ *    |                        |    `--later: nobody knows yet whether it can go on --askLater--> handled
  *    |                        `--broken--> the connection is reset
  *    `--the newest response's target is lost, or stops--> handled (take-over)
  */
@@ -14,28 +15,25 @@ import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
-import { mayGoOn } from '../handoff/anchor/take-over.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
 import type { AgainReason, Handling, Outcome } from '../handoff/request/handling.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
-import { isIdempotent } from '../protocol/http/methods.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import type { Request } from '../serve/request.ts';
 import { answers, type Site } from '../serve/sites.ts';
+import { Attempts, mayRepeat } from './attempts.ts';
 import type { Connection } from './connection.ts';
-
-/** How many other nodes are tried before the anchor serves a request itself. */
-const MAX_ATTEMPTS = 2;
+import { type PromiseHolder, watchPromises } from './promises.ts';
 
 const NOTHING = Buffer.alloc(0);
 
 /** What is left of a response in whose middle a connection has come from another node. */
 export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
 
-export class Answering implements RequestInProgress {
+export class Answering implements RequestInProgress, PromiseHolder {
   readonly connection: Connection;
   readonly #engine: Engine;
   #handling: Handling | null = null;
@@ -47,7 +45,7 @@ export class Answering implements RequestInProgress {
   #chosen: Choice | null = null;
   /** A clone that may have taken the request that was read just now. */
   #kept: Kept | null = null;
-  #tried: number[] = [];
+  readonly #attempts = new Attempts();
   #isBlocked = false;
 
   constructor(engine: Engine, connection: Connection) {
@@ -69,19 +67,21 @@ export class Answering implements RequestInProgress {
 
   /** Begins to answer the request that `choose` was asked about; may have finished when it returns. */
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
-    this.#tried = [];
+    this.#attempts.begin();
     const close = !head.keepAlive || this.#engine.closing;
-    const startUs = nowUs();
-    this.#request = {
-      ...{ head, headBytes, body, bodyFollows, startUs, close, continuation: null },
-      ...{ client: this.connection, upstreamFailed: false },
-    };
+    this.#take({ head, headBytes, body, bodyFollows, close, continuation: null });
     this.#dispatch();
   }
 
+  #take(parts: Omit<Request, 'startUs' | 'client' | 'upstreamFailed'>): Request {
+    this.#request = { ...parts, startUs: nowUs(), client: this.connection, upstreamFailed: false };
+    return this.#request;
+  }
+
   #dispatch(): void {
-    const handling = this.#engine.dispatcher.dispatch(this, this.#site, this.#tried, this.#chosen);
-    // The connection had to be broken.
+    const { tried } = this.#attempts;
+    const handling = this.#engine.dispatcher.dispatch(this, this.#site, tried, this.#chosen);
+    // The connection had to be broken, or waits.
     if (handling === null) return;
     this.#handling = handling;
     handling.start?.();
@@ -94,12 +94,8 @@ export class Answering implements RequestInProgress {
     const { sites, dispatcher } = this.#engine;
     const head = sites.parsed(headBytes);
     this.#site = sites.find(head.host);
-    const startUs = nowUs();
-    this.#request = {
-      ...{ head, headBytes, body: NOTHING, bodyFollows: false, startUs, close, continuation },
-      ...{ client: this.connection, upstreamFailed: false },
-    };
-    const handling = dispatcher.answer(this, this.#request, exchange, 'migrate');
+    const request = this.#take({ head, headBytes, body: NOTHING, bodyFollows: false, close, continuation });
+    const handling = dispatcher.answer(this, request, exchange, 'migrate');
     this.#handling = handling;
     handling.start();
   }
@@ -138,7 +134,7 @@ export class Answering implements RequestInProgress {
   }
 
   get fullyTried(): boolean {
-    return this.#tried.length >= MAX_ATTEMPTS;
+    return this.#attempts.isOver;
   }
 
   /** A mechanism is at work. */
@@ -163,6 +159,11 @@ export class Answering implements RequestInProgress {
 
   get wantsBody(): boolean {
     return this.#handling?.wantsBody === true;
+  }
+
+  /** What the body of the request that `choose` was asked about may have. */
+  get maxBodyBytes(): number {
+    return this.#site?.config.bodyBytes ?? this.#engine.config.limits.bodyBytes;
   }
 
   get fd(): number {
@@ -206,21 +207,16 @@ export class Answering implements RequestInProgress {
     if (this.#handling === null) return;
     const request = this.#request!;
     this.#handling = null;
-    this.#tried.push(node);
-    if (why === 'lost' && !this.#mayRepeat(node)) return this.#answerLost();
+    this.#attempts.failed(node);
+    const { name } = this.#engine.config.nodes[node];
+    const repeats = mayRepeat(this.#site?.config, name, request.head.method);
+    if (why === 'lost' && !repeats) return this.#answerLost();
     if (why === 'upstream failed') {
       this.#engine.counters.add('upstream_elsewhere');
       this.#engine.sites.failed(this.#site!, node);
       this.#request = { ...request, upstreamFailed: true };
     }
     this.#dispatch();
-  }
-
-  /** Whether it does no harm that a node may have answered the request already: none that has files does. */
-  #mayRepeat(node: number): boolean {
-    const { name } = this.#engine.config.nodes[node];
-    const isUpstream = this.#site?.config.content[name]?.kind === 'upstream';
-    return !isUpstream || isIdempotent(this.#request!.head.method);
   }
 
   /** What a POST asks for may have been done, or not (RFC 9110 9.2.2): the client has to find out. */
@@ -233,13 +229,31 @@ export class Answering implements RequestInProgress {
     handling.start();
   }
 
+  later(): void {
+    const { connections, loop, config } = this.#engine;
+    this.#handling = null;
+    if (!this.#attempts.mayWait(loop.nowMs, config.limits.stallSeconds * 1000))
+      return this.broken('no node can tell whether it could go on with the response');
+    connections.laterDeadlines.set(this.connection, loop.nowMs);
+  }
+
+  /** Whoever did not know may know now. */
+  askLater(): void {
+    const request = this.#request;
+    if (request === null || request.continuation === null || this.#handling !== null) return;
+    const { lengthBytes } = request.continuation;
+    const offset = request.continuation.offset + (this.connection.flow?.catchUp() ?? 0);
+    this.#request = { ...request, continuation: { ...request.continuation, offset } };
+    if (offset >= lengthBytes) this.settled();
+    else this.#dispatch();
+  }
+
   goOn(node: number, continuation: Continuation): void {
     if (this.#handling === null) return;
     this.#handling = null;
     const request = this.#request!;
-    // A node that failed at an earlier byte may have come back since.
     const further = continuation.offset > (request.continuation?.offset ?? 0);
-    this.#tried = further ? [node] : [...this.#tried, node];
+    this.#attempts.failedInTheMiddle(node, further);
     this.#request = { ...request, continuation };
     this.#dispatch();
   }
@@ -255,7 +269,7 @@ export class Answering implements RequestInProgress {
   mayAskWithout(node: number): boolean {
     const site = this.#site;
     if (site === null || site.config.mechanism === 'local' || this.fullyTried) return false;
-    return site.candidates.some(({ index }) => index !== node && !this.#tried.includes(index));
+    return site.candidates.some(({ index }) => index !== node && !this.#attempts.tried.includes(index));
   }
 
   takeOver(takeOver: Handling): void {
@@ -277,32 +291,18 @@ export class Answering implements RequestInProgress {
     const flow = this.#engine.anchorFlows.create(connection.fd);
     if (flow === null) return null;
     connection.flow = flow;
-    flow.onLost = (promise) => this.#targetLost(flow, promise);
-    flow.onDraining = (promise) => this.#targetDraining(flow, promise);
+    watchPromises(flow, this, this.#engine.counters);
     return flow;
   }
 
-  /** A target died that owes bytes. Only the newest response can still be taken over. */
-  #targetLost(flow: AnchorFlow, promise: Promised | null): void {
-    this.#engine.counters.add('handoffs_lost');
-    if (promise === null || this.connection.state !== 'head') return this.broken('a target died');
-    // One that has given up and lives has no more to say.
-    flow.dropTarget(promise.node);
-    this.#takePromise(flow, promise);
-  }
-
-  /** A target stops that has handed the newest response to its kernel. When another cannot go on it goes on itself. */
-  #targetDraining(flow: AnchorFlow, promise: Promised): void {
-    if (this.connection.state !== 'head' || !mayGoOn(flow.acknowledged, promise)) return;
-    if (!this.servedWithout(promise.node)) return;
-    flow.dropTarget(promise.node);
-    this.#takePromise(flow, promise);
+  get isResting(): boolean {
+    return this.connection.state === 'head';
   }
 
   /** The response before is in progress again. */
-  #takePromise(flow: AnchorFlow, promise: Promised): void {
+  takePromise(flow: AnchorFlow, promise: Promised): void {
     this.connection.occupied();
-    this.#tried = [];
+    this.#attempts.begin();
     this.#request = promise.request;
     this.#handling = this.#engine.handoffs.takeOver(flow, this, promise);
   }

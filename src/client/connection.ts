@@ -250,6 +250,11 @@ export class Connection implements Source, Client {
     this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
   }
 
+  /** Whoever did not know whether the response can go on may know now. */
+  askLater(): void {
+    if (this.#state === 'busy') this.#answering.askLater();
+  }
+
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
     if (!this.#engine.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;

@@ -6,6 +6,7 @@
  *   idle    the next request, on a connection that has nothing to do
  *   stall   what only the client can do: send the next bytes of a body that is wanted, or take some of a response
  *   drain   the client's end of a connection that was closed here
+ *   later   a node's asking again whether it can go on with the response
  */
 import assert from 'node:assert';
 import { endsOf } from '../handoff/flow/ends.ts';
@@ -21,6 +22,7 @@ import { type Arrived, Connection } from './connection.ts';
 const RECEIVE_BYTES = 256 * 1024;
 /** Without a byte. */
 const DRAIN_MS = 2000;
+const LATER_MS = 100;
 
 export class Connections {
   readonly #engine: Engine;
@@ -29,6 +31,7 @@ export class Connections {
   readonly idleDeadlines: Deadlines<Connection>;
   readonly stallDeadlines: Deadlines<Connection>;
   readonly drainDeadlines: Deadlines<Connection>;
+  readonly laterDeadlines = new Deadlines<Connection>(LATER_MS, (c) => c.askLater());
   /** Of connections alone: handling what came on one may read from a link before its bytes are used up. */
   readonly receiveBuffer = allocate(RECEIVE_BYTES);
 
@@ -117,6 +120,7 @@ export class Connections {
     this.idleDeadlines.clear(connection);
     this.stallDeadlines.clear(connection);
     this.drainDeadlines.clear(connection);
+    this.laterDeadlines.clear(connection);
     this.#engine.loop.forget(connection.fd);
   }
 
@@ -125,6 +129,7 @@ export class Connections {
     this.idleDeadlines.run(nowMs);
     this.stallDeadlines.run(nowMs);
     this.drainDeadlines.run(nowMs);
+    this.laterDeadlines.run(nowMs);
     for (const { flow } of this.#all) flow?.tick(nowMs);
   }
 }

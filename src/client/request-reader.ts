@@ -167,7 +167,7 @@ export class RequestReader {
     const connection = this.#connection;
     connection.headRead();
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
-    const body = new RequestBody(head, headBytes, this.#engine.config.limits.bodyBytes);
+    const body = new RequestBody(head, headBytes, this.#answering.maxBodyBytes);
     if (body.fault !== null) return connection.refuse(413);
     if (head.expectContinue && !connection.sendContinue()) return;
     this.#body = body;

@@ -5,7 +5,8 @@
  */
 
 import { isInPageCache } from '../kernel/linux/page-cache.ts';
-import type { Entry, Representation } from '../protocol/http/file-cache.ts';
+import type { Entry } from '../protocol/http/file-entry.ts';
+import type { Representation } from '../protocol/http/representation.ts';
 
 /** Pages of a large file that are looked for. When half of it is there, one look in sixteen takes it for all. */
 const PLACES = 4;

@@ -3,7 +3,7 @@
  * upstream's response, as it comes. The owner moves the pump's bytes into its Out; the exchange only fills it.
  */
 import assert from 'node:assert';
-import { type Continuation, type Identity, sameBody } from '../protocol/http/continuation.ts';
+import { type Continuation, type Identity, Stretch, sameBody } from '../protocol/http/continuation.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import { identify, type Response } from '../protocol/http/reply.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
@@ -80,8 +80,8 @@ export class Exchange {
   }
 
   /**
-   * What the response is as the client knows it; null when no other node could go on with it. Costs a hash at most,
-   * so it is to be asked only where a continuation may be wanted.
+   * What the response is as the client knows it; null when no other node could go on with it, or it is not known yet.
+   * Costs a hash at most, so it is to be asked only where a continuation may be wanted.
    */
   identity(): Identity | null {
     return this.#continues ?? (this.#response === null ? null : identify(this.#response));
@@ -102,6 +102,12 @@ export class Exchange {
     this.bodyBytes = this.lengthBytes;
     this.#continues = continuation;
     return true;
+  }
+
+  /** What its body is is not known yet, and may be soon. */
+  get isIdentityPending(): boolean {
+    const body = this.#response?.body;
+    return body instanceof Stretch && body.validator === null && body.file.digestPending;
   }
 
   /** Everything of the response is known to be in the pump or already out. */

@@ -7,7 +7,7 @@ import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import { MSG_EOR, MSG_MORE, MSG_NOSIGNAL } from '../kernel/linux/socket.ts';
-import type { Part } from '../protocol/http/reply.ts';
+import type { FilePart, Part } from '../protocol/http/reply.ts';
 
 /** Nothing is taken now; the owner is told when to go on. */
 export const BLOCKED = -1;
@@ -76,6 +76,8 @@ export class SocketOut implements Out {
 
 export type PumpState = 'done' | 'blocked' | 'broken' | 'waiting' | 'yield';
 
+/** What is left of a file is looked at before it is handed over: the client must not take it for whole if it is not. */
+const LAST_BYTES = SENDFILE_BYTES;
 /** A pump gives way to other connections after this much in one turn. */
 const TURN_BYTES = 4 * 1024 * 1024;
 
@@ -89,6 +91,8 @@ export class Pump {
   sentBytes = 0;
   /** Bytes in parts that wait. */
   queuedBytes = 0;
+  /** It is broken because somebody wrote to the file: what has been sent may be of two states of it. */
+  fileChanged = false;
 
   /** `final`: no part will be added. */
   constructor(parts: readonly Part[], final: boolean) {
@@ -140,9 +144,7 @@ export class Pump {
       const final = this.#at === this.#parts.length - 1;
       const last = final && this.#final;
       const taken =
-        'bytes' in part
-          ? out.send(part.bytes, this.#offset, !final, last)
-          : out.sendFile(part.fd, part.offset + this.#offset, part.length - this.#offset, last);
+        'bytes' in part ? out.send(part.bytes, this.#offset, !final, last) : this.#sendFile(out, part, last);
       if (taken < 0) return taken === BLOCKED ? 'blocked' : 'broken';
       this.sentBytes += taken;
       this.queuedBytes -= taken;
@@ -154,5 +156,15 @@ export class Pump {
     this.#parts.length = 0;
     this.#at = 0;
     return this.#final ? 'done' : 'waiting';
+  }
+
+  #sendFile(out: Out, { fd, offset, length, state }: FilePart, last: boolean): number {
+    const left = length - this.#offset;
+    const taken =
+      left <= LAST_BYTES && !state.isUnwritten(fd)
+        ? BROKEN
+        : out.sendFile(fd, offset + this.#offset, left, last);
+    if (taken === BROKEN) this.fileChanged = !state.isUnwritten(fd);
+    return taken;
   }
 }

@@ -18,8 +18,9 @@ import { Outages } from '../cluster/outages.ts';
 import type { Candidate } from '../cluster/policy/policy.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
-import type { Setup } from '../protocol/backplane/frames.ts';
+import { RejectReason, type Setup } from '../protocol/backplane/frames.ts';
 import { Content } from '../protocol/http/content.ts';
+import type { DigestFile } from '../protocol/http/file-cache.ts';
 import type { RequestFraming } from '../protocol/http/forward.ts';
 import { HeadCache } from '../protocol/http/head-cache.ts';
 import { textReply } from '../protocol/http/reply.ts';
@@ -65,6 +66,7 @@ export interface SitesHost {
   readonly loop: Loop;
   readonly counters: Counters;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
+  readonly digests: { readonly ask: DigestFile };
 }
 
 /** What a response is made for. */
@@ -123,7 +125,13 @@ export class Sites {
         : null;
     const content =
       source?.kind === 'root'
-        ? new Content({ root: source.root, memoryBytes: limits.cacheBytes, openFiles: limits.openFiles })
+        ? new Content({
+            root: source.root,
+            memoryBytes: limits.cacheBytes,
+            openFiles: limits.openFiles,
+            types: config.types,
+            digest: this.#host.digests.ask,
+          })
         : null;
     return { config, content, upstream, candidates: [], outages: new Outages() };
   }
@@ -187,16 +195,17 @@ export class Sites {
     return lines;
   }
 
-  /** The answer to a request, or what is left of it; null when it is to go on and is another one here. */
-  exchange(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange | null {
+  /** The answer to a request, or what is left of it; else why it cannot go on here. */
+  exchange(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange | RejectReason {
     const { continuation } = asked;
     if (continuation === null) return this.#answer(site, asked, mechanism, durationUs);
     // An upstream is not asked twice: what it answers now need not be what it answered then.
-    if (site === null || site.content === null) return null;
+    if (site === null || site.content === null) return RejectReason.DIFFERENT;
     const exchange = this.#answer(site, asked, mechanism, durationUs);
     if (exchange.goOnFrom(continuation)) return exchange;
+    const { isIdentityPending } = exchange;
     exchange.end();
-    return null;
+    return isIdentityPending ? RejectReason.PENDING : RejectReason.DIFFERENT;
   }
 
   /** That the node is lost which was to answer. */
@@ -226,19 +235,20 @@ export class Sites {
 
   /**
    * Serves a request for another node, or goes on with its response: the exchange's pump then holds exactly the bytes
-   * that are left. Null: this node has nothing to serve it with, or has another body.
+   * that are left. Else why not: this node has nothing to serve it with, or another body, or does not know yet.
    */
   serve(
     setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
     mechanism: string,
     client: Client,
-  ): Exchange | null {
+  ): Exchange | RejectReason {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
-    if (head === null || head instanceof HeadError) return null;
-    const site = this.find(head.host);
-    if (site === null || !answers(site)) return null;
     const { body, bodyFollows, close, continuation } = setup;
+    const unserved = continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
+    if (head === null || head instanceof HeadError) return unserved;
+    const site = this.find(head.host);
+    if (site === null || !answers(site)) return unserved;
     const asked = { head, body, bodyFollows, close, continuation, client };
     return this.exchange(site, asked, mechanism, nowUs() - startUs);
   }

@@ -111,7 +111,6 @@ const LONG_FILES = [
   'kernel/linux/tcp-repair.ts',
   'protocol/backplane/frame-setup.ts',
   'protocol/backplane/frame-types.ts',
-  'protocol/http/file-cache.ts',
   'protocol/http/request.ts',
 ];
 

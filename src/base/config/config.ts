@@ -87,6 +87,10 @@ export interface SiteConfig {
   readonly clone: CloneConfig;
   /** Nodes tell each other which documents they have; requests go only to nodes that may have theirs. */
   readonly catalogue: boolean;
+  /** Largest request body accepted. */
+  readonly bodyBytes: number;
+  /** Media types by the ending of a file's name, before those that are known anyway. */
+  readonly types: Readonly<Record<string, string>>;
 }
 
 /** Options of mechanism clone. */
@@ -102,7 +106,7 @@ export interface LimitsConfig {
   readonly connections: number;
   readonly headBytes: number;
   readonly headFields: number;
-  /** Largest request body accepted. */
+  /** Largest request body accepted, where a site does not say otherwise. */
   readonly bodyBytes: number;
   /** Half-pipes of one flow that are not yet fully acknowledged. */
   readonly halfPipes: number;
@@ -111,6 +115,8 @@ export interface LimitsConfig {
   /** Small files kept in memory, for each engine. */
   readonly cacheBytes: number;
   readonly openFiles: number;
+  /** Files larger than this are not read to vouch for their bytes: they have no strong validator. */
+  readonly digestBytes: number;
   /** A connection without a request in progress is closed after this. */
   readonly idleSeconds: number;
   /** From a request's first byte to the end of its head. */

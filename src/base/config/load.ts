@@ -159,8 +159,10 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   const sites = value.sites.map((site): SiteConfig => {
     const serving = nodes.filter(({ name, role }) => site.serve?.includes(name) ?? role === 'server');
     const content = Object.fromEntries(serving.map(({ name }) => [name, contentOf(site, name, base)]));
-    const { name, hosts, mechanism, clone, catalogue } = site;
-    return { name, hosts, content, policy: policyOf(site, base), mechanism, clone, catalogue };
+    const { name, hosts, mechanism, clone, catalogue, types } = site;
+    const { bodyBytes = value.limits.bodyBytes } = site;
+    const policy = policyOf(site, base);
+    return { name, hosts, content, policy, mechanism, clone, catalogue, bodyBytes, types };
   });
   const { accessLog } = value.observe;
   const observe = {

@@ -7,6 +7,11 @@ import { type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
 
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const TIB = 1024 * GIB;
+
 export const MIN_KEY_CHARACTERS = 16;
 /** The router numbers a flow's owners in 6 bits, 0 for the node itself. */
 export const MAX_NODES = 63;
@@ -19,6 +24,12 @@ const MAX_PUBLIC_ADDRESSES = 16;
 const MAX_SITES = 256;
 const MAX_HOSTS = 256;
 const IFNAMSIZ = 16;
+const MAX_BODY_BYTES = TIB;
+const ENDING = /^[a-z0-9][a-z0-9_+-]{0,31}$/;
+/** RFC 9110 8.3.1, in the plain forms that files need. */
+const MEDIA_TYPE =
+  /^[a-z0-9!#$&^_.+-]{1,64}\/[a-z0-9!#$&^_.+-]{1,64}(; ?[a-z0-9_-]{1,32}=[a-z0-9_.+-]{1,64}){0,4}$/i;
+const MEDIA_TYPE_RULE = 'a media type, for example application/x-subrip or "text/plain; charset=utf-8"';
 
 const port = (fallback: number) => integer(1, 65535, 'a TCP port').default(fallback);
 
@@ -112,25 +123,33 @@ export const siteSchema = z.strictObject({
   policy: policySchema.prefault('round-robin'),
   mechanism: choice(MECHANISMS).default('anchor'),
   catalogue: flag().default(false),
+  /** The largest request body; `limits.bodyBytes` when absent. */
+  bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').optional(),
+  types: z
+    .record(
+      z
+        .string()
+        .regex(ENDING, { error: 'must be the ending of a file name: 1 to 32 of a-z, 0-9, _, + and -' }),
+      z.string(must(MEDIA_TYPE_RULE)).regex(MEDIA_TYPE, { error: `must be ${MEDIA_TYPE_RULE}` }),
+      must('a map from ending to media type'),
+    )
+    .default({}),
   clone: z
     .strictObject({ pre: flag().default(false), keep: flag().default(false) }, must('a map of options'))
     .prefault({}),
 });
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const GIB = 1024 * MIB;
 
 const limits = z.strictObject(
   {
     connections: integer(1, 1_000_000).default(10_000),
     headBytes: integer(KIB, MAX_HEAD_BYTES, 'bytes').default(16 * KIB),
     headFields: integer(8, 1000).default(100),
-    bodyBytes: integer(0, GIB, 'bytes').default(16 * MIB),
+    bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').default(16 * MIB),
     halfPipes: integer(1, 8).default(4),
     flows: integer(1, MIB).default(64 * KIB),
     cacheBytes: integer(0, 64 * GIB, 'bytes').default(64 * MIB),
     openFiles: integer(1, 1_000_000).default(1024),
+    digestBytes: integer(0, TIB, 'bytes').default(16 * GIB),
     idleSeconds: integer(1, 86_400, 'seconds').default(60),
     headSeconds: integer(1, 3600, 'seconds').default(10),
     stallSeconds: integer(1, 3600, 'seconds').default(60),

@@ -55,6 +55,8 @@ export type BegunKept = Pick<BegunTarget, 'id' | 'epoch' | 'start'>;
 export interface Handoff {
   readonly epoch: number;
   readonly node: number;
+  /** What the response is is known. */
+  readonly isIdentified: boolean;
   answer(frame: Frame): void;
   /** The target's link died, or the target gave up. */
   lost(): void;

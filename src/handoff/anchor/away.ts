@@ -17,6 +17,7 @@ import {
   type DataDone,
   type Frame,
   FrameType,
+  RejectReason,
   type SetupMechanism,
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
@@ -180,15 +181,18 @@ export abstract class AwayHandling implements Handling, Handoff {
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);
-        return this.host.again(this.node, 'refused');
+        return frame.reason === RejectReason.PENDING
+          ? this.host.later()
+          : this.host.again(this.node, 'refused');
       case FrameType.ABORT:
         if (frame.reason === AbortReason.DRAINING) {
           this.#draining = true;
           return this.tick();
         }
         if (frame.reason === AbortReason.UPSTREAM_FAILED) return this.#upstreamFailed();
-        // The client takes nothing: another node would fare no better.
-        if (frame.reason === AbortReason.TIMED_OUT) this.#identity = null;
+        // The client takes nothing, and another node would fare no better; or what it has is nobody's response.
+        if (frame.reason === AbortReason.TIMED_OUT || frame.reason === AbortReason.FILE_CHANGED)
+          this.#identity = null;
         return this.lost();
       default:
         return;
@@ -230,6 +234,10 @@ export abstract class AwayHandling implements Handling, Handoff {
     if (this.over) return;
     this.handoffs.count.add('handoffs_lost');
     this.#giveUp();
+  }
+
+  get isIdentified(): boolean {
+    return this.#identity !== null;
   }
 
   protected get attempt(): Attempt {

@@ -281,6 +281,21 @@ export class AnchorFlow implements Sink {
     this.#socket?.renewWindow(this.#entry);
   }
 
+  /**
+   * Nobody sends, but for a target that was cut off and does not know: what the client has of it meanwhile is right.
+   * Whoever goes on begins behind it. Returns how many bytes that is further.
+   */
+  catchUp(): number {
+    const { rules } = this.#entry;
+    const { acknowledged } = this;
+    const further = distance(ranges.nextWire(rules), acknowledged);
+    if (further <= 0) return 0;
+    ranges.closeOwn(rules);
+    ranges.openOwn(rules, acknowledged);
+    this.#entry.write();
+    return further;
+  }
+
   /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
   probe(): void {
     this.#socket!.probe();
@@ -315,6 +330,8 @@ export class AnchorFlow implements Sink {
       this.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
+      if (frame.reason === AbortReason.FILE_CHANGED && this.promise !== null)
+        this.promise = { ...this.promise, identity: null };
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
       else if (this.#owesNewest(target)) this.onDraining(this.promise!);
     }
@@ -431,6 +448,8 @@ export class AnchorFlow implements Sink {
     const state = this.current === null ? 'idle' : 'away';
     const { ends } = this.#entry;
     const { nodes } = this.#targets;
-    return { role: 'anchor', state, entry: this.#entry, ends, nodes };
+    const identified =
+      this.current?.isIdentified ?? (this.promise !== null && this.promise.identity !== null);
+    return { role: 'anchor', state, identified, entry: this.#entry, ends, nodes };
   }
 }

@@ -6,7 +6,13 @@
 import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
-import { AbortReason, type Frame, FrameType, SetupMechanism } from '../../protocol/backplane/frames.ts';
+import {
+  AbortReason,
+  type Frame,
+  FrameType,
+  RejectReason,
+  SetupMechanism,
+} from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
@@ -93,7 +99,9 @@ export class RelayHandling implements Handling, Sink {
         return this.#accepted();
       case FrameType.SETUP_REJECT:
         this.#ports.count.add('handoffs_rejected');
-        return this.#failed('refused');
+        if (frame.reason !== RejectReason.PENDING) return this.#failed('refused');
+        this.#leave();
+        return this.#host.later();
       case FrameType.RELAY_DATA:
         this.#credit -= frame.bytes.length;
         if (this.#credit < 0 || this.#done !== null)

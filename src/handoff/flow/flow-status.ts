@@ -17,6 +17,8 @@ export interface FlowStatus {
   /** The other nodes that take part. */
   readonly nodes: string[];
   readonly state: string;
+  /** What the newest response is is known: another node may go on with it. */
+  readonly identified: boolean;
   readonly acknowledged: number;
   readonly ranges: Array<{ readonly node: string; readonly start: number; readonly end: number | null }>;
 }
@@ -31,7 +33,9 @@ export interface StatusOrigin {
 }
 
 /** What only its owner knows of it. */
-export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
+export interface StatusParts
+  extends Pick<FlowStatus, 'role' | 'state'>,
+    Partial<Pick<FlowStatus, 'identified'>> {
   readonly ends: Ends;
   /** The other nodes that have a part in it. */
   readonly nodes: readonly number[];
@@ -43,7 +47,8 @@ export interface StatusParts extends Pick<FlowStatus, 'role' | 'state'> {
   };
 }
 
-export function statusOf(origin: StatusOrigin, { role, state, ends, nodes, entry }: StatusParts): FlowStatus {
+export function statusOf(origin: StatusOrigin, parts: StatusParts): FlowStatus {
+  const { role, state, ends, nodes, entry, identified = false } = parts;
   const nameOf = (node: number): string => origin.config.nodes[node]?.name ?? '?';
   const ranges = entry?.rules?.ranges ?? [];
   return {
@@ -54,6 +59,7 @@ export function statusOf(origin: StatusOrigin, { role, state, ends, nodes, entry
     public: formatEndpoint(ends.public),
     nodes: nodes.map(nameOf),
     state,
+    identified,
     acknowledged: entry?.acknowledged ?? 0,
     ranges: ranges.map(({ owner, start, end, open }) => ({
       node: nameOf(owner === OWNER_SELF ? origin.self : owner - 1),

@@ -74,7 +74,7 @@ export class Dispatcher {
 
   /**
    * Begins to answer a request. `tried`: nodes that have failed it. `chosen`: by `choose`, or null when that was not
-   * asked. Null: the connection had to be broken.
+   * asked. Null: the connection had to be broken, or has to wait.
    */
   dispatch(
     host: RequestInProgress,

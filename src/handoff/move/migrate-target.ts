@@ -38,6 +38,8 @@ import { statusOf } from '../flow/flow-status.ts';
 export const MAX_ARRIVALS = 1024;
 /** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
 export const MAX_ARRIVAL_BYTES = 64 * 1024 * 1024;
+/** A connection, frozen, waits no longer than this for its file to be read here; it may come again. */
+const MAX_WAIT_MS = 1000;
 /** An initiator that lives has gone on by then, and told the home. */
 const CLAIM_AFTER_MS = 2000;
 const IN_DOUBT_MS = 10_000;
@@ -74,6 +76,8 @@ export class Arrival implements Sink {
   #doubtSinceMs = -1;
   #probedAtMs = 0;
   #claimed = false;
+  /** It is whole, and whether its response can go on here is not known yet. */
+  #waits = false;
   #over = false;
 
   /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
@@ -85,12 +89,8 @@ export class Arrival implements Sink {
         : RejectReason.FULL;
     if (refusal !== null) {
       engine.counters.add('migrations_refused');
-      link.send({
-        type: FrameType.SETUP_REJECT,
-        request: frame.request,
-        epoch: frame.epoch,
-        reason: refusal,
-      });
+      const { request, epoch } = frame;
+      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal });
       return;
     }
     new Arrival(engine, link, frame).#take(frame.bytes);
@@ -121,8 +121,15 @@ export class Arrival implements Sink {
   #take(piece: Buffer): void {
     if (this.#received + piece.length > this.#bytes.length) return this.#refuse(RejectReason.STATE_INVALID);
     this.#received += piece.copy(this.#bytes, this.#received);
-    if (this.#received < this.#bytes.length) return;
+    if (this.#received === this.#bytes.length) this.#answer();
+  }
+
+  /** Takes it, or says why not. While its file is being read nobody knows; the client hears nothing meanwhile. */
+  #answer(): void {
     const refusal = this.#restore();
+    const isLate = this.#isStale || monotonicMs() - this.#sentMs > MAX_WAIT_MS;
+    this.#waits = refusal === RejectReason.PENDING && !isLate;
+    if (this.#waits) return;
     if (refusal !== null) return this.#refuse(refusal);
     this.#link.send({ type: FrameType.MIGRATE_OK, request: this.#id, epoch: this.#epoch });
   }
@@ -154,7 +161,8 @@ export class Arrival implements Sink {
     const home = engine.homeOf(pub.address);
     if (!engine.canServe(this.#ends)) return RejectReason.STATE_INVALID;
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
-    if (this.#response !== null && !this.#canGoOn(this.#response)) return RejectReason.DIFFERENT;
+    const refusal = this.#response === null ? null : this.#goOn(this.#response);
+    if (refusal !== null) return refusal;
     engine.guests.stopForwarding(this.#ends);
     this.#slot = engine.flows.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
@@ -169,12 +177,14 @@ export class Arrival implements Sink {
     return null;
   }
 
-  #canGoOn({ head, close, continuation }: MovedResponse): boolean {
+  /** Makes what is left of the response. Returns why it cannot. */
+  #goOn({ head, close, continuation }: MovedResponse): RejectReason | null {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
-    this.#exchange = this.#engine.sites.serve(request, 'migrate', {
-      clientAddress: this.#ends.client.address,
-    });
-    return this.#exchange !== null;
+    const client = { clientAddress: this.#ends.client.address };
+    const exchange = this.#engine.sites.serve(request, 'migrate', client);
+    if (typeof exchange === 'number') return exchange;
+    this.#exchange = exchange;
+    return null;
   }
 
   /** Whether the home can be told: it is here, there, or has a link. */
@@ -232,12 +242,8 @@ export class Arrival implements Sink {
       if (!(error instanceof SystemError)) throw error;
     }
     const response = exchange === null ? null : { ...this.#response!, exchange };
-    engine.connections.adopt(fd, {
-      guest,
-      serveFirst: this.#serveFirst,
-      advertisedEdge: state.advertisedEdge,
-      response,
-    });
+    const { advertisedEdge } = state;
+    engine.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
   }
 
   linkDown(): void {
@@ -251,6 +257,7 @@ export class Arrival implements Sink {
   /** In doubt: makes the client speak. Returns true while it lasts. */
   tick(nowMs: number): boolean {
     if (this.#over) return false;
+    if (this.#waits) this.#answer();
     if (this.#doubtSinceMs < 0) {
       if (nowMs - this.#startedMs > this.#limitMs) this.#drop();
       return false;

@@ -45,12 +45,14 @@ export interface Handling {
  */
 export type AgainReason = 'refused' | 'upstream failed' | 'lost';
 
-/** The request in progress, as a mechanism sees it: exactly one of the first four ends a handling. */
+/** The request in progress, as a mechanism sees it: exactly one of the first five ends a handling. */
 export interface HandlingHost {
   /** The response is out, or its bytes are accounted for. */
   finished(outcome: Outcome): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number, why: AgainReason): void;
+  /** Who is to go on with it does not know yet whether it can: it is asked again. */
+  later(): void;
   /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
   goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */

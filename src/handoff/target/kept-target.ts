@@ -88,7 +88,7 @@ export class KeptTarget {
     const { rules } = this.#socket;
     const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
     const exchange = engine.stopping ? null : engine.sites.serve(asked, 'clone', this.#socket);
-    if (exchange === null) return null;
+    if (exchange === null || typeof exchange === 'number') return null;
     const { end } = lastRange(rules)!;
     this.#socket.trim();
     const turn = new Turn(this.#socket, SetupMechanism.CLONE, exchange);

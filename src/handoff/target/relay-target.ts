@@ -16,7 +16,6 @@ import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
-import { unserved } from './setup.ts';
 
 /** An anchor reads as much at once as a client has sent, and passes that on. */
 const MAX_BODY_UNASKED_BYTES = 2 * RELAY_WINDOW_BYTES;
@@ -47,16 +46,14 @@ export class RelayTarget implements Sink, Out {
   static setup(engine: Engine, link: Link, setup: Setup): void {
     engine.counters.add('setups_received');
     const { request, epoch } = setup;
-    const refusal = engine.stopping
+    const exchange = engine.stopping
       ? RejectReason.SHUTTING_DOWN
       : engine.relayed.size >= engine.config.limits.connections
         ? RejectReason.FULL
-        : null;
-    const exchange =
-      refusal === null ? engine.sites.serve(setup, 'relay', { clientAddress: setup.client }) : null;
-    if (exchange === null) {
+        : engine.sites.serve(setup, 'relay', { clientAddress: setup.client });
+    if (typeof exchange === 'number') {
       engine.counters.add('setups_rejected');
-      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal ?? unserved(setup) });
+      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
       return;
     }
     link.send({

@@ -24,11 +24,6 @@ const MECHANISM_NAMES = {
   [SetupMechanism.SPLIT]: 'split',
 } as const;
 
-/** Why a request is not served here. */
-export function unserved(setup: Setup): RejectReason {
-  return setup.continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
-}
-
 /** Takes a SETUP. `known`: the half-pipe of this conversation, which may have ended. */
 export function takeSetup(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup): void {
   // It has been answered already.
@@ -55,9 +50,9 @@ function serve(engine: Engine, link: Link, known: HalfPipe | null, setup: Setup)
   if (pipe === null) return RejectReason.FULL;
   const exchange = engine.sites.serve(setup, MECHANISM_NAMES[setup.mechanism], block);
   const refusal =
-    exchange === null ? unserved(setup) : pipe.begin(setup, block, exchange, receivedMs - lateMs);
+    typeof exchange === 'number' ? exchange : pipe.begin(setup, block, exchange, receivedMs - lateMs);
   if (refusal === null) return null;
-  exchange?.end();
+  if (typeof exchange !== 'number') exchange.end();
   if (known === null) pipe.discard();
   return refusal;
 }

@@ -14,12 +14,14 @@ import { nowUs } from '../../base/time.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { advanceOwn, lastRange } from '../../kernel/router/ranges.ts';
 import {
+  AbortReason,
   type DataDone,
   FrameType,
   MAX_PROMISE_BYTES,
   SetupMechanism,
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
+import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { PumpState } from '../../serve/out.ts';
 import { leaseIsOver } from '../flow/lease.ts';
@@ -43,6 +45,8 @@ export class Turn {
   readonly promised: boolean;
   /** SETUP_OK has asked for CONFIRM, which has not come: without it nothing begins after the lease. */
   #waitsConfirm = false;
+  /** The anchor has been told, or will be. */
+  #identified = true;
   #startUs = 0;
   #firstByteUs = -1;
 
@@ -60,15 +64,18 @@ export class Turn {
   answer(request: number): SetupOk | DataDone {
     this.#startUs = nowUs();
     const { exchange, promised } = this;
-    if (promised && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, exchange.lengthBytes);
     const { status, close, lengthBytes, bodyBytes } = exchange;
+    const isSmall = promised && lengthBytes <= IDENTIFIED_BYTES;
+    const identity = isSmall ? null : exchange.identity();
+    this.#identified = isSmall || identity !== null;
+    if (promised && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, lengthBytes);
     this.#waitsConfirm = !exchange.complete;
     return {
       type: FrameType.SETUP_OK,
       request,
       epoch: this.#socket.rules.epoch,
       confirmWanted: this.#waitsConfirm,
-      identity: promised && lengthBytes <= IDENTIFIED_BYTES ? null : exchange.identity(),
+      identity,
       promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     };
   }
@@ -92,6 +99,18 @@ export class Turn {
       firstByteUs: this.#firstByteUs < 0 ? nowUs() - this.#startUs : this.#firstByteUs,
       identity: this.promised && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
     };
+  }
+
+  /** What the response is, once, when that was not known at its beginning. */
+  newlyIdentified(): Identity | null {
+    if (this.#identified || this.exchange.isIdentityPending) return null;
+    this.#identified = true;
+    return this.exchange.identity();
+  }
+
+  /** Why it is broken. */
+  get failure(): AbortReason {
+    return this.exchange.pump.fileChanged ? AbortReason.FILE_CHANGED : AbortReason.HALF_PIPE_FAILED;
   }
 
   /** The anchor's word is there. */

@@ -164,7 +164,7 @@ export class HalfPipe implements Sink, Source {
     if (turn === null || this.#closed) return;
     if (turn.exchange.elsewhere && this.#letsGo(turn)) return;
     const state = turn.run();
-    if (state === 'broken') this.#fail(AbortReason.HALF_PIPE_FAILED);
+    if (state === 'broken') this.#fail(turn.failure);
     else if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
     else if (state === 'blocked') this.#socket.watchWrites(this);
     else if (state === 'done') this.#finishTurn(turn);
@@ -339,8 +339,18 @@ export class HalfPipe implements Sink, Source {
     this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: this.#socket.rules.epoch, reason });
   }
 
+  /** What the response is may come to be known only while it is sent. */
+  #identify(): void {
+    const { epoch } = this.#socket.rules;
+    const identity = this.#turn?.newlyIdentified() ?? null;
+    if (identity === null) return;
+    const told = { identity, promise: null, confirmWanted: false };
+    this.#link.send({ type: FrameType.SETUP_OK, request: this.#id, epoch, ...told });
+  }
+
   /** Keeps sequence distances small while much is sent in one turn. */
   tick(): void {
+    this.#identify();
     if (this.#turn === null) {
       const rests = this.#stays && this.#uncollected < 0;
       if (rests && this.#engine.loop.nowMs - this.#restsSinceMs > KEEP_IDLE_MS) this.discard();

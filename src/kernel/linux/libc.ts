@@ -32,6 +32,7 @@ export const sendto = libc.func('int sendto(int, intptr_t, size_t, int, intptr_t
 export const sendfile = libc.func('int sendfile(int, int, intptr_t, size_t)') as Call<[N, N, N, N]>;
 export const pread = libc.func('int pread(int, intptr_t, size_t, int64_t)') as Call<[N, N, N, N]>;
 export const preadv2 = libc.func('int preadv2(int, intptr_t, int, int64_t, int)') as Call<[N, N, N, N, N]>;
+export const statx = libc.func('int statx(int, intptr_t, int, uint32_t, intptr_t)') as Call<[N, N, N, N, N]>;
 export const read = libc.func('int read(int, intptr_t, size_t)') as Call<[N, N, N]>;
 export const write = libc.func('int write(int, intptr_t, size_t)') as Call<[N, N, N]>;
 export const setsockopt = libc.func('int setsockopt(int, int, int, intptr_t, uint32_t)') as Call<

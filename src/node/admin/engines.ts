@@ -45,6 +45,8 @@ interface Events {
   /** Answered requests, in the engine's batches. */
   access: [records: readonly AccessRecord[]];
   log: [level: LogLevelOfEngine, message: string, fields: Record<string, unknown>];
+  /** The engine wants a file read; to be answered with `digested`. */
+  digest: [id: number, file: { readonly fd: number; readonly version: string; readonly sizeBytes: number }];
   /** `state` or `ready` changed. */
   state: [];
 }
@@ -161,6 +163,11 @@ export class EngineClient extends EventEmitter<Events> {
     });
   }
 
+  /** What `digest` asked for. */
+  digested(id: number, digest: string | null): void {
+    if (!this.#ended()) this.#post({ type: 'digest', id, digest });
+  }
+
   /** Closes the port; `state` is `gone` soon after. */
   close(): void {
     this.#port.close();
@@ -211,6 +218,9 @@ export class EngineClient extends EventEmitter<Events> {
         break;
       case 'access':
         this.emit('access', message.records);
+        break;
+      case 'digest':
+        this.emit('digest', message.id, message);
         break;
       case 'log':
         this.emit('log', message.level, message.message, message.fields);

@@ -45,6 +45,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import { Peers } from '../../protocol/backplane/peers.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { Sites } from '../../serve/sites.ts';
+import { DigestRequests } from './digest-requests.ts';
 import { Drain } from './drain.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { FromEngine } from './messages.ts';
@@ -109,6 +110,7 @@ export class Engine {
   readonly leavingDeadlines: Deadlines<Migration>;
   /** Set once the engine is told to stop. */
   drain: Drain | null = null;
+  readonly digests: DigestRequests;
   readonly sites: Sites;
   readonly dispatcher: Dispatcher;
   readonly listeners: Listeners;
@@ -156,6 +158,7 @@ export class Engine {
     const { parked } = this.#router;
     this.parked = new ParkedSegments(this.index, this.routes, parked, this.#frames, this.counters);
     this.loop.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
+    this.digests = new DigestRequests(limits.digestBytes, options.post);
     this.sites = new Sites(this);
     this.access = new AccessRecords(config, name, this.counters);
     this.connections = new Connections(this);

@@ -14,6 +14,8 @@ export type ToEngine =
   | { readonly type: 'query'; readonly id: number; readonly what: 'status' | 'flows' }
   /** Take the policies of these sites, in the configuration's order; answered with `policies`. */
   | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
+  /** What stands for the bytes of a file that was asked about; null: nobody can vouch for them. */
+  | { readonly type: 'digest'; readonly id: number; readonly digest: string | null }
   /** Accept nothing more, finish what is under way within `deadlineMs`, then say `stopped`. */
   | { readonly type: 'stop'; readonly deadlineMs: number };
 
@@ -24,6 +26,14 @@ export type FromEngine =
   | { readonly type: 'reply'; readonly id: number; readonly value: EngineStatus | FlowStatus[] }
   /** `error`: why the policies were not taken; null when they were. */
   | { readonly type: 'policies'; readonly id: number; readonly error: string | null }
+  /** A large file is to be read; its descriptor stays open until the answer. */
+  | {
+      readonly type: 'digest';
+      readonly id: number;
+      readonly fd: number;
+      readonly version: string;
+      readonly sizeBytes: number;
+    }
   | { readonly type: 'access'; readonly records: AccessRecord[] }
   | {
       readonly type: 'log';

@@ -15,6 +15,7 @@ import { Doors } from '../admin/doors.ts';
 import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { leftOn, PublicAddresses, wantedAddresses } from './addresses.ts';
+import { Digests } from './digests.ts';
 import { type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
 import { StartError, step } from './errors.ts';
 import { checkPorts } from './ports.ts';
@@ -74,8 +75,10 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   };
   const engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
   back.push(() => Promise.all(engines.map((engine) => engine.worker.terminate())));
+  const digests = new Digests();
   for (const { client } of engines) {
     logEngine(logger, client);
+    client.on('digest', (id, file) => void digests.of(file).then((digest) => client.digested(id, digest)));
     client.on('access', (records) => accessLog.write(records));
   }
   await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));

@@ -51,8 +51,9 @@ async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): P
 
 function handle(message: ToEngine): void {
   if (message.type === 'stop') engine.stop(message.deadlineMs);
+  else if (message.type === 'digest') engine.digests.take(message.id, message.digest);
   else if (message.type === 'policies') void takePolicies(message);
-  else
+  else if (message.type === 'query')
     post({
       type: 'reply',
       id: message.id,

@@ -208,5 +208,5 @@ export function readAbort(bytes: Buffer, at: number, end: number): Abort {
 }
 
 function checkReason(reason: number): void {
-  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.DRAINING, 'abort reason');
+  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.FILE_CHANGED, 'abort reason');
 }

@@ -385,7 +385,7 @@ export function readSetupReject(bytes: Buffer, at: number, end: number): SetupRe
 }
 
 function checkReason(reason: number): void {
-  must(reason >= RejectReason.FULL && reason <= RejectReason.NOT_KEPT, 'reject reason');
+  must(reason >= RejectReason.FULL && reason <= RejectReason.PENDING, 'reject reason');
 }
 
 /*

@@ -71,6 +71,8 @@ export const RejectReason = {
   DIFFERENT: 8,
   /** The next request is the target's, but it waits for SETUP. */
   NOT_KEPT: 9,
+  /** The target is still reading its file, and does not know whether it could go on with the response. */
+  PENDING: 10,
 } as const;
 export type RejectReason = (typeof RejectReason)[keyof typeof RejectReason];
 
@@ -82,6 +84,8 @@ export const AbortReason = {
   HALF_PIPE_FAILED: 5,
   INTERNAL: 6,
   DRAINING: 7,
+  /** Somebody wrote to the file while it was sent: what the client has may be of two states of it. */
+  FILE_CHANGED: 8,
 } as const;
 export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason];
 

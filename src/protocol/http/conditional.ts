@@ -6,6 +6,8 @@ import type { RequestHead } from './request.ts';
 export interface Validators {
   /** With its quotes, and `W/` when weak. */
   readonly etag: string;
+  /** A weak one that the same representation had before, if any: clients may hold it. */
+  readonly formerEtag?: string | null;
   /** Milliseconds since 1970; the comparison is in whole seconds, as the field is. */
   readonly lastModifiedMs: number;
 }
@@ -33,7 +35,11 @@ export function judgeConditions(head: Conditions, validators: Validators, nowMs:
   }
   const reads = head.method === 'GET' || head.method === 'HEAD';
   if (head.ifNoneMatch !== undefined) {
-    if (matchesAny(head.ifNoneMatch, validators.etag, false)) return reads ? 'not-modified' : 'failed';
+    const { etag, formerEtag } = validators;
+    const matches =
+      matchesAny(head.ifNoneMatch, etag, false) ||
+      (formerEtag != null && matchesAny(head.ifNoneMatch, formerEtag, false));
+    if (matches) return reads ? 'not-modified' : 'failed';
   } else if (head.ifModifiedSince !== undefined && reads) {
     const since = parseDate(head.ifModifiedSince, nowMs);
     if (lastModifiedMs <= since) return 'not-modified';
@@ -42,16 +48,11 @@ export function judgeConditions(head: Conditions, validators: Validators, nowMs:
 }
 
 /**
- * Whether a Range field may be honoured (RFC 9110 13.1.5): the If-Range value is exactly the current strong ETag, or
- * exactly the Last-Modified date and that date is a strong validator (a second old at least, 8.8.2.2).
+ * Whether a Range field may be honoured (RFC 9110 13.1.5): the If-Range value is exactly the current strong ETag. A
+ * date never is a strong validator here (8.8.2.2): builds give all files of all releases the same one.
  */
-export function rangeMayApply(ifRange: string | undefined, validators: Validators, nowMs: number): boolean {
-  if (ifRange === undefined) return true;
-  if (ifRange.startsWith('"') || ifRange.startsWith('W/')) {
-    return !ifRange.startsWith('W/') && ifRange === validators.etag;
-  }
-  const lastModifiedMs = wholeSeconds(validators.lastModifiedMs);
-  return parseDate(ifRange, nowMs) === lastModifiedMs && nowMs - lastModifiedMs >= 2 * MS_PER_SECOND;
+export function rangeMayApply(ifRange: string | undefined, { etag }: Pick<Validators, 'etag'>): boolean {
+  return ifRange === undefined || (!ifRange.startsWith('W/') && ifRange === etag);
 }
 
 function wholeSeconds(timeMs: number): number {

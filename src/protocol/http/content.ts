@@ -5,7 +5,9 @@
 import { randomBytes } from 'node:crypto';
 import { judgeConditions, rangeMayApply } from './conditional.ts';
 import { Stretch } from './continuation.ts';
-import { Entry, FileCache, type Representation } from './file-cache.ts';
+import { type DigestFile, FileCache } from './file-cache.ts';
+import { Entry } from './file-entry.ts';
+import type { MediaTypes } from './media-types.ts';
 import { type ByteRange, contentRange, frameMultipart, parseRanges, unsatisfiedRange } from './range.ts';
 import {
   beginHead,
@@ -17,6 +19,7 @@ import {
   type Response,
   textReply,
 } from './reply.ts';
+import type { Representation } from './representation.ts';
 import type { RequestHead } from './request.ts';
 
 export type { Part, Response } from './reply.ts';
@@ -30,6 +33,10 @@ export interface ContentOptions {
   readonly openFiles?: number;
   /** Bound on cached files. */
   readonly entries?: number;
+  /** Media types by ending, before those that are known anyway. */
+  readonly types?: MediaTypes;
+  /** Has large files read; without it they have no strong validator, and no identity. */
+  readonly digest?: DigestFile;
 }
 
 /** How the engine wants a response. */
@@ -64,6 +71,8 @@ export class Content {
       memoryBytes: options.memoryBytes ?? DEFAULT_MEMORY_BYTES,
       openFiles: options.openFiles ?? DEFAULT_OPEN_FILES,
       entries: options.entries ?? DEFAULT_ENTRIES,
+      types: options.types ?? {},
+      digest: options.digest ?? null,
     });
   }
 
@@ -83,8 +92,8 @@ export class Content {
   }
 
   /**
-   * The response to a request. The caller releases it when it is sent. A file can shrink while it is sent: when
-   * sendfile() gives less than a part's length, the connection has to be closed.
+   * The response to a request. The caller releases it when it is sent. A file can change while it is sent: when its
+   * part's state does not hold any more at its end, the connection has to be closed.
    */
   respond(head: RequestHead, nowMs: number, options: RespondOptions): Response {
     if (head.plain && options.extraFields === '') {
@@ -116,7 +125,7 @@ export class Content {
     if (verdict === 'not-modified') return emptyReply(304, representation.validatorFields, context);
     if (verdict === 'failed') return textReply(412, representation.validatorFields, context);
     if (head.method === 'GET' && head.range !== undefined) {
-      if (rangeMayApply(head.ifRange, representation, context.nowMs)) {
+      if (rangeMayApply(head.ifRange, representation)) {
         const ranges = parseRanges(head.range, representation.sizeBytes);
         if (ranges !== null) return partial(representation, ranges, context);
       }
@@ -173,7 +182,7 @@ function partial(
     const lines = `Content-Type: ${contentType}\r\nContent-Length: ${end - start}\r\nContent-Range: ${contentRange(ranges[0], sizeBytes)}\r\n`;
     const head = Buffer.from(`${begin}${lines}${rest}`, 'latin1');
     const parts = [{ bytes: head }, stretch(representation, start, end)];
-    const body = new Stretch(representation.etag, start, end);
+    const body = new Stretch(representation, start, end);
     return partsReply(206, parts, representation, context.close, body);
   }
   // Unique, so that no file holds it; which makes the body one that only this node sends.
@@ -188,8 +197,9 @@ function partial(
   return partsReply(206, parts, representation, context.close, 'unique');
 }
 
-function stretch({ body, fd }: Representation, start: number, end: number): Part {
-  return body === null ? { fd, offset: start, length: end - start } : { bytes: body.subarray(start, end) };
+function stretch({ body, fd, file: state }: Representation, start: number, end: number): Part {
+  if (body !== null) return { bytes: body.subarray(start, end) };
+  return { fd, offset: start, length: end - start, state };
 }
 
 /** A response of several parts, the first of them its head. It holds the file open until it is released. */

@@ -36,32 +36,43 @@ export function sameBody(one: Identity, other: Identity): boolean {
 
 /**
  * The first 8 bytes of SHA-256 over what determines a body: its bytes, when it is one of our own short texts, or the
- * representation's strong ETag (RFC 9110 8.8.3) and the stretch of it. The ETag is of size, time and coding, so nodes
- * with identical copies of a file agree. 64 bits: nodes trust each other, and this only tells versions apart.
+ * digest of all bytes of a file and the stretch of it; so nodes with identical copies of a file agree. 64 bits: nodes
+ * trust each other, and this only tells versions apart.
  */
-export function bodyValidator(body: Buffer | { etag: string; start: number; end: number }): bigint {
+export function bodyValidator(body: Buffer | { digest: string; start: number; end: number }): bigint {
   const hash = createHash('sha256');
   if (Buffer.isBuffer(body)) hash.update('bytes\n').update(body);
-  else hash.update(`stretch\n${body.etag}\n${body.start}-${body.end}`);
+  else hash.update(`stretch\n${body.digest}\n${body.start}-${body.end}`);
   return hash.digest().readBigUInt64BE(0);
 }
 
-/** Bytes [start, end) of a representation, as a body. Its validator is computed when it is asked for, once. */
+/** A file whose bytes are known by their digest, or may come to be. */
+export interface Digested {
+  /** Null while it is not there. */
+  readonly digest: string | null;
+  /** It is being looked for. */
+  readonly digestPending: boolean;
+}
+
+/** Bytes [start, end) of a file, as a body. Its validator is computed when it is asked for, once. */
 export class Stretch {
-  readonly etag: string;
+  readonly file: Digested;
   readonly start: number;
   /** Not included. */
   readonly end: number;
   #validator: bigint | null = null;
 
-  constructor(etag: string, start: number, end: number) {
-    this.etag = etag;
+  constructor(file: Digested, start: number, end: number) {
+    this.file = file;
     this.start = start;
     this.end = end;
   }
 
-  get validator(): bigint {
-    this.#validator ??= bodyValidator(this);
+  /** Null while nothing stands for the file's bytes. */
+  get validator(): bigint | null {
+    const { file, start, end } = this;
+    if (this.#validator === null && file.digest !== null)
+      this.#validator = bodyValidator({ digest: file.digest, start, end });
     return this.#validator;
   }
 }

@@ -6,35 +6,30 @@
  *
  * A small file is read into memory and closed; a large one stays open, counted by references, and its descriptor is
  * closed when the entry has left the cache and no response uses it any more. An entry is compared with the file
- * system at most once in REVALIDATE_MS. Eviction is second chance: an entry that was used since it was last looked
- * at goes to the back of the queue instead.
+ * system, and the root with what its path leads to, at most once in REVALIDATE_MS; an entry of a large file before
+ * every response, since the kernel sends what is in the file then. Eviction is second chance: an entry that was used
+ * since it was last looked at goes to the back of the queue instead.
  */
-import { createHash } from 'node:crypto';
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { lookup } from 'mrmime';
-import { documentHash } from '../../base/text-hash.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
-import { closeFile, openBeneath } from '../../kernel/linux/files.ts';
-import { Stretch } from './continuation.ts';
-import { formatDate } from './date.ts';
-import { CODINGS, type Coding, chooseVariant, type Variant } from './negotiate.ts';
+import { FileState } from '../../kernel/linux/file-state.ts';
+import { closeFile } from '../../kernel/linux/files.ts';
+import { Entry } from './file-entry.ts';
+import { contentType, type MediaTypes } from './media-types.ts';
+import { CODINGS, type Coding } from './negotiate.ts';
+import { type OpenFile, readIfSmall } from './open-file.ts';
 import { directoryLocation, resolvePath } from './path.ts';
-import type { Response } from './reply.ts';
+import { Representation } from './representation.ts';
+import { RootDirectory } from './root-directory.ts';
 
 /** How long an entry is believed without looking at the file system. */
 export const REVALIDATE_MS = 1000;
-/** Files up to this size are kept in memory. */
-export const SMALL_FILE_BYTES = 65_536;
-/** Attempts to read a file that changes while it is read. */
-const MAX_READ_ATTEMPTS = 3;
-/** Accept-Encoding values whose outcome an entry remembers, and the longest of them. */
-const MAX_CHOICES = 16;
-const MAX_CHOICE_BYTES = 128;
-/** What an entry costs beside its path and bodies: choices, fields, ready-made heads. */
-const ENTRY_OVERHEAD_BYTES = 4096;
-/** The body of a small file, and a ready-made response of each kind. */
-const BODY_COPIES = 4;
 const INDEX = 'index.html';
+
+/** Has the bytes of a large file read elsewhere; `done` gets their digest, or null when nobody can vouch for one. */
+export type DigestFile = (
+  file: { readonly fd: number; readonly version: string; readonly sizeBytes: number },
+  done: (digest: string | null) => void,
+) => void;
 
 export interface FileCacheOptions {
   /** Absolute path of the root directory. */
@@ -45,122 +40,9 @@ export interface FileCacheOptions {
   readonly openFiles: number;
   /** Bound on entries. */
   readonly entries: number;
-}
-
-/** One form of a file: itself or a precompressed sibling. */
-export class Representation implements Variant {
-  readonly coding: Coding | '';
-  readonly sizeBytes: number;
-  readonly etag: string;
-  readonly lastModifiedMs: number;
-  readonly contentType: string;
-  /** All of it. */
-  readonly whole: Stretch;
-  /** ETag, Last-Modified, Vary: what 304 and 412 need. */
-  readonly validatorFields: string;
-  /** The fields of a 200 but for its length, type and date. */
-  readonly fields: string;
-  /** The content of a small file, else null. */
-  readonly body: Buffer | null;
-  /** Ready-made responses by kind (see Content), each with the second of its Date. */
-  readonly ready: (Response | null)[] = [null, null, null];
-  readonly readySecond: number[] = [-1, -1, -1];
-  /** Identifies this state of the file. */
-  readonly version: string;
-  #fd: number;
-  /** One for the cache, one for each response in flight. */
-  #references = 1;
-
-  constructor(opened: Opened, name: string, varies: boolean) {
-    const { stats } = opened;
-    this.coding = opened.coding;
-    this.sizeBytes = Number(stats.size);
-    this.etag = strongEtag(stats, opened.coding);
-    this.whole = new Stretch(this.etag, 0, this.sizeBytes);
-    this.lastModifiedMs = Number(stats.mtimeMs);
-    this.contentType = contentType(name);
-    const vary = varies ? 'Vary: Accept-Encoding\r\n' : '';
-    const lastModified = formatDate(this.lastModifiedMs);
-    this.validatorFields = `ETag: ${this.etag}\r\nLast-Modified: ${lastModified}\r\n${vary}`;
-    const encoding = opened.coding === '' ? '' : `Content-Encoding: ${opened.coding}\r\n`;
-    this.fields = `Accept-Ranges: bytes\r\n${encoding}${this.validatorFields}`;
-    this.body = opened.body;
-    this.version = versionOf(stats);
-    this.#fd = opened.fd;
-  }
-
-  /** The open descriptor of a large file, -1 for a small one. */
-  get fd(): number {
-    return this.#fd;
-  }
-
-  /** A response is being sent from it. */
-  get inUse(): boolean {
-    return this.#references > 1;
-  }
-
-  retain(): void {
-    this.#references++;
-  }
-
-  release(): void {
-    if (--this.#references > 0 || this.#fd === -1) return;
-    closeFile(this.#fd);
-    this.#fd = -1;
-  }
-}
-
-/** A file that a request path leads to, with everything that may be sent for it. */
-export class Entry {
-  readonly path: string;
-  /** Hash of the file's name below the root. */
-  readonly document: number;
-  readonly representations: readonly Representation[];
-  readonly memoryBytes: number;
-  readonly descriptors: number;
-  checkedAtMs: number;
-  used = false;
-  /** For those who look what is in memory: requested since the last look; in memory at the last look. */
-  asked = true;
-  resident = false;
-  readonly #choices = new Map<string, Representation>();
-
-  constructor(path: string, name: string, representations: readonly Representation[], nowMs: number) {
-    this.path = detached(path);
-    this.document = documentHash(name);
-    this.representations = representations;
-    this.checkedAtMs = nowMs;
-    let memoryBytes = ENTRY_OVERHEAD_BYTES + path.length;
-    let descriptors = 0;
-    for (const { body, fd } of representations) {
-      if (body !== null) memoryBytes += BODY_COPIES * body.length;
-      if (fd !== -1) descriptors++;
-    }
-    this.memoryBytes = memoryBytes;
-    this.descriptors = descriptors;
-  }
-
-  requested(): void {
-    this.used = true;
-    this.asked = true;
-  }
-
-  /** The representation for an Accept-Encoding value. */
-  choose(acceptEncoding: string | undefined): Representation {
-    if (acceptEncoding === undefined || this.representations.length === 1) return this.representations[0];
-    let choice = this.#choices.get(acceptEncoding);
-    if (choice === undefined) {
-      choice = this.representations[chooseVariant(acceptEncoding, this.representations)];
-      if (this.#choices.size < MAX_CHOICES && acceptEncoding.length <= MAX_CHOICE_BYTES) {
-        this.#choices.set(detached(acceptEncoding), choice);
-      }
-    }
-    return choice;
-  }
-
-  release(): void {
-    for (const representation of this.representations) representation.release();
-  }
+  readonly types: MediaTypes;
+  /** Null: large files have no strong validator. */
+  readonly digest: DigestFile | null;
 }
 
 /** No file to send: the status to answer with, and where to go when it is 301. */
@@ -169,24 +51,16 @@ export interface Failure {
   readonly location: string;
 }
 
-/** A file just opened: its content when it is small (then `fd` is -1), else its descriptor. */
-interface Opened {
-  readonly coding: Coding | '';
-  readonly fd: number;
-  readonly stats: BigIntStats;
-  readonly body: Buffer | null;
-}
-
 export class FileCache {
   readonly #options: FileCacheOptions;
-  readonly #rootFd: number;
+  readonly #root: RootDirectory;
   readonly #entries = new Map<string, Entry>();
   #memoryBytes = 0;
   #descriptors = 0;
 
   constructor(options: FileCacheOptions) {
     this.#options = options;
-    this.#rootFd = openSync(options.root, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#root = new RootDirectory(options.root);
   }
 
   /** Entries, their memory, their descriptors: for metrics and tests. */
@@ -199,13 +73,14 @@ export class FileCache {
     return [...this.#entries.values()];
   }
 
-  /** A cached entry that needs no look at the file system, or undefined. */
+  /** A cached entry that needs no look at its path, or undefined. */
   fresh(path: string, nowMs: number): Entry | undefined {
     const entry = this.#entries.get(path);
     if (entry === undefined) return undefined;
     const ageMs = nowMs - entry.checkedAtMs;
     // A clock that was set back makes an age negative: then look as well.
     if (ageMs >= REVALIDATE_MS || ageMs < 0) return undefined;
+    if (entry.descriptors > 0 && !entry.isCurrent) return undefined;
     entry.requested();
     return entry;
   }
@@ -214,8 +89,10 @@ export class FileCache {
   lookup(path: string, nowMs: number): Entry | Failure {
     const fresh = this.fresh(path, nowMs);
     if (fresh !== undefined) return fresh;
+    if (this.#root.renew()) for (const entry of this.all) this.#drop(entry);
     const known = this.#entries.get(path);
     const found = this.#open(path, known, nowMs);
+    if (found instanceof Entry) this.#digest(found);
     if (found === known) return found;
     if (known !== undefined) this.#drop(known);
     if (found instanceof Entry) this.#keep(found);
@@ -223,8 +100,8 @@ export class FileCache {
   }
 
   close(): void {
-    for (const entry of [...this.#entries.values()]) this.#drop(entry);
-    closeSync(this.#rootFd);
+    for (const entry of this.all) this.#drop(entry);
+    this.#root.close();
   }
 
   /** Opens what `path` leads to; gives `known` back when that is still exactly what is there. */
@@ -233,50 +110,78 @@ export class FileCache {
     if (typeof resolved === 'number') return { status: resolved, location: '' };
     const { file } = resolved;
     const name = resolved.directory ? (file === '' ? INDEX : `${file}/${INDEX}`) : file;
-    const opened: Opened[] = [];
+    const opened: OpenFile[] = [];
     try {
-      const fd = openBeneath(this.#rootFd, name);
-      const stats = statsOf(fd);
-      if (stats.isDirectory() && !resolved.directory) {
-        closeFile(fd);
+      const main = this.#openOne(name, '');
+      if (!main.state.isFile) {
+        closeFile(main.fd);
+        if (!main.state.isDirectory || resolved.directory) return { status: 404, location: '' };
         return { status: 301, location: directoryLocation(file) };
       }
-      if (!stats.isFile()) {
-        closeFile(fd);
-        return { status: 404, location: '' };
-      }
-      opened.push(pending(fd, stats, ''));
+      opened.push(main);
       for (const { coding, suffix } of CODINGS) {
-        const sibling = this.#openSibling(name + suffix, coding);
+        const sibling = this.#openSibling(name + suffix, coding, main.state);
         if (sibling !== null) opened.push(sibling);
       }
-      if (known !== undefined && sameVersions(known, opened)) {
+      const isKnown = known?.isOf(opened) === true;
+      // Where a change may have left no trace in the times the bytes have to be compared.
+      if (!isKnown || !known.settled)
+        for (let i = 0; i < opened.length; i++) opened[i] = readIfSmall(opened[i]);
+      if (isKnown && (known.settled || known.holds(opened))) {
+        known.settled ||= opened.every(({ state }) => state.settled);
         known.checkedAtMs = nowMs;
         known.requested();
-        for (const one of opened) closeFile(one.fd);
+        closeAll(opened);
         return known;
       }
-      for (let i = 0; i < opened.length; i++) opened[i] = readIfSmall(opened[i]);
     } catch (error) {
-      for (const one of opened) if (one.fd !== -1) closeFile(one.fd);
+      closeAll(opened);
       return failureOf(error);
     }
-    const representations = opened.map((one) => new Representation(one, name, opened.length > 1));
+    const type = contentType(name, this.#options.types);
+    const representations = opened.map((one) => new Representation(one, type, opened.length > 1, nowMs));
     return new Entry(path, name, representations, nowMs);
   }
 
-  #openSibling(name: string, coding: Coding): Opened | null {
-    let fd: number;
+  #openOne(name: string, coding: Coding | ''): OpenFile {
+    const fd = this.#root.open(name);
     try {
-      fd = openBeneath(this.#rootFd, name);
+      return { coding, fd, state: new FileState(fd), body: null };
+    } catch (error) {
+      closeFile(fd);
+      throw error;
+    }
+  }
+
+  /** A file's precompressed sibling; null when there is none, or it is of an older state of the file. */
+  #openSibling(name: string, coding: Coding, file: FileState): OpenFile | null {
+    let sibling: OpenFile;
+    try {
+      sibling = this.#openOne(name, coding);
     } catch (error) {
       if (failureOf(error).status === 404) return null;
       throw error;
     }
-    const stats = statsOf(fd);
-    if (stats.isFile()) return pending(fd, stats, coding);
-    closeFile(fd);
+    if (sibling.state.isFile && wholeSeconds(sibling.state) >= wholeSeconds(file)) return sibling;
+    closeFile(sibling.fd);
     return null;
+  }
+
+  /** Has the digests found that are wanted. A file that has just changed waits for the next look at it. */
+  #digest(entry: Entry): void {
+    const { digest } = this.#options;
+    if (digest === null || !entry.settled) return;
+    for (const one of entry.representations) {
+      if (one.fd === -1 || one.digest !== null || one.digestPending) continue;
+      const { fd, sizeBytes, file } = one;
+      one.digestPending = true;
+      one.retain();
+      digest({ fd, sizeBytes, version: file.version }, (found) => {
+        one.digestPending = false;
+        if (found !== null) one.vouch(found);
+        one.release();
+      });
+    }
   }
 
   #keep(entry: Entry): void {
@@ -310,64 +215,13 @@ export class FileCache {
   }
 }
 
-/** A copy of a string that was cut out of a head: the cut itself would keep the whole head in memory. */
-function detached(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1');
+function closeAll(opened: readonly OpenFile[]): void {
+  for (const { fd } of opened) if (fd !== -1) closeFile(fd);
 }
 
-function statsOf(fd: number): BigIntStats {
-  return fstatSync(fd, { bigint: true });
-}
-
-function pending(fd: number, stats: BigIntStats, coding: Coding | ''): Opened {
-  return { coding, fd, stats, body: null };
-}
-
-/** Reads a small file and closes it. One that keeps changing is left open, to be sent like a large one. */
-function readIfSmall(opened: Opened): Opened {
-  let { stats } = opened;
-  for (let attempt = 0; attempt < MAX_READ_ATTEMPTS && stats.size <= SMALL_FILE_BYTES; attempt++) {
-    const body = Buffer.allocUnsafeSlow(Number(stats.size));
-    let at = 0;
-    while (at < body.length) {
-      const bytes = readSync(opened.fd, body, at, body.length - at, at);
-      if (bytes === 0) break;
-      at += bytes;
-    }
-    const after = statsOf(opened.fd);
-    if (at === body.length && versionOf(after) === versionOf(stats)) {
-      closeFile(opened.fd);
-      return { coding: opened.coding, fd: -1, stats, body };
-    }
-    stats = after;
-  }
-  return { ...opened, stats };
-}
-
-function sameVersions(entry: Entry, opened: readonly Opened[]): boolean {
-  const { representations } = entry;
-  return (
-    representations.length === opened.length &&
-    opened.every(
-      ({ coding, stats }, i) =>
-        representations[i].coding === coding && representations[i].version === versionOf(stats),
-    )
-  );
-}
-
-function versionOf(stats: BigIntStats): string {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
-}
-
-/** From size, time and coding only, so that nodes with identical copies of a file give the same tag. */
-function strongEtag(stats: BigIntStats, coding: string): string {
-  const hash = createHash('sha256').update(`${stats.size}:${stats.mtimeNs}:${coding}`).digest('base64url');
-  return `"${stats.size.toString(36)}-${hash.substring(0, 16)}"`;
-}
-
-function contentType(name: string): string {
-  const type = lookup(name) ?? 'application/octet-stream';
-  return type.startsWith('text/') ? `${type}; charset=utf-8` : type;
+/** Tools that copy times to a sibling often do so in whole seconds. */
+function wholeSeconds({ modifiedMs }: FileState): number {
+  return Math.floor(modifiedMs / 1000);
 }
 
 const TRY_LATER = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);

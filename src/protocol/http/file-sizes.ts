@@ -2,11 +2,11 @@
  * Sizes of the files below a root directory, for policies: without opening a file for good or reading it, so that
  * asking about files that other nodes serve pushes nothing out of this node's file cache.
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
-import { SystemError } from '../../kernel/linux/errors.ts';
-import { closeFile, openBeneath } from '../../kernel/linux/files.ts';
+import { FileState } from '../../kernel/linux/file-state.ts';
+import { closeFile } from '../../kernel/linux/files.ts';
 import { resolvePath } from './path.ts';
+import { RootDirectory } from './root-directory.ts';
 
 const MAX_ENTRIES = 65_536;
 /** A size is believed for this long. */
@@ -14,12 +14,12 @@ export const SIZE_BELIEVED_MS = 10_000;
 const INDEX = 'index.html';
 
 export class FileSizes {
-  readonly #rootFd: number;
+  readonly #root: RootDirectory;
   readonly #sizes: LRUCache<string, { readonly bytes: number | null; readonly atMs: number }>;
 
   /** `root`: absolute path. Throws when it cannot be opened. */
   constructor(root: string) {
-    this.#rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#root = new RootDirectory(root);
     this.#sizes = new LRUCache({ max: MAX_ENTRIES });
   }
 
@@ -27,6 +27,7 @@ export class FileSizes {
   sizeOf(path: string, nowMs: number): number | null {
     const known = this.#sizes.get(path);
     if (known !== undefined && nowMs - known.atMs < SIZE_BELIEVED_MS) return known.bytes;
+    if (this.#root.renew()) this.#sizes.clear();
     const bytes = this.#look(path);
     // A copy: the path is cut out of a head, which it would keep in memory.
     this.#sizes.set(Buffer.from(path, 'latin1').toString('latin1'), { bytes, atMs: nowMs });
@@ -39,20 +40,20 @@ export class FileSizes {
     const file = resolved.directory || resolved.file === '' ? `${resolved.file}/${INDEX}` : resolved.file;
     let fd: number;
     try {
-      fd = openBeneath(this.#rootFd, file.replace(/^\/+/, ''));
+      fd = this.#root.open(file.replace(/^\/+/, ''));
     } catch (error) {
-      if (error instanceof SystemError) return null;
+      if ((error as NodeJS.ErrnoException).code !== undefined) return null;
       throw error;
     }
     try {
-      const stats = fstatSync(fd);
-      return stats.isFile() ? stats.size : null;
+      const { isFile, sizeBytes } = new FileState(fd);
+      return isFile ? sizeBytes : null;
     } finally {
       closeFile(fd);
     }
   }
 
   close(): void {
-    closeSync(this.#rootFd);
+    this.#root.close();
   }
 }

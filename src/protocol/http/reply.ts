@@ -1,5 +1,6 @@
 /** Responses as the engine sends them: a few parts, bytes for send() and stretches of files for sendfile(). */
 import { STATUS_CODES } from 'node:http';
+import type { FileState } from '../../kernel/linux/file-state.ts';
 import { bodyValidator, type Identity, type Stretch } from './continuation.ts';
 import { currentDate } from './date.ts';
 
@@ -7,9 +8,15 @@ import { currentDate } from './date.ts';
  * A part of a response. Bytes are never changed after a response has been given out: a socket may hold on to a part
  * for as long as it is blocked.
  */
-export type Part =
-  | { readonly bytes: Buffer }
-  | { readonly fd: number; readonly offset: number; readonly length: number };
+export type Part = { readonly bytes: Buffer } | FilePart;
+
+/** Bytes of a file, as it was when `state` was taken. */
+export interface FilePart {
+  readonly fd: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly state: FileState;
+}
 
 export interface Response {
   readonly status: number;
@@ -39,12 +46,18 @@ export interface ReplyContext {
 
 export function noop(): void {}
 
-/** What `response` is; null when no other node would send the same bytes. Not cheap for an inline body. */
+/**
+ * What `response` is; null when no other node would send the same bytes, or nobody can tell yet. Not cheap for an
+ * inline body.
+ */
 export function identify(response: Response): Identity | null {
   const { body, lengthBytes, bodyBytes, parts } = response;
   if (body === 'unique') return null;
   const headBytes = lengthBytes - bodyBytes;
-  if (body !== 'inline') return { headBytes, lengthBytes, validator: body.validator };
+  if (body !== 'inline') {
+    const { validator } = body;
+    return validator === null ? null : { headBytes, lengthBytes, validator };
+  }
   const [part] = parts;
   if (!('bytes' in part)) return null;
   return { headBytes, lengthBytes, validator: bodyValidator(part.bytes.subarray(headBytes)) };

@@ -24,6 +24,8 @@ sites:
     upstream: 127.0.0.1:8080
     policy: hash
     mechanism: relay
+    bodyBytes: 4294967296
+    types: { part: "video/x-part; charset=utf-8" }
 limits:
   idleSeconds: 5
 observe: { accessLog: off }
@@ -70,6 +72,13 @@ test('a valid file is completed with defaults, and paths and addresses are canon
     kind: 'upstream',
     upstream: { host: '127.0.0.1', port: 8080 },
   });
+  assert.deepEqual(
+    config.sites.map(({ bodyBytes, types }) => [bodyBytes, types]),
+    [
+      [16 * 1024 * 1024, {}],
+      [4 * 1024 ** 3, { part: 'video/x-part; charset=utf-8' }],
+    ],
+  );
   assert.equal(config.limits.idleSeconds, 5);
   assert.equal(config.limits.headBytes, 16384);
   assert.equal(config.timeouts.setupMs, 500);
@@ -85,14 +94,16 @@ const WRONG: ReadonlyArray<{
   message: RegExp;
   hint: RegExp;
 }> = [
-  { from: 'limits:', to: 'limts:', at: [15, 1], message: /unknown key limts/, hint: /limits/ },
+  { from: 'limits:', to: 'limts:', at: [17, 1], message: /unknown key limts/, hint: /limits/ },
   {
     from: 'idleSeconds',
     to: 'idelSeconds',
-    at: [16, 3],
+    at: [18, 3],
     message: /unknown key idelSeconds in limits/,
     hint: /idleSeconds/,
   },
+  { from: 'part:', to: '.part:', at: [16, 14], message: /ending of a file name/, hint: /^$/ },
+  { from: 'video/x-part;', to: 'video;', at: [16, 20], message: /media type/, hint: /^$/ },
   {
     from: 'policy: hash',
     to: 'polcy: hash',
@@ -243,7 +254,7 @@ const WRONG: ReadonlyArray<{
   {
     from: 'idleSeconds: 5',
     to: 'idleSeconds: 5\n  idleSeconds: 6',
-    at: [17, 3],
+    at: [19, 3],
     message: /unique/,
     hint: /^$/,
   },
@@ -265,7 +276,7 @@ test('every problem of a file is reported, in its order', () => {
     .replace('roots: { b:', 'roots: { q:')
     .replace('limits:', 'limit:');
   const lines = problemsOf(text).map((p) => p.line);
-  assert.deepEqual(lines, [5, 9, 15]);
+  assert.deepEqual(lines, [5, 9, 17]);
 });
 
 test('a key file is read relative to the configuration, and a missing configuration is a problem', () => {

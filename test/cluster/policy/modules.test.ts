@@ -31,6 +31,8 @@ describe('policy modules', () => {
     mechanism: 'anchor',
     clone: { pre: false, keep: false },
     catalogue: false,
+    bodyBytes: 0,
+    types: {},
   });
   const make = async (file: string, options?: unknown) => {
     const config = site({ kind: 'module', file, options });

@@ -23,7 +23,8 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const policy = change.policy ?? 'hash';
   const made = change.made ?? new Hash();
   const base = { name: 's', hosts: ['s.test'], content: {}, mechanism: 'clone', catalogue: false };
-  const config = { ...base, policy, clone: { pre: false, keep: true } } as SiteConfig;
+  const rest = { bodyBytes: 0, types: {}, clone: { pre: false, keep: true } };
+  const config = { ...base, ...rest, policy } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
   const site: Site = { config, content: null, upstream: null, candidates, outages: new Outages() };
   const choices = new NextChoices({

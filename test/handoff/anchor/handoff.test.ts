@@ -143,6 +143,24 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.setup.halfPipe?.sequence, START);
   });
 
+  test('one that cannot tell yet is asked again, from where the client is by then', () => {
+    const it = new Case().begin().setupOk();
+    it.acknowledge((START + HEAD_BYTES) >>> 0);
+    it.link.down();
+    it.pass(10);
+    it.link.up = true;
+    it.begin();
+    const { request: id, epoch } = it.setup;
+    it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.PENDING });
+    assert.equal(it.host.ends.at(-1), 'later');
+    assert.equal(it.flow1.catchUp(), 0);
+    // The target that was cut off still delivers.
+    it.acknowledge((START + HEAD_BYTES + 100) >>> 0);
+    assert.equal(it.flow1.catchUp(), 100);
+    it.begin();
+    assert.equal(it.setup.halfPipe?.sequence, (START + HEAD_BYTES + 100) >>> 0);
+  });
+
   test('what an older handoff says is not taken for the newest', () => {
     const it = new Case().begin().done();
     const first = it.setup;
@@ -245,6 +263,34 @@ describe('take-over: what the client has of the response decides', () => {
     it.link.up = true;
     it.begin();
     assert.equal(it.setup.halfPipe?.sequence, (START + HEAD_BYTES + 5) >>> 0);
+  });
+
+  test('its head, of a response that was identified while it was sent: another goes on', () => {
+    const it = lost(HEAD_BYTES, (it) => {
+      it.setupOk({ identity: null });
+      assert.equal(it.flow1.status().identified, false);
+      it.setupOk();
+      assert.equal(it.flow1.status().identified, true);
+    });
+    it.pass(10);
+    assert.deepEqual(it.host.ends.at(-1), `goes on without ${B} at ${HEAD_BYTES}`);
+  });
+
+  test('its head, of a file that somebody wrote to meanwhile: the connection ends', () => {
+    const it = new Case().begin().setupOk();
+    it.acknowledge((START + HEAD_BYTES) >>> 0);
+    it.abort(AbortReason.FILE_CHANGED);
+    it.pass(10);
+    assert.deepEqual(it.host.ends, ['take-over', 'broken: the target failed in the middle of its response']);
+  });
+
+  test('the same when the response was promised, and the request is done', () => {
+    const it = new Case().begin().setupOk().done();
+    const lost: boolean[] = [];
+    it.flow1.onLost = (promise) => lost.push(promise !== null && promise.identity === null);
+    it.acknowledge((START + HEAD_BYTES) >>> 0);
+    it.abort(AbortReason.FILE_CHANGED);
+    assert.deepEqual(lost, [true]);
   });
 
   test('all of it: nothing is missing', () => {

@@ -133,6 +133,10 @@ export class HostModel implements HandlingHost {
     this.ends.push(`again, upstream of ${node} failed`);
   }
 
+  later(): void {
+    this.ends.push('later');
+  }
+
   goOn(node: number, continuation: Continuation): void {
     this.continuation = continuation;
     this.ends.push(`goes on without ${node} at ${continuation.offset}`);

@@ -36,6 +36,7 @@ function flow(slot: number): FlowStatus {
     ...addresses,
     nodes: ['b'],
     state: 'open',
+    identified: true,
     acknowledged: 0,
     ranges,
   };
@@ -66,6 +67,7 @@ function onMessage(message: ToEngine): void {
     say({ type: 'policies', id: message.id, error });
     return;
   }
+  if (message.type !== 'query') return;
   queries += 1;
   say({ type: 'reply', id: message.id, value: message.what === 'flows' ? flowList() : status() });
 }

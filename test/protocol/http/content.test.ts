@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Content, type ContentOptions, type Response } from '../../../src/protocol/http/content.ts';
 import { formatDate } from '../../../src/protocol/http/date.ts';
-import { REVALIDATE_MS, SMALL_FILE_BYTES } from '../../../src/protocol/http/file-cache.ts';
+import { REVALIDATE_MS } from '../../../src/protocol/http/file-cache.ts';
+import { SMALL_FILE_BYTES } from '../../../src/protocol/http/open-file.ts';
 import { parsed, type Received, receive } from './support.ts';
 
 const MODIFIED_S = 1_600_000_000;

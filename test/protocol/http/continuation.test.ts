@@ -7,11 +7,11 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { Content } from '../../../src/protocol/http/content.ts';
 import { errorResponse } from '../../../src/protocol/http/error-response.ts';
-import { SMALL_FILE_BYTES } from '../../../src/protocol/http/file-cache.ts';
+import { SMALL_FILE_BYTES } from '../../../src/protocol/http/open-file.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import { BLOCKED, type Out } from '../../../src/serve/out.ts';
 import { ramp } from '../../../src/tools/lab/ramp.ts';
-import { parsed } from './support.ts';
+import { digestNow, parsed, settle } from './support.ts';
 
 const MODIFIED_S = 1_600_000_000;
 const FIRST_MS = 1_700_000_000_000;
@@ -30,20 +30,22 @@ let one: Content;
 let other: Content;
 
 /** A node's copy of the files, with heads of another length than the other's. */
-function copy(name: string, modifiedS = MODIFIED_S): Content {
+function copy(name: string, files = FILES, modifiedS = MODIFIED_S): Content {
   const root = join(base, name);
   fs.mkdirSync(root);
-  for (const [file, bytes] of Object.entries(FILES)) {
+  for (const [file, bytes] of Object.entries(files)) {
     fs.writeFileSync(join(root, file), bytes);
     fs.utimesSync(join(root, file), modifiedS, modifiedS);
   }
-  return new Content({ root });
+  for (const file of Object.keys(files)) settle(join(root, file));
+  return new Content({ root, digest: digestNow });
 }
 
 before(() => {
   base = fs.mkdtempSync(join(tmpdir(), 'baton-continuation-'));
   one = copy('one');
-  other = copy('other');
+  // The same bytes are the same, whatever the times say.
+  other = copy('other', FILES, MODIFIED_S + 1000);
 });
 after(() => {
   one.close();
@@ -126,23 +128,57 @@ test('a response goes on at another node, at every offset from the end of its he
 });
 
 test('another body is told apart', () => {
-  const touched = copy('touched', MODIFIED_S + 1);
+  const oneByte = (bytes: Buffer) => Buffer.from(bytes).fill(bytes[8000] ^ 1, 8000, 8001);
+  const touched = copy('touched', {
+    'small.bin': oneByte(FILES['small.bin']),
+    'big.bin': oneByte(FILES['big.bin']),
+  });
   const offset = 5000;
   const again = (content: Content, line: string, fields = '') => exchange(content, line, fields, '');
   try {
     const first = again(one, 'GET /small.bin');
     const continuation = { ...first.identity()!, offset };
-    assert.equal(again(touched, 'GET /small.bin').goOnFrom(continuation), false, 'another version');
+    assert.equal(
+      again(touched, 'GET /small.bin').goOnFrom(continuation),
+      false,
+      'one byte, same size and time',
+    );
     assert.equal(again(other, 'GET /edge.bin').goOnFrom(continuation), false, 'another file');
     assert.equal(again(other, 'GET /none').goOnFrom(continuation), false, 'no file');
     assert.equal(again(other, 'HEAD /small.bin').goOnFrom(continuation), false, 'no body');
     const range = 'Range: bytes=0-8998\r\n';
     assert.equal(again(other, 'GET /small.bin', range).goOnFrom(continuation), false, 'a part');
     assert.equal(again(other, 'GET /small.bin').goOnFrom(continuation), true);
+    const big = { ...again(one, 'GET /big.bin').identity()!, offset };
+    assert.equal(again(touched, 'GET /big.bin').goOnFrom(big), false, 'one byte of a large file');
     const plain = { ...again(one, 'GET /big.bin').identity()!, offset };
     assert.equal(again(other, 'GET /big.bin', 'Accept-Encoding: gzip\r\n').goOnFrom(plain), false, 'encoded');
   } finally {
     touched.close();
+  }
+});
+
+test('nothing is said of a large file before its bytes are known', () => {
+  const asked: Array<() => void> = [];
+  const unread = new Content({
+    root: join(base, 'other'),
+    digest: (file, done) => asked.push(() => digestNow(file, done)),
+  });
+  try {
+    const { headBytes, lengthBytes, validator } = exchange(one, 'GET /big.bin', '', '').identity()!;
+    const early = exchange(unread, 'GET /big.bin', '', '');
+    assert.deepEqual([early.identity(), early.isIdentityPending], [null, true]);
+    assert.equal(early.goOnFrom({ headBytes, lengthBytes, validator, offset: headBytes }), false);
+    for (const read of asked) read();
+    assert.equal(early.isIdentityPending, false);
+    assert.equal(
+      early.identity()!.validator,
+      validator,
+      'a response in progress, too, is known from then on',
+    );
+    early.end();
+  } finally {
+    unread.close();
   }
 });
 

@@ -112,20 +112,17 @@ test('conditions in the order of RFC 9110 13.2.2', () => {
 });
 
 test('If-Range', () => {
-  const validators = { etag: '"1"', lastModifiedMs: TIME };
-  const rows: [string | undefined, number, boolean][] = [
-    [undefined, NOW, true],
-    ['"1"', NOW, true],
-    ['"2"', NOW, false],
-    ['W/"1"', NOW, false],
-    [formatDate(TIME), NOW, true],
-    [formatDate(TIME), TIME + 500, false],
-    [formatDate(TIME + 1000), NOW, false],
-    ['junk', NOW, false],
+  const rows: [string | undefined, boolean][] = [
+    [undefined, true],
+    ['"1"', true],
+    ['"2"', false],
+    ['W/"1"', false],
+    // Two releases may have the same date and other bytes.
+    [formatDate(TIME), false],
+    ['junk', false],
   ];
-  for (const [field, now, applies] of rows)
-    assert.equal(rangeMayApply(field, validators, now), applies, field);
-  assert.equal(rangeMayApply('W/"1"', { etag: 'W/"1"', lastModifiedMs: TIME }, NOW), false);
+  for (const [field, applies] of rows) assert.equal(rangeMayApply(field, { etag: '"1"' }), applies, field);
+  assert.equal(rangeMayApply('W/"1"', { etag: 'W/"1"' }), false);
 });
 
 test('ranges', () => {

@@ -1,7 +1,11 @@
 /** What the HTTP tests share. */
 import assert from 'node:assert/strict';
-import { readSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { FileState } from '../../../src/kernel/linux/file-state.ts';
+import type { DigestFile } from '../../../src/protocol/http/file-cache.ts';
 import type { Response } from '../../../src/protocol/http/reply.ts';
+import { digestOf } from '../../../src/protocol/http/representation.ts';
 import {
   DEFAULT_HEAD_LIMITS,
   HeadError,
@@ -33,6 +37,20 @@ export function refused(text: string): number {
   const head = parse(text);
   assert.ok(head instanceof HeadError, `accepted: ${JSON.stringify(text)}`);
   return head.status;
+}
+
+/** Reads a large file on the spot. */
+export const digestNow: DigestFile = ({ fd, sizeBytes }, done) => {
+  const bytes = Buffer.alloc(sizeBytes);
+  assert.equal(readSync(fd, bytes, 0, sizeBytes, 0), sizeBytes);
+  done(digestOf(createHash('sha256').update(bytes)));
+};
+
+/** Waits until whatever changes a file shows in its times: a few milliseconds. */
+export function settle(path: string): void {
+  const fd = openSync(path, 'r');
+  while (!new FileState(fd).settled);
+  closeSync(fd);
 }
 
 export interface Received {

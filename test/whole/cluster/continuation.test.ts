@@ -3,11 +3,10 @@
  * byte right, no reset, the connection answers further requests, nothing is left. `BATON_LONG=1` kills more often.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, utimesSync } from 'node:fs';
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Random } from '../../../src/tools/lab/random.ts';
-import { writeRamp } from '../../../src/tools/lab/sample-site.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job } from './client.ts';
 import {
@@ -208,15 +207,15 @@ describe('another file under the same name', { ...skipUnlessRoot(), timeout: 100
   before(async () => {
     stand = await Stand.up({
       name: 'ct3',
-      sizes: [KIB, BIG],
+      sizes: [BIG],
       rate: '50mbit',
       sites: (root) => {
-        // The same ramp, of another time: it may be another content for all that nodes can know.
+        // The same ramp but for one byte, and of the same time, as a build with fixed times makes it.
+        const bytes = readFileSync(join(root, `${BIG}.bin`));
+        bytes[BIG - MIB] ^= 1;
         mkdirSync(join(root, 'other'));
-        for (const size of [KIB, BIG]) {
-          writeRamp(join(root, 'other'), `${size}.bin`, size);
-          utimesSync(join(root, 'other', `${size}.bin`), 1, 1);
-        }
+        writeFileSync(join(root, 'other', `${BIG}.bin`), bytes);
+        for (const directory of [root, join(root, 'other')]) utimesSync(join(directory, `${BIG}.bin`), 1, 1);
         return [{ ...PAIR, roots: { b: root, c: join(root, 'other') } }];
       },
       set: ['observe.accessLog=off'],

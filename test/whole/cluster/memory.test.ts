@@ -14,7 +14,9 @@ import { OwnMemory } from '../../../src/cluster/own-memory.ts';
 import { Hash } from '../../../src/cluster/policy/hash.ts';
 import { isInPageCache } from '../../../src/kernel/linux/page-cache.ts';
 import type { Cached } from '../../../src/protocol/backplane/frames.ts';
-import { Entry, FileCache, SMALL_FILE_BYTES } from '../../../src/protocol/http/file-cache.ts';
+import { FileCache } from '../../../src/protocol/http/file-cache.ts';
+import { Entry } from '../../../src/protocol/http/file-entry.ts';
+import { SMALL_FILE_BYTES } from '../../../src/protocol/http/open-file.ts';
 import type { RequestHead } from '../../../src/protocol/http/request.ts';
 import { writeRamp } from '../../../src/tools/lab/sample-site.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
@@ -109,7 +111,14 @@ describe('a look at the memory', () => {
     ['index.html', 1],
   ] as const)
     writeRamp(root, name, size);
-  const cache = new FileCache({ root, memoryBytes: MIB, openFiles: 8, entries: 64 });
+  const cache = new FileCache({
+    root,
+    memoryBytes: MIB,
+    openFiles: 8,
+    entries: 64,
+    types: {},
+    digest: null,
+  });
   after(() => {
     cache.close();
     rmSync(root, { recursive: true });
