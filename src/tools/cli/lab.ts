@@ -18,6 +18,7 @@ interface UpFlags extends NameFlag {
   readonly delay?: number;
   readonly loss?: number;
   readonly seed?: number;
+  readonly mtu?: number;
   readonly set?: string[];
   readonly json?: true;
 }
@@ -51,6 +52,7 @@ export function labCommand(): Command {
     .option('--delay <ms>', "added to the client's round-trip time, half of it each way", number)
     .option('--loss <percent>', "of the client's packets, each way", number)
     .option('--seed <n>', 'of the random loss', number)
+    .option('--mtu <bytes>', "of the client's link, behind a router that refuses larger packets", number)
     .option(
       '--set <key=value>',
       'any key of the configuration, such as limits.idleSeconds=5 (repeatable)',

@@ -257,9 +257,16 @@ export class Lab {
     return stdout === '200';
   }
 
-  /** What a host's command line becomes on this machine. `host`: a node's name or `client`. */
+  /** Of a node, `client` or `router`. */
+  #namespaceOf(host: string): string {
+    const { client, routerNamespace } = this.plan;
+    if (host === 'client') return client.namespace;
+    return host === 'router' && routerNamespace !== null ? routerNamespace : this.node(host).namespace;
+  }
+
+  /** What a host's command line becomes on this machine. `host`: a node's name, `client`, or `router` if there is one. */
   argv(host: string, argv: readonly string[]): string[] {
-    return host === 'client' ? inClient(this.plan, argv) : inNamespace(this.node(host).namespace, argv);
+    return host === 'client' ? inClient(this.plan, argv) : inNamespace(this.#namespaceOf(host), argv);
   }
 
   /** Starts a command on a host. The process is the command itself: its pid and signals are the command's. */
@@ -294,8 +301,8 @@ export class Lab {
 
   /** The kernel's TCP/IP counters of a host, named as nstat(8) does: TcpOutRsts, TcpExtPAWSEstab ... */
   async counters(host: string): Promise<Record<string, number>> {
-    const namespace = host === 'client' ? this.plan.client.namespace : this.node(host).namespace;
-    const command = inNamespace(namespace, ['cat', '/proc/net/snmp', '/proc/net/netstat']);
+    const files = ['snmp', 'netstat', 'snmp6'].map((name) => `/proc/net/${name}`);
+    const command = inNamespace(this.#namespaceOf(host), ['cat', ...files]);
     return parseCounters((await collect(spawn(command[0], command.slice(1)), {})).stdout);
   }
 

@@ -1,11 +1,11 @@
 /**
  * The lab's network: a namespace with a bridge, one for each node and one for the client, joined by veth pairs.
- * When the client's link is slow or lossy, a namespace of its own stands between the client and the bridge.
- * Nothing is added to the namespace that this process runs in.
+ * When the client's link is slow or lossy, a namespace of its own stands between the client and the bridge; when it has
+ * a small MTU, a router. Nothing is added to the namespace that this process runs in.
  *
  *   node a: eth0 --- p-a |        |
  *   node b: eth0 --- p-b | bridge | p-client --- eth0 :client
- *                        |        | p-hop --- net0 (hop) client0 --- eth0 :client
+ *                        |        | p-client --- net0 (hop) client0 --- net0 (router) client0 --- eth0 :client
  */
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,6 +17,8 @@ const NETEM_QUEUE_FRAMES = 16384;
 const TBF_LATENCY_MS = 50;
 const TBF_BURST_MS = 4;
 const TBF_MIN_BURST_BYTES = 16 * 1024;
+/** The router's addresses, on the nodes' side and on the client's. */
+const ROUTER = { net: '10.77.0.254', net6: 'fd77::254', client: '10.77.0.253', client6: 'fd77::253' };
 const OFFLOADS = ['tso', 'gso', 'gro', 'tx', 'sg'];
 
 /** nsenter(1)'s option that names a namespace. */
@@ -48,22 +50,30 @@ function sysctl(namespace: string, values: Readonly<Record<string, number>>): vo
   run(inNamespace(namespace, ['sh', '-e']), `${script.join('\n')}\n`);
 }
 
-/** Addresses work at once (no duplicate address detection, which eth0 got from the defaults of before), come from nobody else, and any path may answer. */
+/** Addresses work at once (no duplicate address detection), come from nobody else, and any path may answer. */
 const HOST_SYSCTLS = {
   'ipv4/conf/all/rp_filter': 0,
   'ipv4/conf/default/rp_filter': 0,
   'ipv6/conf/all/accept_dad': 0,
   'ipv6/conf/default/accept_dad': 0,
-  'ipv6/conf/eth0/accept_dad': 0,
   'ipv6/conf/all/accept_ra': 0,
   'ipv6/conf/default/accept_ra': 0,
 };
+
+/** For interfaces that have got the defaults of before. */
+const withoutDad = (...names: string[]): Record<string, number> =>
+  Object.fromEntries(names.map((name) => [`ipv6/conf/${name}/accept_dad`, 0]));
 
 const NO_IPV6 = { 'ipv6/conf/all/disable_ipv6': 1, 'ipv6/conf/default/disable_ipv6': 1 };
 
 export function namespacesOf(plan: LabPlan): string[] {
   const hosts = [...plan.nodes.map((node) => node.namespace), plan.client.namespace];
-  return [plan.bridgeNamespace, ...(plan.hopNamespace === null ? [] : [plan.hopNamespace]), ...hosts];
+  return [plan.bridgeNamespace, ...namespacesBetween(plan), ...hosts];
+}
+
+/** What stands between the bridge and the client. */
+function namespacesBetween(plan: LabPlan): string[] {
+  return [plan.hopNamespace, plan.routerNamespace].filter((namespace) => namespace !== null);
 }
 
 /** Builds everything but the shaping of the client's link. */
@@ -80,22 +90,24 @@ export function buildNetwork(plan: LabPlan): void {
     connect(plan, `p-${node.name}`, 'eth0', node.namespace);
     host(node.namespace, node.address, node.address6);
   }
-  if (plan.hopNamespace === null) {
-    connect(plan, 'p-client', 'eth0', plan.client.namespace);
-  } else {
-    sysctl(plan.hopNamespace, NO_IPV6);
-    connect(plan, 'p-hop', 'net0', plan.hopNamespace);
-    ip(plan.hopNamespace, [
-      `link add client0 type veth peer name eth0 netns ${plan.client.namespace}`,
+  const between = namespacesBetween(plan);
+  if (plan.hopNamespace !== null) sysctl(plan.hopNamespace, NO_IPV6);
+  connect(plan, 'p-client', between.length > 0 ? 'net0' : 'eth0', between[0] ?? plan.client.namespace);
+  for (const [i, namespace] of between.entries()) {
+    const next = between[i + 1] ?? plan.client.namespace;
+    ip(namespace, [
+      `link add client0 type veth peer name ${i + 1 < between.length ? 'net0' : 'eth0'} netns ${next}`,
       'link set net0 up',
       'link set client0 up',
     ]);
-    singleFrames(plan.bridgeNamespace, 'p-hop');
-    singleFrames(plan.hopNamespace, 'net0');
-    singleFrames(plan.hopNamespace, 'client0');
-    singleFrames(plan.client.namespace, 'eth0');
+    if (namespace !== plan.hopNamespace) continue;
+    singleFrames(plan.bridgeNamespace, 'p-client');
+    singleFrames(namespace, 'net0');
+    singleFrames(namespace, 'client0');
+    singleFrames(next, i + 1 < between.length ? 'net0' : 'eth0');
   }
-  host(plan.client.namespace, plan.client.address, plan.client.address6);
+  if (plan.routerNamespace === null) host(plan.client.namespace, plan.client.address, plan.client.address6);
+  else routeToClient(plan, plan.routerNamespace);
   const etc = join(ETC_NETNS, plan.client.namespace);
   mkdirSync(etc, { recursive: true });
   writeFileSync(join(etc, 'hosts'), clientHosts(plan));
@@ -111,13 +123,47 @@ function connect(plan: LabPlan, port: string, name: string, namespace: string): 
 }
 
 function host(namespace: string, address: string, address6: string): void {
-  sysctl(namespace, HOST_SYSCTLS);
+  sysctl(namespace, { ...HOST_SYSCTLS, ...withoutDad('eth0') });
   ip(namespace, [
     'link set lo up',
     `address add ${address}/24 dev eth0`,
     `address add ${address6}/64 dev eth0 nodad`,
     'link set eth0 up',
   ]);
+}
+
+/**
+ * The client behind a router, which has an address on each side. The small MTU is that of the route to the client: what
+ * the client sends may be larger, so that it takes its link for an ordinary one.
+ */
+function routeToClient(plan: LabPlan, router: string): void {
+  const { namespace, address, address6 } = plan.client;
+  const forwarding = { 'ipv4/ip_forward': 1, 'ipv6/conf/all/forwarding': 1 };
+  sysctl(router, { ...HOST_SYSCTLS, ...withoutDad('net0', 'client0'), ...forwarding });
+  ip(router, [
+    `address add ${ROUTER.net}/24 dev net0`,
+    `address add ${ROUTER.net6}/64 dev net0 nodad`,
+    `address add ${ROUTER.client}/32 dev client0`,
+    `address add ${ROUTER.client6}/128 dev client0 nodad`,
+    `route add ${address}/32 dev client0 mtu lock ${plan.mtu}`,
+    `route add ${address6}/128 dev client0 mtu lock ${plan.mtu}`,
+  ]);
+  sysctl(namespace, { ...HOST_SYSCTLS, ...withoutDad('eth0') });
+  ip(namespace, [
+    'link set lo up',
+    `address add ${address}/32 dev eth0`,
+    `address add ${address6}/128 dev eth0 nodad`,
+    'link set eth0 up',
+    `route add ${ROUTER.client}/32 dev eth0`,
+    `route add ${ROUTER.client6}/128 dev eth0`,
+    `route add 10.77.0.0/24 via ${ROUTER.client}`,
+    `route add fd77::/64 via ${ROUTER.client6}`,
+  ]);
+  for (const node of plan.nodes)
+    ip(node.namespace, [
+      `route add ${address}/32 via ${ROUTER.net}`,
+      `route add ${address6}/128 via ${ROUTER.net6}`,
+    ]);
 }
 
 /** What leaves the interface is what would be on a wire: one packet a frame, checksums in place. */

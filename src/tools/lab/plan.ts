@@ -8,6 +8,10 @@ export const NAMESPACE_DIRECTORY = '/run/netns';
 export const ADMIN_PORT = 9900;
 export const MAX_LAB_NODES = 26;
 
+/** The least MTU of IPv6 (RFC 8200 section 5), and that of the lab's links. */
+const MIN_MTU = 1280;
+const MAX_MTU = 1500;
+
 /** No `-`, so that the namespaces of one lab are never taken for another's. */
 const LAB_NAME = /^[a-z0-9]{1,16}$/;
 const RATE = /^(\d+(?:\.\d+)?)([kmg]?)bit$/;
@@ -30,6 +34,11 @@ export interface LabOptions {
   readonly lossPercent?: number;
   /** Of the random loss; default 1. */
   readonly seed?: number;
+  /**
+   * Of the link to the client, in bytes: a router stands before it, which refuses larger packets and says so (ICMP).
+   * The client itself does not know, and offers the segments of an ordinary link.
+   */
+  readonly mtu?: number;
   /** `KEY=VALUE` with a dotted path into the configuration: `limits.idleSeconds=5`, `sites.0.policy=hash`. */
   readonly set?: readonly string[];
   /**
@@ -57,11 +66,15 @@ export interface LabPlan {
   readonly bridgeNamespace: string;
   /** Present when the client's link is slow or lossy. */
   readonly hopNamespace: string | null;
+  /** Present when the client's link has a small MTU. */
+  readonly routerNamespace: string | null;
   /** Rate of each node's link in bit/s, 0 when unlimited. */
   readonly rateBits: number;
   readonly delayMs: number;
   readonly lossPercent: number;
   readonly seed: number;
+  /** Of the link from the router to the client, 0 when there is no router. */
+  readonly mtu: number;
 }
 
 export function checkLabName(name: string): string {
@@ -95,6 +108,7 @@ export function planLab(options: LabOptions): LabPlan {
     throw new LabError('LAB_OPTION', `nodes must be a whole number, not ${count}`);
   const delayMs = inRange('delay (ms)', options.delayMs ?? 0, 0, 10_000);
   const lossPercent = inRange('loss (percent)', options.lossPercent ?? 0, 0, 100);
+  const mtu = options.mtu === undefined ? 0 : inRange('mtu', options.mtu, MIN_MTU, MAX_MTU);
   const prefix = namespacePrefix(name);
   const directory = labDirectory(name);
   const nodes = Array.from({ length: count }, (_, index): LabNode => {
@@ -116,10 +130,12 @@ export function planLab(options: LabOptions): LabPlan {
     client: { namespace: `${prefix}client`, address: '10.77.0.200', address6: 'fd77::200' },
     bridgeNamespace: `${prefix}net`,
     hopNamespace: delayMs > 0 || lossPercent > 0 ? `${prefix}hop` : null,
+    routerNamespace: mtu > 0 ? `${prefix}router` : null,
     rateBits: options.rate === undefined ? 0 : parseRate(options.rate),
     delayMs,
     lossPercent,
     seed: options.seed ?? 1,
+    mtu,
   };
 }
 

@@ -60,7 +60,7 @@ export function labNames(): string[] {
   }
   if (existsSync(NAMESPACE_DIRECTORY)) {
     for (const entry of readdirSync(NAMESPACE_DIRECTORY)) {
-      const parts = /^baton-([a-z0-9]{1,16})-(?:net|client|hop|[a-z])$/.exec(entry);
+      const parts = /^baton-([a-z0-9]{1,16})-(?:net|client|hop|router|[a-z])$/.exec(entry);
       if (parts !== null) names.add(parts[1]);
     }
   }

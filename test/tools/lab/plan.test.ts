@@ -50,6 +50,8 @@ test('options out of range are refused', () => {
     { delayMs: Number.NaN },
     { rate: 'fast' },
     { rate: '1bit' },
+    { mtu: 1279 },
+    { mtu: 1501 },
   ]) {
     assert.throws(() => planLab(options), LabError, JSON.stringify(options));
   }
@@ -63,7 +65,13 @@ test('the client knows every node by name', () => {
 
 test('kernel counters are read by name', () => {
   const counters = parseCounters(
-    'Tcp: RtoMin RetransSegs OutRsts\nTcp: 200 7 1\nTcpExt: PAWSEstab\nTcpExt: 3\n',
+    'Tcp: RtoMin RetransSegs OutRsts\nTcp: 200 7 1\nTcpExt: PAWSEstab\nTcpExt: 3\nIcmp6InPktTooBigs     \t2\n',
   );
-  assert.deepEqual(counters, { TcpRtoMin: 200, TcpRetransSegs: 7, TcpOutRsts: 1, TcpExtPAWSEstab: 3 });
+  assert.deepEqual(counters, {
+    TcpRtoMin: 200,
+    TcpRetransSegs: 7,
+    TcpOutRsts: 1,
+    TcpExtPAWSEstab: 3,
+    Icmp6InPktTooBigs: 2,
+  });
 });
