@@ -24,6 +24,10 @@ const TCP_HEADER_BYTES = 20;
 const TCP_CHECKSUM = 16;
 const TCP_OFFSET = 12;
 const PROTOCOL_TCP = 6;
+const PROTOCOL_ICMP = 1;
+const PROTOCOL_ICMP6 = 58;
+const IPV4_PROTOCOL = ETHERNET_BYTES + 9;
+const IPV6_NEXT_HEADER = ETHERNET_BYTES + 6;
 
 /** struct virtio_net_hdr (include/uapi/linux/virtio_net.h). */
 const OFFLOAD_BYTES = 10;
@@ -43,8 +47,9 @@ export interface Offload {
 }
 
 /**
- * What is left to do of a TCP segment in a frame. Null: its checksum is wrong, or it is none. A checksum that is left
- * out has the sum of the pseudo-header in its place; that of a frame of several segments always is.
+ * What is left to do of a TCP segment in a frame. Null: its checksum is wrong, or it is none. A checksum that is left out has the sum
+ * of the pseudo-header in its place; that of a frame of several segments always is. Of ICMP, errors about segments,
+ * nothing is left out.
  */
 export function offloadOf(frame: Buffer, segmentBytes: number): Offload | null {
   if (frame.length < ETHERNET_BYTES + IPV6_HEADER_BYTES) return null;
@@ -57,7 +62,11 @@ export function offloadOf(frame: Buffer, segmentBytes: number): Offload | null {
     ? frame.readUInt16BE(ETHERNET_BYTES + 2)
     : frame.readUInt16BE(ETHERNET_BYTES + 4) + ipBytes;
   const end = ETHERNET_BYTES + stated;
-  if (end > frame.length || end < start + TCP_HEADER_BYTES) return null;
+  if (end > frame.length) return null;
+  const protocol = frame[isV4 ? IPV4_PROTOCOL : IPV6_NEXT_HEADER];
+  if (protocol === (isV4 ? PROTOCOL_ICMP : PROTOCOL_ICMP6) && segmentBytes === 0)
+    return { lengthBytes: end, needsChecksum: false, checksumStart: 0, headerBytes: 0, isV4 };
+  if (protocol !== PROTOCOL_TCP || end < start + TCP_HEADER_BYTES) return null;
   const addresses = isV4 ? sumWords(frame, 26, 34) : sumWords(frame, 22, 54);
   const pseudo = addresses + PROTOCOL_TCP + (end - start);
   const needsChecksum = frame.readUInt16BE(start + TCP_CHECKSUM) === foldSum(pseudo);

@@ -96,6 +96,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_ENDED] = 0;
     // Never acknowledged again.
     this.#observed[at + layout.OBSERVED_SAID_FIN] = observed.ack - 1;
+    this.#observed[at + layout.OBSERVED_PATH_MTU] = 0;
   }
 
   ack(slot: number): number {
@@ -128,6 +129,11 @@ export class Flows {
   /** At an anchor: the client's number after the last byte that rule follow has sent on. */
   followed(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_FOLLOWED];
+  }
+
+  /** At an anchor: the smallest MTU that a router on the path has told of; 0: none has. */
+  pathMtu(slot: number): number {
+    return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_PATH_MTU];
   }
 
   /** At an anchor: whether the client has reset the connection since it is closing. */

@@ -53,6 +53,7 @@ export const OBSERVED_IN_MAX_WINDOW = 11;
 export const OBSERVED_TSVAL_UNITS = 12;
 export const OBSERVED_ENDED = 13;
 export const OBSERVED_SAID_FIN = 14;
+export const OBSERVED_PATH_MTU = 15;
 /** struct event, and struct followed up to its bytes. */
 export const EVENT_BYTES = 16;
 export const FOLLOWED_HEADER_BYTES = 24;
@@ -105,5 +106,8 @@ export const COUNTERS = [
   'unacceptable',
   'ended',
   'inherited',
+  'errors_forwarded',
+  'errors_translated',
+  'errors_refused',
 ] as const;
 export type RouterCounter = (typeof COUNTERS)[number];

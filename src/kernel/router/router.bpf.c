@@ -11,6 +11,7 @@
  */
 #include "bpf/anchor.h"
 #include "bpf/heirs.h"
+#include "bpf/icmp.h"
 #include "bpf/neighbours.h"
 #include "bpf/park.h"
 #include "bpf/socket.h"
@@ -25,7 +26,7 @@ int baton_ingress(struct __sk_buff *skb)
 	const struct flow_rules *r = NULL;
 	struct flow_observed *o = NULL;
 	struct route *route = NULL;
-	int what = parse(skb, &s);
+	int verdict, what = parse(skb, &s);
 
 	if (what == NOT_TCP)
 		return neighbour_filter(skb, 0);
@@ -36,7 +37,8 @@ int baton_ingress(struct __sk_buff *skb)
 			count(COUNT_STRAY);
 			return TC_ACT_SHOT;
 		}
-		return neighbour_filter(skb, 0);
+		verdict = kind == PUBLIC_NONE ? TC_ACT_UNSPEC : icmp_error(skb);
+		return verdict == TC_ACT_UNSPEC ? neighbour_filter(skb, 0) : verdict;
 	}
 	if (kind == PUBLIC_NONE)
 		return TC_ACT_UNSPEC;

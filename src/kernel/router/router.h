@@ -75,7 +75,8 @@ enum {
 	COUNT_AWAY_ACK, COUNT_QUIET, COUNT_NO_RANGE, COUNT_LEASE_ENDED, COUNT_STRAY, COUNT_GUARD_FIN, COUNT_GUARD_RST,
 	COUNT_GUARD_STRAY, COUNT_ARP_FILTERED, COUNT_SACK_REMOVED, COUNT_SYN_ENDED, COUNT_EVENT_LOST,
 	COUNT_DIVERTED, COUNT_SPREAD, COUNT_DIVERT_FAILED, COUNT_FOLLOWED, COUNT_PARKED, COUNT_PARK_FAILED,
-	COUNT_UNACCEPTABLE, COUNT_ENDED, COUNT_INHERITED, COUNTERS,
+	COUNT_UNACCEPTABLE, COUNT_ENDED, COUNT_INHERITED,
+	COUNT_ERRORS_FORWARDED, COUNT_ERRORS_TRANSLATED, COUNT_ERRORS_REFUSED, COUNTERS,
 };
 
 /* 16 bytes; IPv4 is mapped (::ffff:0:0/96). */
@@ -135,7 +136,7 @@ struct flow_observed {
 	__u32 tsval_units;   /* anchor: when `tsval` came, in units of 2^STAMP_UNIT_SHIFT ns */
 	__u32 ended;         /* anchor: 1: the connection has been reset from here (rule ended) */
 	__u32 said_fin;      /* anchor: the client's highest acknowledgement when a killed process's FIN went to its place */
-	__u32 unused;        /* an array's values are a multiple of 8 bytes */
+	__u32 path_mtu;      /* anchor: the smallest that rule icmp-error has heard of; 0: none */
 };
 
 struct control {

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { foldSum, sumWords } from '../../../src/kernel/linux/checksum.ts';
 import { offloadOf } from '../../../src/kernel/linux/frame-writer.ts';
 import { build, checksum, type Segment } from '../router/frames.ts';
+import { errorFrame } from '../router/icmp-frames.ts';
 
 const ETHERNET_BYTES = 14;
 const TCP_BYTES = 20;
@@ -101,6 +102,20 @@ test('several segments with a whole checksum, and what is no whole segment, are 
   const arp = Buffer.alloc(60);
   arp.writeUInt16BE(0x0806, MAC_BYTES);
   assert.equal(offloadOf(arp, 0), null);
+});
+
+test('an ICMP error is whole as it is', () => {
+  fc.assert(
+    fc.property(segment, ({ segment: quoted, isV4: four }) => {
+      const [type, code] = four ? [3, 4] : [2, 0];
+      const { source, destination, hops } = quoted;
+      const frame = errorFrame({ source, destination, type, code, rest: 1280, hops, quoted });
+      const nothing = { needsChecksum: false, checksumStart: 0, headerBytes: 0 };
+      assert.deepEqual(offloadOf(frame, 0), { lengthBytes: frame.length, ...nothing, isV4: four });
+      assert.equal(offloadOf(frame, 100), null, 'of several segments');
+      assert.equal(offloadOf(frame.subarray(0, frame.length - 1), 0), null, 'cut');
+    }),
+  );
 });
 
 test('sums of odd lengths, and of many words', () => {

@@ -97,27 +97,34 @@ static __noinline __u32 begun_owner(const struct flow_key *key, const struct seg
 
 /* Rule spread: who gets a connection to an own public address. Where it went is remembered, so that a change of the
  * table moves new connections only. A front has none of its own: what it does not remember goes by the table. SYNs,
- * which anybody can send in any number, have a memory of their own. `s`: NULL when it is not about a segment. */
+ * which anybody can send in any number, have a memory of their own. */
 static __noinline __u32 spread_owner(const struct flow_key *key, const struct segment *s, __u32 flags)
 {
 	struct spread *known;
-	__u32 owner = OWNER_SELF;
+	__u32 owner;
 
-	if (!key)
+	if (!key || !s)
 		return OWNER_SELF;
 	known = bpf_map_lookup_elem(&spread, key);
-	if (s && (s->tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+	if ((s->tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		if (known)
 			known->begins = 1;
 		return syn_owner(key, s);
 	}
 	if (known && !known->begins)
 		return known->owner;
-	if (known)
-		owner = known->owner;
-	if (s)
-		owner = begun_owner(key, s, owner);
+	owner = begun_owner(key, s, known ? known->owner : OWNER_SELF);
 	return owner == OWNER_SELF && (flags & CONTROL_FRONT) ? table_owner(key) : owner;
+}
+
+/* Rule spread, for what is no segment of the client's: its connection has begun before. */
+static __always_inline __u32 begun_before(const struct flow_key *key, __u32 flags)
+{
+	struct spread *known = bpf_map_lookup_elem(&spread, key);
+
+	if (known)
+		return known->owner;
+	return flags & CONTROL_FRONT ? table_owner(key) : OWNER_SELF;
 }
 
 #endif
