@@ -13,6 +13,7 @@ interface Seen {
   inAck: number;
   inNext: number;
   followed: number;
+  pathMtu: number;
   segments: number;
   tsval: number;
   wasReset: boolean;
@@ -50,7 +51,7 @@ export class TableModel implements FlowTable {
   }
 
   resetObserved(slot: number, { ack, edge, inNext = 0, inAck = 0 }: Observed): void {
-    const rest = { segments: 0, tsval: 0, wasReset: false };
+    const rest = { pathMtu: 0, segments: 0, tsval: 0, wasReset: false };
     this.seen.set(slot, { ack, edge, inAck, inNext, followed: inNext, ...rest });
   }
 
@@ -64,6 +65,10 @@ export class TableModel implements FlowTable {
 
   inAck(slot: number): number {
     return this.#of(slot).inAck;
+  }
+
+  pathMtu(slot: number): number {
+    return this.#of(slot).pathMtu;
   }
 
   segments(slot: number): number {

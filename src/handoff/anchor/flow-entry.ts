@@ -64,6 +64,11 @@ export class FlowEntry {
     return this.#table.followed(this.slot);
   }
 
+  /** The smallest MTU that a router on the path to the client has told of; 0: none has. */
+  get pathMtu(): number {
+    return this.#table.pathMtu(this.slot);
+  }
+
   /** The client's newest timestamp; 0 when none was seen. */
   get tsval(): number {
     return this.#table.tsval(this.slot);

@@ -2,6 +2,7 @@
 
 import { isMapped } from '../../base/address.ts';
 import type { HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
+import { pathMss } from '../../kernel/tcp/path-mss.ts';
 import { type HalfPipe, NO_WINDOW_SCALE } from '../../protocol/backplane/frames.ts';
 import { MAX_SEND_WINDOW_BYTES, sendWindowFrom } from '../flow/send-window.ts';
 
@@ -17,6 +18,8 @@ export interface Present {
   /** Added to the socket's clock. */
   readonly stamp: number;
   readonly tsecr: number;
+  /** The smallest MTU that a router on the path has told of since the flow began; 0: none has. */
+  readonly pathMtu: number;
   /** Of the last sender; 0 when it has not said. */
   readonly congestionWindow: number;
   readonly srttUs: number;
@@ -24,6 +27,7 @@ export interface Present {
 
 export function halfPipeBlock(capture: HalfPipeCapture, present: Present): HalfPipe {
   const sendWindow = sendWindowFrom(present.start, present.edge);
+  const pathMtu = Math.min(capture.pathMtu, present.pathMtu || capture.pathMtu);
   return {
     clientAddress: capture.client.address,
     clientPort: capture.client.port,
@@ -33,7 +37,7 @@ export function halfPipeBlock(capture: HalfPipeCapture, present: Present): HalfP
     sack: capture.sack,
     timestamps: capture.timestamps,
     ecn: false,
-    mss: capture.mss,
+    mss: pathMss(capture.mss, pathMtu, capture.public.address),
     sendScale: capture.sendScale < 0 ? NO_WINDOW_SCALE : capture.sendScale,
     receiveScale: capture.receiveScale < 0 ? NO_WINDOW_SCALE : capture.receiveScale,
     sequence: present.start,

@@ -88,11 +88,21 @@ export class OwnSocket {
   }
 
   /** What a target needs that starts at `start`, in the client's space. */
-  halfPipe({ edge, inAck, rules, tsval }: FlowEntry, start: number, nowMs: number): HalfPipe {
+  halfPipe({ edge, inAck, rules, tsval, pathMtu }: FlowEntry, start: number, nowMs: number): HalfPipe {
     const acknowledge = max(this.#readSequence, inAck);
     const { stamp } = rules;
     const { congestionWindow, srttUs } = this.#path;
-    const present = { start, edge, acknowledge, nowMs, stamp, tsecr: tsval, congestionWindow, srttUs };
+    const present = {
+      start,
+      edge,
+      acknowledge,
+      nowMs,
+      stamp,
+      tsecr: tsval,
+      pathMtu,
+      congestionWindow,
+      srttUs,
+    };
     return halfPipeBlock(this.#capture, present);
   }
 

@@ -16,6 +16,8 @@ export interface FlowTable {
   edge(slot: number): number;
   /** What the anchor's socket has acknowledged to the client. */
   inAck(slot: number): number;
+  /** The smallest MTU that a router on the path to the client has told of; 0: none has. */
+  pathMtu(slot: number): number;
   /** Segments of the client so far. */
   segments(slot: number): number;
   /** The client's number after the last byte that has come from it, and that rule follow has sent on. */

@@ -25,6 +25,7 @@ import { silentClose } from '../../kernel/linux/tcp-repair.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
 import { HALF_PIPE_MARK, ROLE_TARGET } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
+import { pathMss } from '../../kernel/tcp/path-mss.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import { NO_SCALING } from '../../kernel/tcp/state.ts';
 import type { Engine } from '../../node/engine/engine.ts';
@@ -67,6 +68,8 @@ export class TargetSocket {
   #isClaimed = false;
   /** Of the path, as the anchor knew it. */
   #srttUs = 0;
+  /** What one of its segments carries at most. */
+  #mss = 0;
   /** Segments of the client seen when the socket's window was last set from here. */
   #refreshedAt = 0;
   /** The right edge of the client's window, as far as it was told here. */
@@ -125,6 +128,7 @@ export class TargetSocket {
   /** Before the rules of a response are made that was asked for at `sentMs`. False: there is no room for its range. */
   prepare(block: HalfPipeBlock, sentMs: number): boolean {
     const { rules } = this;
+    if (this.isOpen && block.mss < this.#mss && this.#isTooLarge(block)) this.close();
     if (!this.isOpen) {
       this.#reset(block);
       return true;
@@ -134,6 +138,16 @@ export class TargetSocket {
     const now = monotonicMs();
     rules.stamp = (clockOf(block, sentMs, now) - ((now + this.#clockOffset) >>> 0)) >>> 0;
     return true;
+  }
+
+  /**
+   * Whether the socket would send larger segments than the path lets through. While it owed nothing it was told of no
+   * smaller MTU (rule icmp-error), and it can be told only when it is made.
+   */
+  #isTooLarge(block: HalfPipeBlock): boolean {
+    readInfo(this.#fd);
+    this.#mss = pathMss(this.#mss, lastInfo.pathMtu(), this.public.address);
+    return this.#mss > block.mss && this.queuedBytes === 0;
   }
 
   /** Nothing has been sent by the socket to be, and nothing was seen. Its clock is the anchor's. */
@@ -200,6 +214,7 @@ export class TargetSocket {
     }
     this.#clockOffset = lastRestored.clockOffset;
     this.#isPlain = !lastRestored.limitsTimeout;
+    this.#mss = block.mss;
     this.#out = new SocketOut(this.#fd, true);
     if (!lastRestored.wasSpare)
       setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, config.limits.stallSeconds * 1000);

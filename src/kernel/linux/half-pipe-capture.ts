@@ -34,6 +34,8 @@ export interface HalfPipeCapture extends ConnectionOptions {
   readonly public: Endpoint;
   /** As agreed in the SYN segments, in bytes. */
   readonly mss: number;
+  /** What the kernel knows of the path to the client, in bytes. */
+  readonly pathMtu: number;
   /** The sequence number at which the kernel's count of acknowledged bytes was 0. */
   readonly countStart: number;
   /** The sequence number that the next byte written here gets, in this socket's own sequence space. */
@@ -132,6 +134,7 @@ export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPip
       client: previous?.client ?? remoteEndpoint(fd),
       public: previous?.public ?? localEndpoint(fd),
       mss: previous?.mss ?? agreedMss(fd),
+      pathMtu: lastInfo.pathMtu(),
       sack: lastInfo.sack(),
       timestamps: lastInfo.timestamps(),
       sendScale: lastInfo.sendScale(),

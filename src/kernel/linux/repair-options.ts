@@ -185,6 +185,8 @@ export const lastInfo = {
   sendMss: () => info.view.getUint32(16, true),
   /** Nothing is sent and not acknowledged, and nothing waits to be sent. */
   isIdle: () => info.view.getUint32(24, true) === 0 && info.view.getUint32(144, true) === 0,
+  /** What the kernel knows of the path to the client, in bytes. */
+  pathMtu: () => info.view.getUint32(60, true),
   srttUs: () => Math.min(info.view.getUint32(68, true), MAX_SRTT_US),
   congestionWindow: () => Math.min(info.view.getUint32(80, true), MAX_CONGESTION_WINDOW),
   totalRetransmissions: () => info.view.getUint32(100, true),

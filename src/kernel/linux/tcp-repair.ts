@@ -5,6 +5,7 @@
  */
 
 import type { Endpoint } from '../../base/address.ts';
+import { pathMss } from '../tcp/path-mss.ts';
 import { add, max, span } from '../tcp/sequence.ts';
 import {
   type ConnectionState,
@@ -112,7 +113,9 @@ function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions)
   selectQueue(fd, RECEIVE_QUEUE);
   const nextExpected = queueSequence(fd);
   const received = peekQueue(fd, sockets.receiveQueueBytes(fd));
-  const mss = agreedMss(fd);
+  const pub = ends?.public ?? sockets.localEndpoint(fd);
+  // Whoever goes on must not have to find out again what the path lets through.
+  const mss = pathMss(agreedMss(fd), lastInfo.pathMtu(), pub.address);
   const timestamp = timestampClock(fd);
   // A FIN of either side, or its acknowledgement, changes one of these too.
   const heldStill = queueSequence(fd) === nextExpected;
@@ -128,7 +131,7 @@ function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions)
   return {
     version: STATE_VERSION,
     client: ends?.client ?? sockets.remoteEndpoint(fd),
-    public: ends?.public ?? sockets.localEndpoint(fd),
+    public: pub,
     mss,
     options,
     receiveBufferKib: receiveBufferKib(fd),

@@ -58,7 +58,10 @@ export interface ConnectionState {
   readonly version: typeof STATE_VERSION;
   readonly client: Endpoint;
   readonly public: Endpoint;
-  /** The MSS option's value as agreed, in bytes (options such as timestamps still come off it). */
+  /**
+   * The MSS option's value as agreed, in bytes (options such as timestamps still come off it); less where the path is
+   * known to let less through.
+   */
   readonly mss: number;
   readonly options: ConnectionOptions;
   /**

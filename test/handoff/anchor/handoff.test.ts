@@ -8,7 +8,7 @@ import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
 import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
 import { FLAG_CLOSING, FLAG_WATCH } from '../../../src/kernel/router/layout.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
-import { AnchorStand, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
+import { AnchorStand, capture, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
 
 const B = 1;
 const BYTES = 1200;
@@ -102,6 +102,19 @@ describe('a handoff at the anchor', () => {
     it.begin();
     assert.equal(it.setup.halfPipe?.sequence, END);
     assert.equal(it.setup.halfPipe?.congestionWindow, 20);
+  });
+
+  test('a target starts with what the path is known to let through', () => {
+    const it = new Case().begin().setupOk();
+    assert.equal(it.setup.halfPipe?.mss, 1448, 'as agreed');
+    it.table.seen.get(it.slot)!.pathMtu = 1280;
+    it.done().begin();
+    assert.equal(it.setup.halfPipe?.mss, 1240, 'a router has said so since');
+    it.setupOk().done({ end: (END + BYTES) >>> 0 });
+    it.captured = capture({ pathMtu: 1000 });
+    it.flow1.beginOwn();
+    it.begin();
+    assert.equal(it.setup.halfPipe?.mss, 960, 'the own kernel has learnt it');
   });
 
   test('anchor: DATA_DONE before SETUP_OK, and twice, counts once', () => {

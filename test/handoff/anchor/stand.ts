@@ -29,6 +29,7 @@ export function capture(changes: Partial<HalfPipeCapture> = {}): HalfPipeCapture
     client: { address: parseAddress('10.0.0.9'), port: 40000 },
     public: { address: parseAddress('10.0.0.1'), port: 80 },
     mss: 1448,
+    pathMtu: 1500,
     countStart: START,
     writeSequence: START,
     acknowledged: START,
