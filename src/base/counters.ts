@@ -62,6 +62,7 @@ export const ENGINE_COUNTERS = [
   ['routes_refused', 'Routes for addresses that are not ours, or without room'],
   ['routes_lost', 'Routes given up because their owner was gone'],
   ['links_up_now', 'Backplane links up'],
+  ['views_differ_now', 'Other nodes whose configuration differs from this one’s'],
   ['links_failed', 'Backplane links closed because of an error'],
   ['links_refused', 'Backplane connections from other nodes that were refused'],
   ['links_wrong_key', 'Handshakes with a node that has another cluster key'],

@@ -73,8 +73,9 @@ export class Answering implements RequestInProgress, PromiseHolder {
     this.#dispatch();
   }
 
-  #take(parts: Omit<Request, 'startUs' | 'client' | 'upstreamFailed'>): Request {
-    this.#request = { ...parts, startUs: nowUs(), client: this.connection, upstreamFailed: false };
+  #take(parts: Omit<Request, 'startUs' | 'client' | 'site' | 'upstreamFailed'>): Request {
+    const site = this.#site?.digest ?? 0;
+    this.#request = { ...parts, startUs: nowUs(), client: this.connection, site, upstreamFailed: false };
     return this.#request;
   }
 

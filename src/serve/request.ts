@@ -23,6 +23,8 @@ export interface Request {
   /** The response has begun and goes on from there; null: from its beginning. */
   readonly continuation: Continuation | null;
   readonly client: Client;
+  /** Stands for its site (`siteDigest`); 0: it is of none. */
+  readonly site: number;
   /** The upstream of a node that was asked has failed. */
   readonly upstreamFailed: boolean;
 }

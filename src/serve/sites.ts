@@ -16,6 +16,7 @@ import { Memories } from '../cluster/exchange-memories.ts';
 import type { NodeLoad } from '../cluster/load.ts';
 import { Outages } from '../cluster/outages.ts';
 import type { Candidate } from '../cluster/policy/policy.ts';
+import { siteDigest } from '../cluster/view.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import { RejectReason, type Setup } from '../protocol/backplane/frames.ts';
@@ -37,6 +38,8 @@ const MAX_TARGET_BYTES = 8192;
 /** One site. */
 export interface Site {
   readonly config: SiteConfig;
+  /** What nodes know it by in SETUP. */
+  readonly digest: number;
   readonly content: Content | null;
   readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
@@ -133,7 +136,8 @@ export class Sites {
             digest: this.#host.digests.ask,
           })
         : null;
-    return { config, content, upstream, candidates: [], outages: new Outages() };
+    const digest = siteDigest(config);
+    return { config, digest, content, upstream, candidates: [], outages: new Outages() };
   }
 
   /** The site of a request, by its Host; null when there is none. */
@@ -142,15 +146,15 @@ export class Sites {
     return config === undefined ? null : this.#sites.get(config)!;
   }
 
-  /** Finds anew which nodes can answer. `isUp`: a node that can be reached, or this one. */
-  renewCandidates(isUp: (node: number) => boolean, loadOf: (node: number) => NodeLoad): void {
+  /** Finds anew which nodes can answer. `mayAsk`: whether requests of a site may go to another node. */
+  renewCandidates(mayAsk: (node: number, site: string) => boolean, loadOf: (node: number) => NodeLoad): void {
     const { nodes } = this.#host.config;
     const { self } = this.#host;
     for (const site of this.#sites.values()) {
       site.candidates = nodes
         .map(({ name }, index) => ({ name, index, load: loadOf(index) }))
         .filter(({ name }) => site.config.content[name] !== undefined)
-        .filter(({ index, load }) => index === self || (isUp(index) && load.accepting));
+        .filter(({ index, load }) => index === self || (mayAsk(index, site.config.name) && load.accepting));
     }
   }
 
@@ -235,10 +239,13 @@ export class Sites {
 
   /**
    * Serves a request for another node, or goes on with its response: the exchange's pump then holds exactly the bytes
-   * that are left. Else why not: this node has nothing to serve it with, or another body, or does not know yet.
+   * that are left. Else why not: this node has nothing to serve it with, or another body, takes it for
+   * another site's, or does not know yet.
    */
   serve(
-    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>,
+    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'> & {
+      readonly site?: number;
+    },
     mechanism: string,
     client: Client,
   ): Exchange | RejectReason {
@@ -249,6 +256,7 @@ export class Sites {
     if (head === null || head instanceof HeadError) return unserved;
     const site = this.find(head.host);
     if (site === null || !answers(site)) return unserved;
+    if (setup.site !== undefined && setup.site !== site.digest) return unserved;
     const asked = { head, body, bodyFollows, close, continuation, client };
     return this.exchange(site, asked, mechanism, nowUs() - startUs);
   }

@@ -134,6 +134,7 @@ export abstract class AwayHandling implements Handling, Handoff {
       client: null,
       continuation: request.continuation,
       keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
+      site: request.site,
       head: request.headBytes,
       body: request.body,
     });

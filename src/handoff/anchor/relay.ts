@@ -71,6 +71,7 @@ export class RelayHandling implements Handling, Sink {
       client: request.client.clientAddress,
       continuation: request.continuation,
       keep: null,
+      site: request.site,
       head: request.headBytes,
       body: request.body,
     });

@@ -29,6 +29,8 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'> {
   /** The link by which whatever there is of a connection goes to a node; undefined when it is not up. */
   linkOf(node: number, connection: { readonly key: string | null }): Link | undefined;
   /** This node goes away: the node that a connection is to go to; null: none can be reached. */
+  /** Whether a node would answer whatever is asked on a connection as this one does. */
+  mayMoveTo(node: number): boolean;
   nextTaker(): number | null;
   /** This node goes away. */
   readonly isLeaving: () => boolean;
@@ -64,7 +66,9 @@ export class Dispatcher {
 
   /** Whether a choice means that the connection goes to another node. */
   mayMove({ node, mechanism }: Choice): boolean {
-    return moves(mechanism) && node !== this.#means.self;
+    if (!moves(mechanism) || node === this.#means.self) return false;
+    // A node that goes away gives its connections to whom it can.
+    return this.#ports.isLeaving() || this.#ports.mayMoveTo(node);
   }
 
   /** A node that goes away begins nothing elsewhere that it would have to wait for. */

@@ -12,6 +12,7 @@ import { AccessRecords } from '../../client/access-records.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
 import { Addresses } from '../../cluster/addresses.ts';
+import { Views } from '../../cluster/exchange-views.ts';
 import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
 import { NextChoices } from '../../cluster/policy/next-choice.ts';
@@ -116,6 +117,7 @@ export class Engine {
   readonly listeners: Listeners;
   readonly peers: Peers;
   readonly loads: Loads;
+  readonly views: Views;
   readonly policies: SitePolicies;
   readonly nextChoices = new NextChoices(this);
   readonly access: AccessRecords;
@@ -167,6 +169,7 @@ export class Engine {
     this.guests = new Guests(this);
     this.diverted = new DivertedConnections(this);
     this.diverted.inherit();
+    this.views = new Views(this);
     const switchboard = new Switchboard(this, this.#router, options.mac, options.clusterKey);
     this.peers = new Peers(config, this.self, this.index, switchboard);
     // Before the router stops sending new connections to others, as the process before this one had it do. Connections
@@ -189,6 +192,7 @@ export class Engine {
       nextChoices: this.nextChoices,
       policies: this.policies,
       linkOf: (node, connection) => this.linkOf(node, connection),
+      mayMoveTo: (node) => this.views.mayMove(node),
       nextTaker: () => this.drain?.next() ?? null,
       isLeaving: () => this.drain !== null,
     });
@@ -252,9 +256,10 @@ export class Engine {
   /** Links have come or gone, or a node accepts or no longer does: others can answer now. */
   linksChanged(): void {
     this.sites.renewCandidates(
-      (node) => this.peers.isUp(node),
+      (node, site) => this.peers.isUp(node) && this.views.mayHand(node, site),
       (node) => this.loads.of(node),
     );
+    this.counters.set('views_differ_now', Object.keys(this.views.status()).length);
     this.counters.set('links_up_now', this.peers.up);
     this.loads.spread();
   }
@@ -274,6 +279,8 @@ export class Engine {
   /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
   usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
     this.policies.use(sites, factories);
+    this.views.renew(sites, this.peers.all);
+    this.linksChanged();
   }
 
   /** Whether other nodes may send connections and requests here. */
@@ -283,10 +290,13 @@ export class Engine {
 
   /** The nodes that can go on with this one's connections. */
   takers(): number[] {
-    return this.config.nodes.flatMap(({ role }, index) => {
+    const all = this.config.nodes.flatMap(({ role }, index) => {
       const takes = role === 'server' && this.peers.isUp(index) && this.loads.of(index).accepting;
-      return takes && index !== this.self ? [index] : [];
+      return takes && index !== this.self && this.views.isTogether(index) ? [index] : [];
     });
+    // Where the files differ, as in a rolling change, the client comes to no other answer than by connecting anew.
+    const alike = all.filter((node) => this.views.mayMove(node));
+    return alike.length > 0 ? alike : all;
   }
 
   /** Runs until `stop`, then it returns true, or until the loop is paused. `turn` is called once a turn, for messages. */

@@ -68,6 +68,8 @@ export interface EngineStatus {
   readonly flows: number;
   readonly halfPipes: number;
   readonly links: LinkStatus[];
+  /** By node whose configuration differs from this one's: what does. */
+  readonly differences: Record<string, readonly string[]>;
   /** Nodes to which links do not come up, with the newest reason. */
   readonly linkFailures: LinkFailureStatus[];
   /** Every node's load as this engine knows it, its own included. */

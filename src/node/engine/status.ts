@@ -19,6 +19,7 @@ export function engineStatus(engine: Engine): EngineStatus {
       up: link.up,
       queuedBytes: link.queuedBytes,
     })),
+    differences: engine.views.status(),
     linkFailures: engine.peers.failures.all.map(({ node, address, reason, advice, count, atMs }) => {
       return { node, address, reason, advice, count, ageMs: Math.round(engine.nowMs - atMs) };
     }),

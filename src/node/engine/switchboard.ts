@@ -71,6 +71,7 @@ export class Switchboard implements LinkHost {
     const objection = engine.peers.greeted(link, hello);
     if (objection !== null) return objection;
     this.#router.setPeer(link.node + 1, hello.mac);
+    link.send(engine.views.frame);
     engine.sites.catalogues.linkUp(link);
     engine.sites.memories.linkUp(link);
     engine.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
@@ -81,10 +82,13 @@ export class Switchboard implements LinkHost {
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
-    const { peers, diverted, loads, sites, counters } = this.#engine;
+    const { peers, diverted, loads, sites, views, counters } = this.#engine;
     peers.closed(link);
     const isGone = link.node < 0 || !peers.isThere(link.node);
-    if (link.node >= 0 && isGone) diverted.nodeDown(link.node);
+    if (link.node >= 0 && isGone) {
+      diverted.nodeDown(link.node);
+      views.forget(link.node);
+    }
     loads.linkClosed(link);
     sites.catalogues.linkDown(link, isGone);
     sites.memories.linkDown(link);
@@ -158,6 +162,9 @@ export class Switchboard implements LinkHost {
         return engine.sites.catalogues.take(link.node, frame);
       case FrameType.CACHED:
         return engine.sites.memories.take(link, frame);
+      case FrameType.VIEW:
+        if (engine.views.heard(link.node, frame)) engine.linksChanged();
+        return;
       case FrameType.LOAD:
         if (engine.loads.heard(link, frame)) engine.linksChanged();
         return;

@@ -57,6 +57,7 @@ import {
  * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
  * |        | 4     | keep             | with bit 4 only, mechanism clone: what the next request's choice goes by |
+ * |        | 4     | site             | digest of the request's site, as the anchor sees it; 0 of none |
  * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
  * |        | 4     | body length B    | at most 65536; 0 when the body follows |
@@ -80,7 +81,7 @@ export function setupSize(frame: Setup): number {
     (frame.halfPipe === null ? ADDRESS_BYTES : HALF_PIPE_BYTES) +
     (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     (frame.keep === null ? 0 : KEEP_BYTES) +
-    6 +
+    10 +
     frame.head.length +
     frame.body.length
   );
@@ -105,6 +106,7 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
   else at = putBytes(into, at, frame.client ?? UNKNOWN_ADDRESS, ADDRESS_BYTES);
   if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   if (frame.keep !== null) at = putU32(into, at, frame.keep);
+  at = putU32(into, at, frame.site);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
   at = putU32(into, at, frame.body.length);
@@ -140,7 +142,9 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     keep = bytes.readUInt32BE(at);
     at += KEEP_BYTES;
   }
-  requireAtLeast(at, end, 2);
+  requireAtLeast(at, end, 6);
+  const site = bytes.readUInt32BE(at);
+  at += 4;
   const headEnd = at + 2 + bytes.readUInt16BE(at);
   requireAtLeast(headEnd, end, 4);
   const bodyLength = bytes.readUInt32BE(headEnd);
@@ -158,6 +162,7 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
     client,
     continuation,
     keep,
+    site,
     head: bytes.subarray(at + 2, headEnd),
     body: bytes.subarray(headEnd + 4, end),
   };

@@ -51,6 +51,7 @@ export const FrameType = {
   CLEANUP: 19,
   WINDOW: 20,
   CLEANUP_OK: 21,
+  VIEW: 22,
   CATALOGUE: 24,
   CACHED: 25,
 } as const;
@@ -148,6 +149,8 @@ export interface Setup {
    * policy chooses it as well. Stands for what the anchor's policy chooses by; null: it may not.
    */
   keep: number | null;
+  /** Stands for the site that the request is of, as the anchor sees it; 0: of none. */
+  site: number;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
   /** At most MAX_BODY_BYTES. */
@@ -415,6 +418,26 @@ export interface Cached {
   entries: Array<{ readonly document: number; readonly held: boolean }>;
 }
 
+/** What a section of VIEW is about. */
+export const ViewKind = { NODE: 1, SITE: 2, SETTING: 3 } as const;
+export type ViewKind = (typeof ViewKind)[keyof typeof ViewKind];
+
+/** In both directions: what the sender's file says of the cluster, as digests. */
+export interface View {
+  type: T['VIEW'];
+  /** Those of nodes in the file's order. */
+  sections: Array<{
+    readonly kind: ViewKind;
+    /** 1 to 63 bytes of UTF-8 without control characters. */
+    readonly name: string;
+    /** The sender answers requests of the site. */
+    readonly serves: boolean;
+    /** 64 bits that stand for what must agree, and for what may differ for a while. */
+    readonly essence: bigint;
+    readonly rest: bigint;
+  }>;
+}
+
 export type Frame =
   | Setup
   | SetupOk
@@ -437,5 +460,6 @@ export type Frame =
   | Route
   | Cleanup
   | CleanupOk
+  | View
   | Catalogue
   | Cached;

@@ -4,7 +4,7 @@
  * | offset | bytes | field    | value |
  * |--------|-------|----------|-------|
  * | 0      | 4     | length   | of the whole frame, at most 131072 |
- * | 4      | 1     | type     | 1 to 21, 24, 25 |
+ * | 4      | 1     | type     | 1 to 22, 24, 25 |
  * | 5      | 1     | version  | 1 |
  * | 6      | 2     | reserved | 0 |
  *
@@ -18,6 +18,7 @@ import * as migrate from './frame-migrate.ts';
 import * as response from './frame-response.ts';
 import * as setup from './frame-setup.ts';
 import { FRAME_HEADER_BYTES, FRAME_VERSION, type Frame, FrameType, MAX_FRAME_BYTES } from './frame-types.ts';
+import * as view from './frame-view.ts';
 import { putU32 } from './wire.ts';
 
 export * from './frame-types.ts';
@@ -122,6 +123,8 @@ function bodySize(frame: Frame): number {
     case FrameType.CLEANUP:
     case FrameType.CLEANUP_OK:
       return migrate.FLOW_EPOCH_BYTES;
+    case FrameType.VIEW:
+      return view.viewSize(frame);
     case FrameType.CATALOGUE:
       return catalogue.catalogueSize(frame);
     case FrameType.CACHED:
@@ -171,6 +174,8 @@ function writeBody(frame: Frame, into: Buffer, at: number): number {
     case FrameType.CLEANUP:
     case FrameType.CLEANUP_OK:
       return migrate.writeFlowEpoch(frame, into, at);
+    case FrameType.VIEW:
+      return view.writeView(frame, into, at);
     case FrameType.CATALOGUE:
       return catalogue.writeCatalogue(frame, into, at);
     case FrameType.CACHED:
@@ -220,6 +225,8 @@ function readBody(type: number, bytes: Buffer, at: number, end: number): Frame {
     case FrameType.CLEANUP:
     case FrameType.CLEANUP_OK:
       return { type, ...migrate.readFlowEpoch(bytes, at, end) };
+    case FrameType.VIEW:
+      return view.readView(bytes, at, end);
     case FrameType.CATALOGUE:
       return catalogue.readCatalogue(bytes, at, end);
     case FrameType.CACHED:

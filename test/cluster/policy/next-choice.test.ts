@@ -26,7 +26,7 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const rest = { bodyBytes: 0, types: {}, clone: { pre: false, keep: true } };
   const config = { ...base, ...rest, policy } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
-  const site: Site = { config, content: null, upstream: null, candidates, outages: new Outages() };
+  const site: Site = { config, digest: 1, content: null, upstream: null, candidates, outages: new Outages() };
   const choices = new NextChoices({
     config: { limits: { headBytes: 4096, headFields: 50 }, sites: [config] } as unknown as ClusterConfig,
     self,

@@ -226,6 +226,7 @@ export function request(changes: Partial<Request> = {}): Request {
     close: false,
     continuation: null,
     client: { clientAddress: parseAddress('10.0.0.9') },
+    site: 7,
     upstreamFailed: false,
     ...changes,
   };

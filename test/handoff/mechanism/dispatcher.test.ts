@@ -86,6 +86,7 @@ class Case extends AnchorStand {
     const load = { accepting: true } as never;
     return {
       config: { name: 'site', mechanism, clone } as SiteConfig,
+      digest: 1,
       content: here ? ({} as never) : null,
       upstream: null,
       candidates: [A, B].map((index) => ({ index, name: 'ab'[index], load })),
@@ -109,6 +110,7 @@ class Case extends AnchorStand {
       config: { sites: [site.config] },
       policies: { of: () => ({ choose: () => choice }) },
       linkOf: () => (up ? link.link : undefined),
+      mayMoveTo: () => true,
       nextTaker: () => null,
       isLeaving: () => leaving,
     });

@@ -53,7 +53,15 @@ function flowList(): FlowStatus[] {
 /** `connections` tells the test how many queries reached the engine. */
 function status(): EngineStatus {
   const { engine, links, flows } = data;
-  const nothing = { linkFailures: [], loads: [], spread: null, policies: {}, cached: {}, sites: [] };
+  const nothing = {
+    differences: {},
+    linkFailures: [],
+    loads: [],
+    spread: null,
+    policies: {},
+    cached: {},
+    sites: [],
+  };
   return { engine, connections: queries, flows, halfPipes: 0, links, ...nothing };
 }
 

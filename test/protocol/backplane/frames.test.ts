@@ -22,6 +22,7 @@ import {
   RejectReason,
   type Setup,
   SetupMechanism,
+  ViewKind,
 } from '../../../src/protocol/backplane/frames.ts';
 import { byType, encoded, frame } from './generators.ts';
 
@@ -69,6 +70,7 @@ const SETUP: Setup = {
   client: null,
   continuation: null,
   keep: null,
+  site: 0x5173d16e,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
 };
@@ -103,18 +105,29 @@ const OPEN_ENDED = new Set<FrameType>([FrameType.RELAY_DATA, FrameType.MIGRATE, 
 /** The layouts as documented, field by field. */
 const LAYOUTS: [Frame, string][] = [
   [
+    {
+      type: FrameType.VIEW,
+      sections: [
+        { kind: ViewKind.NODE, name: 'a', serves: false, essence: 0x0102030405060708n, rest: 0n },
+        { kind: ViewKind.SITE, name: 'sé', serves: true, essence: 2n ** 64n - 1n, rest: 9n },
+      ],
+    },
+    `00000034 16 01 0000 0002 01 01 61 00 0102030405060708 0000000000000000
+     02 03 73c3a9 01 ffffffffffffffff 0000000000000009`,
+  ],
+  [
     SETUP,
-    `0000006f 01 01 0000 ${IDS} 02 03 ffffffff
+    `00000073 01 01 0000 ${IDS} 02 03 ffffffff
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
-     0003 474554 00000002 7879`,
+     5173d16e 0003 474554 00000002 7879`,
   ],
   [
     { ...SETUP, mechanism: SetupMechanism.CLONE, keep: 0x89abcdef },
-    `00000073 01 01 0000 ${IDS} 03 13 ffffffff
+    `00000077 01 01 0000 ${IDS} 03 13 ffffffff
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
-     89abcdef 0003 474554 00000002 7879`,
+     89abcdef 5173d16e 0003 474554 00000002 7879`,
   ],
   [
     {
@@ -127,19 +140,19 @@ const LAYOUTS: [Frame, string][] = [
       bodyFollows: true,
       body: Buffer.alloc(0),
     },
-    `0000002f 01 01 0000 ${IDS} 01 04 ffffffff 00000000000000000000ffff0a4d0001 0003 474554 00000000`,
+    `00000033 01 01 0000 ${IDS} 01 04 ffffffff 00000000000000000000ffff0a4d0001 5173d16e 0003 474554 00000000`,
   ],
   [
     { ...SETUP, mechanism: SetupMechanism.RELAY, halfPipe: null },
-    `00000031 01 01 0000 ${IDS} 01 03 ffffffff ${'00'.repeat(16)} 0003 474554 00000002 7879`,
+    `00000035 01 01 0000 ${IDS} 01 03 ffffffff ${'00'.repeat(16)} 5173d16e 0003 474554 00000002 7879`,
   ],
   [
     { ...SETUP, continuation: { ...IDENTITY, offset: 2 ** 32 } },
-    `0000008b 01 01 0000 ${IDS} 02 0b ffffffff
+    `0000008f 01 01 0000 ${IDS} 02 0b ffffffff
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
      00000120 0000000100000120 fedcba9876543210 0000000100000000
-     0003 474554 00000002 7879`,
+     5173d16e 0003 474554 00000002 7879`,
   ],
   [
     { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null, promise: null },

@@ -63,6 +63,8 @@ export const halfPipe: fc.Arbitrary<frames.HalfPipe> = fc
   )
   .map(([a, b, c, d]) => ({ ...a, ...b, ...c, ...d }));
 
+const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+
 const ids = { request: u32, epoch: u32 };
 /** Of a connection that has moved. */
 const moves = u32.map((number) => number || 1);
@@ -91,6 +93,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     client: fc.option(fc.oneof(v4, v6)),
     continuation: fc.option(continuation),
     keep: fc.option(u32),
+    site: u32,
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
   })
@@ -252,6 +255,21 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
   ROUTE: fc.record({ type: fc.constant(FrameType.ROUTE), flow: flowEndpoints, epoch: moves }),
   CLEANUP_OK: fc.record({ type: fc.constant(FrameType.CLEANUP_OK), flow: flowEndpoints, epoch: moves }),
   CLEANUP: fc.record({ type: fc.constant(FrameType.CLEANUP), flow: flowEndpoints, epoch: moves }),
+  VIEW: fc.record({
+    type: fc.constant(FrameType.VIEW),
+    sections: fc.array(
+      fc
+        .record({
+          kind: fc.constantFrom(...Object.values(frames.ViewKind)),
+          name,
+          serves: fc.boolean(),
+          essence: u64,
+          rest: u64,
+        })
+        .map((section) => ({ ...section, serves: section.serves && section.kind === frames.ViewKind.SITE })),
+      { maxLength: 20 },
+    ),
+  }),
   CATALOGUE: fc.record({
     type: fc.constant(FrameType.CATALOGUE),
     site: name,

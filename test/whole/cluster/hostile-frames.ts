@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { parseAddress } from '../../../src/base/address.ts';
+import { siteDigest } from '../../../src/cluster/view.ts';
 import { monotonicMs } from '../../../src/kernel/linux/monotonic.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { STATE_VERSION } from '../../../src/kernel/tcp/state.ts';
@@ -152,7 +153,7 @@ export class HostileFrames {
     };
   }
 
-  #head(): Buffer {
+  #head(host = this.#pick(this.#world.hosts)): Buffer {
     const method = this.#pick(['GET', 'GET', 'GET', 'HEAD', 'POST', 'BREW']);
     const version = this.#pick(['HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0', 'HTTP/9']);
     const fields = this.#pick([
@@ -163,7 +164,7 @@ export class HostileFrames {
       'X: y',
     ]);
     return Buffer.from(
-      `${method} ${this.#pick(this.#world.paths)} ${version}\r\nHost: ${this.#pick(this.#world.hosts)}\r\n${fields}\r\n`,
+      `${method} ${this.#pick(this.#world.paths)} ${version}\r\nHost: ${host}\r\n${fields}\r\n`,
     );
   }
 
@@ -181,6 +182,7 @@ export class HostileFrames {
       known !== null && (known.kind === 'half-pipe') === !relays && known.kind !== 'move' && !relays;
     const reuses = known !== null && (fits || this.#random.below(WILD_EVERY) === 0);
     const request = reuses ? known.request : this.#number();
+    const host = this.#pick(this.#world.hosts);
     const bodyFollows = relays && this.#random.below(3) === 0;
     const setup: Setup = {
       type: FrameType.SETUP,
@@ -198,7 +200,11 @@ export class HostileFrames {
           ? { headBytes: 100, lengthBytes: 1124, validator: 5n, offset: 600 }
           : null,
       keep: mechanism === SetupMechanism.CLONE && this.#random.below(2) === 0 ? this.#u32() : null,
-      head: this.#head(),
+      site:
+        this.#random.below(20) === 0
+          ? this.#u32()
+          : siteDigest({ name: host.replace('.test', ''), hosts: [host] }),
+      head: this.#head(host),
       body: bodyFollows || this.#random.below(4) > 0 ? NOTHING : Buffer.alloc(this.#random.below(2000), 0x61),
     };
     if (reuses) known.epoch = setup.epoch;
@@ -334,6 +340,9 @@ export class HostileFrames {
   #patched(): Frame {
     const frame = this.#pick(this.#samples);
     switch (frame.type) {
+      case FrameType.VIEW:
+        // With a wild one nothing is handed over any more.
+        return this.#random.below(50) === 0 ? frame : this.#setup();
       case FrameType.HELLO:
       case FrameType.SETUP:
       case FrameType.MIGRATE:

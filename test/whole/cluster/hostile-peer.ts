@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { hardwareAddress } from '../../../src/kernel/linux/interface.ts';
 import { monotonicMs } from '../../../src/kernel/linux/monotonic.ts';
 import { FrameError, SessionError } from '../../../src/protocol/backplane/errors.ts';
-import { type Frame, FrameType, PROTOCOL_VERSION } from '../../../src/protocol/backplane/frames.ts';
+import { type Frame, FrameType, PROTOCOL_VERSION, ViewKind } from '../../../src/protocol/backplane/frames.ts';
 import { Inbox } from '../../../src/protocol/backplane/inbox.ts';
 import { clusterKey } from '../../../src/protocol/backplane/key.ts';
 import { Outbox } from '../../../src/protocol/backplane/outbox.ts';
@@ -56,6 +56,12 @@ async function speak(socket: Socket, role: Role): Promise<void> {
   const inbox = new Inbox(session, (frame) => {
     heardByType[frame.type] = (heardByType[frame.type] ?? 0) + 1;
     hostile.heard(frame);
+    // As the other one sees the cluster, and all sites are served here: so it hands requests over.
+    if (frame.type === FrameType.VIEW)
+      send({
+        ...frame,
+        sections: frame.sections.map((one) => ({ ...one, serves: one.kind === ViewKind.SITE })),
+      });
   });
   const flush = (): boolean => {
     outbox.flush();

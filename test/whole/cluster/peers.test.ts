@@ -1,10 +1,11 @@
-/** Who reaches a node's backplane port and is none of ours, and nodes whose keys differ. */
+/** Who reaches a node's backplane port and is none of ours, and nodes whose keys or files differ. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parse, stringify } from 'yaml';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { StrangersJob, StrangersReport } from './strangers.ts';
 import { item, KIB, Stand } from './support.ts';
@@ -16,7 +17,13 @@ const KEY = `the key of the lab ${LAB}`;
 describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   let stand: Stand;
   before(async () => {
-    stand = await Stand.up({ name: LAB, nodes: 3, sizes: [KIB], set: ['observe.accessLog=off'] });
+    stand = await Stand.up({
+      name: LAB,
+      nodes: 3,
+      sizes: [KIB],
+      sites: (root) => [{ name: 'rest', hosts: ['*'], root, policy: 'round-robin' }],
+      set: ['observe.accessLog=off'],
+    });
   });
   after(() => stand?.down());
 
@@ -82,17 +89,24 @@ describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () 
     await flood;
   });
 
-  test('both ends say that their keys differ, and who', async () => {
+  /** Starts c anew with another file than the others have. */
+  async function startOtherwise(text: string): Promise<void> {
     const { configFile } = stand.lab.plan;
     const config = readFileSync(configFile, 'utf8');
-    assert.ok(config.includes(KEY));
     await stand.kill('c');
-    writeFileSync(configFile, config.replace(KEY, 'quite another key than that'));
+    writeFileSync(configFile, text);
     try {
       await stand.lab.start('c');
     } finally {
       writeFileSync(configFile, config);
     }
+  }
+
+  test('both ends say that their keys differ, and who', async () => {
+    const { configFile } = stand.lab.plan;
+    const config = readFileSync(configFile, 'utf8');
+    assert.ok(config.includes(KEY));
+    await startOtherwise(config.replace(KEY, 'quite another key than that'));
     const says = async (node: string, of: string) =>
       (await failures(node)).some((one: { node: string; advice: string }) => {
         return one.node === of && /different cluster keys/.test(one.advice);
@@ -110,6 +124,49 @@ describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () 
     await stand.start('c');
     await stand.until('the link is up', async () => (await linksUp('a')) === 2);
     assert.deepEqual(await failures('a'), []);
+  });
+
+  test('a node that has a site more: it answers for it alone, the others go on with the rest', async () => {
+    const config = parse(readFileSync(stand.lab.plan.configFile, 'utf8'));
+    config.sites.push({ name: 'only', hosts: ['only.test'], root: stand.root });
+    await startOtherwise(stringify(config));
+    const differences = async (node: string) => (await status(node)).engines[0].differences;
+    await stand.until('a says what differs', async () =>
+      ((await differences('a')).c ?? []).includes('site only: only in the file of node c'),
+    );
+    await stand.until('and c does', async () => (await differences('c')).a !== undefined);
+    assert.deepEqual(Object.keys(await differences('a')), ['c']);
+    assert.equal(await counter('a', 'views_differ_now'), 1);
+    assert.match(logOf('a'), /the configuration of a node differs/);
+    const byNode = async (address: string, host: string) => {
+      const items = Array.from({ length: 12 }, () => item(host, KIB));
+      return (await stand.runRight({ address, items, each: true })).byNode;
+    };
+    assert.equal((await byNode('a', 'only.test')).c, undefined, 'a takes it for the site of all hosts');
+    assert.deepEqual(await byNode('c', 'only.test'), { c: 12 });
+    assert.ok((await byNode('a', 'anchor.test')).c > 0, 'other sites go on');
+    assert.equal((await byNode('a', 'migrate.test')).c, undefined, 'a connection may bear any host');
+    await stand.lab.kill('c');
+    await stand.start('c');
+    await stand.until('they agree', async () => Object.keys(await differences('a')).length === 0);
+    await stand.until('c takes connections again', async () => (await byNode('a', 'migrate.test')).c > 0);
+  });
+
+  test('policies may differ; a reload tells', async () => {
+    const { configFile } = stand.lab.plan;
+    const text = readFileSync(configFile, 'utf8');
+    const config = parse(text);
+    config.sites[0].policy = 'hash';
+    const told = async () => (await status('b')).engines[0].differences.a ?? [];
+    try {
+      writeFileSync(configFile, stringify(config));
+      stand.lab.signal('a', 'SIGHUP');
+      await stand.until('b hears of it', async () => /policy, mechanism or options/.test((await told())[0]));
+    } finally {
+      writeFileSync(configFile, text);
+      stand.lab.signal('a', 'SIGHUP');
+    }
+    await stand.until('they agree again', async () => (await told()).length === 0);
     await stand.nothingLeft();
   });
 });
