@@ -50,7 +50,7 @@ import { DigestRequests } from './digest-requests.ts';
 import { Drain } from './drain.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { FromEngine } from './messages.ts';
-import { SOCKET_KERNEL } from './socket-kernel.ts';
+import { socketKernel } from './socket-kernel.ts';
 import { Switchboard } from './switchboard.ts';
 
 /** Lines of a kind, of warnings and errors, in a period. */
@@ -142,6 +142,11 @@ export class Engine {
     this.flows = this.#router.flows;
     this.routes = this.#router.routes;
     this.spread = this.#router.spread;
+    const { name, role, interface: link } = config.nodes[this.self];
+    this.#frames = new FrameWriter(link, REPLAY_MARK, MAX_LARGE_FRAME_BYTES);
+    const { parked } = this.#router;
+    this.parked = new ParkedSegments(this.index, this.routes, parked, this.#frames, this.counters);
+    this.loop.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
     const { loop: clock, counters: count, flows: table, sockets } = this;
     const { halfPipes } = limits;
     this.anchorFlows = new AnchorFlows({
@@ -151,15 +156,10 @@ export class Engine {
       sockets,
       engine: this.index,
       halfPipes,
-      kernel: SOCKET_KERNEL,
+      kernel: socketKernel(this.parked),
     });
     this.handoffs = new Handoffs({ clock, count, setupMs: timeouts.setupMs, peerMs: timeouts.peerMs });
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
-    const { name, role, interface: link } = config.nodes[this.self];
-    this.#frames = new FrameWriter(link, REPLAY_MARK, MAX_LARGE_FRAME_BYTES);
-    const { parked } = this.#router;
-    this.parked = new ParkedSegments(this.index, this.routes, parked, this.#frames, this.counters);
-    this.loop.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
     this.digests = new DigestRequests(limits.digestBytes, options.post);
     this.sites = new Sites(this);
     this.access = new AccessRecords(config, name, this.counters);

@@ -1,14 +1,38 @@
 /** What a flow does to its connection's socket, by the real kernel. */
 import type { SocketKernel } from '../../handoff/anchor/own-socket.ts';
+import { endsOf } from '../../handoff/flow/ends.ts';
+import type { ParkedSegments } from '../../handoff/move/parked.ts';
 import { refreshSendWindow } from '../../kernel/linux/half-pipe.ts';
-import { captureHalfPipe } from '../../kernel/linux/half-pipe-capture.ts';
+import { captureHalfPipe, type HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
 import { probe } from '../../kernel/linux/repair-options.ts';
-import { IPPROTO_TCP, receiveQueueBytes, setOption, TCP_LINGER2 } from '../../kernel/linux/socket.ts';
+import {
+  IPPROTO_TCP,
+  receiveQueueBytes,
+  setOption,
+  TCP_LINGER2,
+  unsentBytes,
+} from '../../kernel/linux/socket.ts';
 
-export const SOCKET_KERNEL: SocketKernel = {
-  capture: captureHalfPipe,
-  unreadBytes: receiveQueueBytes,
-  probe,
-  setSendWindow: refreshSendWindow,
-  limitFinWait: (fd, seconds) => setOption(fd, IPPROTO_TCP, TCP_LINGER2, seconds),
-};
+type Parking = Pick<ParkedSegments, 'park' | 'giveBack'>;
+
+/** A socket that holds bytes back is deaf for a moment of its first capture: what comes in that moment comes after it. */
+function capture(parked: Parking, fd: number, before?: HalfPipeCapture): HalfPipeCapture {
+  const ends = before === undefined && unsentBytes(fd) > 0 ? endsOf(fd) : null;
+  if (ends === null) return captureHalfPipe(fd, before);
+  parked.park(ends);
+  try {
+    return captureHalfPipe(fd);
+  } finally {
+    parked.giveBack(ends);
+  }
+}
+
+export function socketKernel(parked: Parking): SocketKernel {
+  return {
+    capture: (fd, before) => capture(parked, fd, before),
+    unreadBytes: receiveQueueBytes,
+    probe,
+    setSendWindow: refreshSendWindow,
+    limitFinWait: (fd, seconds) => setOption(fd, IPPROTO_TCP, TCP_LINGER2, seconds),
+  };
+}

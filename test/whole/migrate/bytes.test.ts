@@ -134,6 +134,8 @@ describe('migrating on a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_
       const items = [...mix(60, [KIB, 16 * KIB, 64 * KIB + 1], [HOST]), ...mix(3, [MIB], [HOST])];
       const report = await stand.runRight({ address, items, silenceMs: 20_000 });
       moved(report, 50);
+      const overlapping = mix(20, [KIB, 16 * KIB], [HOST]);
+      await stand.runRight({ address, items: overlapping, pipeline: 2, behindUs: 40_000, silenceMs: 20_000 });
       await stand.nothingLeft();
     });
 });

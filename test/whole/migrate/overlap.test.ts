@@ -75,7 +75,6 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const lost = (await lostOnce()) - before.lost;
     assert.ok(lost <= moves / 100, `${lost} segments lost`);
     await stand.noResets();
-    await stand.nothingLeft();
   }
 
   for (const address of ['a', 'fd77::102'])
@@ -120,14 +119,12 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
 
   test('100 (Continue) behind a full send queue is heard', async () => {
     for (const { statuses } of await expecting(KIB)) assert.deepEqual(statuses, [200, 200, 100, 200]);
-    await stand.nothingLeft();
   });
 
   test('a refusal behind a full send queue is heard, and the connection ends in order', async () => {
     for (const { statuses, ended } of await expecting(2 * MAX_BODY_BYTES))
       assert.deepEqual([statuses, ended], [[200, 200, 413], true]);
     await stand.noResets();
-    await stand.nothingLeft();
   });
 
   test('a connection that does not get away after all has what came meanwhile', async () => {
@@ -140,5 +137,6 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
       stand.lab.signal('b', 'SIGCONT');
     });
     assert.ok((await stand.total('migrations_resumed')) > resumed);
+    await stand.nothingLeft();
   });
 });
