@@ -23,7 +23,7 @@ import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import type { Request } from '../serve/request.ts';
-import { answers, type Site } from '../serve/sites.ts';
+import { answers, type Site, takesBodies } from '../serve/sites.ts';
 import { Attempts, mayRepeat } from './attempts.ts';
 import type { Connection } from './connection.ts';
 import { type PromiseHolder, watchPromises } from './promises.ts';
@@ -68,15 +68,16 @@ export class Answering implements RequestInProgress, PromiseHolder {
   /** Begins to answer the request that `choose` was asked about; may have finished when it returns. */
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#attempts.begin();
-    const close = !head.keepAlive || this.#engine.closing;
+    // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
+    const close =
+      !head.keepAlive || this.#engine.closing || (head.expectContinue && !takesBodies(this.#site));
     this.#take({ head, headBytes, body, bodyFollows, close, continuation: null });
     this.#dispatch();
   }
 
-  #take(parts: Omit<Request, 'startUs' | 'client' | 'site' | 'upstreamFailed'>): Request {
+  #take(parts: Omit<Request, 'startUs' | 'client' | 'site' | 'upstreamFailed'>): void {
     const site = this.#site?.digest ?? 0;
     this.#request = { ...parts, startUs: nowUs(), client: this.connection, site, upstreamFailed: false };
-    return this.#request;
   }
 
   #dispatch(): void {
@@ -92,11 +93,14 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** Goes on with the response that the connection came with. */
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
-    const { sites, dispatcher } = this.#engine;
-    const head = sites.parsed(headBytes);
-    this.#site = sites.find(head.host);
-    const request = this.#take({ head, headBytes, body: NOTHING, bodyFollows: false, close, continuation });
-    const handling = dispatcher.answer(this, request, exchange, 'migrate');
+    const head = this.#engine.sites.parsed(headBytes);
+    this.#site = this.#engine.sites.find(head.host);
+    this.#take({ head, headBytes, body: NOTHING, bodyFollows: false, close, continuation });
+    this.#answer(exchange, 'migrate');
+  }
+
+  #answer(exchange: Exchange, mechanism: 'local' | 'migrate'): void {
+    const handling = this.#engine.dispatcher.answer(this, this.request, exchange, mechanism);
     this.#handling = handling;
     handling.start();
   }
@@ -110,11 +114,10 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** The request is kept for longer than the buffer it was read into, which all connections share. */
   retain(): Request {
-    const request = this.#request!;
-    if (request.headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer) {
-      this.#request = { ...request, headBytes: Buffer.from(request.headBytes) };
-    }
-    return this.#request!;
+    const { headBytes } = this.request;
+    if (headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer)
+      this.#request = { ...this.request, headBytes: Buffer.from(headBytes) };
+    return this.request;
   }
 
   get request(): Request {
@@ -222,12 +225,8 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** What a POST asks for may have been done, or not (RFC 9110 9.2.2): the client has to find out. */
   #answerLost(): void {
-    const { dispatcher, sites } = this.#engine;
-    const request = this.#request!;
     this.connection.flow?.beginOwn();
-    const handling = dispatcher.answer(this, request, sites.failure(request), 'local');
-    this.#handling = handling;
-    handling.start();
+    this.#answer(this.#engine.sites.failure(this.request), 'local');
   }
 
   later(): void {

@@ -13,6 +13,7 @@
 import type { Engine } from '../node/engine/engine.ts';
 import type { ErrorStatus } from '../protocol/http/error-response.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
+import { takesBodies } from '../serve/sites.ts';
 import type { Answering } from './answering.ts';
 import { ClientInput, EMPTY } from './client-input.ts';
 import type { Connection } from './connection.ts';
@@ -169,7 +170,13 @@ export class RequestReader {
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
     const body = new RequestBody(head, headBytes, this.#answering.maxBodyBytes);
     if (body.fault !== null) return connection.refuse(413);
-    if (head.expectContinue && !connection.sendContinue()) return;
+    if (head.expectContinue) {
+      if (!takesBodies(this.#engine.sites.find(head.host))) {
+        this.#body = body;
+        return connection.accept(head, headBytes, NOTHING, true);
+      }
+      if (!connection.sendContinue()) return;
+    }
     this.#body = body;
     connection.collects();
   }

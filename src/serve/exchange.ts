@@ -30,7 +30,7 @@ export interface Feed {
 }
 
 export class Exchange {
-  pump: Pump;
+  readonly pump = new Pump([], false);
   status = 0;
   /** Bytes that the pump is to send: the whole response, head included, or what is left of it; -1 while unknown. */
   lengthBytes = -1;
@@ -46,10 +46,8 @@ export class Exchange {
   onProgress: () => void = () => {};
   #response: Response | null = null;
   #continues: Continuation | null = null;
-
-  constructor() {
-    this.pump = new Pump([], false);
-  }
+  /** What comes first is an upstream's, and no other node's. */
+  #isInformed = false;
 
   /** A response that is complete. */
   static of(response: Response): Exchange {
@@ -69,11 +67,18 @@ export class Exchange {
     );
   }
 
-  /** Takes a complete response as the answer. Only while nothing was pumped. */
+  /** A 1xx response, ahead of the answer. To whoever moves the bytes it is the answer's beginning. */
+  inform(bytes: Buffer): void {
+    this.#isInformed = true;
+    this.pump.add({ bytes });
+  }
+
+  /** Takes a complete response as the answer. */
   answer(response: Response): void {
-    this.pump = new Pump(response.parts, true);
+    for (const part of response.parts) this.pump.add(part);
+    this.pump.finish();
     this.status = response.status;
-    this.lengthBytes = response.lengthBytes;
+    this.lengthBytes = this.pump.sentBytes + this.pump.queuedBytes;
     this.bodyBytes = response.bodyBytes;
     this.close = response.close;
     this.#response = response;
@@ -84,7 +89,8 @@ export class Exchange {
    * Costs a hash at most, so it is to be asked only where a continuation may be wanted.
    */
   identity(): Identity | null {
-    return this.#continues ?? (this.#response === null ? null : identify(this.#response));
+    if (this.#continues !== null) return this.#continues;
+    return this.#response === null || this.#isInformed ? null : identify(this.#response);
   }
 
   /**

@@ -22,9 +22,10 @@ import type { Loop } from '../kernel/loop/loop.ts';
 import { RejectReason, type Setup } from '../protocol/backplane/frames.ts';
 import { Content } from '../protocol/http/content.ts';
 import type { DigestFile } from '../protocol/http/file-cache.ts';
-import type { RequestFraming } from '../protocol/http/forward.ts';
+import { forwardsLeft, type RequestFraming } from '../protocol/http/forward.ts';
+import { isInLoop } from '../protocol/http/forwarded.ts';
 import { HeadCache } from '../protocol/http/head-cache.ts';
-import { textReply } from '../protocol/http/reply.ts';
+import { emptyReply, textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { type AnswerOptions, Exchange } from './exchange.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
@@ -51,6 +52,11 @@ export interface Site {
 /** Whether this node has something to answer a site's requests with. */
 export function answers(site: Site): boolean {
   return site.content !== null || site.upstream !== null;
+}
+
+/** Whether one of the nodes that can be reached may want the body of a request: the others have files. */
+export function takesBodies(site: Site | null): boolean {
+  return site?.candidates.some(({ name }) => site.config.content[name]?.kind === 'upstream') ?? false;
 }
 
 /** What the admin API tells of a site. */
@@ -223,18 +229,22 @@ export class Sites {
     const { servedBy, serverTiming } = this.#host.config.observe;
     const extraFields = servedBy || serverTiming ? this.extraFields(mechanism, durationUs) : '';
     const nowMs = this.#host.loop.wallMs;
-    if (site?.upstream != null) {
+    const upstream = site?.upstream ?? null;
+    if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head)) {
       const peer = client.clientAddress;
       const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, peer);
       const answer = { close: asked.close, extraFields, nowMs };
-      return site.upstream.request({ head, forward, body, bodyFollows, answer });
+      return upstream.request({ head, forward, body, bodyFollows, answer });
     }
     // Nobody here wants the body, and the client may send all of it before it reads the answer.
     const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;
     const answer: AnswerOptions = { close: asked.close || isTooLong, extraFields, nowMs };
     if (site?.content != null) return Exchange.of(site.content.respond(head, nowMs, answer));
+    const context = { method: head.method, minor: head.minor, ...answer };
+    if (upstream !== null)
+      return Exchange.of(isInLoop(head) ? textReply(508, '', context) : emptyReply(204, '', context));
     if (site !== null) return Exchange.error(asked.upstreamFailed ? 502 : 503, head, answer);
-    return Exchange.of(textReply(404, '', { method: head.method, minor: head.minor, ...answer }));
+    return Exchange.of(textReply(404, '', context));
   }
 
   /**

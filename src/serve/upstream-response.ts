@@ -1,12 +1,12 @@
 /**
  * An upstream's response on its way into an exchange: its head is written anew for the client, its body is read as far
- * as its end can be found.
+ * as its end can be found. Interim responses (1xx, RFC 9110 15.2) go to the client before it.
  *
- *   head --whole--> body --its last byte, or the upstream's end--> done
+ *   [1xx ...] head --whole--> body --its last byte, or the upstream's end--> done
  */
 import { type BodyReader, encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
 import { DEFAULT_HEAD_LIMITS } from '../protocol/http/fields.ts';
-import { type ForwardedHead, forwardResponseHead } from '../protocol/http/forward.ts';
+import { type ForwardedHead, forwardInterimHead, forwardResponseHead } from '../protocol/http/forward.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import { parseResponseHead, type ResponseHead, responseBody } from '../protocol/http/response.ts';
 import type { AnswerOptions, Exchange } from './exchange.ts';
@@ -29,6 +29,7 @@ export class UpstreamResponse {
   #reader: BodyReader | null = null;
   /** Bytes of a head that is not whole yet. */
   #held: Buffer | null = null;
+  #hasInformed = false;
 
   constructor(exchange: Exchange, request: RequestHead, answer: AnswerOptions) {
     this.#exchange = exchange;
@@ -38,10 +39,10 @@ export class UpstreamResponse {
 
   /** A byte of it has come. */
   get hasBegun(): boolean {
-    return this.#held !== null || this.#head !== null;
+    return this.#held !== null || this.#hasInformed || this.#head !== null;
   }
 
-  /** The client may have seen something of it. */
+  /** It is what the client's answer is made of, whole or not. */
   get isAnswering(): boolean {
     return this.#head !== null;
   }
@@ -67,10 +68,16 @@ export class UpstreamResponse {
       }
       if (!('framing' in head)) return { fault: head.reason };
       at += head.headLength;
-      // Interim responses end here: the client's 100 (Continue) is the anchor's.
-      if (!head.interim) this.#begin(head, endsConnection, wallMs);
+      if (head.interim) this.#inform(head);
+      else this.#begin(head, endsConnection, wallMs);
     }
     return this.#pass(bytes, at, end);
+  }
+
+  /** HTTP/1.0 knows none (RFC 9110 15.2). */
+  #inform(head: ResponseHead): void {
+    this.#hasInformed = true;
+    if (this.#request.minor === 1) this.#exchange.inform(forwardInterimHead(head));
   }
 
   #begin(head: ResponseHead, endsConnection: boolean, wallMs: number): void {
@@ -112,13 +119,13 @@ export class UpstreamResponse {
   /** The upstream has closed. False: the response is not whole. */
   ended(): boolean {
     if (this.#reader?.finish() !== true) return false;
-    if (this.#forward?.body === 'enchunk') this.#exchange.pump.add({ bytes: LAST_CHUNK });
     this.#finish();
     return true;
   }
 
   #finish(): void {
     const { pump } = this.#exchange;
+    if (this.#forward!.body === 'enchunk') pump.add({ bytes: LAST_CHUNK });
     pump.finish();
     this.#exchange.lengthBytes = pump.sentBytes + pump.queuedBytes;
   }

@@ -1,6 +1,7 @@
 /**
  * An Upstream with an engine's loop, and a server of the test's own in the same thread, which has its turns between
- * those of the loop: so what the server has done is there, whole, when the loop looks next.
+ * those of the loop: so what the server has done is there, whole, when the loop looks next. Time passes when the test
+ * says so.
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -20,13 +21,16 @@ export interface Sent {
   /** The rest of the body comes by the exchange's feed. */
   readonly follows?: boolean;
   readonly fields?: string;
+  /** The client's HTTP version is 1.0. */
+  readonly http10?: boolean;
 }
 
 export class UpstreamStand {
   readonly counts = new Map<string, number>();
   readonly words: string[] = [];
   readonly sockets: Socket[] = [];
-  readonly loop = new Loop();
+  #nowMs = 0;
+  readonly loop = new Loop(() => this.#nowMs);
   readonly upstream: Upstream;
   readonly #server: Server | null;
 
@@ -69,9 +73,12 @@ export class UpstreamStand {
     });
   }
 
-  request(method: string, { body = Buffer.alloc(0), follows = false, fields = '' }: Sent = {}): Exchange {
+  request(
+    method: string,
+    { body = Buffer.alloc(0), follows = false, fields = '', http10 }: Sent = {},
+  ): Exchange {
     const length = body.length > 0 ? `Content-Length: ${body.length}\r\n` : '';
-    const head = parsed(`${method} /x HTTP/1.1\r\nHost: a\r\n${length}${fields}\r\n`);
+    const head = parsed(`${method} /x HTTP/1.${http10 ? 0 : 1}\r\nHost: a\r\n${length}${fields}\r\n`);
     const answer = { close: false, extraFields: '', nowMs: 0 };
     const forward = (framing: RequestFraming) =>
       forwardRequestHead(head, framing, { lines: '', drops: () => false });
@@ -107,6 +114,12 @@ export class UpstreamStand {
     }
   }
 
+  async pass(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    await this.turn();
+  }
+
+  /** For what must not happen. */
   async lasting(ms: number): Promise<void> {
     const endMs = Date.now() + ms;
     await this.until(() => Date.now() >= endMs);

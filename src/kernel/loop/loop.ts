@@ -25,13 +25,19 @@ export class Loop {
   #deferred: Array<() => void> = [];
   #running = false;
   #stopped = false;
+  readonly #clock: () => number;
   /** Monotonic time of this turn. */
-  nowMs = monotonicMs();
+  nowMs: number;
   /** Wall clock of this turn, for Date. */
   wallMs = Date.now();
 
+  constructor(clock: () => number = monotonicMs) {
+    this.#clock = clock;
+    this.nowMs = clock();
+  }
+
   exactMs(): number {
-    return monotonicMs();
+    return this.#clock();
   }
 
   add(fd: number, events: number, source: Source): void {
@@ -70,7 +76,7 @@ export class Loop {
     let waitMs = 0;
     while (this.#running) {
       const count = this.#epoll.wait(this.#deferred.length > 0 ? 0 : waitMs);
-      this.nowMs = monotonicMs();
+      this.nowMs = this.#clock();
       this.wallMs = Date.now();
       for (let i = 0; i < count; i++) {
         const fd = this.#epoll.fdOf(i);

@@ -3,13 +3,13 @@
  * anywhere. It copies nothing and keeps nothing but a state, so it serves both to take a chunked request body apart
  * and to find the end of an upstream's response that is forwarded as it is.
  */
-import { CR, KIND, LF, TOKEN, VALUE } from './fields.ts';
+import { CR, KIND, LF, SPACE, TAB, TOKEN, VALUE } from './fields.ts';
 
 const COLON = 58;
 const SEMICOLON = 59;
 /** Hexadecimal digits of a chunk size, leading zeros included. 12 digits stay below 2^53. */
 const MAX_SIZE_DIGITS = 12;
-/** Chunk extensions of one body, all chunks together. */
+/** Chunk extensions of one body, all chunks together, with the white space before them. */
 export const MAX_EXTENSION_BYTES = 4096;
 /** Trailer section of one body. */
 export const MAX_TRAILER_BYTES = 8192;
@@ -28,6 +28,7 @@ type State =
   | 'length'
   | 'until-close'
   | 'size'
+  | 'before-extension'
   | 'extension'
   | 'size-lf'
   | 'data'
@@ -123,12 +124,14 @@ export class BodyReader {
     switch (this.#state) {
       case 'size':
         return this.#sizeByte(byte);
+      case 'before-extension':
+        if (byte === SEMICOLON) return 'extension';
+        return isBlank(byte) ? this.#extensionByte('before-extension') : this.#fail('BAD_CHUNK_SIZE');
       case 'extension':
         if (byte === CR) return 'size-lf';
-        if ((KIND[byte] & VALUE) === 0) return this.#fail('BAD_CHUNK_EXTENSION');
-        return ++this.#extensionBytes > MAX_EXTENSION_BYTES
-          ? this.#fail('EXTENSIONS_TOO_LARGE')
-          : 'extension';
+        return (KIND[byte] & VALUE) === 0
+          ? this.#fail('BAD_CHUNK_EXTENSION')
+          : this.#extensionByte('extension');
       case 'size-lf':
         if (byte !== LF) return this.#fail('BAD_CHUNK_SIZE');
         this.#digits = 0;
@@ -144,7 +147,10 @@ export class BodyReader {
     }
   }
 
-  /** 1*HEXDIG, then ';' or CR and nothing else: no sign, no prefix, no space (RFC 9112 7.1). */
+  /**
+   * 1*HEXDIG, then CR or an extension and nothing else: no sign, no prefix (RFC 9112 7.1). White space only before an
+   * extension (7.1.1).
+   */
   #sizeByte(byte: number): State {
     const digit = hexDigit(byte);
     if (digit >= 0) {
@@ -155,7 +161,12 @@ export class BodyReader {
     }
     if (this.#digits === 0) return this.#fail('BAD_CHUNK_SIZE');
     if (byte === CR) return 'size-lf';
+    if (isBlank(byte)) return this.#extensionByte('before-extension');
     return byte === SEMICOLON ? 'extension' : this.#fail('BAD_CHUNK_SIZE');
+  }
+
+  #extensionByte(next: State): State {
+    return ++this.#extensionBytes > MAX_EXTENSION_BYTES ? this.#fail('EXTENSIONS_TOO_LARGE') : next;
   }
 
   /** Trailer fields are checked for form and dropped (RFC 9110 6.5.1 lets a recipient do so). */
@@ -182,6 +193,10 @@ export class BodyReader {
     this.ranges.length = 0;
     return this.#state;
   }
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
 }
 
 function hexDigit(byte: number): number {

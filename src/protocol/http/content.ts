@@ -8,6 +8,7 @@ import { Stretch } from './continuation.ts';
 import { type DigestFile, FileCache } from './file-cache.ts';
 import { Entry } from './file-entry.ts';
 import type { MediaTypes } from './media-types.ts';
+import { isKnown } from './methods.ts';
 import { type ByteRange, contentRange, frameMultipart, parseRanges, unsatisfiedRange } from './range.ts';
 import {
   beginHead,
@@ -113,7 +114,8 @@ export class Content {
 
   #answer(head: RequestHead, context: ReplyContext): Response {
     if (head.method === 'OPTIONS') return emptyReply(204, ALLOW, context);
-    if (head.method !== 'GET' && head.method !== 'HEAD') return textReply(405, ALLOW, context);
+    if (head.method !== 'GET' && head.method !== 'HEAD')
+      return isKnown(head.method) ? textReply(405, ALLOW, context) : textReply(501, '', context);
     const found = this.#files.lookup(head.path, context.nowMs);
     if (!(found instanceof Entry)) {
       const query = head.query === '' ? '' : `?${head.query}`;

@@ -5,11 +5,11 @@ import { type ReplyContext, type Response, textReply } from './reply.ts';
  * After these the connection is closed whatever the client asked for: where the next request begins is unknown, or
  * the client is to stop sending (RFC 9112 2.2, 6.3, 9.6; RFC 9110 15.5.9, 15.5.14).
  */
-const CLOSING = new Set([400, 408, 413, 414, 417, 431, 501, 505]);
+const CLOSING = new Set([400, 408, 413, 414, 417, 421, 431, 501, 505]);
 /** When a server that is full may be tried again. */
 const RETRY_AFTER_SECONDS = 1;
 
-export type ErrorStatus = 400 | 408 | 413 | 414 | 417 | 431 | 500 | 501 | 502 | 503 | 504 | 505;
+export type ErrorStatus = 400 | 408 | 413 | 414 | 417 | 421 | 431 | 500 | 501 | 502 | 503 | 504 | 505;
 
 const NO_REQUEST = { method: '', minor: 1, close: false, extraFields: '' } as const;
 

@@ -26,6 +26,13 @@ function endToEndLines(fields: Fields, drops: (name: string) => boolean): string
 
 const dropsNothing = () => false;
 
+/** Whether there may be trailer fields that are for this connection only: Connection names more than is known. */
+function hidesTrailers({ fields }: ResponseHead): boolean {
+  const connection = fields.get('connection');
+  if (connection === undefined) return false;
+  return listTokens(connection).some((option) => option !== 'close' && !NOT_FORWARDED.has(option));
+}
+
 /** How a response goes on to the client. */
 export interface ResponsePlan {
   /** The client's HTTP version. */
@@ -39,7 +46,10 @@ export interface ResponsePlan {
 /** What to do with the body of a forwarded response. */
 export interface ForwardedHead {
   readonly bytes: Buffer;
-  /** `raw`: as the upstream sent it. `dechunk`: payload only. `enchunk`: each slice as a chunk, then LAST_CHUNK. */
+  /**
+   * `raw`: as the upstream sent it. `dechunk`: payload only. `enchunk`: each slice of the payload as a chunk, then
+   * LAST_CHUNK.
+   */
   readonly body: 'raw' | 'dechunk' | 'enchunk';
   /** The connection to the client has to be closed after the body. */
   readonly close: boolean;
@@ -48,6 +58,7 @@ export interface ForwardedHead {
 /**
  * The head of an upstream's final response for the client. A chunked response is taken apart for an HTTP/1.0 client
  * and ends with the connection; one that ends with the upstream's connection becomes chunked for an HTTP/1.1 client.
+ * Trailer fields go on with the chunks (RFC 9110 6.5), unless some of them may not (7.6.1).
  * A missing Date is added (RFC 9110 6.6.1).
  */
 export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowMs: number): ForwardedHead {
@@ -60,7 +71,7 @@ export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowM
       body = head.framing === 'chunked' ? 'dechunk' : 'raw';
     } else {
       lines = 'Transfer-Encoding: chunked\r\n';
-      body = head.framing === 'close' ? 'enchunk' : 'raw';
+      body = head.framing === 'close' || hidesTrailers(head) ? 'enchunk' : 'raw';
     }
   } else if (head.contentLength !== -1 && head.status >= 200 && head.status !== 204) {
     lines = `Content-Length: ${head.contentLength}\r\n`;
@@ -72,6 +83,18 @@ export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowM
   const fields = endToEndLines(head.fields, dropsNothing);
   const bytes = Buffer.from(`${statusLine}${fields}${lines}${plan.extraFields}\r\n`, 'latin1');
   return { bytes, body, close };
+}
+
+/** The head of an upstream's 1xx response for an HTTP/1.1 client; it has no body (RFC 9110 15.2). */
+export function forwardInterimHead(head: ResponseHead): Buffer {
+  const fields = endToEndLines(head.fields, dropsNothing);
+  return Buffer.from(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fields}\r\n`, 'latin1');
+}
+
+/** How often an OPTIONS may still be forwarded (RFC 9110 7.6.2); null: as often as it takes. */
+export function forwardsLeft(head: RequestHead): number | null {
+  const value = head.method === 'OPTIONS' ? head.fields.get('max-forwards') : undefined;
+  return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : null;
 }
 
 const REQUEST_DROPPED: ReadonlySet<string> = new Set(['expect', 'host']);
@@ -97,9 +120,13 @@ export interface ClientFields {
  * (Continue) from us, or sends the body without.
  */
 export function forwardRequestHead(head: RequestHead, framing: RequestFraming, client: ClientFields): Buffer {
-  const drops = (name: string) => REQUEST_DROPPED.has(name) || !UNAMBIGUOUS.test(name) || client.drops(name);
-  let lines = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.fields.get('host') ?? head.host}\r\n`;
+  const left = forwardsLeft(head);
+  const isRewritten = (name: string) =>
+    REQUEST_DROPPED.has(name) || (left !== null && name === 'max-forwards');
+  const drops = (name: string) => isRewritten(name) || !UNAMBIGUOUS.test(name) || client.drops(name);
+  let lines = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.authority}\r\n`;
   lines += endToEndLines(head.fields, drops);
+  if (left !== null) lines += `Max-Forwards: ${left - 1}\r\n`;
   if (framing === 'chunked') lines += 'Transfer-Encoding: chunked\r\n';
   else if (framing !== 'none') lines += `Content-Length: ${framing}\r\n`;
   return Buffer.from(`${lines}${client.lines}\r\n`, 'latin1');

@@ -13,6 +13,15 @@ const PSEUDONYM = 'baton';
 /** Every field with this prefix says something of a client that only a proxy can know. */
 const X_FORWARDED = 'x-forwarded-';
 
+/** Requests that have come by so many of us go in circles; what is layered on purpose has fewer. */
+const MAX_HOPS = 10;
+
+/** Whether it has been forwarded to where it comes from, again and again (RFC 9110 7.6). */
+export function isInLoop(head: RequestHead): boolean {
+  const via = head.fields.get('via');
+  return via !== undefined && via.split(` ${PSEUDONYM}`).length > MAX_HOPS;
+}
+
 export interface ForwardRules {
   /** Whether what comes from an address is believed. */
   trusts(address: Buffer): boolean;
@@ -25,7 +34,7 @@ export interface ForwardRules {
 export function clientFields(head: RequestHead, peer: Buffer | null, rules: ForwardRules): ClientFields {
   const isTrusted = peer !== null && rules.trusts(peer);
   const said = (name: string) => (isTrusted ? head.fields.get(name) : undefined);
-  const host = head.fields.get('host') ?? head.host;
+  const host = head.authority;
   const written: string[] = [];
   let lines = `Via: ${listed(head.fields.get('via'), `1.${head.minor} ${PSEUDONYM}`)}\r\n`;
   const write = (name: string, value: string) => {

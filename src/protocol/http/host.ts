@@ -48,10 +48,3 @@ function isNameByte(code: number): boolean {
     code === 95
   );
 }
-
-/** Whether two authorities name the same server, given the default port of their scheme. */
-export function sameAuthority(a: Authority, b: Authority, defaultPort: number): boolean {
-  const portA = a.port === -1 ? defaultPort : a.port;
-  const portB = b.port === -1 ? defaultPort : b.port;
-  return a.host === b.host && portA === portB;
-}

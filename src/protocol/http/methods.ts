@@ -1,7 +1,26 @@
-/** What methods mean for those in between (RFC 9110 9.2.2, 8.6). */
+/** What methods mean for those in between (RFC 9110 9, 8.6). */
 
+const KNOWN = new Set([
+  ...['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'],
+  ...['PROPFIND', 'PROPPATCH', 'MKCOL', 'COPY', 'MOVE', 'LOCK', 'UNLOCK', 'REPORT', 'SEARCH'],
+]);
+/** A tunnel, and a look at what lies behind us: neither is given. */
+const NOT_SERVED = new Set(['CONNECT', 'TRACE']);
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH']);
+
+/** Its meaning is known here; whether it is allowed is another matter. */
+export function isKnown(method: string): boolean {
+  return KNOWN.has(method);
+}
+
+/**
+ * It may go to an upstream, whose matter it is. Not one with small letters: methods are compared letter by letter, but
+ * not by everybody, and the response to what somebody takes for HEAD has no body.
+ */
+export function isServed(method: string): boolean {
+  return KNOWN.has(method) || !(NOT_SERVED.has(method) || /[a-z]/.test(method));
+}
 
 /** A request may be sent twice, when it is not known what became of the first. */
 export function isIdempotent(method: string): boolean {

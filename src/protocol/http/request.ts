@@ -22,19 +22,15 @@ import {
   TOKEN,
   TOO_MANY_FIELDS,
 } from './fields.ts';
-import { type Authority, parseAuthority, sameAuthority } from './host.ts';
+import { parseAuthority } from './host.ts';
+import { isServed } from './methods.ts';
+import { parseAbsolute } from './target.ts';
 
 export { DEFAULT_HEAD_LIMITS, Fields, HeadError, type HeadLimits } from './fields.ts';
 
 /** Empty lines tolerated before a request line (RFC 9112 2.2 asks for at least one). */
 const MAX_EMPTY_LINES = 2;
 const MAX_METHOD_BYTES = 24;
-
-/** Methods that are passed on; others are answered with 501. CONNECT and TRACE are left out on purpose. */
-const METHODS = new Set([
-  ...['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'],
-  ...['PROPFIND', 'PROPPATCH', 'MKCOL', 'COPY', 'MOVE', 'LOCK', 'UNLOCK', 'REPORT', 'SEARCH'],
-]);
 
 /** A request head. Immutable: the head cache hands the same one to many requests. */
 export interface RequestHead {
@@ -47,6 +43,8 @@ export interface RequestHead {
   readonly query: string;
   /** HTTP/1.0 or HTTP/1.1. */
   readonly minor: 0 | 1;
+  /** Host and port as the client names them, in an absolute-form target or else in Host. */
+  readonly authority: string;
   /** Lower case, without the port; '' only for HTTP/1.0 without Host. */
   readonly host: string;
   readonly fields: Fields;
@@ -81,7 +79,6 @@ const ERROR = {
   noHost: bad('Host is missing'),
   manyHosts: bad('more than one Host'),
   host: bad('invalid Host'),
-  hostMismatch: bad('Host differs from the target'),
   contentLength: bad('invalid Content-Length'),
   manyLengths: bad('more than one Content-Length'),
   twoFramings: bad('both Transfer-Encoding and Content-Length'),
@@ -91,6 +88,7 @@ const ERROR = {
   methodUnknown: new HeadError(501, 'method not implemented'),
   unsupported: new HeadError(505, 'HTTP version not supported'),
   expectation: new HeadError(417, 'unknown expectation'),
+  misdirected: new HeadError(421, 'https on a connection that is not secured'),
   targetTooLong: new HeadError(414, 'request target too long'),
   headTooLarge: new HeadError(431, 'request head too large'),
   tooManyFields: new HeadError(431, 'too many fields'),
@@ -180,7 +178,7 @@ function interpret(
   offsets: number[],
   headLength: number,
 ): RequestHead | HeadError {
-  if (method !== 'GET' && !METHODS.has(method)) return ERROR.methodUnknown;
+  if (method !== 'GET' && !isServed(method)) return ERROR.methodUnknown;
 
   let hostValue: string | undefined;
   let lengthValue: string | undefined;
@@ -259,34 +257,32 @@ function interpret(
     if (error !== null) return error;
   }
 
-  let authority: Authority | null = null;
+  let host = '';
   if (hostValue !== undefined) {
-    authority = parseAuthority(hostValue);
-    if (authority === null) return ERROR.host;
+    const named = parseAuthority(hostValue);
+    if (named === null) return ERROR.host;
+    host = named.host;
   } else if (minor === 1) {
     return ERROR.noHost;
   }
 
   let target = rawTarget;
-  if (rawTarget.charCodeAt(0) !== 47) {
-    if (rawTarget === '*') {
-      if (method !== 'OPTIONS') return ERROR.asterisk;
-    } else {
-      const absolute = ABSOLUTE_FORM.exec(rawTarget);
-      if (absolute === null) return ERROR.target;
-      const named = parseAuthority(absolute[2]);
-      if (named === null) return ERROR.target;
-      const defaultPort = absolute[1].length === 5 ? 443 : 80;
-      if (authority !== null && !sameAuthority(named, authority, defaultPort)) return ERROR.hostMismatch;
-      authority = named;
-      target = absolute[3].charCodeAt(0) === 47 ? absolute[3] : `/${absolute[3]}`;
-    }
+  let authority = hostValue ?? '';
+  if (rawTarget === '*') {
+    if (method !== 'OPTIONS') return ERROR.asterisk;
+  } else if (rawTarget.charCodeAt(0) !== 47) {
+    const absolute = parseAbsolute(rawTarget, method);
+    if (absolute === null) return ERROR.target;
+    // RFC 9110 7.4. Whoever ended the TLS connection for us would have written another target.
+    if (absolute.isSecure) return ERROR.misdirected;
+    // What Host says is ignored (RFC 9112 3.2.2).
+    ({ authority, host, target } = absolute);
   }
   const question = target.indexOf('?');
 
   let expectContinue = false;
   if (expect !== undefined && minor === 1) {
-    if (expect.toLowerCase() !== '100-continue') return ERROR.expectation;
+    if (listTokens(expect).some((token) => token !== '100-continue')) return ERROR.expectation;
     expectContinue = chunked || contentLength > 0;
   }
   return {
@@ -295,7 +291,8 @@ function interpret(
     path: question === -1 ? target : target.substring(0, question),
     query: question === -1 ? '' : target.substring(question + 1),
     minor,
-    host: authority === null ? '' : authority.host,
+    authority,
+    host,
     fields: new Fields(text, offsets),
     headLength,
     contentLength,
@@ -320,9 +317,6 @@ function interpret(
     acceptEncoding,
   };
 }
-
-/** Scheme, authority, the rest. User information ('@') fails in the authority's own parser. */
-const ABSOLUTE_FORM = /^(https?):\/\/([^/?]*)(.*)$/i;
 
 function joined(before: string | undefined, value: string): string {
   return before === undefined ? value : `${before}, ${value}`;

@@ -1,6 +1,6 @@
 /** Our parser against Node's own: what Node refuses we refuse, what both accept we read alike. */
 import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage, METHODS, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
@@ -57,8 +57,16 @@ function askNode(text: string): Promise<NodeResult | null> {
   });
 }
 
+/** Node refuses methods that it does not know: the rest of such a request it reads with one that it does. */
+function withKnownMethod(text: string, method: string): string {
+  return METHODS.includes(method) ? text : text.replace(method, 'GET');
+}
+
 /** Compares both; returns whether only Node accepts. */
-async function compare(text: string): Promise<boolean> {
+async function compare(given: string): Promise<boolean> {
+  const asGiven = parse(given);
+  const isHead = asGiven !== null && !(asGiven instanceof HeadError);
+  const text = isHead ? withKnownMethod(given, asGiven.method) : given;
   const ours = parse(text);
   const node = await askNode(text);
   const accepted = ours !== null && !(ours instanceof HeadError);
@@ -81,9 +89,9 @@ const STRICTER: Record<string, string> = {
   'empty host': 'GET / HTTP/1.1\r\nHost:\r\n\r\n',
   'host with user information': 'GET / HTTP/1.1\r\nHost: u@a\r\n\r\n',
   'two hosts': `GET / HTTP/1.1\r\n${HOST}${HOST}\r\n`,
-  'absolute-form and Host that differ': `GET http://b/ HTTP/1.1\r\n${HOST}\r\n`,
+  'absolute-form of https': `GET https://a/ HTTP/1.1\r\n${HOST}\r\n`,
   '"*" without OPTIONS': `GET * HTTP/1.1\r\n${HOST}\r\n`,
-  'TRACE and rarer methods': `TRACE / HTTP/1.1\r\n${HOST}\r\n`,
+  TRACE: `TRACE / HTTP/1.1\r\n${HOST}\r\n`,
   'Transfer-Encoding in HTTP/1.0': `POST / HTTP/1.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
   'other transfer codings before chunked': `POST / HTTP/1.1\r\n${HOST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
   'more than two empty lines before the request': `\r\n\r\n\r\nGET / HTTP/1.1\r\n${HOST}\r\n`,
@@ -104,6 +112,8 @@ const BASES = [
   `POST /a HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n`,
   `\r\nHEAD http://a/x HTTP/1.1\r\n${HOST}X: \t y z \t\r\n\r\n`,
   'GET / HTTP/1.0\r\n\r\n',
+  `GET http://b/ HTTP/1.1\r\n${HOST}\r\n`,
+  `BREW / HTTP/1.1\r\n${HOST}\r\n`,
   `OPTIONS * HTTP/1.1\r\n${HOST}Expect: 100-continue\r\n\r\n`,
 ];
 

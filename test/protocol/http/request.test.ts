@@ -53,7 +53,7 @@ test('connection persistence follows version and Connection', () => {
 test('target forms', () => {
   assert.equal(parsed(ok('GET http://a HTTP/1.1')).target, '/');
   assert.equal(parsed(ok('GET HTTP://A:80?q HTTP/1.1')).target, '/?q');
-  assert.equal(parsed(ok('GET https://a:443/x HTTP/1.1')).target, '/x');
+  assert.equal(refused(ok('GET https://a:443/x HTTP/1.1')), 421);
   assert.equal(parsed(ok('GET http://b/x HTTP/1.0', '')).host, 'b');
   assert.equal(parsed(ok('OPTIONS * HTTP/1.1')).path, '*');
   assert.equal(parsed(ok('GET / HTTP/1.1', 'Host: [::1]:80\r\n')).host, '[::1]');
@@ -71,10 +71,14 @@ test('bodies and expectations', () => {
   assert.deepEqual([post.contentLength, post.chunked, post.expectContinue], [7, false, true]);
   assert.equal(parsed(ok('PUT / HTTP/1.1', 'Host: a\r\nTransfer-Encoding: Chunked\r\n')).chunked, true);
   assert.equal(refused(ok('PUT / HTTP/1.1', 'Host: a\r\nExpect: tea\r\n')), 417);
+  assert.equal(refused(ok('PUT / HTTP/1.1', 'Host: a\r\nExpect: 100-continue, tea\r\n')), 417);
 });
 
 test('statuses and limits', () => {
-  assert.equal(refused(ok('BREW / HTTP/1.1')), 501);
+  assert.equal(parsed(ok('BREW / HTTP/1.1')).method, 'BREW');
+  for (const method of ['brew', 'head', 'hEAD', 'CONNECT']) {
+    assert.equal(refused(ok(`${method} / HTTP/1.1`)), 501, method);
+  }
   assert.equal(refused(ok('TRACE / HTTP/1.1')), 501);
   assert.equal(refused(`${'A'.repeat(25)} `), 501);
   assert.equal(refused('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), 505);

@@ -108,8 +108,8 @@ test('refused: request lines', () => {
       'GET \\ HTTP/1.1',
     ],
     ...[
-      'GET http://b/ HTTP/1.1',
-      'GET http://a:81/ HTTP/1.1',
+      'GET http://b:x/ HTTP/1.1',
+      'GET http://b,a/ HTTP/1.1',
       'GET http:///x HTTP/1.1',
       'GET http://a@b/ HTTP/1.1',
     ],
@@ -147,6 +147,10 @@ test('refused: chunk tricks', () => {
   const bodies = [
     ...[
       '5 \r\nhello\r\n0\r\n\r\n',
+      '5 5;a\r\nhello',
+      '5 \n;a\r\nhello',
+      ' ;a\r\n',
+      '5 \x0b;a\r\nhello',
       ' 5\r\nhello',
       '+5\r\n',
       '-5\r\n',
@@ -185,6 +189,7 @@ test('refused: chunk tricks', () => {
     ],
     `0\r\n${'a: b\r\n'.repeat(2000)}\r\n`,
     `5;${'x'.repeat(5000)}\r\n`,
+    `5${' '.repeat(5000)};x\r\n`,
     `${`1;${'x'.repeat(1000)}\r\na\r\n`.repeat(5)}0\r\n\r\n`,
   ];
   for (const body of bodies) {

@@ -12,11 +12,21 @@ function gap(ms: number, response: ServerResponse): void {
   setTimeout(() => response.end('data: 2\n\n'), ms);
 }
 
+/** `/hints/SIZE`: the ramp of the path, behind two interim responses that come by themselves. */
+function hints(path: string, size: number, response: ServerResponse): void {
+  response.writeProcessing();
+  setTimeout(() => {
+    response.writeEarlyHints({ link: '</a.css>; rel=preload' });
+    setTimeout(() => response.end(ramp(path, size)), 20);
+  }, 20);
+}
+
 /** `/slow`: how often that was posted. `/fields`: the request's own fields, as JSON. `/length/SIZE`, `/chunked/SIZE`, `/close/SIZE`: the ramp of the path. `/silent/0`: no answer. */
 function get(path: string, request: IncomingMessage, response: ServerResponse): void {
   const [, framing, size] = path.split('/');
   if (framing === 'slow') return void response.end(String(slow));
   if (framing === 'fields') return void response.end(JSON.stringify(request.rawHeaders));
+  if (framing === 'hints') return hints(path, Number(size), response);
   if (framing === 'gap') return gap(Number(size), response);
   const body = ramp(path, Number(size));
   if (framing === 'silent') return;

@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { checkRamp } from '../../../src/tools/lab/ramp.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { EarlyCase, EarlyReport } from './early.ts';
 import { KIB, MIB, Stand } from './support.ts';
@@ -57,11 +58,11 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
 
   const curl = async (path: string, host: string, ...more: string[]) => {
     const argv = ['curl', '-sS', '-m', '20', '-H', `Host: ${host}.test`, '-w', '\n%{http_code}', ...more];
-    const { code, stdout, stderr } = await stand.lab.exec('client', [...argv, `http://a${path}`], {
-      timeoutMs: 30_000,
-    });
+    const result = await stand.lab.exec('client', [...argv, `http://a${path}`], { timeoutMs: 30_000 });
+    const { code, stdout, stderr } = result;
     const [status] = stdout.split('\n').slice(-1);
-    return { code, stderr, status: Number(status), body: stdout.slice(0, -status.length - 1) };
+    const bytes = result.bytes.subarray(0, -status.length - 1);
+    return { code, stderr, status: Number(status), body: stdout.slice(0, -status.length - 1), bytes };
   };
 
   test('a client is not blamed for a stream that pauses, nor for an answer that is late', async () => {
@@ -73,6 +74,43 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     for (const { code, status, stderr, body } of await Promise.all(asked)) {
       assert.deepEqual({ code, status, stderr }, { code: 0, status: 200, stderr: '' });
       assert.ok(body === 'data: 1\n\ndata: 2\n\n' || body === 'slow\n', body);
+    }
+  });
+
+  test('interim responses come before the response, from whoever sends it', async () => {
+    const heads =
+      /^HTTP\/1\.1 102 Processing\r\n\r\nHTTP\/1\.1 103 Early Hints\r\nLink: .*\r\n\r\nHTTP\/1\.1 200 OK\r\n/i;
+    const asked = HOSTS.flatMap((host) => [
+      curl('/hints/[1-3]', host, '-i'),
+      curl('/hints/200000', host, '-i'),
+      curl('/hints/10', host, '-i', '-0'),
+    ]);
+    for (const [i, { code, body, bytes, stderr }] of (await Promise.all(asked)).entries()) {
+      assert.equal(code, 0, stderr);
+      const answers = body.split(/(?=HTTP\/1\.1 102)/);
+      assert.equal(answers.length, i % 3 === 0 ? 3 : 1);
+      for (const answer of answers) {
+        if (i % 3 === 2) assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
+        else assert.match(answer, heads);
+      }
+      if (i % 3 === 1) assert.equal(checkRamp(bytes.subarray(-200_000), '/hints/200000', 200_000), -1);
+    }
+  });
+
+  test('who waits to be invited to send a body that nobody reads is answered at once', async () => {
+    for (const [host, status] of [
+      ...['anchor', 'local', 'relay'].map((host) => [host, 405] as const),
+      ['nobody', 404] as const,
+    ]) {
+      const waits = ['-v', '-H', 'Expect: 100-continue', '--expect100-timeout', '20', '-m', '15'];
+      const {
+        code,
+        status: got,
+        stderr,
+      } = await curl('/x', host, ...waits, '--data-binary', 'x'.repeat(9000));
+      assert.deepEqual([code, got], [0, status], stderr);
+      assert.doesNotMatch(stderr, /< HTTP\/1\.1 100/);
+      assert.match(stderr, /< Connection: close/);
     }
   });
 
