@@ -231,7 +231,10 @@ export class Guests {
     const { home, ends, epoch } = guest;
     if (home === this.#engine.self) {
       this.#drop(guest);
-      return this.#engine.routes.delete(ends.client, ends.public);
+      const { routes } = this.#engine;
+      // A next connection with the same ends may have come to another engine, and have gone elsewhere.
+      if (routes.owner(ends.client, ends.public) === OWNER_SELF) routes.delete(ends.client, ends.public);
+      return;
     }
     const frame = { type: FrameType.CLEANUP, flow: endsToFrame(ends), epoch } as const;
     // A home that has lost us waits a while, and ends the route by itself.

@@ -47,6 +47,8 @@ import { growReceiveBuffer, growSendBuffer, receiveBufferKib, settleSendBuffer }
 
 /** One write into a queue in repair: the kernel allocates it in one piece. */
 const REFILL_CHUNK_BYTES = 32 * 1024;
+/** The kernel drops what it has no room for between devices (net.core.netdev_max_backlog), loopback included. */
+const FIN_ATTEMPTS = 3;
 /** How often capture looks again when segments arrive or are acknowledged while it reads. */
 const CAPTURE_ATTEMPTS = 8;
 
@@ -215,8 +217,20 @@ function refill(fd: number, bytes: Buffer): void {
   }
 }
 
-/** The client's FIN once more, from ourselves: there is no option for it. */
-function replayFin(state: ConnectionState): void {
+/**
+ * The client's FIN once more, from ourselves: there is no option for it. It was acknowledged, so the client does not send
+ * it again; a socket that has not heard it would wait for it in vain.
+ */
+function replayFin(fd: number, state: ConnectionState): void {
+  for (let attempt = 0; attempt < FIN_ATTEMPTS; attempt++) {
+    sendFin(state);
+    readInfo(fd);
+    if (FIN_RECEIVED_STATES.includes(lastInfo.state())) return;
+  }
+  throw new SystemError('sendto', EAGAIN, 'a FIN did not come through loopback');
+}
+
+function sendFin(state: ConnectionState): void {
   sendSegment({
     from: state.client,
     to: state.public,
@@ -269,7 +283,7 @@ function fill(fd: number, state: ConnectionState, rtt: RttSeed | null): void {
     refill(fd, state.receiveQueue);
   }
   // Before the window: the segment's own window field, and the answer to it, must not count.
-  if (state.finReceived) replayFin(state);
+  if (state.finReceived) replayFin(fd, state);
   writeWindow(fd, window.sendWl1, window.sendWindow, window.maxWindow, receiveWindow, window.receiveWup);
   setRepair(fd, REPAIR_OFF_SILENT);
   // Leaving repair has taken it away.
