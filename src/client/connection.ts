@@ -17,6 +17,7 @@ import { Migration } from '../handoff/move/migrate.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import { abortClose } from '../kernel/linux/socket.ts';
+import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
@@ -46,6 +47,7 @@ export interface Arrived {
 }
 
 export class Connection implements Source, Client {
+  readonly places: Places = [];
   readonly fd: number;
   readonly #engine: Engine;
   readonly #connections: Connections;

@@ -7,6 +7,7 @@
  * The socket is edge-triggered: what came with the last event is never told again. So the socket itself is asked before
  * a connection is used again (`isAlive`), and whoever fails to write reads: an error on write is told by no event.
  */
+
 import type { Endpoint } from '../base/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { EAGAIN, ECONNRESET, EINTR, errorName, lastErrno, SystemError } from '../kernel/linux/errors.ts';
@@ -22,6 +23,7 @@ import {
   TCP_NODELAY,
   tcpSocket,
 } from '../kernel/linux/socket.ts';
+import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Loop, Source } from '../kernel/loop/loop.ts';
 import { type Pump, type PumpState, SocketOut } from './out.ts';
 
@@ -68,6 +70,7 @@ export interface ConnectionHost {
 }
 
 export class UpstreamConnection implements Source {
+  readonly places: Places = [];
   readonly #host: ConnectionHost;
   readonly #fd: number;
   readonly #out: SocketOut;

@@ -7,6 +7,7 @@
  *     |--failed before the response began--> carried again, or answered with an error
  *     `--failed in the response--> the exchange has failed
  */
+import type { Places } from '../kernel/loop/deadlines.ts';
 import { encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import type { RequestFraming } from '../protocol/http/forward.ts';
@@ -68,6 +69,7 @@ export function bodyBytesToCome(head: RequestHead, receivedBytes: number): numbe
 }
 
 export class UpstreamRequest implements Feed, Carried {
+  readonly places: Places = [];
   readonly #host: RequestHost;
   readonly #asked: UpstreamAsked;
   readonly #exchange: Exchange;

@@ -11,6 +11,7 @@
 
 import { nowUs } from '../../base/time.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
+import type { Places } from '../../kernel/loop/deadlines.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
   AbortReason,
@@ -41,6 +42,7 @@ export interface HandoffGiven {
 }
 
 export abstract class AwayHandling implements Handling, Handoff {
+  readonly places: Places = [];
   readonly epoch: number;
   readonly node: number;
   protected sentAtMs: number;

@@ -1,6 +1,6 @@
 /** The handoffs of an engine that wait for something, at the anchor: for a target's answer, or for the client. */
 import type { Count } from '../../base/counters.ts';
-import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
 import type { HandlingHost } from '../request/handling.ts';
@@ -9,7 +9,7 @@ import type { AnchorFlow } from './flow.ts';
 import { TakeOver } from './take-over.ts';
 
 /** Has sent SETUP, and waits for the answer. */
-export interface Asked {
+export interface Asked extends Timed {
   timedOut(): void;
 }
 

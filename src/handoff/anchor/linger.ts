@@ -10,7 +10,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../../kernel/linux/tcp-repair.ts';
-import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { FlowTable } from '../flow/table.ts';
@@ -37,7 +37,7 @@ export interface Remains {
   readonly hasFin: boolean;
 }
 
-interface LingeringFlow extends Remains {
+interface LingeringFlow extends Remains, Timed {
   /** Of the client, at the last look. */
   segments: number;
 }
@@ -61,7 +61,7 @@ export class LingeringFlows {
   }
 
   add({ slot, closedAtMs, hasFin }: Remains, nowMs: number): void {
-    this.#settling.set({ slot, closedAtMs, hasFin, segments: 0 }, nowMs);
+    this.#settling.set({ slot, closedAtMs, hasFin, segments: 0, places: [] }, nowMs);
   }
 
   /** Looks at those whose time has come. */

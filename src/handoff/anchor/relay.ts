@@ -5,6 +5,7 @@
 
 import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
+import type { Places } from '../../kernel/loop/deadlines.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import {
   AbortReason,
@@ -29,6 +30,7 @@ export interface RelayPorts {
 }
 
 export class RelayHandling implements Handling, Sink {
+  readonly places: Places = [];
   readonly node: number;
   readonly #ports: RelayPorts;
   readonly #host: HandlingHost;

@@ -15,7 +15,7 @@ import { SystemError } from '../../kernel/linux/errors.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../../kernel/linux/socket.ts';
 import { capture, silentClose, thaw } from '../../kernel/linux/tcp-repair.ts';
-import type { Deadlines } from '../../kernel/loop/deadlines.ts';
+import type { Deadlines, Places } from '../../kernel/loop/deadlines.ts';
 import { encodedBytes, encodeState } from '../../kernel/tcp/codec.ts';
 import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
 import type { Engine } from '../../node/engine/engine.ts';
@@ -46,6 +46,7 @@ export interface MigrationOptions {
 }
 
 export class Migration implements Handling, Sink {
+  readonly places: Places = [];
   readonly #engine: Engine;
   readonly #connection: Connection;
   readonly #node: number;
