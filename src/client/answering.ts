@@ -22,7 +22,7 @@ import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
-import type { Request } from '../serve/request.ts';
+import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { answers, type Site, takesBodies } from '../serve/sites.ts';
 import { Attempts, mayRepeat } from './attempts.ts';
 import type { Connection } from './connection.ts';
@@ -71,13 +71,13 @@ export class Answering implements RequestInProgress, PromiseHolder {
     // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
     const close =
       !head.keepAlive || this.#engine.closing || (head.expectContinue && !takesBodies(this.#site));
-    this.#take({ head, headBytes, body, bodyFollows, close, continuation: null });
+    this.#take(head, headBytes, body, bodyFollows, close);
     this.#dispatch();
   }
 
-  #take(parts: Omit<Request, 'startUs' | 'client' | 'site' | 'upstreamFailed'>): void {
+  #take(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean, close: boolean): void {
     const site = this.#site?.digest ?? 0;
-    this.#request = { ...parts, startUs: nowUs(), client: this.connection, site, upstreamFailed: false };
+    this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, this.connection, site);
   }
 
   #dispatch(): void {
@@ -95,7 +95,8 @@ export class Answering implements RequestInProgress, PromiseHolder {
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
     const head = this.#engine.sites.parsed(headBytes);
     this.#site = this.#engine.sites.find(head.host);
-    this.#take({ head, headBytes, body: NOTHING, bodyFollows: false, close, continuation });
+    this.#take(head, headBytes, NOTHING, false, close);
+    this.#request = { ...this.request, continuation };
     this.#answer(exchange, 'migrate');
   }
 
@@ -116,7 +117,7 @@ export class Answering implements RequestInProgress, PromiseHolder {
   retain(): Request {
     const { headBytes } = this.request;
     if (headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer)
-      this.#request = { ...this.request, headBytes: Buffer.from(headBytes) };
+      this.#request = withHeadBytes(this.request, Buffer.from(headBytes));
     return this.request;
   }
 

@@ -28,3 +28,47 @@ export interface Request {
   /** The upstream of a node that was asked has failed. */
   readonly upstreamFailed: boolean;
 }
+
+/**
+ * A request that begins. Here and in `withHeadBytes` every field is named: an object that is spread for each request
+ * becomes one that V8 looks up by hash and puts among the old ones, where it costs a hundred times as much to get rid of.
+ */
+export function newRequest(
+  head: RequestHead,
+  headBytes: Buffer,
+  body: Buffer,
+  bodyFollows: boolean,
+  startUs: number,
+  close: boolean,
+  client: Client,
+  site: number,
+): Request {
+  return {
+    head,
+    headBytes,
+    body,
+    bodyFollows,
+    startUs,
+    close,
+    continuation: null,
+    client,
+    site,
+    upstreamFailed: false,
+  };
+}
+
+/** The same request, its head kept for longer than the buffer that it was read into. */
+export function withHeadBytes(request: Request, headBytes: Buffer): Request {
+  return {
+    head: request.head,
+    headBytes,
+    body: request.body,
+    bodyFollows: request.bodyFollows,
+    startUs: request.startUs,
+    close: request.close,
+    continuation: request.continuation,
+    client: request.client,
+    site: request.site,
+    upstreamFailed: request.upstreamFailed,
+  };
+}

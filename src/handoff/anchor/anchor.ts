@@ -32,7 +32,7 @@ export class AnchorHandling extends AwayHandling {
     const { status, bytes, bodyBytes, close, end } = frame;
     this.leave();
     this.flow.endTarget(end);
-    this.flow.promise = { ...this.attempt, end, request: this.request };
+    this.flow.promise = this.promised(end);
     this.host.finished({
       node: this.node,
       mechanism: 'anchor',

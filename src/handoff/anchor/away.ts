@@ -26,7 +26,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
-import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
+import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handoffs } from './handoffs.ts';
 import { mayGoOn } from './take-over.ts';
@@ -246,6 +246,12 @@ export abstract class AwayHandling implements Handling, Handoff {
   protected get attempt(): Attempt {
     const { node, from: start, offset, end, sentAtMs } = this;
     return { node, start, offset, end, identity: this.#identity, sentAtMs };
+  }
+
+  /** The response, now that the target has said that it ends before `end`. */
+  protected promised(end: number): Promised {
+    const { node, from: start, offset, sentAtMs, request } = this;
+    return { node, start, offset, end, identity: this.#identity, sentAtMs, request };
   }
 
   /** Whether the target has begun is known only to the client: the take-over asks it. */

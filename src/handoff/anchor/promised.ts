@@ -178,7 +178,7 @@ export class PromisedHandling extends AwayHandling {
   #finish({ status, close, bytes, bodyBytes }: PromisedResponse, end: number): void {
     this.leave();
     if (!this.asked) this.handoffs.count.add('requests_kept');
-    this.flow.promise = { ...this.attempt, end, request: this.request };
+    this.flow.promise = this.promised(end);
     this.host.finished({
       node: this.node,
       mechanism: this.#form.name,
