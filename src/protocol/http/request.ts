@@ -326,14 +326,10 @@ function joined(before: string | undefined, value: string): string {
 function judgeTransferEncoding(value: string): HeadError | null {
   if (value.toLowerCase() === 'chunked') return null;
   const codings = value.split(',').map((coding) => coding.trim().toLowerCase());
-  if (codings.length < 2 || codings[codings.length - 1] !== 'chunked') return ERROR.transferEncoding;
-  const before = codings.slice(0, -1);
-  return before.every((coding) => TRANSFER_CODINGS.has(coding))
-    ? ERROR.transferCoding
-    : ERROR.transferEncoding;
+  if (codings.pop() !== 'chunked' || codings.length === 0) return ERROR.transferEncoding;
+  const isOnce = codings.every((coding) => coding !== '' && coding !== 'chunked');
+  return isOnce ? ERROR.transferCoding : ERROR.transferEncoding;
 }
-
-const TRANSFER_CODINGS = new Set(['gzip', 'x-gzip', 'compress', 'x-compress', 'deflate']);
 
 /** Whether a connection stays open after a message (RFC 9112 9.3). */
 export function staysOpen(minor: number, connection: string | undefined): boolean {

@@ -114,6 +114,21 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     }
   });
 
+  test('nothing behind a request that closes is answered', async () => {
+    const get = (host: string, fields: string) =>
+      `GET /length/9 HTTP/1.1\\r\\nHost: ${host}.test\\r\\n${fields}\\r\\n`;
+    const hosts = [...HOSTS, 'anchor', 'local', 'relay'];
+    const scripts = hosts.map(
+      (host) =>
+        `exec 3<>/dev/tcp/a/80; printf '${get(host, 'Connection: close\\r\\n')}${get(host, '')}' >&3; timeout 9 cat <&3 | grep -c ^HTTP/`,
+    );
+    const { stdout } = await stand.lab.exec('client', ['bash', '-c', scripts.join('\n')]);
+    assert.deepEqual(
+      stdout.trim().split('\n'),
+      hosts.map(() => '1'),
+    );
+  });
+
   test('a client that takes nothing of a response is given up', async () => {
     const path = `/length/${16 * MIB}`;
     const script = `exec 3<>/dev/tcp/a/80; printf 'GET ${path} HTTP/1.1\\r\\nHost: u-local.test\\r\\n\\r\\n' >&3; exec sleep 20`;
