@@ -73,14 +73,14 @@ describe('a hostile node', { ...skipUnlessRoot(), timeout: TIMEOUT_MS + 150_000 
       });
     // Requests of which some go to the hostile node; what becomes of those is its doing.
     const items = HOSTS.flatMap((name) => SIZES.map((size) => item(`${name}.test`, size)));
-    const harried = ['a', 'c'].map(async (address) => {
+    const harried = ['10.77.0.101', '10.77.0.103'].map(async (address) => {
       while (running)
         await stand.run({ address, items, connections: 6, durationMs: 1500, silenceMs: 300, each: true });
     });
     while (running) {
       const local = [KIB, 200 * KIB, 0].map((size) => item('local.test', size));
-      await stand.runRight({ address: 'a', items: local, connections: 4, durationMs: 500 });
-      await stand.runRight({ address: 'c', items: local, connections: 4, durationMs: 500 });
+      await stand.runRight({ address: '10.77.0.101', items: local, connections: 4, durationMs: 500 });
+      await stand.runRight({ address: '10.77.0.103', items: local, connections: 4, durationMs: 500 });
     }
     const { code, stdout, stderr } = await peer;
     await Promise.all(harried);
@@ -112,8 +112,8 @@ describe('a hostile node', { ...skipUnlessRoot(), timeout: TIMEOUT_MS + 150_000 
   test('afterwards the node is taken back, and nothing is left', async () => {
     await stand.start('b');
     const items = ['anchor', 'relay', 'clone', 'migrate'].map((name) => item(`${name}.test`, 200 * KIB));
-    await stand.runRight({ address: 'a', items, connections: 10 });
-    await stand.runRight({ address: 'c', items, connections: 10 });
+    await stand.runRight({ address: '10.77.0.101', items, connections: 10 });
+    await stand.runRight({ address: '10.77.0.103', items, connections: 10 });
     // The end of a connection whose client is not there is waited for, a minute at most.
     await stand.nothingLeft(90_000);
   });

@@ -53,11 +53,11 @@ describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () 
 
   test('strangers get nothing, hold nothing, and fill no log', async () => {
     const items = [item('local.test', KIB)];
-    await stand.runRight({ address: 'b', items, connections: 4, durationMs: 300 });
+    await stand.runRight({ address: '10.77.0.102', items, connections: 4, durationMs: 300 });
     const before = residentKib('b');
     const [report] = await Promise.all([
       strangers('client', { greets: true }),
-      stand.runRight({ address: 'b', items, connections: 4, durationMs: 800 }),
+      stand.runRight({ address: '10.77.0.102', items, connections: 4, durationMs: 800 }),
     ]);
     assert.deepEqual(report, { open: 0, answered: 0 });
     assert.ok((await counter('b', 'strangers_refused')) >= 100);
@@ -138,7 +138,8 @@ describe('at the backplane port', { ...skipUnlessRoot(), timeout: 120_000 }, () 
     assert.deepEqual(Object.keys(await differences('a')), ['c']);
     assert.equal(await counter('a', 'views_differ_now'), 1);
     assert.match(logOf('a'), /the configuration of a node differs/);
-    const byNode = async (address: string, host: string) => {
+    const byNode = async (node: 'a' | 'c', host: string) => {
+      const address = node === 'a' ? '10.77.0.101' : '10.77.0.103';
       const items = Array.from({ length: 12 }, () => item(host, KIB));
       return (await stand.runRight({ address, items, each: true })).byNode;
     };
