@@ -1,109 +1,169 @@
-/** What is counted and reported of answered requests, by their anchor. */
+/** What is counted and reported of requests, by their anchor: answered, cut off, or refused. */
 
-import { formatEndpoint } from '../base/address.ts';
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Counters } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
-import type { Outcome } from '../handoff/request/handling.ts';
-import { unlessSocketDied } from '../kernel/linux/errors.ts';
-import { remoteEndpoint } from '../kernel/linux/socket.ts';
+import type { Outcome, SoFar } from '../handoff/request/handling.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
 import type { Request } from '../serve/request.ts';
-import type { Connection } from './connection.ts';
-
-/** One answered request, as logged by its anchor. Times are microseconds; -1 when it does not apply. */
-export interface AccessRecord {
-  /** Wall clock, milliseconds since the epoch. */
-  readonly timeMs: number;
-  readonly client: string;
-  readonly method: string;
-  readonly target: string;
-  readonly host: string;
-  readonly status: number;
-  /** Response bytes, head included, and body alone. */
-  readonly bytes: number;
-  readonly bodyBytes: number;
-  readonly anchor: string;
-  /** The node that answered. */
-  readonly node: string;
-  readonly mechanism: string;
-  /** Request read to response's first byte handed to the kernel. */
-  readonly firstByteUs: number;
-  /** Request read to SETUP answered. */
-  readonly handoffUs: number;
-  /** Frames about it between the nodes, and their bytes; -1 where they are not counted. */
-  readonly messages: number;
-  readonly messageBytes: number;
-  /** Request read to the whole response handed to the kernel. */
-  readonly durationUs: number;
-}
+import { type AccessBatch, AccessBatches } from './access-batch.ts';
+import { type AccessRecord, accessLine, moreMembers } from './access-line.ts';
 
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
-/** Until the main thread takes them; others are counted only. */
-const MAX_RECORDS = 20_000;
+const UNKNOWN = -1;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
+
+/** A request, and where it came from. */
+export interface Reported {
+  /** The client's address. */
+  readonly client: string;
+  readonly request: Request;
+  /** Name of its site. */
+  readonly site: string | null;
+  /** It began on another node, or on another connection: when is not known. */
+  readonly arrived: boolean;
+  /** The time of day. */
+  readonly wallMs: number;
+}
 
 export class AccessRecords {
   readonly #config: ClusterConfig;
   readonly #anchor: string;
   readonly #counters: Counters;
-  #records: AccessRecord[] = [];
+  readonly #batches: AccessBatches;
   #sampled = 0;
 
-  constructor(config: ClusterConfig, anchor: string, counters: Counters) {
+  constructor(
+    config: ClusterConfig,
+    anchor: string,
+    counters: Counters,
+    post: (message: { readonly type: 'access'; readonly batch: AccessBatch }) => void,
+  ) {
     this.#config = config;
     this.#anchor = anchor;
     this.#counters = counters;
+    this.#batches = new AccessBatches((batch) => post({ type: 'access', batch }));
   }
 
-  countStatus(status: number): void {
+  #countStatus(status: number): void {
     this.#counters.add('requests');
     if (status < 300) this.#counters.add('responses_2xx');
     else if (status < 400) this.#counters.add('responses_3xx');
     else this.#counters.add(status < 500 ? 'responses_4xx' : 'responses_5xx');
   }
 
-  /** A request was answered. `wallMs`: the time of day. */
-  add(connection: Connection, request: Request, outcome: Outcome, wallMs: number): void {
-    this.countStatus(outcome.status);
-    this.#counters.add(`requests_${outcome.mechanism}`);
+  get #isLogged(): boolean {
+    return this.#config.observe.accessLog !== null;
+  }
+
+  /** A request was answered. */
+  answered(reported: Reported, outcome: Outcome): void {
+    const { mechanism, status } = outcome;
+    this.#countStatus(status);
+    this.#counters.add(`requests_${mechanism}`);
+    const { request } = reported;
     const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
-    this.#counters.add('response_bytes', outcome.bytes + offset);
-    const all = this.#config.observe.accessLog !== null;
-    if ((!all && ++this.#sampled % SAMPLE_EVERY !== 0) || this.#records.length >= MAX_RECORDS) return;
-    this.#records.push({
-      timeMs: wallMs,
-      client: connection.flow?.clientText ?? clientText(connection.fd),
-      method: request.head.method,
-      target: request.head.target,
-      host: request.head.host,
-      status: outcome.status,
-      bytes: outcome.bytes + offset,
+    const bytes = outcome.bytes + offset;
+    this.#counters.add('response_bytes', bytes);
+    // What another node had begun was there before this one had a part in it.
+    const continued = request.continuation !== null;
+    const handoffUs = continued ? UNKNOWN : outcome.handoffUs;
+    const firstByteUs = continued ? UNKNOWN : outcome.firstByteUs;
+    if (this.#isLogged || ++this.#sampled % SAMPLE_EVERY === 0)
+      this.#batches.addTiming(mechanism, handoffUs, firstByteUs);
+    if (!this.#isLogged) return;
+    this.#log(reported, {
+      status,
+      bytes,
       bodyBytes: outcome.bodyBytes + offset - headBytes,
-      anchor: this.#anchor,
       node: this.#config.nodes[outcome.node].name,
-      mechanism: outcome.mechanism,
-      firstByteUs: outcome.firstByteUs,
-      handoffUs: outcome.handoffUs,
-      messages: outcome.messages?.count ?? -1,
-      messageBytes: outcome.messages?.bytes ?? -1,
-      durationUs: nowUs() - request.startUs,
+      mechanism,
+      firstByteUs,
+      handoffUs,
+      messages: outcome.messages?.count ?? UNKNOWN,
+      messageBytes: outcome.messages?.bytes ?? UNKNOWN,
+      complete: true,
     });
   }
 
-  /** Gives away what there is. */
-  take(): AccessRecord[] {
-    const records = this.#records;
-    if (records.length > 0) this.#records = [];
-    return records;
+  /** The connection has ended in the middle of it, or (`complete`) what is known of it is only that it arrived. */
+  cut(reported: Reported, soFar: SoFar | null, complete: boolean): void {
+    const { offset } = reported.request.continuation ?? NOT_CONTINUED;
+    const { mechanism, status, bytes } = soFar ?? { mechanism: 'local', status: 0, bytes: offset };
+    const node = soFar === null ? this.#anchor : this.#config.nodes[soFar.node].name;
+    this.#counters.add('response_bytes', bytes);
+    if (!this.#isLogged) return;
+    this.#log(reported, {
+      status: status === 0 ? UNKNOWN : status,
+      bytes,
+      bodyBytes: UNKNOWN,
+      node,
+      mechanism,
+      firstByteUs: UNKNOWN,
+      handoffUs: UNKNOWN,
+      messages: UNKNOWN,
+      messageBytes: UNKNOWN,
+      complete,
+    });
   }
-}
 
-/** The client's address as text; `-` when it has just reset the connection. */
-function clientText(fd: number): string {
-  try {
-    return formatEndpoint(remoteEndpoint(fd));
-  } catch (error) {
-    return unlessSocketDied(error, '-');
+  #log(
+    { client, request, site, arrived, wallMs }: Reported,
+    record: Omit<
+      AccessRecord,
+      'timeMs' | 'client' | 'method' | 'target' | 'host' | 'anchor' | 'durationUs' | 'continued'
+    >,
+  ): void {
+    const { head, startUs } = request;
+    const { method, target, host } = head;
+    const durationUs = arrived ? UNKNOWN : nowUs() - startUs;
+    const continued = request.continuation !== null;
+    this.#write(
+      {
+        ...{ timeMs: wallMs, client, method, target, host, anchor: this.#anchor },
+        ...record,
+        ...{ durationUs, continued },
+      },
+      head,
+      site,
+    );
+  }
+
+  /** A request was refused, after which its connection ends. `head`: null when it could not be read. */
+  refused(client: string, head: RequestHead | null, status: number, bytes: number, wallMs: number): void {
+    this.#countStatus(status);
+    if (!this.#isLogged) return;
+    const record: AccessRecord = {
+      timeMs: wallMs,
+      client,
+      method: head?.method ?? null,
+      target: head?.target ?? null,
+      host: head?.host ?? null,
+      status,
+      bytes,
+      bodyBytes: UNKNOWN,
+      anchor: this.#anchor,
+      node: this.#anchor,
+      mechanism: 'local',
+      firstByteUs: UNKNOWN,
+      handoffUs: UNKNOWN,
+      messages: UNKNOWN,
+      messageBytes: UNKNOWN,
+      durationUs: UNKNOWN,
+      complete: true,
+      continued: false,
+    };
+    this.#write(record, head, null);
+  }
+
+  #write(record: AccessRecord, head: RequestHead | null, site: string | null): void {
+    const { accessFields } = this.#config.observe;
+    this.#batches.addLine(accessLine(record, moreMembers(accessFields, head, site)));
+  }
+
+  /** Hands over what there is. */
+  flush(): void {
+    this.#batches.flush();
   }
 }

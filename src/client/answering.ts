@@ -26,9 +26,9 @@ import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { answers, type Site, takesBodies } from '../serve/sites.ts';
 import { Attempts, mayRepeat } from './attempts.ts';
 import type { Connection } from './connection.ts';
+import { HandlingSlot } from './handling-slot.ts';
 import { type PromiseHolder, watchPromises } from './promises.ts';
-
-const NOTHING = Buffer.alloc(0);
+import { Reporting } from './reporting.ts';
 
 /** What is left of a response in whose middle a connection has come from another node. */
 export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
@@ -36,9 +36,7 @@ export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
 export class Answering implements RequestInProgress, PromiseHolder {
   readonly connection: Connection;
   readonly #engine: Engine;
-  #handling: Handling | null = null;
-  /** While the connection moves: what goes on when it does not come to that. */
-  #paused: Handling | null = null;
+  readonly #handlings = new HandlingSlot();
   #request: Request | null = null;
   #site: Site | null = null;
   /** By the policy, for this request; null before the first. */
@@ -46,11 +44,13 @@ export class Answering implements RequestInProgress, PromiseHolder {
   /** A clone that may have taken the request that was read just now. */
   #kept: Kept | null = null;
   readonly #attempts = new Attempts();
+  readonly #reporting: Reporting;
   #isBlocked = false;
 
   constructor(engine: Engine, connection: Connection) {
     this.#engine = engine;
     this.connection = connection;
+    this.#reporting = new Reporting(engine.access, connection, engine.loop);
   }
 
   /** Node and mechanism for a request whose head is there. `stays`: here, if that is possible. */
@@ -77,6 +77,7 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   #take(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean, close: boolean): void {
     const site = this.#site?.digest ?? 0;
+    this.#reporting.begin(false);
     this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, this.connection, site);
   }
 
@@ -85,24 +86,25 @@ export class Answering implements RequestInProgress, PromiseHolder {
     const handling = this.#engine.dispatcher.dispatch(this, this.#site, tried, this.#chosen);
     // The connection had to be broken, or waits.
     if (handling === null) return;
-    this.#handling = handling;
+    this.#handlings.current = handling;
     handling.start?.();
     // What answers at once needs no head for longer. The next read is another connection's.
-    if (this.#handling === handling) this.retain();
+    if (this.#handlings.current === handling) this.retain();
   }
 
   /** Goes on with the response that the connection came with. */
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
     const head = this.#engine.sites.parsed(headBytes);
     this.#site = this.#engine.sites.find(head.host);
-    this.#take(head, headBytes, NOTHING, false, close);
+    this.#take(head, headBytes, Buffer.alloc(0), false, close);
     this.#request = { ...this.request, continuation };
+    this.#reporting.begin(true);
     this.#answer(exchange, 'migrate');
   }
 
   #answer(exchange: Exchange, mechanism: 'local' | 'migrate'): void {
     const handling = this.#engine.dispatcher.answer(this, this.request, exchange, mechanism);
-    this.#handling = handling;
+    this.#handlings.current = handling;
     handling.start();
   }
 
@@ -142,28 +144,33 @@ export class Answering implements RequestInProgress, PromiseHolder {
     return this.#attempts.isOver;
   }
 
+  /** The connection is about to move, or has not moved. */
+  get moving(): Pick<HandlingSlot, 'pause' | 'resume' | 'isPaused'> {
+    return this.#handlings;
+  }
+
   /** A mechanism is at work. */
   get isHandled(): boolean {
-    return this.#handling !== null;
+    return this.#handlings.current !== null;
   }
 
   /** The client's socket takes bytes again. */
   writable(): void {
-    this.#handling?.writable();
+    this.#handlings.current?.writable();
   }
 
   /** The client has sent more. */
   more(): void {
-    this.#handling?.more?.();
+    this.#handlings.current?.more?.();
   }
 
   /** A piece of a body that follows. */
   body(bytes: Buffer, last: boolean): void {
-    this.#handling?.body(bytes, last);
+    this.#handlings.current?.body(bytes, last);
   }
 
   get wantsBody(): boolean {
-    return this.#handling?.wantsBody === true;
+    return this.#handlings.current?.wantsBody === true;
   }
 
   /** What the body of the request that `choose` was asked about may have. */
@@ -199,19 +206,19 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   finished(outcome: Outcome): void {
     const request = this.#request;
-    if (this.#handling === null || request === null) return;
-    this.#engine.access.add(this.connection, request, outcome, this.#engine.loop.wallMs);
+    if (this.#handlings.current === null || request === null) return;
+    this.#reporting.answered(request, this.#site, outcome);
     if (this.#site !== null) this.#engine.sites.answered(this.#site, outcome.node, outcome.status);
-    this.#handling = null;
+    this.#handlings.current = null;
     this.#request = null;
     this.#isBlocked = false;
     this.connection.answered(outcome.close || request.close);
   }
 
   again(node: number, why: AgainReason): void {
-    if (this.#handling === null) return;
+    if (this.#handlings.current === null) return;
     const request = this.#request!;
-    this.#handling = null;
+    this.#handlings.current = null;
     this.#attempts.failed(node);
     const { name } = this.#engine.config.nodes[node];
     const repeats = mayRepeat(this.#site?.config, name, request.head.method);
@@ -232,7 +239,7 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   later(): void {
     const { connections, loop, config } = this.#engine;
-    this.#handling = null;
+    this.#handlings.current = null;
     if (!this.#attempts.mayWait(loop.nowMs, config.limits.stallSeconds * 1000))
       return this.broken('no node can tell whether it could go on with the response');
     connections.laterDeadlines.set(this.connection, loop.nowMs);
@@ -241,7 +248,7 @@ export class Answering implements RequestInProgress, PromiseHolder {
   /** Whoever did not know may know now. */
   askLater(): void {
     const request = this.#request;
-    if (request === null || request.continuation === null || this.#handling !== null) return;
+    if (request === null || request.continuation === null || this.#handlings.current !== null) return;
     const { lengthBytes } = request.continuation;
     const offset = request.continuation.offset + (this.connection.flow?.catchUp() ?? 0);
     this.#request = { ...request, continuation: { ...request.continuation, offset } };
@@ -250,8 +257,8 @@ export class Answering implements RequestInProgress, PromiseHolder {
   }
 
   goOn(node: number, continuation: Continuation): void {
-    if (this.#handling === null) return;
-    this.#handling = null;
+    if (this.#handlings.current === null) return;
+    this.#handlings.current = null;
     const request = this.#request!;
     const further = continuation.offset > (request.continuation?.offset ?? 0);
     this.#attempts.failedInTheMiddle(node, further);
@@ -274,13 +281,14 @@ export class Answering implements RequestInProgress, PromiseHolder {
   }
 
   takeOver(takeOver: Handling): void {
-    if (this.#handling !== null) this.#handling = takeOver;
+    if (this.#handlings.current !== null) this.#handlings.current = takeOver;
     else takeOver.cancel();
   }
 
   settled(): void {
     const { close } = this.#request!;
-    this.#handling = null;
+    this.#report(true);
+    this.#handlings.current = null;
     this.#request = null;
     this.connection.answered(close);
   }
@@ -305,46 +313,37 @@ export class Answering implements RequestInProgress, PromiseHolder {
     this.connection.occupied();
     this.#attempts.begin();
     this.#request = promise.request;
-    this.#handling = this.#engine.handoffs.takeOver(flow, this, promise);
+    this.#handlings.current = this.#engine.handoffs.takeOver(flow, this, promise);
   }
 
   /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */
   takeBack(): void {
-    if (this.#site !== null && answers(this.#site)) this.#handling?.takeBack?.();
+    if (this.#site !== null && answers(this.#site)) this.#handlings.current?.takeBack?.();
   }
 
   /** The response as another node has to know it to go on with it; null: none, or none could. */
   get movingResponse(): MovedResponse | null {
-    const continuation = this.#handling?.progress ?? null;
+    const continuation = this.#handlings.current?.progress ?? null;
     if (continuation === null) return null;
     const { headBytes, close } = this.#request!;
     return { continuation, close, head: headBytes };
   }
 
-  /** The connection is about to move: nothing more is sent. */
-  pause(): void {
-    this.#paused = this.#handling;
-    this.#handling = null;
-    this.#paused?.pause?.();
+  /** `complete`: the client has the response. */
+  #report(complete: boolean): void {
+    if (this.#request === null) return;
+    this.#reporting.ended(this.#request, this.#site, this.#handlings.any?.soFar ?? null, complete);
   }
 
-  get isPaused(): boolean {
-    return this.#paused !== null;
+  /** The connection has ended: what was answered in part is reported. */
+  abandon(): void {
+    this.#report(false);
+    this.cancel();
   }
 
-  /** It has not moved. */
-  resume(): void {
-    this.#handling = this.#paused;
-    this.#paused = null;
-    this.#handling?.resume?.();
-  }
-
-  /** The connection has ended, or has moved: nothing is answered here. */
+  /** The connection has moved: nothing is answered here. */
   cancel(): void {
-    this.#handling?.cancel();
-    this.#handling = null;
-    this.#paused?.cancel();
-    this.#paused = null;
+    this.#handlings.cancel();
     this.#request = null;
   }
 }

@@ -9,11 +9,13 @@
  * middle of a response, too, when this node goes away:  busy --> moving --> closed (silently), or busy
  */
 
+import { type Endpoint, formatEndpoint } from '../base/address.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { endsKey, endsOf } from '../handoff/flow/ends.ts';
 import type { Guest } from '../handoff/move/guests.ts';
 import { Migration } from '../handoff/move/migrate.ts';
+import { CLIENT_GONE } from '../handoff/request/handling.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import { abortClose } from '../kernel/linux/socket.ts';
@@ -59,7 +61,8 @@ export class Connection implements Source, Client {
   /** Not null: the connection has come from another node. */
   guest: Guest | null;
   #key: string | null = null;
-  #clientAddress: Buffer | null = null;
+  readonly #client: Endpoint;
+  #clientText: string | null = null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
@@ -69,11 +72,13 @@ export class Connection implements Source, Client {
   #output: OwnOutput | null = null;
   #ending: Ending | null = null;
 
-  constructor(engine: Engine, fd: number, arrived: Arrived | null) {
+  /** `client`: as it was accepted; the client may have reset the connection by now. */
+  constructor(engine: Engine, fd: number, client: Endpoint, arrived: Arrived | null) {
     const { connections } = engine;
     this.#engine = engine;
     this.#connections = connections;
     this.fd = fd;
+    this.#client = client;
     this.#answering = new Answering(engine, this);
     this.#reader = new RequestReader(engine, this, this.#answering);
     this.#input = this.#reader.input;
@@ -97,9 +102,14 @@ export class Connection implements Source, Client {
     return this.#key;
   }
 
-  get clientAddress(): Buffer | null {
-    this.#clientAddress ??= endsOf(this.fd)?.client.address ?? null;
-    return this.#clientAddress;
+  get clientAddress(): Buffer {
+    return this.#client.address;
+  }
+
+  /** The client's address and port, for logs. */
+  get clientText(): string {
+    this.#clientText ??= formatEndpoint(this.#client);
+    return this.#clientText;
   }
 
   /** The client has sent more than the request in progress. */
@@ -260,7 +270,7 @@ export class Connection implements Source, Client {
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
     if (!this.#engine.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;
-    this.#answering.pause();
+    this.#answering.moving.pause();
     this.#state = 'moving';
     this.#attended();
     return true;
@@ -307,9 +317,9 @@ export class Connection implements Source, Client {
     if (this.#state !== 'moving') return;
     this.#moving.failed();
     this.#input.readable = true;
-    if (this.#answering.isPaused) {
+    if (this.#answering.moving.isPaused) {
       this.#state = 'busy';
-      return this.#answering.resume();
+      return this.#answering.moving.resume();
     }
     this.#state = 'head';
     this.#stays = true;
@@ -321,7 +331,7 @@ export class Connection implements Source, Client {
   broken(reason: string): void {
     if (this.#state === 'closed') return;
     this.#engine.counters.add('connections_aborted');
-    this.#engine.log('warn', 'connection aborted', { reason });
+    this.#engine.log(reason === CLIENT_GONE ? 'info' : 'warn', 'connection aborted', { reason });
     this.#leave(true);
     abortClose(this.fd);
     if (this.guest !== null) this.#engine.guests.ended(this.guest);
@@ -334,13 +344,14 @@ export class Connection implements Source, Client {
     if (this.guest !== null) this.#engine.guests.ended(this.guest);
   }
 
-  /** An answer of the engine's own, after which the connection ends. */
-  refuse(status: ErrorStatus): void {
+  /** An answer of the engine's own, after which the connection ends. `head`: null when it could not be read. */
+  refuse(status: ErrorStatus, head: RequestHead | null = null): void {
     this.#attended();
     this.#connections.stallDeadlines.clear(this);
     this.#reader.forgetBody();
     this.#unasked();
-    if (this.#say(this.#connections.refusal(status))) this.#finishUp(true);
+    const answer = this.#connections.refusal(status, this.clientText, head);
+    if (this.#say(answer)) this.#finishUp(true);
   }
 
   /** Nothing more is answered. With input that nobody will read, or something that waits to be said, it lasts a while. */
@@ -395,7 +406,7 @@ export class Connection implements Source, Client {
     this.#state = 'closed';
     this.#input.drop();
     this.#moving.cancel();
-    this.#answering.cancel();
+    this.#answering.abandon();
     this.flow?.end(discard);
     this.flow = null;
     this.#connections.closed(this);

@@ -9,6 +9,7 @@
  *   later   a node's asking again whether it can go on with the response
  */
 import assert from 'node:assert';
+import { type Endpoint, formatEndpoint } from '../base/address.ts';
 import { endsOf } from '../handoff/flow/ends.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
@@ -17,6 +18,7 @@ import { IPPROTO_TCP, MSG_NOSIGNAL, setOption, TCP_USER_TIMEOUT } from '../kerne
 import { Deadlines } from '../kernel/loop/deadlines.ts';
 import type { Engine } from '../node/engine/engine.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
 import { type Arrived, Connection } from './connection.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
@@ -59,22 +61,22 @@ export class Connections {
   }
 
   /** A client has connected. */
-  accept(fd: number): void {
+  accept(fd: number, client: Endpoint): void {
     const { counters } = this.#engine;
     if (!this.hasRoom) {
       counters.add('connections_refused');
-      this.#turnAway(fd);
+      this.#turnAway(fd, client);
       return;
     }
     counters.add('connections_accepted');
     // Most clients have sent their request by the time they are accepted.
-    this.#take(new Connection(this.#engine, fd, this.#revived(fd)));
+    this.#take(new Connection(this.#engine, fd, client, this.#revived(fd)));
   }
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: Arrived): void {
     setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#engine.config.limits.stallSeconds * 1000);
-    this.#take(new Connection(this.#engine, fd, arrived));
+    this.#take(new Connection(this.#engine, fd, arrived.guest.ends.client, arrived));
   }
 
   #take(connection: Connection): void {
@@ -93,8 +95,8 @@ export class Connections {
   }
 
   /** There is no room for a connection that is new; so its socket has room for the answer. */
-  #turnAway(fd: number): void {
-    const answer = this.refusal(503);
+  #turnAway(fd: number, client: Endpoint): void {
+    const answer = this.refusal(503, formatEndpoint(client), null);
     // Unread, what has come would make close() reset the connection, and the answer could be overtaken.
     libc.recv(fd, this.receiveBuffer.address, RECEIVE_BYTES, 0);
     libc.sendBytes(fd, answer, answer.length, MSG_NOSIGNAL);
@@ -102,14 +104,14 @@ export class Connections {
   }
 
   /** An answer of the engine's own, after which the connection ends; it counts as given. */
-  refusal(status: ErrorStatus): Buffer {
+  refusal(status: ErrorStatus, client: string, head: RequestHead | null): Buffer {
     const { sites, loop, access } = this.#engine;
     const part = errorResponse(status, loop.wallMs, {
       close: true,
       extraFields: sites.extraFields('local', 0),
     }).parts[0];
-    access.countStatus(status);
     assert('bytes' in part, 'its text is here');
+    access.refused(client, head, status, part.bytes.length, loop.wallMs);
     return part.bytes;
   }
 

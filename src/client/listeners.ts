@@ -5,6 +5,7 @@ import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import { EPOLLIN } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
 import {
+  acceptedPeer,
   acceptFrom,
   IPPROTO_TCP,
   listenOn,
@@ -20,11 +21,11 @@ const ACCEPTS_PER_TURN = 64;
 export class Listeners {
   readonly #loop: Loop;
   readonly #stallMs: number;
-  readonly #accepted: (fd: number) => void;
+  readonly #accepted: (fd: number, client: Endpoint) => void;
   readonly #fds: number[] = [];
 
   /** `stallMs`: how long a client may acknowledge nothing. `accepted`: gets every new connection's socket. */
-  constructor(loop: Loop, stallMs: number, accepted: (fd: number) => void) {
+  constructor(loop: Loop, stallMs: number, accepted: (fd: number, client: Endpoint) => void) {
     this.#loop = loop;
     this.#stallMs = stallMs;
     this.#accepted = accepted;
@@ -47,7 +48,7 @@ export class Listeners {
     for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
       const fd = acceptFrom(listener);
       if (fd < 0) return;
-      this.#accepted(fd);
+      this.#accepted(fd, acceptedPeer());
     }
   }
 

@@ -169,7 +169,7 @@ export class RequestReader {
     connection.headRead();
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
     const body = new RequestBody(head, headBytes, this.#answering.maxBodyBytes);
-    if (body.fault !== null) return connection.refuse(413);
+    if (body.fault !== null) return connection.refuse(413, head);
     if (head.expectContinue) {
       if (!takesBodies(this.#engine.sites.find(head.host))) {
         this.#body = body;
@@ -188,7 +188,7 @@ export class RequestReader {
     const used = body.collect(bytes, at, end);
     this.#beyond = end - at - used;
     if (body.fault !== null) {
-      connection.refuse(body.fault === 'BODY_TOO_LARGE' ? 413 : 400);
+      connection.refuse(body.fault === 'BODY_TOO_LARGE' ? 413 : 400, body.head);
       return end - at;
     }
     connection.watchClient(true);

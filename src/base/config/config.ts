@@ -7,6 +7,10 @@ export type PolicyName = (typeof POLICIES)[number];
 export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
+/** What a line of the access log may have beside what it always has. */
+export const ACCESS_FIELDS = ['userAgent', 'referer', 'protocol', 'site', 'requestId'] as const;
+export type AccessField = (typeof ACCESS_FIELDS)[number];
+
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -165,6 +169,7 @@ export interface ObserveConfig {
   readonly serverTiming: boolean;
   /** `-` is standard output, null is off, anything else an absolute path. */
   readonly accessLog: string | null;
+  readonly accessFields: readonly AccessField[];
   readonly logLevel: LogLevel;
 }
 

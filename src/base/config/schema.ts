@@ -3,7 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { formatAddress, parseAddress } from '../address.ts';
 import { parseNetwork } from '../networks.ts';
-import { type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
+import { ACCESS_FIELDS, type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
 
@@ -211,6 +211,10 @@ const observe = z.strictObject(
       .union([z.string().min(1), z.literal(false)], must(ACCESS_LOG))
       .transform((value) => (value === 'off' || value === false ? null : value))
       .default('-'),
+    accessFields: z
+      .array(choice(ACCESS_FIELDS), must('a list of fields'))
+      .transform((fields) => [...new Set(fields)])
+      .default([]),
     logLevel: choice(LOG_LEVELS).default('info'),
   },
   must('a map'),

@@ -18,6 +18,9 @@ export class AnchorHandling extends AwayHandling {
     return AwayHandling.begin(() => new AnchorHandling(given));
   }
 
+  protected readonly name = 'anchor';
+  protected status = 0;
+
   private constructor(given: HandoffGiven) {
     super(given, SetupMechanism.ANCHOR, false);
   }
@@ -30,6 +33,7 @@ export class AnchorHandling extends AwayHandling {
   protected heard(frame: SetupOk | DataDone): void {
     if (frame.type === FrameType.SETUP_OK) return;
     const { status, bytes, bodyBytes, close, end } = frame;
+    this.status = status;
     this.leave();
     this.flow.endTarget(end);
     this.flow.promise = this.promised(end);

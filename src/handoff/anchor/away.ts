@@ -25,11 +25,11 @@ import {
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { Handling, HandlingHost, SoFar } from '../request/handling.ts';
 import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handoffs } from './handoffs.ts';
-import { mayGoOn } from './take-over.ts';
+import { mayGoOn, soFarOf } from './take-over.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface HandoffGiven {
@@ -243,15 +243,24 @@ export abstract class AwayHandling implements Handling, Handoff {
     return this.#identity !== null;
   }
 
+  protected abstract readonly name: Attempt['mechanism'];
+  /** Of the response; 0 while the target has not said so. */
+  protected abstract readonly status: number;
+
+  get soFar(): SoFar {
+    return soFarOf(this.flow.acknowledged, this.attempt);
+  }
+
   protected get attempt(): Attempt {
     const { node, from: start, offset, end, sentAtMs } = this;
-    return { node, start, offset, end, identity: this.#identity, sentAtMs };
+    const { name: mechanism, status } = this;
+    return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status };
   }
 
   /** The response, now that the target has said that it ends before `end`. */
   protected promised(end: number): Promised {
-    const { node, from: start, offset, sentAtMs, request } = this;
-    return { node, start, offset, end, identity: this.#identity, sentAtMs, request };
+    const { node, from: start, offset, sentAtMs, request, name: mechanism, status } = this;
+    return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status, request };
   }
 
   /** Whether the target has begun is known only to the client: the take-over asks it. */

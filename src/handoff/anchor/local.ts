@@ -7,7 +7,7 @@ import type { Continuation } from '../../protocol/http/continuation.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import { CLIENT_GONE, type Handling, type HandlingHost, type SoFar } from '../request/handling.ts';
 
 export interface LocalPorts {
   readonly count: Count;
@@ -62,11 +62,15 @@ export class LocalHandling implements Handling {
     const sent = exchange.pump.sentBytes - before;
     if (sent > 0 && this.#firstByteUs < 0) this.#firstByteUs = nowUs();
     this.#host.sent(sent, state === 'blocked');
-    if (state === 'broken' || (exchange.failed && state !== 'blocked'))
-      return this.#end('the response broke off');
+    if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#end(this.#brokenBy);
     if (state === 'yield') this.#ports.later.defer(() => this.#drive());
     if (state === 'waiting') exchange.feed?.resume();
     if (state === 'done') this.#end(null);
+  }
+
+  get #brokenBy(): string {
+    if (this.#exchange.failed) return 'the response broke off';
+    return this.#exchange.pump.fileChanged ? 'the file was written to while it was sent' : CLIENT_GONE;
   }
 
   /** The upstream here has failed the request. False: its failure is the answer. */
@@ -109,6 +113,12 @@ export class LocalHandling implements Handling {
   writable(): void {
     this.#drive();
     if (!this.#over) this.#exchange.feed?.resume();
+  }
+
+  get soFar(): SoFar {
+    const bytes = (this.#request.continuation?.offset ?? 0) + this.#exchange.pump.sentBytes;
+    const { status } = this.#exchange;
+    return { node: this.#ports.self, mechanism: this.#mechanism, status, bytes };
   }
 
   get progress(): Continuation | null {

@@ -83,6 +83,14 @@ export class PromisedHandling extends AwayHandling {
     this.#kept = kept;
   }
 
+  protected get name(): Form['name'] {
+    return this.#form.name;
+  }
+
+  protected get status(): number {
+    return this.#promise?.status ?? 0;
+  }
+
   start(): void {
     if (this.#kept === null) return;
     const early = this.flow.takeEarly();
@@ -181,7 +189,7 @@ export class PromisedHandling extends AwayHandling {
     this.flow.promise = this.promised(end);
     this.host.finished({
       node: this.node,
-      mechanism: this.#form.name,
+      mechanism: this.name,
       status,
       bytes,
       bodyBytes,

@@ -18,7 +18,13 @@ import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
-import type { AgainReason, Handling, HandlingHost } from '../request/handling.ts';
+import {
+  type AgainReason,
+  CLIENT_GONE,
+  type Handling,
+  type HandlingHost,
+  type SoFar,
+} from '../request/handling.ts';
 import type { Handoffs } from './handoffs.ts';
 
 export interface RelayPorts {
@@ -46,6 +52,7 @@ export class RelayHandling implements Handling, Sink {
   /** Response bytes that the target may still send. */
   #credit = RELAY_WINDOW_BYTES;
   #done: { status: number; bodyBytes: number; close: boolean } | null = null;
+  #status = 0;
   #handoffUs = -1;
   #firstByteUs = -1;
   #over = false;
@@ -110,6 +117,7 @@ export class RelayHandling implements Handling, Sink {
         if (this.#credit < 0 || this.#done !== null)
           return this.#link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
+        if (this.#status === 0) this.#status = Number(frame.bytes.toString('latin1', 9, 12)) || 0;
         this.#pump.add({ bytes: Buffer.from(frame.bytes) });
         return this.#drive();
       case FrameType.RELAY_CREDIT:
@@ -160,7 +168,7 @@ export class RelayHandling implements Handling, Sink {
     }
     if (state === 'broken') {
       this.cancel();
-      return this.#host.broken('the client is gone');
+      return this.#host.broken(CLIENT_GONE);
     }
     if (state === 'yield') this.#ports.later.defer(() => this.#drive());
     if (state === 'done') this.#finish();
@@ -224,6 +232,11 @@ export class RelayHandling implements Handling, Sink {
 
   get wantsBody(): boolean {
     return this.#bodyCredit > 0 && this.#link.queuedBytes < LINK_BUSY_BYTES;
+  }
+
+  get soFar(): SoFar {
+    const bytes = (this.#request.continuation?.offset ?? 0) + this.#pump.sentBytes;
+    return { node: this.node, mechanism: 'relay', status: this.#status, bytes };
   }
 
   writable(): void {

@@ -19,7 +19,7 @@ import type { Clock } from '../../kernel/loop/ports.ts';
 import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { SETUP_LEASE_MS } from '../flow/lease.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { Handling, HandlingHost, SoFar } from '../request/handling.ts';
 import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 
@@ -44,6 +44,11 @@ export interface TakeOverPorts {
   readonly count: Count;
   /** timeouts.peerMs */
   readonly peerMs: number;
+}
+
+export function soFarOf(acknowledged: number, attempt: Attempt): SoFar {
+  const { node, mechanism, status } = attempt;
+  return { node, mechanism, status, bytes: Math.max(attempt.offset, bytesBefore(acknowledged, attempt)) };
 }
 
 export class TakeOver implements Handling {
@@ -131,6 +136,10 @@ export class TakeOver implements Handling {
 
   body(): void {
     throw new Error('a request whose body follows is not handed off with anchor');
+  }
+
+  get soFar(): SoFar {
+    return soFarOf(this.#flow.acknowledged, this.#attempt);
   }
 
   get wantsBody(): boolean {

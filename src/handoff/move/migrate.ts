@@ -30,7 +30,6 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
 import { type Ends, endsOf } from '../flow/ends.ts';
-import type { Handling } from '../request/handling.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
 
 /** Frame headers and record overhead of one state, generously. */
@@ -45,7 +44,7 @@ export interface MigrationOptions {
   readonly whenAcknowledged: boolean;
 }
 
-export class Migration implements Handling, Sink {
+export class Migration implements Sink {
   readonly places: Places = [];
   readonly #engine: Engine;
   readonly #connection: Connection;
@@ -295,18 +294,6 @@ export class Migration implements Handling, Sink {
     this.#thaw();
     this.#engine.counters.add('migrations_resumed');
     this.#connection.resumed();
-  }
-
-  body(): void {
-    throw new Error('a connection migrates between requests');
-  }
-
-  get wantsBody(): boolean {
-    return false;
-  }
-
-  writable(): void {
-    // Nothing is sent from here any more.
   }
 
   cancel(): void {

@@ -2,6 +2,9 @@
 import type { MechanismName } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 
+/** Why a connection is broken when that is the client's doing: nothing to warn of. */
+export const CLIENT_GONE = 'the client is gone';
+
 /** How a request ended. */
 export interface Outcome {
   readonly node: number;
@@ -14,6 +17,16 @@ export interface Outcome {
   readonly handoffUs: number;
   /** Frames about this request between the nodes, and their bytes; absent where it is not counted. */
   readonly messages?: { readonly count: number; readonly bytes: number };
+}
+
+/** What there is of a response, when its connection ends in the middle of it. */
+export interface SoFar {
+  readonly node: number;
+  readonly mechanism: Outcome['mechanism'];
+  /** 0: not known. */
+  readonly status: number;
+  /** That the client has, or the own kernel was given for it; what another node sent before included. */
+  readonly bytes: number;
 }
 
 /** A mechanism at work on one request. */
@@ -30,6 +43,7 @@ export interface Handling {
   more?(): void;
   /** The client is gone: nothing is to be answered. */
   cancel(): void;
+  readonly soFar: SoFar;
   /** How much of what response was handed to the own socket, when another node could go on with it; else null. */
   readonly progress?: Continuation | null;
   /** Hands nothing more to the socket, until `resume`. */

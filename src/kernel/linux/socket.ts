@@ -49,6 +49,8 @@ const TIOCOUTQ = 0x5411;
 const SIOCOUTQNSD = 0x894b;
 
 const sockaddr = allocate(SOCKADDR_BYTES);
+const accepted = allocate(SOCKADDR_BYTES);
+const acceptedLength = allocate(4);
 const optionValue = allocate(8);
 const optionLength = allocate(4);
 
@@ -139,7 +141,13 @@ export function listenOn(endpoint: Endpoint, backlog: number): number {
 
 /** Accepts one connection, non-blocking; negative when there is none (`lastErrno()`). */
 export function acceptFrom(fd: number): number {
-  return libc.accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  acceptedLength.bytes.writeUInt32LE(SOCKADDR_BYTES, 0);
+  return libc.accept4(fd, accepted.address, acceptedLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/** The other end of the connection that `acceptFrom` gave last; the socket forgets it when that resets it. */
+export function acceptedPeer(): Endpoint {
+  return readSockaddr(accepted.bytes);
 }
 
 export function localEndpoint(fd: number): Endpoint {

@@ -11,7 +11,7 @@
 import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
-import type { AccessRecord } from '../../client/access-records.ts';
+import type { AccessBatch } from '../../client/access-batch.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { EngineStatus, FromEngine, ToEngine } from '../engine/messages.ts';
 import { AdminError } from './errors.ts';
@@ -42,8 +42,8 @@ export interface EngineClientOptions {
 }
 
 interface Events {
-  /** Answered requests, in the engine's batches. */
-  access: [records: readonly AccessRecord[]];
+  /** Requests, in the engine's batches. */
+  access: [batch: AccessBatch];
   log: [level: LogLevelOfEngine, message: string, fields: Record<string, unknown>];
   /** The engine wants a file read; to be answered with `digested`. */
   digest: [id: number, file: { readonly fd: number; readonly version: string; readonly sizeBytes: number }];
@@ -217,7 +217,8 @@ export class EngineClient extends EventEmitter<Events> {
         if (!this.#ended()) this.#change('stopped', false);
         break;
       case 'access':
-        this.emit('access', message.records);
+        Atomics.add(new Int32Array(message.batch.taken), 0, 1);
+        this.emit('access', message.batch);
         break;
       case 'digest':
         this.emit('digest', message.id, message);

@@ -1,10 +1,10 @@
 /**
  * The two logs of a node, one JSON object a line: what the process has to say, to standard error, and the access
- * log, one line for each answered request.
+ * log, one line for each request, which the engines make (src/client/access-line.ts).
  */
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import type { LogLevel } from '../../base/config/config.ts';
-import type { AccessRecord } from '../../client/access-records.ts';
+import type { AccessBatch } from '../../client/access-batch.ts';
 import type { EngineClient } from './engines.ts';
 import { AdminError } from './errors.ts';
 import { DirectSink, GatheringSink } from './sink.ts';
@@ -18,6 +18,11 @@ export interface ProcessLog {
   readonly droppedLines: number;
 }
 
+/** Every line has these already; a caller's `node` is another one. */
+function withoutDoubles({ node, pid, ...fields }: Record<string, unknown>): Record<string, unknown> {
+  return node === undefined ? fields : { peer: node, ...fields };
+}
+
 /** Opens the process log on standard error. Lines: level, time (RFC 3339), node, pid, msg and the caller's fields. */
 export function openProcessLog(options: { readonly level: LogLevel; readonly node: string }): ProcessLog {
   const sink = new DirectSink(STDERR);
@@ -26,7 +31,7 @@ export function openProcessLog(options: { readonly level: LogLevel; readonly nod
       level: options.level,
       base: { node: options.node, pid: process.pid },
       timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
+      formatters: { level: (label) => ({ level: label }), log: withoutDoubles },
     },
     sink,
   );
@@ -45,36 +50,6 @@ export function logEngine(logger: Logger, client: EngineClient): void {
   client.on('state', () => {
     logger.info({ engine, state: client.state, ready: client.ready }, 'engine state changed');
   });
-}
-
-/**
- * One line of the access log. Times are microseconds, null where one does not apply; `target` is the request's
- * target (RFC 9112 3.2), `node` the node that answered.
- */
-export function accessLine(record: AccessRecord): string {
-  return `${JSON.stringify({
-    time: new Date(record.timeMs).toISOString(),
-    client: record.client,
-    method: record.method,
-    target: record.target,
-    host: record.host,
-    status: record.status,
-    bytes: record.bytes,
-    bodyBytes: record.bodyBytes,
-    anchor: record.anchor,
-    node: record.node,
-    mechanism: record.mechanism,
-    firstByteUs: known(record.firstByteUs),
-    handoffUs: known(record.handoffUs),
-    messages: known(record.messages),
-    messageBytes: known(record.messageBytes),
-    durationUs: known(record.durationUs),
-  })}\n`;
-}
-
-/** -1 is what a record says where something does not apply. */
-function known(value: number): number | null {
-  return value < 0 ? null : value;
 }
 
 export interface AccessLogOptions {
@@ -102,12 +77,11 @@ export class AccessLog {
     return this.#sink?.droppedLines ?? 0;
   }
 
-  write(records: readonly AccessRecord[]): void {
+  /** Takes whole lines, as an engine has made them. */
+  write({ bytes, lines, dropped }: Pick<AccessBatch, 'bytes' | 'lines' | 'dropped'>): void {
     if (this.#sink === null) return;
-    for (const record of records) {
-      if (this.#sink.hasRoom) this.#sink.write(accessLine(record));
-      else this.#sink.drop(1);
-    }
+    this.#sink.drop(dropped);
+    if (lines > 0) this.#sink.write(bytes, lines);
   }
 
   /** Writes what is pending, for a bounded time, and closes. To be awaited before the process exits. */

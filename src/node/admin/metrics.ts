@@ -1,7 +1,8 @@
 /** Prometheus metrics of a node: `baton_*`, computed when they are asked for from counters that exist anyway. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { MECHANISMS } from '../../base/config/config.ts';
 import { type Counters, ENGINE_COUNTERS } from '../../base/counters.ts';
-import type { AccessRecord } from '../../client/access-records.ts';
+import { TIMING_NUMBERS } from '../../client/access-batch.ts';
 import type { EngineClient } from './engines.ts';
 
 /** From a fast answer on the same machine to one that hit several timeouts. */
@@ -24,8 +25,8 @@ export interface MetricsOptions {
 
 export interface Metrics {
   readonly registry: Registry;
-  /** Feeds the histograms. */
-  observe(records: readonly AccessRecord[]): void;
+  /** Feeds the histograms: an AccessBatch's `timings`. */
+  observe(timings: Int32Array): void;
 }
 
 export function createMetrics(options: MetricsOptions): Metrics {
@@ -52,8 +53,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
   );
   return {
     registry,
-    observe(records) {
-      for (const { mechanism, handoffUs, firstByteUs } of records) {
+    observe(timings) {
+      for (let i = 0; i < timings.length; i += TIMING_NUMBERS) {
+        const [number, handoffUs, firstByteUs] = timings.subarray(i, i + TIMING_NUMBERS);
+        const mechanism = MECHANISMS[number];
         if (handoffUs >= 0) handoff.observe({ mechanism }, handoffUs / MICROSECONDS_PER_SECOND);
         if (firstByteUs >= 0) firstByte.observe({ mechanism }, firstByteUs / MICROSECONDS_PER_SECOND);
       }

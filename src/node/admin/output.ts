@@ -1,24 +1,43 @@
 /** Descriptors that log lines are written to, without ever blocking a thread on a reader. */
-import { closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, write, writeSync } from 'node:fs';
 import { check } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { addressOf } from '../../kernel/linux/memory.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL } from '../../kernel/linux/socket.ts';
 
 const FILE_MODE = 0o640;
-const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+const LINE_FEED = 10;
 
 export interface Output {
   readonly fd: number;
   /** Ours to close. */
   readonly own: boolean;
   readonly socket: boolean;
+  /** It ends in the middle of a line. */
+  readonly torn: boolean;
 }
 
 /** Opens a log file for appending. A FIFO that nobody reads fails with ENXIO instead of blocking. */
 export function openFile(path: string): Output {
   const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY, FILE_MODE);
-  return { fd, own: true, socket: false };
+  return { fd, own: true, socket: false, torn: isTorn(path, fd) };
+}
+
+/** Whether the last line of a regular file has no end: a process before this one found the disk full, or was killed. */
+function isTorn(path: string, fd: number): boolean {
+  const stats = fstatSync(fd);
+  if (!stats.isFile() || stats.size === 0) return false;
+  const last = Buffer.alloc(1);
+  try {
+    const reader = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    readSync(reader, last, 0, 1, stats.size - 1);
+    closeSync(reader);
+  } catch {
+    // Not ours to read.
+    return false;
+  }
+  return last[0] !== LINE_FEED;
 }
 
 /**
@@ -29,11 +48,11 @@ export function openFile(path: string): Output {
  */
 export function openInherited(fd: number): Output {
   const kind = fstatSync(fd);
-  const inherited: Output = { fd, own: false, socket: kind.isSocket() };
+  const inherited: Output = { fd, own: false, socket: kind.isSocket(), torn: false };
   if (!kind.isFIFO() && !kind.isCharacterDevice()) return inherited;
   try {
     const again = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
-    return { fd: again, own: true, socket: false };
+    return { fd: again, own: true, socket: false, torn: false };
   } catch {
     // Not permitted (another user's terminal), or without a reader: used as it is.
     return inherited;

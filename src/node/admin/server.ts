@@ -11,7 +11,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HostPort } from '../../base/config/config.ts';
-import type { AccessRecord } from '../../client/access-records.ts';
+import type { AccessBatch } from '../../client/access-batch.ts';
 import { nodeFlows, nodeStatus, readiness, type StatusOptions } from './api.ts';
 import type { Doors } from './doors.ts';
 import type { EngineClient } from './engines.ts';
@@ -63,7 +63,7 @@ export function startAdmin(doors: Doors, options: AdminOptions): AdminServer {
       },
     );
   }, failed);
-  const observe = (records: readonly AccessRecord[]) => metrics.observe(records);
+  const observe = ({ timings }: AccessBatch) => metrics.observe(timings);
   for (const client of options.engines) client.on('access', observe);
   return {
     address: doors.address,

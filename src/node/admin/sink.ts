@@ -1,15 +1,15 @@
 /**
  * Where log lines go. Neither sink grows or blocks when its reader is slower than the writers: lines are dropped
  * and counted. A line is written whole or not at all, as far as a reader of lines can tell: after a write that
- * failed in the middle of a line, a line feed comes first.
+ * failed in the middle of a line, or behind one that a process before left so, a line feed comes first.
  */
 import { closeOutput, type Output, openFile, openInherited, writeLater, writeNow } from './output.ts';
 
-/** Characters of lines that wait while a write is under way; as many again may be in that write. */
-export const SINK_MAX_PENDING_CHARS = 4 * 1024 * 1024;
-/** Lines are gathered for this long, or until there are this many characters, before a write. */
+/** Bytes of lines that wait while a write is under way; as many again may be in that write. */
+const MAX_PENDING_BYTES = 4 * 1024 * 1024;
+/** Lines are gathered for this long, or until there are this many bytes, before a write. */
 const GATHER_MS = 20;
-const GATHER_CHARS = 32 * 1024;
+const GATHER_BYTES = 32 * 1024;
 /** When a full pipe or terminal is tried again. */
 const FULL_RETRY_MS = 2;
 /** How long `close` waits for the last lines to be taken. */
@@ -51,7 +51,8 @@ export class GatheringSink {
   readonly #onError: (error: Error) => void;
   #output: Output;
   /** Lines not in a write yet. */
-  #pending = '';
+  #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
   #pendingLines = 0;
   /** The write under way: the bytes, how many of them are out, and to where. */
   #chunk: Buffer | null = null;
@@ -59,7 +60,9 @@ export class GatheringSink {
   #written = 0;
   #chunkOutput: Output;
   #gathering: NodeJS.Timeout | null = null;
+  /** The file ends in the middle of a line; and did so when the write under way began. */
   #torn = false;
+  #wasTorn = false;
   #failing = false;
   #closed = false;
   #dropped = 0;
@@ -73,6 +76,7 @@ export class GatheringSink {
     this.#path = typeof destination === 'string' ? destination : null;
     this.#output = typeof destination === 'string' ? openFile(destination) : openInherited(destination);
     this.#chunkOutput = this.#output;
+    this.#torn = this.#output.torn;
     this.#onError = onError;
   }
 
@@ -80,25 +84,21 @@ export class GatheringSink {
     return this.#dropped;
   }
 
-  /** False when the next line would be dropped: then `drop` it, and save the work of making it. */
-  get hasRoom(): boolean {
-    return this.#pending.length < SINK_MAX_PENDING_CHARS && !this.#closed;
-  }
-
   drop(lines: number): void {
     this.#dropped += lines;
   }
 
-  /** Takes one line, with its line feed. */
-  write(line: string): void {
-    if (!this.hasRoom) {
-      this.#dropped += 1;
+  /** Takes whole lines, with their line feeds. */
+  write(bytes: Uint8Array, lines: number): void {
+    if (this.#pendingBytes >= MAX_PENDING_BYTES || this.#closed) {
+      this.#dropped += lines;
       return;
     }
-    this.#pending += line;
-    this.#pendingLines += 1;
+    this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
+    this.#pendingLines += lines;
     if (this.#chunk !== null) return;
-    if (this.#pending.length >= GATHER_CHARS) this.#begin();
+    if (this.#pendingBytes >= GATHER_BYTES) this.#begin();
     else this.#gather();
   }
 
@@ -115,7 +115,7 @@ export class GatheringSink {
       this.#onError(error as Error);
       return;
     }
-    this.#torn = false;
+    this.#torn = this.#output.torn;
     if (this.#chunk === null || this.#chunkOutput !== old) closeOutput(old);
   }
 
@@ -123,7 +123,7 @@ export class GatheringSink {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#chunk === null && this.#pending !== '') this.#begin();
+    if (this.#chunk === null && this.#pendingBytes > 0) this.#begin();
     if (this.#chunk !== null) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, SINK_CLOSE_MS);
@@ -134,8 +134,7 @@ export class GatheringSink {
       });
     }
     this.#dropped += this.#pendingLines;
-    this.#pending = '';
-    this.#pendingLines = 0;
+    this.#forget();
     // A descriptor with a write still under way is closed by that write's end.
     if (this.#chunk === null || this.#chunkOutput !== this.#output) closeOutput(this.#output);
     this.#onIdle = null;
@@ -144,14 +143,20 @@ export class GatheringSink {
   #begin(): void {
     if (this.#gathering !== null) clearTimeout(this.#gathering);
     this.#gathering = null;
-    this.#chunk = Buffer.from(this.#torn ? `\n${this.#pending}` : this.#pending);
+    this.#chunk = Buffer.concat(this.#torn ? [Buffer.of(LINE_FEED), ...this.#pending] : this.#pending);
     this.#chunkLines = this.#pendingLines;
     this.#chunkOutput = this.#output;
     this.#written = 0;
+    this.#wasTorn = this.#torn;
     this.#torn = false;
-    this.#pending = '';
-    this.#pendingLines = 0;
+    this.#forget();
     this.#continue();
+  }
+
+  #forget(): void {
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#pendingLines = 0;
   }
 
   #continue(): void {
@@ -190,7 +195,8 @@ export class GatheringSink {
       left += 1;
     this.#dropped += Math.min(left, this.#chunkLines);
     const sameOutput = this.#chunkOutput === this.#output;
-    this.#torn = sameOutput && this.#written > 0 && chunk[this.#written - 1] !== LINE_FEED;
+    const isTorn = this.#written > 0 ? chunk[this.#written - 1] !== LINE_FEED : this.#wasTorn;
+    if (sameOutput) this.#torn = isTorn;
     this.#end();
   }
 
@@ -198,8 +204,8 @@ export class GatheringSink {
     const stale = this.#chunkOutput !== this.#output || (this.#closed && this.#onIdle === null);
     this.#chunk = null;
     if (stale) closeOutput(this.#chunkOutput);
-    if (this.#pending === '') this.#onIdle?.();
-    else if (this.#closed || this.#pending.length >= GATHER_CHARS) this.#begin();
+    if (this.#pendingBytes === 0) this.#onIdle?.();
+    else if (this.#closed || this.#pendingBytes >= GATHER_BYTES) this.#begin();
     else this.#gather();
   }
 

@@ -162,7 +162,7 @@ export class Engine {
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
     this.digests = new DigestRequests(limits.digestBytes, options.post);
     this.sites = new Sites(this);
-    this.access = new AccessRecords(config, name, this.counters);
+    this.access = new AccessRecords(config, name, this.counters, options.post);
     this.connections = new Connections(this);
     openRawSockets();
     loadDropAll();
@@ -174,8 +174,8 @@ export class Engine {
     this.peers = new Peers(config, this.self, this.index, switchboard);
     // Before the router stops sending new connections to others, as the process before this one had it do. Connections
     // to other nodes' addresses come here when their router sends them on.
-    this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd) =>
-      this.connections.accept(fd),
+    this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd, client) =>
+      this.connections.accept(fd, client),
     );
     for (const address of role === 'server' ? config.nodes.flatMap((node) => node.public) : [])
       this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
@@ -344,6 +344,7 @@ export class Engine {
     this.sockets.close();
     this.spareSockets.close();
     this.loop.stop();
+    this.access.flush();
     this.#post({ type: 'stopped', leftRoutes });
   }
 }

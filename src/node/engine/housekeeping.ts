@@ -100,8 +100,7 @@ export class Housekeeping {
   /** To the main thread. */
   #report(now: number): void {
     const { access, peers, views, config } = this.#engine;
-    const records = access.take();
-    if (records.length > 0) this.#post({ type: 'access', records });
+    access.flush();
     const isTogether = peers.up >= peers.expected && views.size >= config.nodes.length - 1;
     const isReady = isTogether || now - this.#startedMs > READY_WITHOUT_LINKS_MS;
     if (!isReady || this.#ready) return;

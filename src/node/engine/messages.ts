@@ -4,7 +4,7 @@
  */
 
 import type { SiteConfig } from '../../base/config/config.ts';
-import type { AccessRecord } from '../../client/access-records.ts';
+import type { AccessBatch } from '../../client/access-batch.ts';
 import type { NodeLoadStatus } from '../../cluster/load.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { SiteStatus } from '../../serve/sites.ts';
@@ -34,7 +34,7 @@ export type FromEngine =
       readonly version: string;
       readonly sizeBytes: number;
     }
-  | { readonly type: 'access'; readonly records: AccessRecord[] }
+  | { readonly type: 'access'; readonly batch: AccessBatch }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

@@ -74,7 +74,7 @@ export class Switchboard implements LinkHost {
     link.send(engine.views.frame);
     engine.sites.catalogues.linkUp(link);
     engine.sites.memories.linkUp(link);
-    engine.log('info', 'link up', { node: hello.node, peerEngine: hello.engine });
+    engine.log('info', 'link up', { peer: hello.node, peerEngine: hello.engine });
     link.send(engine.loads.frame);
     engine.linksChanged();
     engine.guests.linkUp(link);
@@ -82,7 +82,10 @@ export class Switchboard implements LinkHost {
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
-    const { peers, diverted, loads, sites, views, counters } = this.#engine;
+    const { peers, diverted, loads, sites, views, counters, config } = this.#engine;
+    // A server that takes nothing more is about to end; its kernel may do that with a reset.
+    const isLeaving =
+      link.peer !== null && config.nodes[link.node].role === 'server' && !loads.of(link.node).accepting;
     peers.closed(link);
     const isGone = link.node < 0 || !peers.isThere(link.node);
     if (link.node >= 0 && isGone) {
@@ -93,8 +96,9 @@ export class Switchboard implements LinkHost {
     sites.catalogues.linkDown(link, isGone);
     sites.memories.linkDown(link);
     if (link.peer !== null) {
-      this.#engine.log(expected ? 'info' : 'warn', 'link down', { node: link.peer.node, reason });
-      if (!expected) counters.add('links_failed');
+      const isFault = !expected && !isLeaving;
+      this.#engine.log(isFault ? 'warn' : 'info', 'link down', { peer: link.peer.node, reason });
+      if (isFault) counters.add('links_failed');
     } else if (!expected) this.#notUp(link, reason);
     this.#engine.linksChanged();
   }
@@ -109,7 +113,8 @@ export class Switchboard implements LinkHost {
     const from = formatAddress(address);
     if (!peers.failures.note(node, from, seen, nowMs)) return;
     // One that is not there is not there yet, or no more.
-    const level = reason.startsWith('connect: ') ? 'info' : 'warn';
+    const isAway = reason.startsWith('connect: ') || reason.endsWith(': ECONNREFUSED');
+    const level = isAway ? 'info' : 'warn';
     const advice = adviceOn(seen);
     this.#engine.log(level, 'no link to a node', { peer: node, address: from, reason, advice });
   }

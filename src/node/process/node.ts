@@ -79,7 +79,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   for (const { client } of engines) {
     logEngine(logger, client);
     client.on('digest', (id, file) => void digests.of(file).then((digest) => client.digested(id, digest)));
-    client.on('access', (records) => accessLog.write(records));
+    client.on('access', (batch) => accessLog.write(batch));
   }
   await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));
   const clients = engines.map((engine) => engine.client);
@@ -151,7 +151,7 @@ function macOf(name: string): Buffer {
 function prepareMachine(config: ClusterConfig, self: NodeConfig, logger: Logger, back: Back[]) {
   const hint = `ip link shows what interfaces there are; nodes.${self.name}.interface names one`;
   const takesOver = step('INTERFACE', hint, () => macOf(self.interface) && isAttached(self.interface));
-  if (takesOver) logger.warn({ interface: self.interface }, 'taking the place of a router that was left');
+  if (takesOver) logger.info({ interface: self.interface }, 'taking the place of a router that was left');
   const addresses = new PublicAddresses(
     wantedAddresses(config, self),
     takesOver ? leftOn(self.interface) : null,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { afterEach, describe, it } from 'node:test';
 import { QUERY_TIMEOUT_MS } from '../../../src/node/admin/engines.ts';
-import { EngineThread, record } from './stand.ts';
+import { batchOf, EngineThread, record } from './stand.ts';
 
 describe('EngineClient', () => {
   let thread: EngineThread;
@@ -36,9 +36,11 @@ describe('EngineClient', () => {
     thread = new EngineThread(0);
     const access = once(thread.client, 'access');
     const log = once(thread.client, 'log');
-    thread.say({ type: 'access', records: [record(), record({ status: 404 })] });
+    const batch = batchOf([record(), record({ status: 404 })]);
+    thread.say({ type: 'access', batch });
     thread.say({ type: 'log', level: 'warn', message: 'peer refused', fields: { peer: 'b' } });
-    assert.deepEqual(await access, [[record(), record({ status: 404 })]]);
+    assert.deepEqual(await access, [batch]);
+    assert.equal(new Int32Array(batch.taken)[0], 1, 'the engine learns that it was taken');
     assert.deepEqual(await log, ['warn', 'peer refused', { peer: 'b' }]);
   });
 

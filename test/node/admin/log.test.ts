@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -11,6 +11,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,10 +20,9 @@ import { text } from 'node:stream/consumers';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
-import type { AccessRecord } from '../../../src/client/access-records.ts';
-import { AccessLog, accessLine } from '../../../src/node/admin/log.ts';
-import { record } from './stand.ts';
+import type { AccessBatch } from '../../../src/client/access-batch.ts';
+import { AccessLog } from '../../../src/node/admin/log.ts';
+import { batchOf, record } from './stand.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-log-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -36,29 +36,8 @@ const parse = (content: string): Array<Record<string, unknown>> => {
     .map((line) => JSON.parse(line));
 };
 const numbers = (content: string) => parse(content).map(({ bytes }) => bytes);
-const batch = (from: number, to: number): AccessRecord[] =>
-  Array.from({ length: to - from }, (_, i) => record({ bytes: from + i }));
-
-describe('accessLine', () => {
-  it('has the time, and null where a time does not apply', () => {
-    const line = JSON.parse(accessLine(record({ handoffUs: -1, firstByteUs: 0 })));
-    assert.equal(line.time, '2024-01-02T03:04:05.678Z');
-    assert.equal(line.handoffUs, null);
-    assert.equal(line.firstByteUs, 0);
-  });
-
-  it('is one line of JSON whatever the client sent', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (target, host) => {
-        const line = accessLine(record({ target, host }));
-        assert.equal(line.indexOf('\n'), line.length - 1);
-        const parsed = JSON.parse(line);
-        assert.equal(parsed.target, target);
-        assert.equal(parsed.host, host);
-      }),
-    );
-  });
-});
+const batch = (from: number, to: number): AccessBatch =>
+  batchOf(Array.from({ length: to - from }, (_, i) => record({ bytes: from + i })));
 
 describe('AccessLog', () => {
   it('appends to a file, in order', async () => {
@@ -151,6 +130,29 @@ describe('AccessLog', () => {
     );
   });
 
+  it('ends a torn line before the next: of a disk that was full, and of a process before', async () => {
+    const limited = join(directory, 'torn');
+    const script = fileURLToPath(new URL('./torn-process.js', import.meta.url));
+    // A limit on the file's size is like a full disk: what fits is written, and then nothing, until it is lifted.
+    const { status, stderr } = spawnSync(process.execPath, [script, limited], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    const lines = readFileSync(limited, 'utf8').split('\n');
+    assert.equal(lines.pop(), '');
+    const torn = lines.filter((line) => !line.endsWith('}'));
+    assert.equal(torn.length, 1, 'the one that the limit cut');
+    const whole = lines.filter((line) => line.endsWith('}')).map((line) => JSON.parse(line).bytes);
+    assert.deepEqual(whole.slice(-3), [1000, 1001, 1002]);
+
+    const path = join(directory, 'left.log');
+    writeFileSync(path, '{"half');
+    const log = new AccessLog({ destination: path, onError: unexpected });
+    log.write(batch(0, 2));
+    await log.close();
+    const [first, ...rest] = readFileSync(path, 'utf8').split('\n');
+    assert.equal(first, '{"half');
+    assert.deepEqual(numbers(rest.join('\n')), [0, 1]);
+  });
+
   it('says what to check when its file cannot be opened', () => {
     const destination = join(directory, 'missing', 'access.log');
     const expected = { code: 'LOG_FILE', message: /ENOENT.*check observe\.accessLog/ };
@@ -167,11 +169,12 @@ describe('logs of a process', () => {
     assert.equal(numbers(out).length, 2000);
     const lines = parse(err);
     assert.equal(lines.length, 1);
-    const { level, node, pid, msg, dropped, time } = lines[0]!;
+    const { level, node, pid, peer, msg, dropped, time } = lines[0]!;
     assert.deepEqual(
-      { level, node, pid, msg, dropped },
-      { level: 'info', node: 'a', pid: child.pid, msg: 'closed', dropped: 0 },
+      { level, node, pid, peer, msg, dropped },
+      { level: 'info', node: 'a', pid: child.pid, peer: 'b', msg: 'closed', dropped: 0 },
     );
+    for (const key of ['node', 'pid']) assert.equal(err.split(`"${key}":`).length, 2, `${key} once`);
     assert.ok(Math.abs(Date.parse(time as string) - Date.now()) < 60_000);
   });
 

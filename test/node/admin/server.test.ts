@@ -7,7 +7,7 @@ import { MAX_FLOWS_LISTED, type NodeStatus } from '../../../src/node/admin/api.t
 import { MAX_CONNECTIONS } from '../../../src/node/admin/connections.ts';
 import { abstractName, Doors } from '../../../src/node/admin/doors.ts';
 import { type AdminOptions, type AdminServer, startAdmin } from '../../../src/node/admin/server.ts';
-import { EngineThread, get, record } from './stand.ts';
+import { batchOf, EngineThread, get, record } from './stand.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 /** Nodes that run on this machine have the real one. */
@@ -145,7 +145,11 @@ describe('admin API', () => {
     const arrived = once(engines[0]!.client, 'access');
     engines[0]!.say({
       type: 'access',
-      records: [record(), record({ handoffUs: 30_000_000 }), record({ mechanism: 'local', handoffUs: -1 })],
+      batch: batchOf([
+        record(),
+        record({ handoffUs: 30_000_000 }),
+        record({ mechanism: 'local', handoffUs: -1 }),
+      ]),
     });
     await arrived;
     const { body, headers } = await get(address, '/metrics');

@@ -2,7 +2,9 @@
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { HostPort } from '../../../src/base/config/config.ts';
-import type { AccessRecord } from '../../../src/client/access-records.ts';
+import { MECHANISMS } from '../../../src/base/config/config.ts';
+import type { AccessBatch } from '../../../src/client/access-batch.ts';
+import { type AccessRecord, accessLine } from '../../../src/client/access-line.ts';
 import { EngineClient } from '../../../src/node/admin/engines.ts';
 import type { FromEngine, LinkStatus } from '../../../src/node/engine/messages.ts';
 import type { Command, ThreadData } from './engine-thread.ts';
@@ -113,6 +115,24 @@ export function record(fields: Partial<AccessRecord> = {}): AccessRecord {
     messages: -1,
     messageBytes: -1,
     durationUs: 400,
+    complete: true,
+    continued: false,
     ...fields,
+  };
+}
+
+/** As an engine hands them over. */
+export function batchOf(records: readonly AccessRecord[]): AccessBatch {
+  const timings = records.flatMap(({ mechanism, handoffUs, firstByteUs }) => [
+    MECHANISMS.indexOf(mechanism),
+    handoffUs,
+    firstByteUs,
+  ]);
+  return {
+    bytes: new Uint8Array(Buffer.from(records.map((one) => accessLine(one)).join(''))),
+    lines: records.length,
+    dropped: 0,
+    timings: Int32Array.from(timings),
+    taken: new SharedArrayBuffer(4),
   };
 }
