@@ -185,6 +185,24 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     }
   });
 
+  test('methods that nobody knows here, targets with a host, and requests that go no further', async () => {
+    const loop = Array(10).fill('1.1 baton').join(', ');
+    const cases = SHARED.map((mechanism) => `u-${mechanism}`).flatMap((host) => [
+      { host, status: 200, more: ['-X', 'PURGE'] },
+      { host: 'nobody', status: 200, more: ['--request-target', `http://${host}.test/fields`] },
+      { host, status: 204, more: ['-X', 'OPTIONS', '-H', 'Max-Forwards: 0'] },
+      { host, status: 508, more: ['-H', `Via: ${loop}`] },
+    ]);
+    for (const { host, status, more } of cases) {
+      const answer = await curl('/fields', host, ...more);
+      assert.equal(answer.status, status, `${host} ${more.join(' ')}`);
+      if (host === 'nobody') assert.match(answer.body, new RegExp(more[1].slice(7, -7)), 'its Host');
+    }
+    const twice = await curl('/[1-2]', 'anchor', '-X', 'PURGE', '-v');
+    assert.equal(twice.status, 501);
+    assert.match(twice.stderr, /Re-using existing connection/i);
+  });
+
   test('a dead upstream: other nodes answer, and it is passed over', async () => {
     servers.get('b')!.kill('SIGKILL');
     await once(servers.get('b')!, 'exit');
