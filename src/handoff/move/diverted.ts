@@ -11,13 +11,16 @@
  */
 
 import { formatEndpoint } from '../../base/address.ts';
+import type { ClusterConfig } from '../../base/config/config.ts';
+import type { Count } from '../../base/counters.ts';
+import type { Log } from '../../base/log.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
+import type { Routes } from '../../kernel/router/routes.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { type Ends, endsKey, endsOfFrame, engineFor } from '../flow/ends.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
@@ -31,12 +34,26 @@ interface Diverted {
   lostAtMs: number;
 }
 
+export interface DivertedPorts extends StatusOrigin {
+  readonly loop: Clock;
+  readonly counters: Count;
+  readonly log: Log;
+  readonly config: Pick<ClusterConfig, 'nodes'>;
+  readonly routes: Pick<Routes, 'entries' | 'set' | 'delete' | 'owner' | 'end'>;
+  /** The node that owns a public address, by index; -1: it is none. */
+  homeOf(address: Buffer): number;
+  /** Whether a connection can be one that this cluster serves. */
+  canServe(ends: Ends): boolean;
+  /** Moves of a connection that is a guest here; null: it is none. */
+  readonly guests: { epochOf(key: string): number | null };
+}
+
 export class DivertedConnections {
-  readonly #engine: Engine;
+  readonly #ports: DivertedPorts;
   readonly #byKey = new Map<string, Diverted>();
 
-  constructor(engine: Engine) {
-    this.#engine = engine;
+  constructor(ports: DivertedPorts) {
+    this.#ports = ports;
   }
 
   get size(): number {
@@ -44,26 +61,26 @@ export class DivertedConnections {
   }
 
   #keeps(key: string): boolean {
-    const { config, self, index } = this.#engine;
+    const { config, self, index } = this.#ports;
     return engineFor(key, config.nodes[self].engines) === index;
   }
 
   /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */
   inherit(): void {
-    const { config, self, routes } = this.#engine;
+    const { config, self, routes } = this.#ports;
     for (const { client, public: pub, owner } of routes.entries()) {
       const ends = { client, public: pub };
       const key = endsKey(ends);
       if (!this.#keeps(key)) continue;
-      const isOurs = this.#engine.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
+      const isOurs = this.#ports.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
       if (!isOurs || owner - 1 === self) routes.delete(client, pub);
-      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#engine.loop.nowMs });
+      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#ports.loop.nowMs });
     }
   }
 
   /** Routes a connection that is given to `node`. False: no room for the route, it has to stay. */
   divert(ends: Ends, node: number, epoch: number): boolean {
-    if (!this.#engine.routes.set(ends.client, ends.public, node + 1)) return false;
+    if (!this.#ports.routes.set(ends.client, ends.public, node + 1)) return false;
     const key = endsKey(ends);
     // Of another engine's the owner's ROUTE makes a record.
     if (this.#keeps(key)) this.#byKey.set(key, { ends, node, epoch, lostAtMs: -1 });
@@ -72,24 +89,24 @@ export class DivertedConnections {
 
   /** A node says that it has a connection. */
   route(link: Link, frame: Route): void {
-    const engine = this.#engine;
+    const ports = this.#ports;
     const ends = endsOfFrame(frame.flow);
-    if (engine.homeOf(ends.public.address) !== engine.self || !engine.canServe(ends)) {
-      engine.counters.add('routes_refused');
+    if (ports.homeOf(ends.public.address) !== ports.self || !ports.canServe(ends)) {
+      ports.counters.add('routes_refused');
       return;
     }
     const key = endsKey(ends);
     const known = this.#byKey.get(key);
     // It may have come back here meanwhile.
-    const here = engine.guests.epochOf(key);
+    const here = ports.guests.epochOf(key);
     if (here !== null && distance(here, frame.epoch) <= 0) return;
     if (known !== undefined && known.epoch !== 0) {
       const newer = distance(known.epoch, frame.epoch);
       if (newer < 0 || (newer === 0 && known.node !== link.node)) return;
     }
     if (!this.divert(ends, link.node, frame.epoch)) {
-      engine.counters.add('routes_refused');
-      engine.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
+      ports.counters.add('routes_refused');
+      ports.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
     }
   }
 
@@ -101,7 +118,7 @@ export class DivertedConnections {
     // Whoever has it says so, and says things in order; only what another node has is not its to end.
     if (known?.node === link.node) {
       // The client may use its port anew: unanswered, the owner looks again.
-      if (!this.#engine.routes.end(ends.client, ends.public, known.node + 1)) return;
+      if (!this.#ports.routes.end(ends.client, ends.public, known.node + 1)) return;
       this.#byKey.delete(key);
     }
     link.send({ type: FrameType.CLEANUP_OK, flow: frame.flow, epoch: frame.epoch });
@@ -115,12 +132,12 @@ export class DivertedConnections {
   #end(diverted: Diverted): void {
     const { client, public: pub } = diverted.ends;
     this.#byKey.delete(endsKey(diverted.ends));
-    if (this.#engine.routes.owner(client, pub) === diverted.node + 1) this.#engine.routes.delete(client, pub);
+    if (this.#ports.routes.owner(client, pub) === diverted.node + 1) this.#ports.routes.delete(client, pub);
   }
 
   /** The last link to a node is gone. */
   nodeDown(node: number): void {
-    const now = this.#engine.loop.nowMs;
+    const now = this.#ports.loop.nowMs;
     for (const diverted of this.#byKey.values()) {
       if (diverted.node === node && diverted.lostAtMs < 0) diverted.lostAtMs = now;
     }
@@ -129,7 +146,7 @@ export class DivertedConnections {
   tick(nowMs: number): void {
     for (const diverted of this.#byKey.values()) {
       if (diverted.lostAtMs < 0 || nowMs - diverted.lostAtMs < LOST_LIMIT_MS) continue;
-      this.#engine.counters.add('routes_lost');
+      this.#ports.counters.add('routes_lost');
       this.#end(diverted);
     }
   }
@@ -137,7 +154,7 @@ export class DivertedConnections {
   status(limit: number): FlowStatus[] {
     return [...this.#byKey.values()].slice(0, limit).map(({ ends, node, lostAtMs }) => {
       const state = lostAtMs < 0 ? 'diverted' : 'lost';
-      return statusOf(this.#engine, { role: 'home', state, ends, nodes: [node] });
+      return statusOf(this.#ports, { role: 'home', state, ends, nodes: [node] });
     });
   }
 }

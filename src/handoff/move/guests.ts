@@ -10,18 +10,19 @@
  * router would remember otherwise.
  */
 
+import type { Endpoint } from '../../base/address.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
 import { abortClose, SHUT_WR } from '../../kernel/linux/socket.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
-import type { Engine } from '../../node/engine/engine.ts';
+import type { Routes } from '../../kernel/router/routes.ts';
 import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type Ends, endsKey, endsOfFrame, endsToFrame } from '../flow/ends.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 
 export interface Guest {
   readonly ends: Ends;
@@ -46,16 +47,29 @@ interface Forward {
   sinceMs: number;
 }
 
+export interface GuestsPorts extends StatusOrigin {
+  readonly loop: Clock;
+  readonly routes: Pick<Routes, 'set' | 'delete' | 'owner'>;
+  /** In which state (TcpState) the kernel has the socket between two ends. */
+  readonly sockets: { of(local: Endpoint, remote: Endpoint): number };
+  /** The node that owns a public address, by index; -1: it is none. */
+  homeOf(address: Buffer): number;
+  /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
+  linkFor(node: number, key: string): Link | undefined;
+  /** What knows of connections of own addresses that live elsewhere: this one is back. */
+  readonly diverted: { returned(ends: Ends): void };
+}
+
 export class Guests {
-  readonly #engine: Engine;
+  readonly #ports: GuestsPorts;
   readonly #byKey = new Map<string, Guest>();
   readonly #leaving = new Set<Guest>();
   readonly #forwards = new Map<string, Forward>();
   /** Some guest is not announced yet. */
   #owesNews = false;
 
-  constructor(engine: Engine) {
-    this.#engine = engine;
+  constructor(ports: GuestsPorts) {
+    this.#ports = ports;
   }
 
   get size(): number {
@@ -69,23 +83,23 @@ export class Guests {
 
   /** A connection has come, its move is sure: from now on its segments come here. */
   arrive(ends: Ends, epoch: number): Guest {
-    const engine = this.#engine;
-    const home = engine.homeOf(ends.public.address);
+    const ports = this.#ports;
+    const home = ports.homeOf(ends.public.address);
     const key = endsKey(ends);
-    const sinceMs = engine.loop.nowMs;
+    const sinceMs = ports.loop.nowMs;
     const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
     this.#drop(this.#byKey.get(key));
     this.#byKey.set(key, guest);
-    if (home === engine.self) {
-      engine.diverted.returned(ends);
-      engine.routes.set(ends.client, ends.public, OWNER_SELF);
+    if (home === ports.self) {
+      ports.diverted.returned(ends);
+      ports.routes.set(ends.client, ends.public, OWNER_SELF);
       guest.announced = true;
     } else this.#announce(guest);
     return guest;
   }
 
   #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
-    return this.#engine.linkFor(guest.home, endsKey(guest.ends));
+    return this.#ports.linkFor(guest.home, endsKey(guest.ends));
   }
 
   #announce(guest: Guest): void {
@@ -123,7 +137,7 @@ export class Guests {
   #leave(guest: Guest, state: 'closing' | 'lingering'): void {
     if (this.#isReplaced(guest)) return this.#closeSocket(guest);
     guest.state = state;
-    guest.sinceMs = this.#engine.loop.nowMs;
+    guest.sinceMs = this.#ports.loop.nowMs;
     this.#leaving.add(guest);
   }
 
@@ -153,19 +167,19 @@ export class Guests {
 
   /** A connection moves to `node`. What still comes here follows it until its home knows. */
   movedOn(ends: Ends, guest: Guest | null, node: number): void {
-    const home = this.#engine.homeOf(ends.public.address);
+    const home = this.#ports.homeOf(ends.public.address);
     if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
-    if (home === this.#engine.self) return;
+    if (home === this.#ports.self) return;
     // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
-    this.#engine.routes.set(ends.client, ends.public, node + 1);
-    this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#engine.loop.nowMs });
+    this.#ports.routes.set(ends.client, ends.public, node + 1);
+    this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#ports.loop.nowMs });
   }
 
   /** A connection comes: what any engine of this node forwarded of it before must not go away again. */
   stopForwarding(ends: Ends): void {
     this.#forwards.delete(endsKey(ends));
-    if (this.#engine.homeOf(ends.public.address) !== this.#engine.self)
-      this.#engine.routes.delete(ends.client, ends.public);
+    if (this.#ports.homeOf(ends.public.address) !== this.#ports.self)
+      this.#ports.routes.delete(ends.client, ends.public);
   }
 
   tick(nowMs: number): void {
@@ -184,8 +198,7 @@ export class Guests {
       this.#forwards.delete(key);
       const { client, public: pub } = forward.ends;
       // It may have come back to another engine here since, and gone elsewhere.
-      if (this.#engine.routes.owner(client, pub) === forward.node + 1)
-        this.#engine.routes.delete(client, pub);
+      if (this.#ports.routes.owner(client, pub) === forward.node + 1) this.#ports.routes.delete(client, pub);
     }
   }
 
@@ -209,7 +222,7 @@ export class Guests {
    * next segment still has to come by this route.
    */
   #letGo(guest: Guest, nowMs: number): void {
-    const state = this.#engine.sockets.of(guest.ends.public, guest.ends.client);
+    const state = this.#ports.sockets.of(guest.ends.public, guest.ends.client);
     guest.sinceMs = nowMs;
     if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
   }
@@ -229,9 +242,9 @@ export class Guests {
 
   #cleanUp(guest: Guest): void {
     const { home, ends, epoch } = guest;
-    if (home === this.#engine.self) {
+    if (home === this.#ports.self) {
       this.#drop(guest);
-      const { routes } = this.#engine;
+      const { routes } = this.#ports;
       // A next connection with the same ends may have come to another engine, and have gone elsewhere.
       if (routes.owner(ends.client, ends.public) === OWNER_SELF) routes.delete(ends.client, ends.public);
       return;
@@ -261,6 +274,6 @@ export class Guests {
   status(limit: number): FlowStatus[] {
     return [...this.#byKey.values()]
       .slice(0, limit)
-      .map(({ ends, home, state }) => statusOf(this.#engine, { role: 'guest', state, ends, nodes: [home] }));
+      .map(({ ends, home, state }) => statusOf(this.#ports, { role: 'guest', state, ends, nodes: [home] }));
   }
 }

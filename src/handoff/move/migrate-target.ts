@@ -20,7 +20,6 @@ import * as ranges from '../../kernel/router/ranges.ts';
 import { decodeState } from '../../kernel/tcp/codec.ts';
 import { add } from '../../kernel/tcp/sequence.ts';
 import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import {
   type Frame,
   FrameType,
@@ -31,10 +30,10 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
+import type { ArrivalMeans } from './means.ts';
 
-/** Connections of an engine that are on their way here at a time. */
+/** Connections of an means that are on their way here at a time. */
 export const MAX_ARRIVALS = 1024;
 /** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
 export const MAX_ARRIVAL_BYTES = 64 * 1024 * 1024;
@@ -49,13 +48,16 @@ const PROBE_LEASE_MS = 20;
 const NS_PER_MS = 1_000_000;
 const NOTHING = Buffer.alloc(0);
 
-function hasRoom({ arrivals, arrivalBytes, connections }: Engine, { stateBytes }: Migrate): boolean {
+function hasRoom(
+  { arrivals, arrivalBytes, connections }: ArrivalMeans<Arrival>,
+  { stateBytes }: Migrate,
+): boolean {
   const hasBytes = arrivalBytes + stateBytes <= MAX_ARRIVAL_BYTES;
   return hasBytes && arrivals.size < MAX_ARRIVALS && connections.hasRoom;
 }
 
 export class Arrival implements Sink {
-  readonly #engine: Engine;
+  readonly #means: ArrivalMeans<Arrival>;
   readonly #link: Link;
   readonly #id: number;
   readonly #epoch: number;
@@ -81,23 +83,23 @@ export class Arrival implements Sink {
   #over = false;
 
   /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
-  static open(engine: Engine, link: Link, frame: Migrate): void {
-    const refusal = !engine.accepts
+  static open(means: ArrivalMeans<Arrival>, link: Link, frame: Migrate): void {
+    const refusal = !means.accepts
       ? RejectReason.SHUTTING_DOWN
-      : hasRoom(engine, frame)
+      : hasRoom(means, frame)
         ? null
         : RejectReason.FULL;
     if (refusal !== null) {
-      engine.counters.add('migrations_refused');
+      means.counters.add('migrations_refused');
       const { request, epoch } = frame;
       link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal });
       return;
     }
-    new Arrival(engine, link, frame).#take(frame.bytes);
+    new Arrival(means, link, frame).#take(frame.bytes);
   }
 
-  private constructor(engine: Engine, link: Link, frame: Migrate) {
-    this.#engine = engine;
+  private constructor(means: ArrivalMeans<Arrival>, link: Link, frame: Migrate) {
+    this.#means = means;
     this.#link = link;
     this.#id = frame.request;
     this.#epoch = frame.epoch;
@@ -108,9 +110,9 @@ export class Arrival implements Sink {
     const { response } = frame;
     this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
-    this.#startedMs = engine.loop.nowMs;
-    engine.arrivals.add(this);
-    engine.arrivalBytes += frame.stateBytes;
+    this.#startedMs = means.loop.nowMs;
+    means.arrivals.add(this);
+    means.arrivalBytes += frame.stateBytes;
     link.attachSink(this.#id, this);
   }
 
@@ -135,43 +137,43 @@ export class Arrival implements Sink {
   }
 
   #refuse(reason: RejectReason): void {
-    this.#engine.counters.add('migrations_refused');
+    this.#means.counters.add('migrations_refused');
     this.#link.send({ type: FrameType.SETUP_REJECT, request: this.#id, epoch: this.#epoch, reason });
     this.#drop();
   }
 
   /** The initiator may be about to go on by then, and whoever has the connection next may have set up a half-pipe. */
   get #isStale(): boolean {
-    const { leavingDeadlines, setupDeadlines } = this.#engine;
+    const { leavingDeadlines, setupDeadlines } = this.#means;
     const { durationMs } = this.#draining ? leavingDeadlines : setupDeadlines;
     return monotonicMs() - this.#sentMs > durationMs / 2;
   }
 
   #restore(): RejectReason | null {
-    const engine = this.#engine;
+    const means = this.#means;
     if (this.#isStale) return RejectReason.STALE;
     try {
       this.#state = decodeState(this.#bytes);
     } catch (error) {
       if (!(error instanceof StateError)) throw error;
-      engine.log('warn', 'a connection state refused', { code: error.code, reason: error.message });
+      means.log('warn', 'a connection state refused', { code: error.code, reason: error.message });
       return RejectReason.STATE_INVALID;
     }
     const { public: pub } = this.#state;
-    const home = engine.homeOf(pub.address);
-    if (!engine.canServe(this.#ends)) return RejectReason.STATE_INVALID;
+    const home = means.homeOf(pub.address);
+    if (!means.canServe(this.#ends)) return RejectReason.STATE_INVALID;
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
     const refusal = this.#response === null ? null : this.#goOn(this.#response);
     if (refusal !== null) return refusal;
-    engine.guests.stopForwarding(this.#ends);
-    this.#slot = engine.flows.allocate();
+    means.guests.stopForwarding(this.#ends);
+    this.#slot = means.flows.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
     if (!this.#takeFlow()) return RejectReason.BUSY_TUPLE;
     try {
       this.#fd = restoreSilently(this.#state);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      engine.log('warn', 'a connection refused by the kernel', { error: error.message });
+      means.log('warn', 'a connection refused by the kernel', { error: error.message });
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
     return null;
@@ -181,7 +183,7 @@ export class Arrival implements Sink {
   #goOn({ head, close, continuation }: MovedResponse): RejectReason | null {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
     const client = { clientAddress: this.#ends.client.address };
-    const exchange = this.#engine.sites.serve(request, 'migrate', client);
+    const exchange = this.#means.sites.serve(request, 'migrate', client);
     if (typeof exchange === 'number') return exchange;
     this.#exchange = exchange;
     return null;
@@ -189,24 +191,24 @@ export class Arrival implements Sink {
 
   /** Whether the home can be told: it is here, there, or has a link. */
   #canTell(home: number): boolean {
-    const { self } = this.#engine;
+    const { self } = this.#means;
     return home === self || home === this.#link.node || this.#linkHome(home) !== undefined;
   }
 
   #linkHome(home: number): Link | undefined {
-    return this.#engine.linkFor(home, endsKey(this.#ends));
+    return this.#means.linkFor(home, endsKey(this.#ends));
   }
 
   /** Nothing leaves until the lease is given, or a segment of the client has come. False: the flow is another's. */
   #takeFlow(): boolean {
-    const { flows } = this.#engine;
+    const { flows } = this.#means;
     const { sendSequence, sendQueue, unsentQueue, window } = this.#state!;
     const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
     const edge = add(acknowledged, window.sendWindow);
     flows.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
     this.#rules.congestionWindow = this.#state!.congestion.window;
     flows.write(this.#slot, this.#rules);
-    return this.#engine.claimFlow(this.#ends, this.#slot);
+    return this.#means.claimFlow(this.#ends, this.#slot);
   }
 
   frame(frame: Frame): void {
@@ -226,15 +228,15 @@ export class Arrival implements Sink {
 
   /** The connection is ours. */
   #adopt(): void {
-    const engine = this.#engine;
+    const means = this.#means;
     const state = this.#state!;
     const fd = this.#fd;
     const exchange = this.#exchange;
     this.#fd = -1;
     this.#exchange = null;
     this.#drop();
-    const guest = engine.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
-    engine.counters.add('migrations_in');
+    const guest = means.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
+    means.counters.add('migrations_in');
     try {
       release(fd, state);
     } catch (error) {
@@ -243,15 +245,15 @@ export class Arrival implements Sink {
     }
     const response = exchange === null ? null : { ...this.#response!, exchange };
     const { advertisedEdge } = state;
-    engine.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
+    means.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
   }
 
   linkDown(): void {
     if (this.#over) return;
     // At home the client's segments still go to the initiator: with it gone, nobody can tell.
-    const home = this.#fd < 0 ? -1 : this.#engine.homeOf(this.#state!.public.address);
-    if (this.#fd < 0 || home === this.#engine.self) return this.#drop();
-    this.#doubtSinceMs = this.#engine.loop.nowMs;
+    const home = this.#fd < 0 ? -1 : this.#means.homeOf(this.#state!.public.address);
+    if (this.#fd < 0 || home === this.#means.self) return this.#drop();
+    this.#doubtSinceMs = this.#means.loop.nowMs;
   }
 
   /** In doubt: makes the client speak. Returns true while it lasts. */
@@ -262,7 +264,7 @@ export class Arrival implements Sink {
       if (nowMs - this.#startedMs > this.#limitMs) this.#drop();
       return false;
     }
-    if (this.#engine.flows.segments(this.#slot) > 0) {
+    if (this.#means.flows.segments(this.#slot) > 0) {
       this.#adopt();
       return false;
     }
@@ -281,14 +283,14 @@ export class Arrival implements Sink {
 
   /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */
   get #limitMs(): number {
-    const { leavingDeadlines, setupDeadlines, config } = this.#engine;
+    const { leavingDeadlines, setupDeadlines, config } = this.#means;
     return 2 * Math.max(leavingDeadlines.durationMs, setupDeadlines.durationMs) + config.timeouts.peerMs;
   }
 
   /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
   #claim(): void {
     this.#claimed = true;
-    const home = this.#engine.homeOf(this.#state!.public.address);
+    const home = this.#means.homeOf(this.#state!.public.address);
     if (home === this.#link.node) return;
     const flow = endsToFrame(this.#ends);
     this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
@@ -298,13 +300,13 @@ export class Arrival implements Sink {
   #disclaim(): void {
     if (!this.#claimed) return;
     const flow = endsToFrame(this.#ends);
-    const home = this.#engine.homeOf(this.#state!.public.address);
+    const home = this.#means.homeOf(this.#state!.public.address);
     this.#linkHome(home)?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch });
   }
 
   #probe(nowMs: number): void {
     this.#rules.leaseNs = (nowMs + PROBE_LEASE_MS) * NS_PER_MS;
-    this.#engine.flows.write(this.#slot, this.#rules);
+    this.#means.flows.write(this.#slot, this.#rules);
     try {
       probe(this.#fd);
     } catch (error) {
@@ -316,7 +318,7 @@ export class Arrival implements Sink {
   #drop(): void {
     if (this.#over) return;
     this.#over = true;
-    const { flows, arrivals } = this.#engine;
+    const { flows, arrivals } = this.#means;
     this.#exchange?.end();
     this.#exchange = null;
     if (this.#fd >= 0) silentClose(this.#fd);
@@ -327,7 +329,7 @@ export class Arrival implements Sink {
     }
     this.#link.closeSink(this.#id);
     arrivals.delete(this);
-    this.#engine.arrivalBytes -= this.#bytes.length;
+    this.#means.arrivalBytes -= this.#bytes.length;
   }
 
   discard(): void {
@@ -337,12 +339,12 @@ export class Arrival implements Sink {
   status(): FlowStatus | null {
     if (this.#slot < 0) return null;
     const slot = this.#slot;
-    return statusOf(this.#engine, {
+    return statusOf(this.#means, {
       role: 'arriving',
       state: this.#doubtSinceMs < 0 ? 'restored' : 'in doubt',
       ends: this.#ends,
       nodes: [this.#link.node],
-      entry: { slot, acknowledged: this.#engine.flows.ack(slot) },
+      entry: { slot, acknowledged: this.#means.flows.ack(slot) },
     });
   }
 }

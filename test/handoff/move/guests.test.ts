@@ -4,10 +4,9 @@ import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import { FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
 import { endsKey } from '../../../src/handoff/flow/ends.ts';
-import { Guests } from '../../../src/handoff/move/guests.ts';
+import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
-import type { Engine } from '../../../src/node/engine/engine.ts';
 
 const HOME = 1;
 const ELSEWHERE = 3;
@@ -19,10 +18,13 @@ const ENDS = {
 function stand() {
   const routes = new Map<string, number>();
   const key = (client: typeof ENDS.client, pub: typeof ENDS.public) => endsKey({ client, public: pub });
-  const engine = {
+  const ports: GuestsPorts = {
+    index: 0,
     self: HOME,
+    config: { nodes: [] },
+    linkFor: () => undefined,
     homeOf: () => HOME,
-    loop: { nowMs: 0 },
+    loop: { nowMs: 0, exactMs: () => 0 },
     diverted: { returned: () => {} },
     sockets: { of: () => TcpState.CLOSE },
     routes: {
@@ -34,7 +36,7 @@ function stand() {
       delete: (client: typeof ENDS.client, pub: typeof ENDS.public) => routes.delete(key(client, pub)),
     },
   };
-  return { routes, guests: new Guests(engine as unknown as Engine) };
+  return { routes, guests: new Guests(ports) };
 }
 
 test('the route that keeps a connection here goes with it', () => {
