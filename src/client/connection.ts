@@ -17,8 +17,9 @@ import type { Guest } from '../handoff/move/guests.ts';
 import { Migration } from '../handoff/move/migrate.ts';
 import { CLIENT_GONE } from '../handoff/request/handling.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
+import { unlessSocketDied } from '../kernel/linux/errors.ts';
 import * as libc from '../kernel/linux/libc.ts';
-import { abortClose } from '../kernel/linux/socket.ts';
+import { abortClose, sendQueueBytes } from '../kernel/linux/socket.ts';
 import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import type { Engine } from '../node/engine/engine.ts';
@@ -71,6 +72,8 @@ export class Connection implements Source, Client {
   #arrivedWith: ArrivedResponse | null;
   #output: OwnOutput | null = null;
   #ending: Ending | null = null;
+  /** What the client had not taken yet when it was given time last. */
+  #queuedBytes = 0;
 
   /** `client`: as it was accepted; the client may have reset the connection by now. */
   constructor(engine: Engine, fd: number, client: Endpoint, arrived: Arrived | null) {
@@ -222,7 +225,21 @@ export class Connection implements Source, Client {
     const { stallDeadlines } = this.#connections;
     const owesBody = this.#reader.isInBody && (this.#state !== 'busy' || this.#answering.wantsBody);
     if (!owesBody && !this.#answering.isBlocked) stallDeadlines.clear(this);
-    else if (moved || !stallDeadlines.has(this)) stallDeadlines.set(this, this.#engine.loop.nowMs);
+    else if (moved || !stallDeadlines.has(this)) this.#giveTime();
+  }
+
+  #giveTime(): void {
+    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#queuedBytes = this.#stillQueued();
+  }
+
+  /** What was sent before, and the client has not taken yet. */
+  #stillQueued(): number {
+    try {
+      return sendQueueBytes(this.fd);
+    } catch (error) {
+      return unlessSocketDied(error, 0);
+    }
   }
 
   /** A request can be answered. */
@@ -363,6 +380,7 @@ export class Connection implements Source, Client {
     this.#connections.idleDeadlines.clear(this);
     this.#output ??= new OwnOutput(new SocketOut(this.fd, true));
     this.#ending = new Ending(this, this.#output, this.#engine.loop, this.#connections);
+    this.#queuedBytes = this.#stillQueued();
     this.#input.readable = true;
     if (!this.#reader.isProcessing) this.#reader.read();
   }
@@ -385,7 +403,12 @@ export class Connection implements Source, Client {
       if (this.#input.held.length > 0) return this.refuse(408);
     }
     if (kind === 'idle') this.#engine.counters.add('timeouts_idle');
-    if (kind === 'stall') return this.broken('the client stalled');
+    if (kind === 'stall') {
+      // There may be much in front of what it is to take or to answer, after a move above all: who takes of that has not
+      // stalled.
+      if (this.#stillQueued() >= this.#queuedBytes) return this.broken('the client stalled');
+      return this.#giveTime();
+    }
     this.close();
   }
 

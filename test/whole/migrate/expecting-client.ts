@@ -15,6 +15,8 @@ export interface ExpectJob {
   /** Sizes of the two downloads. */
   readonly sizes: readonly [number, number];
   readonly path: string;
+  /** How fast the first half of the second download is read, in bytes a second; default: as it comes. */
+  readonly bytesPerSecond?: number;
   /** Of the body that is announced. */
   readonly bodyBytes: number;
 }
@@ -32,7 +34,7 @@ const SETTLE_MS = 400;
 const SILENCE_MS = 4000;
 const HEAD = /HTTP\/1\.1 (\d{3}) [^\r]*\r\n(?:[^\r]+\r\n)*\r\n/g;
 
-async function main({ address, hosts, sizes, path, bodyBytes }: ExpectJob): Promise<void> {
+async function main({ address, hosts, sizes, path, bodyBytes, bytesPerSecond }: ExpectJob): Promise<void> {
   const socket = connect({ host: address, port: 80, noDelay: true });
   let text = '';
   let bytes = 0;
@@ -51,10 +53,26 @@ async function main({ address, hosts, sizes, path, bodyBytes }: ExpectJob): Prom
     ended = true;
   });
   socket.on('error', () => {});
+  socket.on('close', () => {
+    ended = true;
+  });
   const get = (size: number) => `GET /${size}.bin HTTP/1.1\r\nHost: ${hosts[0]}\r\n\r\n`;
   const until = async (done: () => boolean) => {
     const endMs = performance.now() + SILENCE_MS;
     while (!done() && performance.now() < endMs) await delay(5);
+  };
+  /** In steps, each while the socket flows for a moment. */
+  const readSlowly = async (rate: number) => {
+    const startedMs = performance.now();
+    const start = bytes;
+    while (bytes < sizes[0] + sizes[1] / 2 && !ended) {
+      if (bytes - start < ((performance.now() - startedMs) / 1000) * rate) {
+        socket.resume();
+        await new Promise((done) => socket.once('data', done));
+        socket.pause();
+      } else await delay(5);
+    }
+    socket.resume();
   };
   socket.write(get(sizes[0]));
   await until(() => bytes > sizes[0]);
@@ -64,7 +82,8 @@ async function main({ address, hosts, sizes, path, bodyBytes }: ExpectJob): Prom
   const head = `POST ${path} HTTP/1.1\r\nHost: ${hosts[1]}\r\nContent-Length: ${bodyBytes}\r\n`;
   socket.write(`${head}Expect: 100-continue\r\n\r\n`);
   await delay(SETTLE_MS);
-  socket.resume();
+  if (bytesPerSecond === undefined) socket.resume();
+  else await readSlowly(bytesPerSecond);
   await until(() => statuses.length > 2);
   if (statuses[2] === 100) socket.write(ramp(path, bodyBytes));
   await until(() => statuses.length > 3 || ended);
