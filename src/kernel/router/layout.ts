@@ -63,9 +63,11 @@ export const PARKED_HEADER_BYTES = 44;
 export const MAX_FRAME_BYTES = 2048;
 export const MAX_LARGE_FRAME_BYTES = 65_552;
 /** struct control. */
-export const CONTROL_BYTES = 24;
+export const CONTROL_BYTES = 32;
 /** Where `flags` is in it, in words. */
 export const CONTROL_FLAGS = 5;
+/** And `port`, in bytes. */
+export const CONTROL_PORT = 24;
 export const CONTROL_FRONT = 1;
 export const CONTROL_SPREAD = 2;
 export const CONTROL_ROUTES = 4;

@@ -144,6 +144,8 @@ struct control {
 	__u64 netns_cookie;
 	__be32 address4;      /* the node's own address, to ask ARP with */
 	__u32 flags;
+	__be16 port;          /* that clients connect to */
+	__u8 unused[6];
 };
 
 /* A connection that lives on another node. */

@@ -30,6 +30,7 @@ import {
   CONTROL_BYTES,
   CONTROL_ENDED,
   CONTROL_FLAGS,
+  CONTROL_PORT,
   CONTROL_ROUTES,
   CONTROL_SPREAD,
   COUNTERS,
@@ -85,6 +86,8 @@ export interface RouterOptions {
   readonly address: string;
   /** Public addresses by textual form, and whether this node owns them. */
   readonly publics: ReadonlyArray<{ readonly address: string; readonly own: boolean }>;
+  /** That clients connect to. */
+  readonly port: number;
   readonly engines: number;
   readonly flows: number;
 }
@@ -172,17 +175,18 @@ export class Router {
     };
     this.#cpus = possibleCpus();
     this.#counters = new KernelMap(fd('counters'), 4, 8 * this.#cpus);
-    this.#setControl(options.address);
+    this.#setControl(options.address, options.port);
     this.#setEnded(fd('ended'));
     this.#setPublics(fd('publics'), options.publics);
   }
 
-  #setControl(address: string): void {
+  #setControl(address: string, port: number): void {
     const control = mapMemory(this.handles.control, CONTROL_BYTES);
     const view = Buffer.from(control.view);
     view.writeBigUInt64LE(netnsCookie(), 8);
     const bytes = parseAddress(address);
     if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
+    view.writeUInt16BE(port, CONTROL_PORT);
     if (this.inherited)
       view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES | CONTROL_ENDED, CONTROL_FLAGS * 4);
     control.unmap();

@@ -183,6 +183,7 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
     interface: self.interface,
     address: self.address,
     publics,
+    port: config.listen.port,
     engines: self.engines,
     flows: config.limits.flows,
   });

@@ -184,6 +184,19 @@ for (const family of FAMILIES) {
       placed(n(1000));
       assertBecomes(fin, n(800));
 
+      // A process that stops listens no more, and its targets go on behind connections that it has closed.
+      const closed = { ...anchorRules(base), flags: layout.FLAG_CLOSING };
+      install(family, family.own, closed, n(700));
+      const last = to(family.own, { seq: n(400), ack: from(family.own, {}).seq, flags: FIN | ACK });
+      for (let time = 0; time < 3; time++) {
+        const result = stand.run('baton_egress', last);
+        const parts = { seq: n(1100) };
+        assertResult(result, last, { verdict: UNSPEC, counts: { translated_out: 1 }, parts });
+      }
+      stand.setAlive(false);
+      assertBecomes(last, n(700));
+      stand.setAlive(true);
+
       install(family, family.own, promised, n(1000));
       placed(n(1000));
       placed(n(1000));
@@ -265,6 +278,9 @@ for (const family of FAMILIES) {
     goes(next, { inherited: 1 });
     goes(fromPort(2001, {}), {});
     goes(next, {});
+    // Where nobody ever listened the kernel refuses: with another server the client would wait.
+    const closed = fromPort(2005, { flags: SYN, destinationPort: PUBLIC_PORT + 1 });
+    assertResult(stand.run('baton_ingress', closed), closed, { verdict: UNSPEC, counts: {} });
     const again = sockets.listenOn(at(family.own, PUBLIC_PORT), 1);
     goes(fromPort(2001, { payload: WORD }), {});
     const here = fromPort(2002, { flags: SYN });

@@ -17,6 +17,7 @@ const OPTIONS = {
   interface: 'lo',
   address: '192.0.2.1',
   publics: [{ address: '192.0.2.80', own: true }],
+  port: 80,
   engines: 1,
   flows: 64,
 };

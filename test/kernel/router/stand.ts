@@ -114,6 +114,7 @@ export class Stand {
       interface: 'lo',
       address: FAMILIES[0].node,
       publics,
+      port: PUBLIC_PORT,
       engines: 1,
       flows: FLOWS,
     });

@@ -88,6 +88,13 @@ static __always_inline int is_listening(struct __sk_buff *skb, const struct flow
 	return has_socket(skb, key, LISTENER_ONLY) == SOCKET_LISTENS;
 }
 
+/* Whether a process that lives has closed the connection: the targets go on with what they owe, and the FIN behind it is
+ * said for as long as the client takes. One that stops listens no more by then. */
+static __always_inline int is_closed(const struct flow_rules *r)
+{
+	return (r->flags & FLAG_CLOSING) && alive(bpf_ktime_get_ns());
+}
+
 /* A FIN that has no place in the client's space, of a socket that its process did not close with the flow's other
  * parts: it was killed. Behind a last range whose end is known the FIN has its place all the same, since nothing more
  * comes; else nobody will say where the response ends. Returns whether it has one, and that in `sequence`. */

@@ -5,8 +5,8 @@
 
 #include "elsewhere.h"
 
-/* Rule heirs: nobody listens for this SYN, so another server gets it, by the table that the process prepared while it was
- * alive. Where it went is remembered as for any that the router spreads. */
+/* Rule heirs: nobody listens for this SYN any more, so another server gets it, by the table that the process prepared while
+ * it was alive. Where it went is remembered as for any that the router spreads. At other ports nobody ever listened. */
 static __noinline __u32 heir_of(const struct flow_key *key, const struct segment *s)
 {
 	struct spread_syn entry = {};
@@ -18,7 +18,7 @@ static __noinline __u32 heir_of(const struct flow_key *key, const struct segment
 		return OWNER_SELF;
 	table = bpf_map_lookup_elem(&heirs, &zero);
 	c = bpf_map_lookup_elem(&control, &zero);
-	if (!table || !c)
+	if (!table || !c || key->public_port != c->port)
 		return OWNER_SELF;
 	at = hash_of(key) % SPREAD_SIZE;
 	/* As in table_owner. */
