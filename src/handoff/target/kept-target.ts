@@ -8,23 +8,34 @@
  *     `--another's head, a gap, too late--> waits for SETUP
  */
 
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
+import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
 import { hasRoom, lastRange } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
 import { HeadError } from '../../protocol/http/request.ts';
+import type { Site, Sites } from '../../serve/sites.ts';
 import { isStale } from '../flow/lease.ts';
+import { HalfPipeResponse } from './half-pipe-response.ts';
+import type { HalfPipeSocket } from './half-pipe-socket.ts';
 import { NextRequest } from './next-request.ts';
 import { beginNext, endResponse } from './target-rules.ts';
-import type { TargetSocket } from './target-socket.ts';
-import { Turn } from './target-turn.ts';
 
 const NOTHING = Buffer.alloc(0);
 
+/** What the next request is judged and answered by. */
+export interface NextPorts {
+  readonly clock: Clock;
+  readonly sites: Pick<Sites, 'serve' | 'find' | 'heads'>;
+  readonly nextChoices: { of(site: Site): NextChoice | null };
+  /** Index of this node. */
+  readonly self: number;
+  isStopping(): boolean;
+}
+
 export class KeptTarget {
-  readonly #engine: Engine;
-  readonly #socket: TargetSocket;
+  readonly #ports: NextPorts;
+  readonly #socket: HalfPipeSocket;
   /** What the anchor's choice goes by, when the next request may be taken; null: it may not. */
   #digest: number | null = null;
   /** The next request, as far as it is here; null: it is not waited for. */
@@ -32,8 +43,8 @@ export class KeptTarget {
   /** The epoch that began without SETUP; 0: none has. */
   #takenEpoch = 0;
 
-  constructor(engine: Engine, socket: TargetSocket) {
-    this.#engine = engine;
+  constructor(ports: NextPorts, socket: HalfPipeSocket) {
+    this.#ports = ports;
     this.#socket = socket;
   }
 
@@ -59,16 +70,20 @@ export class KeptTarget {
   }
 
   /**
-   * What the client sends next, sent on by the anchor's router at `sentMs` of the own clock. Returns the turn when the
-   * request is whole and taken: its rules are in force, and it is to be answered. `cannot`: it is this node's, by all
+   * What the client sends next, sent on by the anchor's router at `sentMs` of the own clock. Returns the response when the
+   * request is whole and taken: its rules are in force, and the anchor is to be told. `cannot`: it is this node's, by all
    * that is known here, but not to be taken. Null: it is not whole, or not this node's, or SETUP will come.
    */
-  hear({ sequence, bytes }: FollowedBytes, sentMs: number, mayTake: boolean): Turn | 'cannot' | null {
+  hear(
+    { sequence, bytes }: FollowedBytes,
+    sentMs: number,
+    mayTake: boolean,
+  ): HalfPipeResponse | 'cannot' | null {
     const next = this.#next;
     if (next === null) return null;
-    const { sites, nextChoices, self } = this.#engine;
+    const { sites, nextChoices, self } = this.#ports;
     // As late as a SETUP may be; the anchor may have given the request to another node after that.
-    const isLate = isStale(monotonicMs() - sentMs);
+    const isLate = isStale(this.#ports.clock.exactMs() - sentMs);
     const head =
       isLate || !next.push(sequence, bytes) ? undefined : sites.heads.parse(next.bytes, 0, next.bytes.length);
     if (head === null) return null;
@@ -83,16 +98,15 @@ export class KeptTarget {
   }
 
   /** Goes on with the next request, from behind the response before it. */
-  #take(next: NextRequest, sentMs: number): Turn | null {
-    const engine = this.#engine;
+  #take(next: NextRequest, sentMs: number): HalfPipeResponse | null {
     const { rules } = this.#socket;
     const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
-    const exchange = engine.stopping ? null : engine.sites.serve(asked, 'clone', this.#socket);
+    const exchange = this.#ports.isStopping() ? null : this.#ports.sites.serve(asked, 'clone', this.#socket);
     if (exchange === null || typeof exchange === 'number') return null;
     const { end } = lastRange(rules)!;
     this.#socket.trim();
-    const turn = new Turn(this.#socket, SetupMechanism.CLONE, exchange);
-    if (!turn.implicit || exchange.close || !hasRoom(rules)) {
+    const response = new HalfPipeResponse(this.#socket, SetupMechanism.CLONE, exchange);
+    if (!response.implicit || exchange.close || !hasRoom(rules)) {
       exchange.end();
       return null;
     }
@@ -101,6 +115,6 @@ export class KeptTarget {
     this.#socket.write();
     this.#takenEpoch = rules.epoch;
     this.#next = new NextRequest((next.start + next.bytes.length) >>> 0);
-    return turn;
+    return response;
   }
 }

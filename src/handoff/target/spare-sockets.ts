@@ -4,8 +4,7 @@
  * what nobody has needed for a second is closed.
  */
 import type { Endpoint } from '../../base/address.ts';
-import { disconnectSilently } from '../../kernel/linux/half-pipe.ts';
-import * as libc from '../../kernel/linux/libc.ts';
+import type { SpareKernel } from './half-pipe-ports.ts';
 
 /** Of one public endpoint. */
 export const MAX_SPARE_SOCKETS = 128;
@@ -20,9 +19,14 @@ interface Shelf {
 }
 
 export class SpareSockets {
+  readonly #kernel: SpareKernel;
   /** As many as there are public endpoints in the cluster. */
   readonly #shelves: Shelf[] = [];
   #lookedAtMs = 0;
+
+  constructor(kernel: SpareKernel) {
+    this.#kernel = kernel;
+  }
 
   #shelf(pub: Endpoint): Shelf | undefined {
     return this.#shelves.find(
@@ -41,14 +45,14 @@ export class SpareSockets {
 
   /** Takes over a half-pipe's socket, which epoll has never seen; nobody is told that its connection ends. */
   keep(fd: number, pub: Endpoint): void {
-    disconnectSilently(fd);
+    this.#kernel.empty(fd);
     let shelf = this.#shelf(pub);
     if (shelf === undefined) {
       shelf = { public: pub, fds: [], unneeded: 0 };
       this.#shelves.push(shelf);
     }
     if (shelf.fds.length < MAX_SPARE_SOCKETS) shelf.fds.push(fd);
-    else libc.close(fd);
+    else this.#kernel.close(fd);
   }
 
   /** Closes what has not been needed. */
@@ -56,12 +60,12 @@ export class SpareSockets {
     if (nowMs - this.#lookedAtMs < UNNEEDED_MS) return;
     this.#lookedAtMs = nowMs;
     for (const shelf of this.#shelves) {
-      for (const fd of shelf.fds.splice(0, shelf.unneeded)) libc.close(fd);
+      for (const fd of shelf.fds.splice(0, shelf.unneeded)) this.#kernel.close(fd);
       shelf.unneeded = shelf.fds.length;
     }
   }
 
   close(): void {
-    for (const { fds } of this.#shelves) for (const fd of fds.splice(0)) libc.close(fd);
+    for (const { fds } of this.#shelves) for (const fd of fds.splice(0)) this.#kernel.close(fd);
   }
 }

@@ -32,7 +32,7 @@ export class Drain {
     this.#endsAtMs = this.#startedMs + deadlineMs;
     this.#takers = engine.takers();
     this.leftRoutes = this.#takers.length > 0;
-    for (const pipe of [...engine.halfPipes]) pipe.drain();
+    engine.halfPipes.drain();
     if (!this.leftRoutes) {
       this.#stopListening();
       for (const connection of engine.connections.all) connection.closeWhenIdle();

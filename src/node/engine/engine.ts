@@ -27,9 +27,8 @@ import { Guests } from '../../handoff/move/guests.ts';
 import type { Migration } from '../../handoff/move/migrate.ts';
 import type { Arrival } from '../../handoff/move/migrate-target.ts';
 import { ParkedSegments } from '../../handoff/move/parked.ts';
-import type { RelayTarget } from '../../handoff/target/relay-target.ts';
-import { SpareSockets } from '../../handoff/target/spare-sockets.ts';
-import type { HalfPipe } from '../../handoff/target/target.ts';
+import { HalfPipes } from '../../handoff/target/half-pipes.ts';
+import { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
 import { loadDropAll } from '../../kernel/linux/deaf.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { FrameWriter } from '../../kernel/linux/frame-writer.ts';
@@ -52,6 +51,7 @@ import { Housekeeping } from './housekeeping.ts';
 import type { FromEngine } from './messages.ts';
 import { socketKernel } from './socket-kernel.ts';
 import { Switchboard } from './switchboard.ts';
+import { halfPipesPorts, relayedRequestsPorts } from './target-ports.ts';
 
 /** Lines of a kind, of warnings and errors, in a period. */
 const LOG_LINES = 20;
@@ -80,18 +80,13 @@ export class Engine {
   readonly loop = new Loop();
   readonly counters: Counters;
   readonly sockets = new SocketStates();
-  readonly spareSockets = new SpareSockets();
   readonly flows: Flows;
   readonly routes: Routes;
   readonly spread: Spread;
   readonly anchorFlows: AnchorFlows;
   readonly handoffs: Handoffs;
-  readonly halfPipes = new Set<HalfPipe>();
-  readonly halfPipesBySlot = new Map<number, HalfPipe>();
-  readonly uncollected = new Set<HalfPipe>();
-  /** Requests that are answered here for other nodes, which carry the response. */
-  readonly relayed = new Set<RelayTarget>();
-  readonly blockedRelays = new Set<RelayTarget>();
+  readonly halfPipes: HalfPipes;
+  readonly relayed: RelayedRequests;
   readonly connections: Connections;
   readonly guests: Guests;
   readonly diverted: DivertedConnections;
@@ -162,6 +157,8 @@ export class Engine {
     this.loop.add(this.#router.eventsFd, EPOLLIN, { ready: () => this.#housekeeping.hearRouter() });
     this.digests = new DigestRequests(limits.digestBytes, options.post);
     this.sites = new Sites(this);
+    this.halfPipes = new HalfPipes(halfPipesPorts(this));
+    this.relayed = new RelayedRequests(relayedRequestsPorts(this));
     this.access = new AccessRecords(config, name, this.counters, options.post);
     this.connections = new Connections(this);
     openRawSockets();
@@ -205,16 +202,8 @@ export class Engine {
     return this.loop.nowMs;
   }
 
-  /**
-   * Lets segments of a connection reach the slot, in the place of a half-pipe here: that has nothing to send any more.
-   * False: they reach another engine's, or a connection's, whose entry must stay.
-   */
-  claimFlow({ client, public: pub }: Ends, slot: number): boolean {
-    const { flows } = this;
-    if (flows.claim(client, pub, slot)) return true;
-    const taken = flows.installed(client, pub);
-    for (const pipe of this.halfPipes) if (pipe.slot === taken) pipe.giveWay();
-    return flows.claim(client, pub, slot);
+  claimFlow(ends: Ends, slot: number): boolean {
+    return this.halfPipes.claim(ends, slot);
   }
 
   /** The node that owns a public address, by index; -1: it is none. */
@@ -333,7 +322,7 @@ export class Engine {
     for (const arrival of [...this.arrivals]) arrival.discard();
     for (const connection of this.connections.all) connection.discard();
     this.anchorFlows.discard();
-    for (const pipe of [...this.halfPipes]) pipe.discard();
+    this.halfPipes.discard();
     this.guests.discard();
     this.peers.close();
     this.sites.close();
@@ -342,7 +331,7 @@ export class Engine {
     this.#frames.close();
     closeRawSockets();
     this.sockets.close();
-    this.spareSockets.close();
+    this.halfPipes.close();
     this.loop.stop();
     this.access.flush();
     this.#post({ type: 'stopped', leftRoutes });

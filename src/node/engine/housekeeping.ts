@@ -31,16 +31,12 @@ export class Housekeeping {
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
     const engine = this.#engine;
-    const { loop, uncollected, handoffs, blockedRelays, migrations, arrivals } = engine;
+    const { loop, halfPipes, handoffs, relayed, migrations, arrivals } = engine;
     const { setupDeadlines, leavingDeadlines } = engine;
     const now = loop.nowMs;
-    if (uncollected.size > 0) this.hearRouter();
+    if (halfPipes.isWaiting) this.hearRouter();
     handoffs.turn(now);
-    // A copy: one that is still blocked puts itself back.
-    for (const relay of [...blockedRelays]) {
-      blockedRelays.delete(relay);
-      relay.drive();
-    }
+    relayed.turn();
     for (const migration of migrations) if (migration.tick(now)) migrations.delete(migration);
     for (const arrival of arrivals) arrival.tick(now);
     engine.drain?.give();
@@ -49,19 +45,19 @@ export class Housekeeping {
     if (now - this.#keptAtMs >= HOUSEKEEPING_MS) this.#keep(now);
     const upstreamsWait = engine.sites.tick();
     if (migrations.size > 0) return QUICK_TICK_MS;
-    const sets = [uncollected, blockedRelays, setupDeadlines, arrivals];
+    const sets = [setupDeadlines, arrivals];
     const waits = upstreamsWait || engine.drain !== null || sets.some(({ size }) => size > 0);
-    return waits ? TICK_MS : handoffs.waitMs;
+    return waits ? TICK_MS : Math.min(handoffs.waitMs, halfPipes.waitMs, relayed.waitMs);
   }
 
   /** Which responses are acknowledged, and what clients send next: the router says so, and every tick it is asked. */
   hearRouter(): void {
-    const { anchorFlows, halfPipesBySlot, uncollected } = this.#engine;
+    const { anchorFlows, halfPipes } = this.#engine;
     this.#router.drainEvents(
       (slot) => anchorFlows.acknowledged(slot),
-      (slot, bytes) => halfPipesBySlot.get(slot)?.followed(bytes),
+      (slot, bytes) => halfPipes.followed(slot, bytes),
     );
-    for (const pipe of uncollected) pipe.collect();
+    halfPipes.turn();
   }
 
   #keep(now: number): void {
@@ -72,8 +68,7 @@ export class Housekeeping {
     engine.connections.tick(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
     anchorFlows.round(now);
-    for (const pipe of halfPipes) pipe.tick();
-    engine.spareSockets.tick(now);
+    halfPipes.round(now);
     engine.guests.tick(now);
     engine.diverted.tick(now);
     engine.sites.catalogues.tick(now);

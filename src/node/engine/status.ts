@@ -35,7 +35,7 @@ export function engineStatus(engine: Engine): EngineStatus {
 
 export function flowStatus(engine: Engine): FlowStatus[] {
   const flows = engine.anchorFlows.status(REPORTED_FLOWS).map((parts) => statusOf(engine, parts));
-  const pipes = [...engine.halfPipes].slice(0, REPORTED_FLOWS).map((pipe) => pipe.status());
+  const pipes = engine.halfPipes.status(REPORTED_FLOWS).map((parts) => statusOf(engine, parts));
   const arrivals = [...engine.arrivals]
     .map((arrival) => arrival.status())
     .filter((status) => status !== null);

@@ -2,9 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { formatAddress } from '../../base/address.ts';
 import { Arrival } from '../../handoff/move/migrate-target.ts';
-import { RelayTarget } from '../../handoff/target/relay-target.ts';
-import { takeSetup } from '../../handoff/target/setup.ts';
-import { HalfPipe } from '../../handoff/target/target.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
@@ -136,11 +133,11 @@ export class Switchboard implements LinkHost {
     const engine = this.#engine;
     switch (frame.type) {
       case FrameType.SETUP: {
-        const known = link.sinkOf(frame.request);
+        const isNew = link.sinkOf(frame.request) === null;
         const relays = frame.mechanism === SetupMechanism.RELAY;
-        if (known === null && relays) return RelayTarget.setup(engine, link, frame);
-        if (known === null || (known instanceof HalfPipe && !relays))
-          return takeSetup(engine, link, known, frame);
+        if (isNew && relays) return engine.relayed.setup(link, frame);
+        const known = engine.halfPipes.of(link, frame.request);
+        if (!relays && (isNew || known !== null)) return engine.halfPipes.setup(link, known, frame);
         return link.protocolError('SETUP in a conversation of another kind');
       }
       case FrameType.RESET:

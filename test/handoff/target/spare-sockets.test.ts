@@ -5,6 +5,7 @@ import { type HalfPipeSeed, lastRestored, restoreHalfPipe } from '../../../src/k
 import * as libc from '../../../src/kernel/linux/libc.ts';
 import { closeRawSockets } from '../../../src/kernel/linux/raw.ts';
 import { silentClose } from '../../../src/kernel/linux/tcp-repair.ts';
+import { HALF_PIPE_KERNEL } from '../../../src/node/engine/half-pipe-kernel.ts';
 import { facingSeeds } from '../../kernel/tcp/live.ts';
 import { privateNetwork, skipWithoutRoot } from '../../kernel/tcp/network.ts';
 
@@ -20,7 +21,7 @@ function seed(address: string, clientPort: number): HalfPipeSeed {
 }
 
 test('a spare is for its own public endpoint', { skip }, () => {
-  const spares = new SpareSockets();
+  const spares = new SpareSockets(HALF_PIPE_KERNEL);
   const [here, there] = [seed('127.0.0.1', 22_000), seed('::1', 22_000)];
   const elsewhere = { address: here.public.address, port: 81 };
   const fd = restoreHalfPipe(here);
@@ -34,7 +35,7 @@ test('a spare is for its own public endpoint', { skip }, () => {
 });
 
 test('a hundred half-pipes, one after the other, are one socket', { skip }, () => {
-  const spares = new SpareSockets();
+  const spares = new SpareSockets(HALF_PIPE_KERNEL);
   const seen = new Set<number>();
   for (let i = 0; i < 100; i++) {
     const next = seed('127.0.0.1', 22_100 + (i % 2));
@@ -47,7 +48,7 @@ test('a hundred half-pipes, one after the other, are one socket', { skip }, () =
 });
 
 test('what is not needed for a second is closed, and what is too much at once', { skip }, () => {
-  const spares = new SpareSockets();
+  const spares = new SpareSockets(HALF_PIPE_KERNEL);
   const seeds = Array.from({ length: MAX_SPARE_SOCKETS + 3 }, (_, i) => seed('127.0.0.1', 23_000 + i));
   const pub = seeds[0].public;
   const fds = seeds.map((each) => restoreHalfPipe(each));

@@ -11,34 +11,24 @@
 import type { Endpoint } from '../../base/address.ts';
 import { EPOLLET, EPOLLOUT } from '../../kernel/linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../../kernel/linux/errors.ts';
-import { lastRestored, refreshSendWindow, restoreHalfPipe } from '../../kernel/linux/half-pipe.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
-import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
-import {
-  IPPROTO_TCP,
-  pendingError,
-  sendQueueBytes,
-  setOption,
-  TCP_USER_TIMEOUT,
-} from '../../kernel/linux/socket.ts';
-import { silentClose } from '../../kernel/linux/tcp-repair.ts';
+import { TcpState } from '../../kernel/linux/repair-options.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
 import { HALF_PIPE_MARK, ROLE_TARGET } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { pathMss } from '../../kernel/tcp/path-mss.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import { NO_SCALING } from '../../kernel/tcp/state.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import {
   type HalfPipe as HalfPipeBlock,
   NO_WINDOW_SCALE,
   RejectReason,
 } from '../../protocol/backplane/frames.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { SocketOut } from '../../serve/out.ts';
+import type { Out } from '../../serve/out.ts';
 import type { PathReport } from '../flow/agreed.ts';
 import { leaseBinds, leaseEndsSoon } from '../flow/lease.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
+import type { RestoredSocket, SocketOwner } from './half-pipe-ports.ts';
 
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
@@ -51,15 +41,16 @@ function clockOf({ tsval }: HalfPipeBlock, sentMs: number, nowMs: number): numbe
   return (tsval + (nowMs - sentMs)) >>> 0;
 }
 
-export class TargetSocket {
+export class HalfPipeSocket {
   readonly slot: number;
   readonly client: Endpoint;
   readonly public: Endpoint;
   /** What `write` puts in force. */
   readonly rules = ranges.emptyRules(ROLE_TARGET);
-  readonly #engine: Engine;
+  readonly #owner: SocketOwner;
+  readonly #ports: SocketOwner['ports'];
   #fd = -1;
-  #out: SocketOut | null = null;
+  #out: Out | null = null;
   #clockOffset = 0;
   #watchesWrites = false;
   /** It can become another half-pipe's. */
@@ -77,16 +68,12 @@ export class TargetSocket {
   /** The epoch for which a confirmation was needed last. */
   #askedEpoch = 0;
 
-  /** `anchor`: the node. Null when the router's table is full. */
-  static create(engine: Engine, anchor: number, block: HalfPipeBlock): TargetSocket | null {
-    const slot = engine.flows.allocate();
-    return slot < 0 ? null : new TargetSocket(engine, slot, anchor, block);
-  }
-
-  private constructor(engine: Engine, slot: number, anchor: number, block: HalfPipeBlock) {
-    this.#engine = engine;
+  /** `anchor`: the node. */
+  constructor(owner: SocketOwner, slot: number, anchor: number, block: HalfPipeBlock) {
+    this.#owner = owner;
+    this.#ports = owner.ports;
     this.slot = slot;
-    this.rules.engine = engine.index;
+    this.rules.engine = owner.ports.engine;
     this.rules.anchor = anchor + 1;
     this.client = { address: Buffer.from(block.clientAddress), port: block.clientPort };
     this.public = { address: Buffer.from(block.publicAddress), port: block.publicPort };
@@ -100,24 +87,29 @@ export class TargetSocket {
     return this.client.address;
   }
 
+  /** The time at this very moment. */
+  exactMs(): number {
+    return this.#ports.clock.exactMs();
+  }
+
   /** What sends the out-half; only while it is open. */
-  get out(): SocketOut {
+  get out(): Out {
     return this.#out!;
   }
 
   /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
   get acknowledged(): number {
-    return this.#engine.flows.ack(this.slot);
+    return this.#ports.table.ack(this.slot);
   }
 
   /** What the kernel still holds of what was sent. */
   get queuedBytes(): number {
-    return sendQueueBytes(this.#fd);
+    return this.#ports.kernel.queuedBytes(this.#fd);
   }
 
   /** Puts the rules in force. */
   write(): void {
-    this.#engine.flows.write(this.slot, this.rules);
+    this.#ports.table.write(this.slot, this.rules);
   }
 
   /** Drops what the client has acknowledged. Returns true when the rules have changed. */
@@ -135,7 +127,7 @@ export class TargetSocket {
     }
     this.trim();
     if (!ranges.hasRoom(rules)) return false;
-    const now = monotonicMs();
+    const now = this.exactMs();
     rules.stamp = (clockOf(block, sentMs, now) - ((now + this.#clockOffset) >>> 0)) >>> 0;
     return true;
   }
@@ -145,8 +137,8 @@ export class TargetSocket {
    * smaller MTU (rule icmp-error), and it can be told only when it is made.
    */
   #isTooLarge(block: HalfPipeBlock): boolean {
-    readInfo(this.#fd);
-    this.#mss = pathMss(this.#mss, lastInfo.pathMtu(), this.public.address);
+    const { kernel } = this.#ports;
+    this.#mss = pathMss(this.#mss, kernel.info(this.#fd).pathMtu(), this.public.address);
     return this.#mss > block.mss && this.queuedBytes === 0;
   }
 
@@ -157,7 +149,7 @@ export class TargetSocket {
     this.rules.inLocal = acknowledge;
     this.rules.stamp = 0;
     this.#edge = (sequence + sendWindow) >>> 0;
-    this.#engine.flows.resetObserved(this.slot, {
+    this.#ports.table.resetObserved(this.slot, {
       ack: sequence,
       edge: this.#edge,
       sentNext: sequence,
@@ -169,10 +161,10 @@ export class TargetSocket {
   open(block: HalfPipeBlock, sentMs: number): RejectReason | null {
     // Before connect(): the sock_ops program looks the flow up. Without ranges, until there is a socket: what comes
     // before would reach the listener of this address, which answers with a reset.
-    this.#engine.flows.write(this.slot, { ...this.rules, ranges: [] });
+    this.#ports.table.write(this.slot, { ...this.rules, ranges: [] });
     // Where the client uses a port anew, a half-pipe of the connection before it may still be here.
     const ends = { client: this.client, public: this.public };
-    if (!this.#engine.claimFlow(ends, this.slot)) return RejectReason.BUSY_TUPLE;
+    if (!this.#owner.claim(ends, this.slot)) return RejectReason.BUSY_TUPLE;
     this.#isClaimed = true;
     const failure = this.#restore(block, sentMs);
     if (failure !== null) return failure;
@@ -182,8 +174,9 @@ export class TargetSocket {
   }
 
   #restore(block: HalfPipeBlock, sentMs: number): RejectReason | null {
-    const now = monotonicMs();
-    const { spareSockets, config } = this.#engine;
+    const now = this.exactMs();
+    const { kernel, count, stallSeconds, log } = this.#ports;
+    let restored: RestoredSocket;
     try {
       const seed = {
         client: this.client,
@@ -206,19 +199,19 @@ export class TargetSocket {
         srttUs: block.srttUs >= REPORT_RTT_US ? block.srttUs : 0,
         mark: HALF_PIPE_MARK,
       };
-      this.#fd = restoreHalfPipe(seed, spareSockets.take(this.public));
+      restored = kernel.restore(seed, this.#owner.spares.take(this.public));
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      this.#engine.log('warn', 'half-pipe refused by the kernel', { error: error.message });
+      log('warn', 'half-pipe refused by the kernel', { error: error.message });
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
-    this.#clockOffset = lastRestored.clockOffset;
-    this.#isPlain = !lastRestored.limitsTimeout;
+    this.#fd = restored.fd;
+    this.#clockOffset = restored.clockOffset;
+    this.#isPlain = !restored.limitsTimeout;
     this.#mss = block.mss;
-    this.#out = new SocketOut(this.#fd, true);
-    if (!lastRestored.wasSpare)
-      setOption(this.#fd, IPPROTO_TCP, TCP_USER_TIMEOUT, config.limits.stallSeconds * 1000);
-    this.#engine.counters.add('half_pipes_opened');
+    this.#out = kernel.out(restored.fd);
+    if (!restored.wasSpare) kernel.limitStall(restored.fd, stallSeconds * 1000);
+    count.add('half_pipes_opened');
     return null;
   }
 
@@ -228,7 +221,7 @@ export class TargetSocket {
    */
   reuse(block: HalfPipeBlock, exchange: Exchange, isIdle: boolean): RejectReason | null {
     this.write();
-    this.#engine.counters.add('half_pipes_reused');
+    this.#ports.count.add('half_pipes_reused');
     const { sequence, sendWindow } = block;
     // No bytes beyond the start: the client's window ends there, or anywhere before.
     this.#edge = this.#later(sendWindow > 0 ? (sequence + sendWindow) >>> 0 : this.#edge);
@@ -239,7 +232,7 @@ export class TargetSocket {
         if (!(error instanceof SystemError)) throw error;
         return RejectReason.STATE_INVALID;
       }
-      this.#refreshedAt = this.#engine.flows.segments(this.slot);
+      this.#refreshedAt = this.#ports.table.segments(this.slot);
     }
     this.#srttUs = block.srttUs;
     return null;
@@ -247,13 +240,13 @@ export class TargetSocket {
 
   /** The right edge of the client's window: `edge`, or what the router has seen. */
   #later(edge: number): number {
-    return max(edge, this.#engine.flows.edge(this.slot));
+    return max(edge, this.#ports.table.edge(this.slot));
   }
 
   /** Tells the socket of the client's window: it ends at `edge`, or further on. */
   widen(edge: number): void {
     this.#edge = max(this.#edge, edge);
-    renewSendWindow(this.#fd, this.rules, () => this.#later(this.#edge), refreshSendWindow);
+    renewSendWindow(this.#fd, this.rules, () => this.#later(this.#edge), this.#ports.kernel.setSendWindow);
   }
 
   /**
@@ -262,11 +255,11 @@ export class TargetSocket {
    * otherwise from here since.
    */
   #windowSuffices(block: HalfPipeBlock, exchange: Exchange): boolean {
-    const { flows } = this.#engine;
+    const { table } = this.#ports;
     return (
       exchange.complete &&
-      this.#refreshedAt !== flows.segments(this.slot) &&
-      exchange.lengthBytes <= Math.min(flows.window(this.slot), block.sendWindow)
+      this.#refreshedAt !== table.segments(this.slot) &&
+      exchange.lengthBytes <= Math.min(table.window(this.slot), block.sendWindow)
     );
   }
 
@@ -278,7 +271,7 @@ export class TargetSocket {
   needsConfirm(): boolean {
     const { rules } = this;
     if (this.#askedEpoch === rules.epoch || !leaseBinds(rules, this.acknowledged)) return false;
-    if (!leaseEndsSoon(rules, monotonicMs())) return false;
+    if (!leaseEndsSoon(rules, this.exactMs())) return false;
     this.#askedEpoch = rules.epoch;
     return true;
   }
@@ -287,25 +280,24 @@ export class TargetSocket {
   watchWrites(source: Source): void {
     if (this.#watchesWrites) return;
     this.#watchesWrites = true;
-    this.#engine.loop.add(this.#fd, EPOLLOUT | EPOLLET, source);
+    this.#ports.watch.add(this.#fd, EPOLLOUT | EPOLLET, source);
   }
 
   /** Whether an error that epoll has told of is that the client took nothing for too long. */
   get hasStalled(): boolean {
-    return pendingError(this.#fd) === ETIMEDOUT;
+    return this.#ports.kernel.takeError(this.#fd) === ETIMEDOUT;
   }
 
   /** Whether the kernel has given up (TCP_USER_TIMEOUT); for a socket that is not watched. */
   get hasGivenUp(): boolean {
-    readInfo(this.#fd);
-    return lastInfo.state() === TcpState.CLOSE;
+    return this.#ports.kernel.info(this.#fd).state() === TcpState.CLOSE;
   }
 
   /** What the path is like after a response of `bytes`. */
   report(bytes: number): PathReport {
     if (this.#srttUs < REPORT_RTT_US && bytes < REPORT_BYTES) return NOTHING_TO_REPORT;
-    readInfo(this.#fd);
-    return { congestionWindow: lastInfo.congestionWindow(), srttUs: lastInfo.srttUs() };
+    const info = this.#ports.kernel.info(this.#fd);
+    return { congestionWindow: info.congestionWindow(), srttUs: info.srttUs() };
   }
 
   /** Drops the socket and what it still holds; nobody is told. The slot stays, for a next one. */
@@ -317,10 +309,10 @@ export class TargetSocket {
     // One that still holds something may be late with it: its pacing would delay the next connection's first segment,
     // past the lease.
     if (this.#isPlain && !this.#watchesWrites && this.queuedBytes === 0) {
-      this.#engine.spareSockets.keep(this.#fd, this.public);
+      this.#owner.spares.keep(this.#fd, this.public);
     } else {
-      this.#engine.loop.forget(this.#fd);
-      silentClose(this.#fd);
+      this.#ports.watch.forget(this.#fd);
+      this.#ports.kernel.closeSilently(this.#fd);
     }
     this.#watchesWrites = false;
     this.#fd = -1;
@@ -331,7 +323,7 @@ export class TargetSocket {
   #unclaim(): void {
     if (!this.#isClaimed) return;
     this.#isClaimed = false;
-    this.#engine.flows.uninstall(this.slot);
+    this.#ports.table.uninstall(this.slot);
   }
 
   /** Gives everything back. */
@@ -339,6 +331,6 @@ export class TargetSocket {
     this.close();
     // One that could not be opened has its entry all the same.
     this.#unclaim();
-    this.#engine.flows.release(this.slot);
+    this.#ports.table.release(this.slot);
   }
 }

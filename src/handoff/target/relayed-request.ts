@@ -1,17 +1,11 @@
 /** Mechanism relay, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
 
+import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
-import type { Engine } from '../../node/engine/engine.ts';
-import {
-  AbortReason,
-  type Frame,
-  FrameType,
-  RejectReason,
-  type RelayData,
-  type Setup,
-} from '../../protocol/backplane/frames.ts';
+import type { Later } from '../../kernel/loop/ports.ts';
+import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
@@ -22,15 +16,18 @@ const MAX_BODY_UNASKED_BYTES = 2 * RELAY_WINDOW_BYTES;
 
 const piece = allocate(RELAY_PIECE_BYTES);
 
-/** Bytes of a request body that follow; infinite where its head does not say how many. */
-function bodyBytes(engine: Engine, { bodyFollows, head }: Setup): number {
-  if (!bodyFollows) return 0;
-  const { contentLength } = engine.sites.parsed(head);
-  return contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
+/** Who has the relayed requests, and what all of them share. */
+export interface RelayOwner {
+  readonly count: Count;
+  readonly later: Later;
+  /** There is more that may be sent, and the link is busy: `drive` is to be called in the next turn. */
+  blocked(relayed: RelayedRequest): void;
+  /** It has left its conversation. */
+  over(relayed: RelayedRequest): void;
 }
 
-export class RelayTarget implements Sink, Out {
-  readonly #engine: Engine;
+export class RelayedRequest implements Sink, Out {
+  readonly #owner: RelayOwner;
   readonly #link: Link;
   readonly #id: number;
   readonly #exchange: Exchange;
@@ -43,39 +40,13 @@ export class RelayTarget implements Sink, Out {
   #firstByteUs = -1;
   #over = false;
 
-  static setup(engine: Engine, link: Link, setup: Setup): void {
-    engine.counters.add('setups_received');
-    const { request, epoch } = setup;
-    const exchange = engine.stopping
-      ? RejectReason.SHUTTING_DOWN
-      : engine.relayed.size >= engine.config.limits.connections
-        ? RejectReason.FULL
-        : engine.sites.serve(setup, 'relay', { clientAddress: setup.client });
-    if (typeof exchange === 'number') {
-      engine.counters.add('setups_rejected');
-      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
-      return;
-    }
-    link.send({
-      type: FrameType.SETUP_OK,
-      request,
-      epoch,
-      confirmWanted: false,
-      identity: null,
-      promise: null,
-    });
-    const target = new RelayTarget(engine, link, setup, exchange);
-    link.attachSink(request, target);
-    target.drive();
-  }
-
-  private constructor(engine: Engine, link: Link, setup: Setup, exchange: Exchange) {
-    this.#engine = engine;
+  /** `bodyBytes`: of the request body that are to come; infinite where the head does not say. */
+  constructor(owner: RelayOwner, link: Link, id: number, exchange: Exchange, bodyBytes: number) {
+    this.#owner = owner;
     this.#link = link;
-    this.#id = setup.request;
+    this.#id = id;
     this.#exchange = exchange;
-    this.#bodyLeft = bodyBytes(engine, setup);
-    engine.relayed.add(this);
+    this.#bodyLeft = bodyBytes;
     exchange.onProgress = () => this.drive();
   }
 
@@ -114,9 +85,9 @@ export class RelayTarget implements Sink, Out {
     const state = exchange.pump.run(this);
     if (this.#firstByteUs < 0 && exchange.pump.sentBytes > 0) this.#firstByteUs = nowUs() - this.#receivedUs;
     if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#fail();
-    if (state === 'yield') this.#engine.loop.defer(() => this.drive());
+    if (state === 'yield') this.#owner.later.defer(() => this.drive());
     if (state === 'waiting') exchange.feed?.resume();
-    if (state === 'blocked' && this.#credit > 0) this.#engine.blockedRelays.add(this);
+    if (state === 'blocked' && this.#credit > 0) this.#owner.blocked(this);
     if (state === 'done') this.#finish();
   }
 
@@ -143,7 +114,7 @@ export class RelayTarget implements Sink, Out {
       firstByteUs: Math.max(0, this.#firstByteUs),
       identity: null,
     });
-    this.#engine.counters.add('served_bytes', sent);
+    this.#owner.count.add('served_bytes', sent);
     this.#leave();
   }
 
@@ -155,8 +126,7 @@ export class RelayTarget implements Sink, Out {
 
   #leave(): void {
     this.#over = true;
-    this.#engine.relayed.delete(this);
-    this.#engine.blockedRelays.delete(this);
+    this.#owner.over(this);
     this.#link.closeSink(this.#id);
     this.#exchange.end();
   }

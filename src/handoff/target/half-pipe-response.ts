@@ -1,5 +1,5 @@
 /**
- * A turn of a half-pipe: one response on its way into the socket, and what the anchor is told of it.
+ * A response on its way into a half-pipe, and what the anchor is told of it.
  *
  *           end is told
  *   anchor  DATA_DONE (64 KiB or less: first)
@@ -11,7 +11,6 @@
  */
 
 import { nowUs } from '../../base/time.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { advanceOwn, lastRange } from '../../kernel/router/ranges.ts';
 import {
   AbortReason,
@@ -25,7 +24,7 @@ import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { PumpState } from '../../serve/out.ts';
 import { leaseIsOver } from '../flow/lease.ts';
-import type { TargetSocket } from './target-socket.ts';
+import type { HalfPipeSocket } from './half-pipe-socket.ts';
 
 /** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
 const PROMISE_BYTES = 64 * 1024;
@@ -35,8 +34,8 @@ const PROMISE_BYTES = 64 * 1024;
  */
 const IDENTIFIED_BYTES = 16 * 1024;
 
-export class Turn {
-  readonly #socket: TargetSocket;
+export class HalfPipeResponse {
+  readonly #socket: HalfPipeSocket;
   readonly #mechanism: SetupMechanism;
   readonly exchange: Exchange;
   /** The anchor learns from the client's acknowledgements that the response is out: nothing is said after it. */
@@ -50,7 +49,7 @@ export class Turn {
   #startUs = 0;
   #firstByteUs = -1;
 
-  constructor(socket: TargetSocket, mechanism: SetupMechanism, exchange: Exchange) {
+  constructor(socket: HalfPipeSocket, mechanism: SetupMechanism, exchange: Exchange) {
     const { lengthBytes } = exchange;
     const complete = exchange.complete && !exchange.elsewhere;
     this.#socket = socket;
@@ -125,7 +124,7 @@ export class Turn {
     const { rules } = this.#socket;
     if (this.#waitsConfirm && pump.queuedBytes > 0) {
       // Inside the lease it needs no confirmation to begin; the router stops it otherwise.
-      if (leaseIsOver(rules, monotonicMs())) return 'waiting';
+      if (leaseIsOver(rules, this.#socket.exactMs())) return 'waiting';
       this.#waitsConfirm = false;
     }
     const before = pump.sentBytes;

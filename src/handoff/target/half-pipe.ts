@@ -14,12 +14,13 @@
  *   split   nothing is said      closes by itself
  */
 
+import type { Count } from '../../base/counters.ts';
 import { EPOLLERR, EPOLLHUP } from '../../kernel/linux/epoll.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
+import type { Later } from '../../kernel/loop/ports.ts';
 import { distance, lastRange, nextWire } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import {
   AbortReason,
   type Frame,
@@ -34,24 +35,34 @@ import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { type Ends, endsKey } from '../flow/ends.ts';
 import { nextEpoch } from '../flow/epoch.ts';
-import type { FlowStatus } from '../flow/flow-status.ts';
-import { statusOf } from '../flow/flow-status.ts';
+import type { StatusParts } from '../flow/flow-status.ts';
 import { liftLease } from '../flow/lease.ts';
-import { KeptTarget } from './kept-target.ts';
+import { HalfPipeResponse } from './half-pipe-response.ts';
+import type { HalfPipeSocket } from './half-pipe-socket.ts';
+import { KeptTarget, type NextPorts } from './kept-target.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
-import { TargetSocket } from './target-socket.ts';
-import { Turn } from './target-turn.ts';
 
 const ERROR_CHECK_MS = 1000;
 
+/** Who has the half-pipes, and what all of them share. */
+export interface HalfPipeOwner {
+  readonly ports: NextPorts & { readonly count: Count; readonly later: Later };
+  /** Something is not known to be acknowledged: `collect` is to be called in every turn. */
+  uncollected(pipe: HalfPipe): void;
+  /** Nothing more is waited for. */
+  collected(pipe: HalfPipe): void;
+  /** It sends nothing more; its slot is about to be given back. */
+  closed(pipe: HalfPipe): void;
+}
+
 export class HalfPipe implements Sink, Source {
-  readonly #engine: Engine;
+  readonly #owner: HalfPipeOwner;
   readonly #link: Link;
   readonly #id: number;
-  readonly #socket: TargetSocket;
+  readonly #socket: HalfPipeSocket;
   /** Null until it is asked to stay. */
   #kept: KeptTarget | null = null;
-  #turn: Turn | null = null;
+  #turn: HalfPipeResponse | null = null;
   /** The anchor wants nothing more of this half-pipe; gone when its queue is empty. */
   #leaving = false;
   /** The newest turn was of a mechanism without COLLECTED and RESET. */
@@ -62,20 +73,12 @@ export class HalfPipe implements Sink, Source {
   #uncollected = -1;
   #checkedAtMs = 0;
 
-  /** One that has sent nothing yet. Null: the router's table is full. */
-  static create(engine: Engine, link: Link, id: number, block: HalfPipeBlock): HalfPipe | null {
-    const socket = TargetSocket.create(engine, link.node, block);
-    return socket === null ? null : new HalfPipe(engine, link, id, socket);
-  }
-
-  private constructor(engine: Engine, link: Link, id: number, socket: TargetSocket) {
-    this.#engine = engine;
+  /** One that has sent nothing yet. */
+  constructor(owner: HalfPipeOwner, link: Link, id: number, socket: HalfPipeSocket) {
+    this.#owner = owner;
     this.#link = link;
     this.#id = id;
     this.#socket = socket;
-    engine.halfPipes.add(this);
-    engine.halfPipesBySlot.set(socket.slot, this);
-    link.attachSink(id, this);
   }
 
   /** Its entry in the router. */
@@ -102,9 +105,9 @@ export class HalfPipe implements Sink, Source {
     if (this.#turn !== null) return RejectReason.STATE_INVALID;
     if (!socket.prepare(block, sentMs)) return RejectReason.FULL;
     beginResponse(rules, setup, block, sentMs);
-    const turn = new Turn(socket, setup.mechanism, exchange);
+    const turn = new HalfPipeResponse(socket, setup.mechanism, exchange);
     const digest = turn.implicit && !exchange.close ? setup.keep : null;
-    if (digest !== null) this.#kept ??= new KeptTarget(this.#engine, socket);
+    if (digest !== null) this.#kept ??= new KeptTarget(this.#owner.ports, socket);
     this.#kept?.begin(digest, block.acknowledge);
     if (turn.promised) endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.#stays);
     const isUsed = socket.isOpen;
@@ -121,11 +124,11 @@ export class HalfPipe implements Sink, Source {
   }
 
   /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
-  #start(turn: Turn): void {
+  #start(turn: HalfPipeResponse): void {
     this.#turn = turn;
     turn.exchange.onProgress = () => this.#drive();
     this.#link.send(turn.answer(this.#id));
-    this.#engine.loop.defer(() => this.#drive());
+    this.#owner.ports.later.defer(() => this.#drive());
   }
 
   get #stays(): boolean {
@@ -165,7 +168,7 @@ export class HalfPipe implements Sink, Source {
     if (turn.exchange.elsewhere && this.#letsGo(turn)) return;
     const state = turn.run();
     if (state === 'broken') this.#fail(turn.failure);
-    else if (state === 'yield') this.#engine.loop.defer(() => this.#drive());
+    else if (state === 'yield') this.#owner.ports.later.defer(() => this.#drive());
     else if (state === 'blocked') this.#socket.watchWrites(this);
     else if (state === 'done') this.#finishTurn(turn);
   }
@@ -174,7 +177,7 @@ export class HalfPipe implements Sink, Source {
    * The upstream has failed the request, and another node may be asked. Not when bytes of an older response are on
    * their way: they would go with this half-pipe.
    */
-  #letsGo(turn: Turn): boolean {
+  #letsGo(turn: HalfPipeResponse): boolean {
     if (turn.exchange.pump.sentBytes > 0) return false;
     this.collect();
     if (this.#uncollected >= 0) return false;
@@ -183,12 +186,12 @@ export class HalfPipe implements Sink, Source {
     return true;
   }
 
-  #finishTurn(turn: Turn): void {
+  #finishTurn(turn: HalfPipeResponse): void {
     const { exchange, promised } = turn;
     const { rules } = this.#socket;
     const bytes = exchange.pump.sentBytes;
     this.#turn = null;
-    this.#engine.counters.add('served_bytes', bytes);
+    this.#owner.ports.count.add('served_bytes', bytes);
     exchange.end();
     const range = lastRange(rules)!;
     if (range.open) {
@@ -197,7 +200,7 @@ export class HalfPipe implements Sink, Source {
     }
     if (!promised) this.#link.send(turn.done(this.#id, bytes));
     this.#uncollected = range.end;
-    this.#engine.uncollected.add(this);
+    this.#owner.uncollected(this);
   }
 
   #askConfirm(): void {
@@ -284,7 +287,7 @@ export class HalfPipe implements Sink, Source {
   /** Nothing of the newest turn is waited for. */
   #collected(): void {
     this.#uncollected = -1;
-    this.#engine.uncollected.delete(this);
+    this.#owner.collected(this);
   }
 
   /** Looks whether the newest turn is acknowledged. Called on the router's event, and every tick. */
@@ -292,7 +295,7 @@ export class HalfPipe implements Sink, Source {
     const end = this.#uncollected;
     if (this.#closed || end < 0) return;
     this.#askConfirm();
-    const { nowMs } = this.#engine.loop;
+    const { nowMs } = this.#owner.ports.clock;
     if (distance(end, this.#socket.acknowledged) < 0 || this.#socket.queuedBytes > 0) {
       // A socket that gave up is not in epoll unless it blocked: ask it now and then.
       if (nowMs - this.#checkedAtMs < ERROR_CHECK_MS) return;
@@ -302,7 +305,7 @@ export class HalfPipe implements Sink, Source {
     }
     if (this.#implicit) {
       // The anchor has seen the same acknowledgement, and may have sent the next request already.
-      const stays = this.#stays && !this.#leaving && !this.#engine.stopping;
+      const stays = this.#stays && !this.#leaving && !this.#owner.ports.isStopping();
       if (this.#turn === null && !stays) return this.discard();
       this.#restsSinceMs = nowMs;
       return this.#collected();
@@ -311,7 +314,7 @@ export class HalfPipe implements Sink, Source {
     const report = this.#socket.report(0);
     this.#link.send({ type: FrameType.COLLECTED, request: this.#id, epoch, end, ...report });
     this.#collected();
-    if (this.#leaving || this.#engine.stopping) this.discard();
+    if (this.#leaving || this.#owner.ports.isStopping()) this.discard();
   }
 
   /** The connection comes here by another way, or is another one. What is owed is somebody else's: the anchor's. */
@@ -349,11 +352,11 @@ export class HalfPipe implements Sink, Source {
   }
 
   /** Keeps sequence distances small while much is sent in one turn. */
-  tick(): void {
+  round(): void {
     this.#identify();
     if (this.#turn === null) {
       const rests = this.#stays && this.#uncollected < 0;
-      if (rests && this.#engine.loop.nowMs - this.#restsSinceMs > KEEP_IDLE_MS) this.discard();
+      if (rests && this.#owner.ports.clock.nowMs - this.#restsSinceMs > KEEP_IDLE_MS) this.discard();
       return;
     }
     this.#askConfirm();
@@ -361,7 +364,7 @@ export class HalfPipe implements Sink, Source {
   }
 
   #fail(reason: AbortReason): void {
-    this.#engine.counters.add('half_pipes_failed');
+    this.#owner.ports.count.add('half_pipes_failed');
     this.#abort(reason);
     this.#close(this.hasTaken(this.#socket.rules.epoch));
   }
@@ -377,9 +380,7 @@ export class HalfPipe implements Sink, Source {
     this.#turn?.exchange.end();
     this.#turn = null;
     if (!waits) this.#link.closeSink(this.#id);
-    this.#engine.uncollected.delete(this);
-    this.#engine.halfPipes.delete(this);
-    this.#engine.halfPipesBySlot.delete(this.slot);
+    this.#owner.closed(this);
     this.#socket.release();
   }
 
@@ -389,15 +390,8 @@ export class HalfPipe implements Sink, Source {
     return this.#uncollected < 0 ? 'idle' : 'sent';
   }
 
-  status(): FlowStatus {
+  status(): StatusParts {
     const socket = this.#socket;
-    const state = this.#state;
-    return statusOf(this.#engine, {
-      role: 'target',
-      state,
-      ends: socket,
-      nodes: [this.#link.node],
-      entry: socket,
-    });
+    return { role: 'target', state: this.#state, ends: socket, nodes: [this.#link.node], entry: socket };
   }
 }

@@ -1,0 +1,83 @@
+/** What the sockets of half-pipes need: the kernel, the router's table, and who has them. Types only. */
+import type { Endpoint } from '../../base/address.ts';
+import type { Count } from '../../base/counters.ts';
+import type { HalfPipeSeed } from '../../kernel/linux/half-pipe.ts';
+import type { Clock, Watch } from '../../kernel/loop/ports.ts';
+import type { Out } from '../../serve/out.ts';
+import type { Ends } from '../flow/ends.ts';
+import type { FlowTable } from '../flow/table.ts';
+import type { SpareSockets } from './spare-sockets.ts';
+
+export interface RestoredSocket {
+  readonly fd: number;
+  /** Its TSval is (monotonicMs() + clockOffset) >>> 0. */
+  readonly clockOffset: number;
+  /** Its timeouts are limited, for good: it is of no use for another connection. */
+  readonly limitsTimeout: boolean;
+  /** It was made of the spare one, whose options it keeps. */
+  readonly wasSpare: boolean;
+}
+
+/** TCP_INFO, as far as it is used. */
+export interface SocketInfo {
+  /** TcpState */
+  state(): number;
+  pathMtu(): number;
+  congestionWindow(): number;
+  srttUs(): number;
+}
+
+/** Of sockets that nobody uses. */
+export interface SpareKernel {
+  /** Ends its connection without a word, and leaves the socket bound. Throws SystemError. */
+  empty(fd: number): void;
+  /** Closes one that has no connection. */
+  close(fd: number): void;
+}
+
+export interface HalfPipeKernel extends SpareKernel {
+  /** An established socket that sends from the seed's `sequence` on. `spare`: -1: none. Throws SystemError. */
+  restore(seed: HalfPipeSeed, spare: number): RestoredSocket;
+  /** A client that acknowledges nothing for so long has its connection given up. */
+  limitStall(fd: number, limitMs: number): void;
+  /** `windowOf` gets the bytes that are queued. Throws SystemError when the socket has died. */
+  setSendWindow(fd: number, windowOf: (queuedBytes: number) => number): void;
+  /** Bytes that are not sent, or not acknowledged. */
+  queuedBytes(fd: number): number;
+  /** Valid until it is asked again. */
+  info(fd: number): SocketInfo;
+  /** The error that waits, as an errno, which then waits no more; 0: none. */
+  takeError(fd: number): number;
+  out(fd: number): Out;
+  /** Closes it, and its connection hears nothing of that. */
+  closeSilently(fd: number): void;
+}
+
+/** The router's flow table, as a target uses it. */
+export interface TargetTable extends FlowTable {
+  /** `install`, unless the connection's segments reach another slot: then false. */
+  claim(client: Endpoint, pub: Endpoint, slot: number): boolean;
+  /** The slot that the connection's segments reach; -1: none. */
+  installed(client: Endpoint, pub: Endpoint): number;
+  /** What the socket was last told that it may send, in bytes. */
+  window(slot: number): number;
+}
+
+/** Who has the sockets, and what all of them share. */
+export interface SocketOwner {
+  readonly ports: {
+    readonly clock: Clock;
+    readonly count: Count;
+    readonly watch: Watch;
+    readonly table: TargetTable;
+    readonly kernel: HalfPipeKernel;
+    /** Index of the engine. */
+    readonly engine: number;
+    /** limits.stallSeconds */
+    readonly stallSeconds: number;
+    log(level: 'warn', message: string, fields: Record<string, unknown>): void;
+  };
+  readonly spares: Pick<SpareSockets, 'take' | 'keep'>;
+  /** Lets segments of a connection reach the slot. False: they reach something else, which stays. */
+  claim(ends: Ends, slot: number): boolean;
+}

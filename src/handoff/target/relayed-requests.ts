@@ -1,0 +1,94 @@
+/** The requests that an engine answers for other nodes, which carry the response (mechanism relay). */
+import type { Count } from '../../base/counters.ts';
+import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import type { Later, Ticking } from '../../kernel/loop/ports.ts';
+import { FrameType, RejectReason, type Setup } from '../../protocol/backplane/frames.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import type { Sites } from '../../serve/sites.ts';
+import { RelayedRequest, type RelayOwner } from './relayed-request.ts';
+
+export interface RelayedRequestsPorts {
+  readonly count: Count;
+  readonly later: Later;
+  readonly sites: Pick<Sites, 'serve' | 'parsed'>;
+  /** limits.connections */
+  readonly most: number;
+  /** SETUP is refused. */
+  isStopping(): boolean;
+}
+
+export class RelayedRequests implements Ticking, RelayOwner {
+  readonly count: Count;
+  readonly later: Later;
+  readonly #ports: RelayedRequestsPorts;
+  readonly #all = new Set<RelayedRequest>();
+  /** Those that have credit, and found their link busy. */
+  readonly #blocked = new Set<RelayedRequest>();
+
+  constructor(ports: RelayedRequestsPorts) {
+    this.#ports = ports;
+    this.count = ports.count;
+    this.later = ports.later;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Takes a SETUP of relay, which opens a conversation. */
+  setup(link: Link, setup: Setup): void {
+    this.count.add('setups_received');
+    const { request, epoch } = setup;
+    const exchange = this.#serve(setup);
+    if (typeof exchange === 'number') {
+      this.count.add('setups_rejected');
+      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
+      return;
+    }
+    const told = { confirmWanted: false, identity: null, promise: null };
+    link.send({ type: FrameType.SETUP_OK, request, epoch, ...told });
+    const relayed = new RelayedRequest(this, link, request, exchange, this.#bodyBytes(setup));
+    this.#all.add(relayed);
+    link.attachSink(request, relayed);
+    relayed.drive();
+  }
+
+  #serve(setup: Setup): Exchange | RejectReason {
+    const { isStopping, most, sites } = this.#ports;
+    if (isStopping()) return RejectReason.SHUTTING_DOWN;
+    if (this.#all.size >= most) return RejectReason.FULL;
+    return sites.serve(setup, 'relay', { clientAddress: setup.client });
+  }
+
+  /** Bytes of a request body that follow; infinite where its head does not say how many. */
+  #bodyBytes({ bodyFollows, head }: Setup): number {
+    if (!bodyFollows) return 0;
+    const { contentLength } = this.#ports.sites.parsed(head);
+    return contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
+  }
+
+  blocked(relayed: RelayedRequest): void {
+    this.#blocked.add(relayed);
+  }
+
+  over(relayed: RelayedRequest): void {
+    this.#all.delete(relayed);
+    this.#blocked.delete(relayed);
+  }
+
+  turn(): void {
+    // One that is blocked again waits for the next turn.
+    for (const relayed of [...this.#blocked]) {
+      if (this.#blocked.delete(relayed)) relayed.drive();
+    }
+  }
+
+  get waitMs(): number {
+    return this.#blocked.size > 0 ? TICK_MS : IDLE_MS;
+  }
+
+  round(): void {
+    // Everything here has its time in every turn.
+  }
+}
