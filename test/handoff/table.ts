@@ -21,6 +21,7 @@ interface Seen {
 
 export class TableModel implements FlowTable {
   readonly #free: number[];
+  readonly #taken: number[] = [];
   readonly seen = new Map<number, Seen>();
   readonly rules = new Map<number, FlowRules>();
   readonly #ends = new Map<number, Ends>();
@@ -36,6 +37,16 @@ export class TableModel implements FlowTable {
 
   allocate(): number {
     return this.#free.pop() ?? -1;
+  }
+
+  /** Other connections have so many slots. */
+  take(slots: number): void {
+    this.#taken.push(...this.#free.splice(-slots));
+  }
+
+  /** They have ended. */
+  giveBack(): void {
+    this.#free.push(...this.#taken.splice(0));
   }
 
   release(slot: number): void {
@@ -99,6 +110,23 @@ export class TableModel implements FlowTable {
     assert(this.rules.has(slot), `slot ${slot} has no rules yet`);
     this.#ends.set(slot, { client, public: pub });
     this.#installed.set(flowKeyText(client, pub), slot);
+  }
+
+  /** `install`, unless the connection's segments reach another slot. */
+  claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
+    const taken = this.installed(client, pub);
+    if (taken >= 0 && taken !== slot) return false;
+    this.install(client, pub, slot);
+    return true;
+  }
+
+  installed(client: Endpoint, pub: Endpoint): number {
+    return this.#installed.get(flowKeyText(client, pub)) ?? -1;
+  }
+
+  /** The sockets are told in every case. */
+  window(): number {
+    return 0;
   }
 
   isInstalled(slot: number): boolean {

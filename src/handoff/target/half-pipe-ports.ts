@@ -1,9 +1,11 @@
-/** What the sockets of half-pipes need: the kernel, the router's table, and who has them. Types only. */
+/** What half-pipes and their sockets need: the kernel, the router's table, and who has them. Types only. */
 import type { Endpoint } from '../../base/address.ts';
 import type { Count } from '../../base/counters.ts';
+import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import type { HalfPipeSeed } from '../../kernel/linux/half-pipe.ts';
-import type { Clock, Watch } from '../../kernel/loop/ports.ts';
+import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
 import type { Out } from '../../serve/out.ts';
+import type { Site, Sites } from '../../serve/sites.ts';
 import type { Ends } from '../flow/ends.ts';
 import type { FlowTable } from '../flow/table.ts';
 import type { SpareSockets } from './spare-sockets.ts';
@@ -80,4 +82,30 @@ export interface SocketOwner {
   readonly spares: Pick<SpareSockets, 'take' | 'keep'>;
   /** Lets segments of a connection reach the slot. False: they reach something else, which stays. */
   claim(ends: Ends, slot: number): boolean;
+}
+
+/** What the next request is judged and answered by. */
+export interface NextPorts {
+  readonly clock: Clock;
+  readonly sites: Pick<Sites, 'serve' | 'find' | 'heads'>;
+  readonly nextChoices: { of(site: Site): NextChoice | null };
+  /** Index of this node. */
+  readonly self: number;
+  isStopping(): boolean;
+}
+
+/** What has sent something that is not known to be acknowledged. */
+export interface Collectable {
+  collect(): void;
+}
+
+/** Who has the half-pipes, and what all of them share. */
+export interface HalfPipeOwner {
+  readonly ports: NextPorts & { readonly count: Count; readonly later: Later };
+  /** `collect` is to be called in every turn. */
+  uncollected(pipe: Collectable): void;
+  /** Nothing more is waited for. */
+  collected(pipe: Collectable): void;
+  /** The half-pipe in this slot sends nothing more; the slot is about to be given back. */
+  closed(slot: number): void;
 }

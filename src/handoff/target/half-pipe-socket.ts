@@ -33,6 +33,7 @@ import type { RestoredSocket, SocketOwner } from './half-pipe-ports.ts';
 /** Congestion state is reported when it can matter: on paths of some length, or after many bytes. */
 const REPORT_RTT_US = 1000;
 const REPORT_BYTES = 64 * 1024;
+const ERROR_CHECK_MS = 1000;
 
 const NOTHING_TO_REPORT: PathReport = { congestionWindow: 0, srttUs: 0 };
 
@@ -67,6 +68,8 @@ export class HalfPipeSocket {
   #edge = 0;
   /** The epoch for which a confirmation was needed last. */
   #askedEpoch = 0;
+  /** When the kernel was asked last whether it has given up. */
+  #checkedAtMs = 0;
 
   /** `anchor`: the node. */
   constructor(owner: SocketOwner, slot: number, anchor: number, block: HalfPipeBlock) {
@@ -104,7 +107,7 @@ export class HalfPipeSocket {
 
   /** What the kernel still holds of what was sent. */
   get queuedBytes(): number {
-    return this.#ports.kernel.queuedBytes(this.#fd);
+    return this.isOpen ? this.#ports.kernel.queuedBytes(this.#fd) : 0;
   }
 
   /** Puts the rules in force. */
@@ -288,14 +291,17 @@ export class HalfPipeSocket {
     return this.#ports.kernel.takeError(this.#fd) === ETIMEDOUT;
   }
 
-  /** Whether the kernel has given up (TCP_USER_TIMEOUT); for a socket that is not watched. */
-  get hasGivenUp(): boolean {
+  /** Whether the kernel has given up (TCP_USER_TIMEOUT), for a socket that is not watched: now and then it is asked. */
+  hasGivenUp(nowMs: number): boolean {
+    if (!this.isOpen || nowMs - this.#checkedAtMs < ERROR_CHECK_MS) return false;
+    this.#checkedAtMs = nowMs;
     return this.#ports.kernel.info(this.#fd).state() === TcpState.CLOSE;
   }
 
   /** What the path is like after a response of `bytes`. */
   report(bytes: number): PathReport {
-    if (this.#srttUs < REPORT_RTT_US && bytes < REPORT_BYTES) return NOTHING_TO_REPORT;
+    const matters = this.#srttUs >= REPORT_RTT_US || bytes >= REPORT_BYTES;
+    if (!matters || !this.isOpen) return NOTHING_TO_REPORT;
     const info = this.#ports.kernel.info(this.#fd);
     return { congestionWindow: info.congestionWindow(), srttUs: info.srttUs() };
   }

@@ -20,8 +20,9 @@ import type { Site, Sites } from '../../serve/sites.ts';
 import type { Ends } from '../flow/ends.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import { isStale } from '../flow/lease.ts';
-import { HalfPipe, type HalfPipeOwner } from './half-pipe.ts';
-import type { HalfPipeKernel, TargetTable } from './half-pipe-ports.ts';
+import { HalfPipe } from './half-pipe.ts';
+import { HalfPipeConversation } from './half-pipe-conversation.ts';
+import type { Collectable, HalfPipeKernel, HalfPipeOwner, TargetTable } from './half-pipe-ports.ts';
 import { HalfPipeSocket } from './half-pipe-socket.ts';
 import { SpareSockets } from './spare-sockets.ts';
 
@@ -62,7 +63,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   /** By their slot in the router's table. */
   readonly #all = new Map<number, HalfPipe>();
   /** Those of which something is not known to be acknowledged. */
-  readonly #uncollected = new Set<HalfPipe>();
+  readonly #uncollected = new Set<Collectable>();
 
   constructor(ports: HalfPipesPorts) {
     this.ports = ports;
@@ -82,13 +83,13 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   /** Takes a SETUP of anchor, clone or split. `known`: the half-pipe of its conversation; null: it is a new one. */
   setup(link: Link, known: HalfPipe | null, setup: Setup): void {
     // It has been answered already.
-    if (known?.hasTaken(setup.epoch)) return;
+    if (known?.kept.hasTaken(setup.epoch)) return;
     const block = setup.halfPipe;
     if (block === null) return link.protocolError('SETUP without a half-pipe');
     const ends = endsOfBlock(block);
     if (known?.isOf(ends) === false)
       return link.protocolError('SETUP of another connection in its conversation');
-    known?.forgetNext();
+    known?.kept.forget();
     const { count } = this.ports;
     count.add('setups_received');
     const live = known === null || known.isClosed ? null : known;
@@ -129,23 +130,22 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     const slot = this.#all.size < most ? table.allocate() : -1;
     if (slot < 0) return null;
     const socket = new HalfPipeSocket(this, slot, link.node, block);
-    const pipe = new HalfPipe(this, link, id, socket);
+    const pipe = new HalfPipe(this, new HalfPipeConversation(link, id), socket);
     this.#all.set(slot, pipe);
     link.attachSink(id, pipe);
     return pipe;
   }
 
-  uncollected(pipe: HalfPipe): void {
+  uncollected(pipe: Collectable): void {
     this.#uncollected.add(pipe);
   }
 
-  collected(pipe: HalfPipe): void {
+  collected(pipe: Collectable): void {
     this.#uncollected.delete(pipe);
   }
 
-  closed(pipe: HalfPipe): void {
-    this.#uncollected.delete(pipe);
-    this.#all.delete(pipe.slot);
+  closed(slot: number): void {
+    this.#all.delete(slot);
   }
 
   /**

@@ -8,30 +8,18 @@
  *     `--another's head, a gap, too late--> waits for SETUP
  */
 
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
-import type { Clock } from '../../kernel/loop/ports.ts';
 import { hasRoom, lastRange } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
 import { HeadError } from '../../protocol/http/request.ts';
-import type { Site, Sites } from '../../serve/sites.ts';
 import { isStale } from '../flow/lease.ts';
+import type { NextPorts } from './half-pipe-ports.ts';
 import { HalfPipeResponse } from './half-pipe-response.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 import { NextRequest } from './next-request.ts';
 import { beginNext, endResponse } from './target-rules.ts';
 
 const NOTHING = Buffer.alloc(0);
-
-/** What the next request is judged and answered by. */
-export interface NextPorts {
-  readonly clock: Clock;
-  readonly sites: Pick<Sites, 'serve' | 'find' | 'heads'>;
-  readonly nextChoices: { of(site: Site): NextChoice | null };
-  /** Index of this node. */
-  readonly self: number;
-  isStopping(): boolean;
-}
 
 export class KeptTarget {
   readonly #ports: NextPorts;
@@ -55,7 +43,7 @@ export class KeptTarget {
 
   /** Whether this epoch is in progress, or was, without SETUP. */
   hasTaken(epoch: number): boolean {
-    return this.#takenEpoch === epoch;
+    return epoch !== 0 && this.#takenEpoch === epoch;
   }
 
   /** A response begins by SETUP. `digest`: null when the next request is not to be taken; else it begins at `start`. */

@@ -58,6 +58,11 @@ export class LinkModel {
   /** The link takes no frames: too much is queued. */
   full = false;
   queuedBytes = 0;
+  /** What the node has sent that no peer sends. */
+  readonly errors: string[] = [];
+  /** How late what comes is. */
+  lateMs = 0;
+  readonly clock = { excessMs: () => this.lateMs, excessOf16Ms: () => this.lateMs };
   #nextId = 1;
 
   constructor(node: number) {
@@ -74,6 +79,19 @@ export class LinkModel {
     this.#nextId += 2;
     this.sinks.set(id, sink);
     return id;
+  }
+
+  attachSink(id: number, sink: Sink): void {
+    this.sinks.set(id, sink);
+  }
+
+  sinkOf(id: number): Sink | null {
+    return this.sinks.get(id) ?? null;
+  }
+
+  protocolError(what: string): void {
+    this.errors.push(what);
+    this.down();
   }
 
   closeSink(id: number): void {

@@ -1,0 +1,206 @@
+/** Mechanism relay at the target: what is sent by credit, what waits for the link, and a body that follows. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../../../src/handoff/flow/agreed.ts';
+import {
+  AbortReason,
+  FrameType,
+  RejectReason,
+  SetupMechanism,
+} from '../../../src/protocol/backplane/frames.ts';
+import { Exchange, type Feed } from '../../../src/serve/exchange.ts';
+import { Answer, ID, MOST, TargetStand } from './stand.ts';
+
+const RELAY = { mechanism: SetupMechanism.RELAY, halfPipe: null } as const;
+const POST = Buffer.from('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n');
+
+class FeedModel implements Feed {
+  got = '';
+  wantsBody = true;
+  cancelled = false;
+  body(bytes: Buffer, last: boolean): void {
+    this.got += bytes.toString('latin1') + (last ? '.' : '');
+  }
+  resume(): void {}
+  cancel(): void {
+    this.cancelled = true;
+  }
+}
+
+class Case extends TargetStand {
+  ask(bytes: number): Answer {
+    const answer = new Answer(bytes);
+    this.serves = answer.exchange;
+    this.setup(RELAY);
+    this.settle();
+    return answer;
+  }
+
+  /** A request whose body of 10 bytes follows, for an upstream. */
+  post(): FeedModel {
+    const feed = new FeedModel();
+    const exchange = new Exchange();
+    exchange.feed = feed;
+    this.serves = exchange;
+    this.setup({ ...RELAY, head: POST, bodyFollows: true });
+    return feed;
+  }
+
+  body(text: string, last: boolean): this {
+    const bytes = Buffer.from(text);
+    this.link.hear({ type: FrameType.RELAY_DATA, request: ID, last, requestBody: true, bytes });
+    return this;
+  }
+
+  credit(bytes: number): this {
+    this.link.hear({ type: FrameType.RELAY_CREDIT, request: ID, credit: bytes });
+    return this.settle();
+  }
+
+  get text(): string {
+    const pieces = this.link.sent.flatMap((frame) =>
+      frame.type === FrameType.RELAY_DATA ? [frame.bytes.toString('latin1')] : [],
+    );
+    assert.ok(pieces.every(({ length }) => length <= RELAY_PIECE_BYTES));
+    return pieces.join('');
+  }
+
+  assertOver(): void {
+    assert.equal(this.relayed.size, 0);
+    assert.equal(this.link.sinks.size, 0);
+    assert.equal(this.relayed.waitMs > 10, true);
+  }
+}
+
+describe('a relayed request at the target', () => {
+  test('SETUP_OK, the bytes in pieces, DATA_DONE', () => {
+    const it = new Case();
+    const answer = it.ask(100_000);
+    assert.deepEqual(
+      it.link.sent.map(({ type }) => type),
+      [FrameType.SETUP_OK, ...Array(4).fill(FrameType.RELAY_DATA), FrameType.DATA_DONE],
+    );
+    assert.equal(it.text, answer.text);
+    assert.equal(it.link.last(FrameType.DATA_DONE).bytes, answer.text.length);
+    assert.equal(answer.released, 1);
+    it.assertOver();
+  });
+
+  test('refused: the node stops, there are too many, it is not served', () => {
+    const it = new Case();
+    const isRefused = (reason: RejectReason): void => {
+      it.setup(RELAY);
+      assert.equal(it.link.last(FrameType.SETUP_REJECT).reason, reason);
+    };
+    isRefused(RejectReason.NOT_SERVED);
+    for (let i = 0; i < MOST; i++) {
+      it.serves = new Exchange();
+      it.setup({ ...RELAY, request: 11 + 2 * i });
+    }
+    isRefused(RejectReason.FULL);
+    it.stopping = true;
+    isRefused(RejectReason.SHUTTING_DOWN);
+    assert.equal(it.counters.get('setups_rejected'), 3);
+    assert.equal(it.relayed.size, MOST);
+  });
+
+  test('credit: no more than was asked for; more is asked for, more comes', () => {
+    const it = new Case();
+    const answer = it.ask(2 * RELAY_WINDOW_BYTES);
+    assert.equal(it.text.length, RELAY_WINDOW_BYTES);
+    it.turn();
+    assert.equal(it.text.length, RELAY_WINDOW_BYTES, 'nothing without credit');
+    it.credit(RELAY_WINDOW_BYTES).credit(1000);
+    assert.equal(it.text, answer.text);
+    it.assertOver();
+  });
+
+  test('more credit than was used: the link ends', () => {
+    const it = new Case();
+    it.ask(2 * RELAY_WINDOW_BYTES);
+    it.credit(RELAY_WINDOW_BYTES + 1);
+    assert.equal(it.link.errors.length, 1);
+    it.assertOver();
+  });
+
+  test('a busy link is tried again every turn', () => {
+    const it = new Case();
+    it.link.queuedBytes = LINK_BUSY_BYTES + 1;
+    const answer = it.ask(1000);
+    assert.equal(it.text, '');
+    assert.equal(it.relayed.waitMs, 10);
+    it.turn();
+    assert.equal(it.text, '');
+    it.link.queuedBytes = 0;
+    it.turn();
+    assert.equal(it.text, answer.text);
+    it.assertOver();
+  });
+
+  test('a body: as it comes, asked for again, and no longer than its head says', () => {
+    const it = new Case();
+    const feed = it.post();
+    it.body('abcdef', false);
+    assert.equal(it.link.last(FrameType.RELAY_CREDIT).credit, 6);
+    it.body('ghij', true);
+    assert.equal(feed.got, 'abcdefghij.');
+    assert.equal(it.link.errors.length, 0);
+    for (const [text, last] of [
+      ['abcdefghijk', false],
+      ['abc', true],
+    ] as const) {
+      const wrong = new Case();
+      const taken = wrong.post();
+      wrong.body(text, last);
+      assert.equal(wrong.link.errors.length, 1);
+      assert.equal(taken.got, '', 'an upstream would take it for the next request');
+    }
+  });
+
+  test('a body that is not wanted yet is not asked for', () => {
+    const it = new Case();
+    const feed = it.post();
+    feed.wantsBody = false;
+    it.body('abcde', false);
+    assert.equal(it.link.count(FrameType.RELAY_CREDIT), 0);
+    feed.wantsBody = true;
+    it.credit(0);
+    assert.equal(it.link.last(FrameType.RELAY_CREDIT).credit, 5);
+  });
+
+  test('ABORT, and the link is down: the upstream is let go', () => {
+    for (const end of [
+      (it: Case) =>
+        it.link.hear({ type: FrameType.ABORT, request: ID, epoch: 1, reason: AbortReason.CLIENT_GONE }),
+      (it: Case) => it.link.down(),
+    ]) {
+      const it = new Case();
+      const feed = it.post();
+      end(it);
+      assert.ok(feed.cancelled);
+      assert.equal(it.relayed.size, 0);
+    }
+  });
+
+  test('an upstream that fails, before and after the first byte', () => {
+    const it = new Case();
+    const exchange = new Exchange();
+    it.serves = exchange;
+    it.setup(RELAY);
+    exchange.elsewhere = true;
+    exchange.onProgress();
+    assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.UPSTREAM_FAILED);
+    it.assertOver();
+    const begun = new Case();
+    const second = new Exchange();
+    begun.serves = second;
+    begun.setup(RELAY);
+    second.pump.add({ bytes: Buffer.from('abc') });
+    second.onProgress();
+    second.failed = true;
+    second.onProgress();
+    assert.equal(begun.text, 'abc');
+    assert.equal(begun.link.last(FrameType.ABORT).reason, AbortReason.INTERNAL);
+    begun.assertOver();
+  });
+});
