@@ -102,7 +102,7 @@ describe('a response goes on at another node', { ...skipUnlessRoot(), timeout: 2
     test(`${address}: told to stop: gone while the client is still being served`, async () => {
       const first = await continued(stand);
       const lost = await metric(stand, 'handoffs_lost');
-      await toldToStop(stand, job([3 * MIB], address));
+      await toldToStop(stand, job([MIB], address));
       assert.equal((await continued(stand)) - first, 1);
       assert.equal(await metric(stand, 'handoffs_lost'), lost, 'nothing was lost: it was handed over');
       await stand.nothingLeft();

@@ -36,16 +36,18 @@ export async function withFaults(
 }
 
 /**
- * The node that sends on the first flow of node a, once it is known what it sends; a itself only when `own` says so.
+ * The node that sends on the first flow of node a, once it is known of every flow what is sent on it; a itself only
+ * when `own` says so.
  */
 export async function sender(stand: Stand, own = false): Promise<string> {
   let name = '';
   await stand.until('a node sends', async () => {
     const answer = await stand.lab.admin('a', '/api/flows');
     const flows = (Array.isArray(answer) ? answer : answer.flows) as FlowStatus[];
-    const flow = flows.find(({ role, state }) => role === 'anchor' && state !== 'closing');
-    name = flow?.ranges.at(-1)?.node ?? '';
-    return name === 'a' ? own : flow?.identified === true;
+    const open = flows.filter(({ role, state }) => role === 'anchor' && state !== 'closing');
+    const away = open.filter(({ state }) => state === 'away');
+    name = (away[0] ?? open[0])?.ranges.at(-1)?.node ?? '';
+    return name === 'a' ? own : name !== '' && away.every(({ identified }) => identified);
   });
   return name;
 }

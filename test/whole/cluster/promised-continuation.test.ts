@@ -70,7 +70,7 @@ describe('clone and split: a response goes on', { ...skipUnlessRoot(), timeout: 
 
       test(`${mechanism}: ${address}: told to stop`, async () => {
         const first = await continued(stand);
-        await toldToStop(stand, job(mechanism, address, 3 * MIB));
+        await toldToStop(stand, job(mechanism, address, MIB));
         assert.equal((await continued(stand)) - first, 1);
         await stand.nothingLeft();
       });
