@@ -3,20 +3,14 @@
  * as far as nobody has used it when that is read into again. The socket is edge-triggered, so what it may still have
  * is known here, too.
  */
-import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
-import * as libc from '../kernel/linux/libc.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
-import { receiveQueueBytes } from '../kernel/linux/socket.ts';
-
-/** Nothing is there now. */
-export const EMPTY = -1;
-/** The socket has failed. */
-export const FAILED = -2;
+import { type ClientSockets, EMPTY } from './sockets.ts';
 
 const NOTHING = Buffer.alloc(0);
 
 export class ClientInput {
   readonly #fd: number;
+  readonly #sockets: Pick<ClientSockets, 'receive' | 'unreadBytes'>;
   /** Of all connections: what was read is gone with the next read. */
   readonly #buffer: Memory;
   /** Bytes read and not yet used. */
@@ -26,8 +20,9 @@ export class ClientInput {
   /** The client's FIN has come; what it sent before may still be unread. */
   ended = false;
 
-  constructor(fd: number, buffer: Memory) {
+  constructor(fd: number, sockets: Pick<ClientSockets, 'receive' | 'unreadBytes'>, buffer: Memory) {
     this.#fd = fd;
+    this.#sockets = sockets;
     this.#buffer = buffer;
   }
 
@@ -44,21 +39,16 @@ export class ClientInput {
   /** The same, when the client's FIN alone is not taken for more: the kernel is asked. */
   get hasUnread(): boolean {
     if (this.#held.length > 0) return true;
-    return this.readable && (!this.ended || receiveQueueBytes(this.#fd) > 0);
+    return this.readable && (!this.ended || this.#sockets.unreadBytes(this.#fd) > 0);
   }
 
   /** Reads once. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. */
   receive(): number {
-    const { bytes, address } = this.#buffer;
-    const got = libc.recv(this.#fd, address, bytes.length, 0);
-    if (got < 0) {
-      const errno = lastErrno();
-      if (errno !== EAGAIN && errno !== EINTR) return FAILED;
-      this.readable = false;
-      return EMPTY;
-    }
+    const got = this.#sockets.receive(this.#fd, this.#buffer);
+    if (got === EMPTY) this.readable = false;
+    if (got < 0) return got;
     // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
-    if (got === 0 || (got < bytes.length && !this.ended)) this.readable = false;
+    if (got === 0 || (got < this.#buffer.bytes.length && !this.ended)) this.readable = false;
     return got;
   }
 

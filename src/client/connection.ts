@@ -1,118 +1,84 @@
 /**
  * A client's connection at its anchor: has the requests that come on it answered, in order, and ends.
- *
- *   head --request--> [body -->] busy --answered--> [rest -->] head ...
- *     |                            `--broken--> closed (reset)
- *     `--FIN, deadline--> closed                     head refused --> draining --> closed (see ending.ts)
- *
- * Between two requests it may move to another node as a whole:  head --> moving --> closed (silently), or head; in the
- * middle of a response, too, when this node goes away:  busy --> moving --> closed (silently), or busy
+ * Its states are in connection-state.ts.
  */
 
-import { type Endpoint, formatEndpoint } from '../base/address.ts';
+import type { Endpoint } from '../base/address.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
-import { endsKey, endsOf } from '../handoff/flow/ends.ts';
 import type { Guest } from '../handoff/move/guests.ts';
-import { Migration } from '../handoff/move/migrate.ts';
+import type { Arrived } from '../handoff/move/means.ts';
+import type { Movable } from '../handoff/move/movable.ts';
 import { CLIENT_GONE } from '../handoff/request/handling.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
-import { unlessSocketDied } from '../kernel/linux/errors.ts';
-import * as libc from '../kernel/linux/libc.ts';
-import { abortClose, sendQueueBytes } from '../kernel/linux/socket.ts';
-import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Source } from '../kernel/loop/loop.ts';
-import type { Engine } from '../node/engine/engine.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
-import { SocketOut } from '../serve/out.ts';
-import type { Client } from '../serve/request.ts';
-import { Answering, type ArrivedResponse } from './answering.ts';
-import type { ClientInput } from './client-input.ts';
-import type { Connections } from './connections.ts';
+import { ClientEnds } from './client-ends.ts';
+import { ClientInput } from './client-input.ts';
+import { ClientTime, type DeadlineKind } from './connection-deadlines.ts';
+import { type ConnectionState, next } from './connection-state.ts';
+import { CurrentRequest } from './current-request.ts';
 import { Ending } from './ending.ts';
 import { Moving } from './moving.ts';
 import { OwnOutput } from './own-output.ts';
-import { RequestReader } from './request-reader.ts';
+import type { ClientPorts, ConnectionOwner, RequestConnection } from './ports.ts';
+import { RequestReader, type RequestTaker } from './request-reader.ts';
 
-export type ConnectionState = 'head' | 'body' | 'busy' | 'rest' | 'moving' | 'draining' | 'closed';
-
-/** How a connection that has come from another node begins. */
-export interface Arrived {
-  readonly guest: Guest;
-  /** Its first request is answered here, whatever the policy says. */
-  readonly serveFirst: boolean;
-  /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
-  readonly advertisedEdge?: number;
-  /** It comes in the middle of a response; the exchange has what is left of it. */
-  readonly response?: ArrivedResponse | null;
-}
-
-export class Connection implements Source, Client {
-  readonly places: Places = [];
+export class Connection implements Source, Movable, RequestConnection, RequestTaker {
   readonly fd: number;
-  readonly #engine: Engine;
-  readonly #connections: Connections;
-  readonly #answering: Answering;
+  readonly #owner: ConnectionOwner;
+  readonly #ports: ClientPorts;
+  readonly #time: ClientTime;
+  readonly #request: CurrentRequest;
   readonly #reader: RequestReader;
   readonly #input: ClientInput;
+  readonly #ends: ClientEnds;
   #state: ConnectionState = 'head';
   flow: AnchorFlow | null = null;
   /** Not null: the connection has come from another node. */
   guest: Guest | null;
-  #key: string | null = null;
-  readonly #client: Endpoint;
-  #clientText: string | null = null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
   /** The next request is answered here: it was the reason to move, or others refused it. */
   #stays: boolean;
   readonly #moving: Moving;
-  #arrivedWith: ArrivedResponse | null;
-  #output: OwnOutput | null = null;
+  readonly #output: OwnOutput;
   #ending: Ending | null = null;
-  /** What the client had not taken yet when it was given time last. */
-  #queuedBytes = 0;
 
   /** `client`: as it was accepted; the client may have reset the connection by now. */
-  constructor(engine: Engine, fd: number, client: Endpoint, arrived: Arrived | null) {
-    const { connections } = engine;
-    this.#engine = engine;
-    this.#connections = connections;
+  constructor(owner: ConnectionOwner, fd: number, client: Endpoint, arrived: Arrived | null) {
+    const { ports, receiveBuffer } = owner;
+    this.#owner = owner;
+    this.#ports = ports;
+    this.#time = new ClientTime(owner.deadlines, ports, fd, (kind) => this.#expired(kind));
     this.fd = fd;
-    this.#client = client;
-    this.#answering = new Answering(engine, this);
-    this.#reader = new RequestReader(engine, this, this.#answering);
-    this.#input = this.#reader.input;
-    this.#moving = new Moving(this.#input, engine.loop, (to) => this.#startMove(to));
+    this.#ends = new ClientEnds(fd, client, ports.sockets);
+    this.#output = new OwnOutput(() => ports.sockets.out(fd));
+    this.#input = new ClientInput(fd, ports.sockets, receiveBuffer);
+    this.#request = new CurrentRequest(ports, this, receiveBuffer);
+    this.#reader = new RequestReader(ports, this.#input, this, this.#request);
+    this.#moving = new Moving(this.#input, ports.clock, (to) => ports.startMove(this, to));
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
     this.#stays = arrived?.serveFirst ?? false;
-    this.#arrivedWith = arrived?.response ?? null;
-    // A new client is to ask; one that has come from another node may rest.
-    const deadlines = arrived === null ? connections.headDeadlines : connections.idleDeadlines;
-    deadlines.set(this, engine.loop.nowMs);
   }
 
-  /** What it is known by on every node; null when the client has just reset it. */
+  #become(state: ConnectionState): void {
+    this.#state = next(this.#state, state);
+  }
+
   get key(): string | null {
-    if (this.guest !== null) return this.guest.key;
-    if (this.#key === null) {
-      const ends = endsOf(this.fd);
-      if (ends !== null) this.#key = endsKey(ends);
-    }
-    return this.#key;
+    return this.guest === null ? this.#ends.key : this.guest.key;
   }
 
   get clientAddress(): Buffer {
-    return this.#client.address;
+    return this.#ends.address;
   }
 
-  /** The client's address and port, for logs. */
   get clientText(): string {
-    this.#clientText ??= formatEndpoint(this.#client);
-    return this.#clientText;
+    return this.#ends.text;
   }
 
   /** The client has sent more than the request in progress. */
@@ -135,85 +101,73 @@ export class Connection implements Source, Client {
   }
 
   /** Begins: most clients have sent something by then. */
-  start(): void {
-    const response = this.#arrivedWith;
-    this.#arrivedWith = null;
-    if (response !== null) {
+  start(arrived: Arrived | null): void {
+    const response = arrived?.response;
+    // A new client is to ask; one that has come from another node may rest.
+    this.#time.start(arrived === null ? 'head' : 'idle');
+    if (response) {
       this.occupied();
-      this.#answering.goOnWith(response);
+      this.#request.goOnWith(response);
     }
     this.ready(EPOLLIN);
   }
 
   ready(events: number): void {
     if (this.#state === 'closed') return;
-    if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (events & EPOLLIN) === 0) return this.gone();
-    if ((events & EPOLLERR) !== 0) return this.gone();
+    const hasFailed = (events & EPOLLERR) !== 0 || (events & (EPOLLHUP | EPOLLIN)) === EPOLLHUP;
+    if (hasFailed) return this.gone();
     if ((events & EPOLLRDHUP) !== 0) this.#input.ended = true;
     // It reads again when it goes on here.
     if (this.#state === 'moving') return;
     if ((events & EPOLLIN) !== 0) {
       this.#input.readable = true;
-      this.#answering.more();
+      this.#request.more();
     }
     if ((events & EPOLLOUT) !== 0) this.#writable();
     this.#reader.read();
   }
 
   #writable(): void {
-    if (this.#output?.waits === true) {
+    if (this.#output.waits) {
       if (!this.#output.flush()) return this.gone();
       if (this.#ending !== null) return this.#ending.said();
       this.watchClient(true);
     }
-    this.#answering.writable();
+    this.#request.writable();
   }
 
-  /** The first bytes of a request's head are there. */
+  received(bytes: number): void {
+    this.flow?.consumed(bytes);
+    if (this.#state === 'draining') this.#ending?.drained();
+  }
+
   headBegun(): void {
-    const { headDeadlines } = this.#connections;
-    // Of the whole head, not of its next piece.
-    if (!headDeadlines.has(this)) headDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#time.startOnce('head'); // Of the whole head, not of its next piece.
   }
 
-  /** The head of a request is there. Bytes [at, end): from there on, read and not used. True: it moves with them. */
   movesBy(head: RequestHead, bytes: Buffer, at: number, end: number): boolean {
-    return this.#move(this.#answering.choose(head, this.#stays), bytes, at, end);
+    return this.#move(this.#request.choose(head, this.#stays), bytes, at, end);
   }
 
-  /** The request whose head is there is answered here, or from here. */
   headRead(): void {
     this.#stays = false;
-    this.#attended();
+    this.#time.attended();
   }
 
-  /** The client is not waited for, for now. */
-  #attended(): void {
-    this.#connections.idleDeadlines.clear(this);
-    this.#connections.headDeadlines.clear(this);
-  }
-
-  /** The interim answer leaves from here: it belongs to the in-half's conversation. False: the connection has ended. */
+  /** The interim answer leaves from here: it belongs to the in-half's conversation. */
   sendContinue(): boolean {
     return this.#say(CONTINUE);
   }
 
   #say(bytes: Buffer): boolean {
     this.flow?.beginOwn();
-    this.#output ??= new OwnOutput(new SocketOut(this.fd, true));
-    const said = this.#output.say(bytes);
-    if (!said) this.gone();
-    return said;
+    if (this.#output.say(bytes)) return true;
+    this.gone();
+    return false;
   }
 
-  /** The client has sent the body without having been asked to: it need not be any more. False: half of that is out. */
-  #unasked(): boolean {
-    return this.#output === null || this.#output.withdraw();
-  }
-
-  /** A request's body is collected. */
   collects(): void {
-    this.#state = 'body';
+    this.#become('body');
     this.watchClient(true);
   }
 
@@ -222,33 +176,19 @@ export class Connection implements Source, Client {
    * wanted. `moved`: it has just done so.
    */
   watchClient(moved: boolean): void {
-    const { stallDeadlines } = this.#connections;
-    const owesBody = this.#reader.isInBody && (this.#state !== 'busy' || this.#answering.wantsBody);
-    if (!owesBody && !this.#answering.isBlocked) stallDeadlines.clear(this);
-    else if (moved || !stallDeadlines.has(this)) this.#giveTime();
+    const owesBody = this.#reader.isInBody && (this.#state !== 'busy' || this.#request.wantsBody);
+    if (!owesBody && !this.#request.isBlocked) this.#time.clear('stall');
+    else if (moved) this.#time.start('stall');
+    else this.#time.startOnce('stall');
   }
 
-  #giveTime(): void {
-    this.#connections.stallDeadlines.set(this, this.#engine.loop.nowMs);
-    this.#queuedBytes = this.#stillQueued();
-  }
-
-  /** What was sent before, and the client has not taken yet. */
-  #stillQueued(): number {
-    try {
-      return sendQueueBytes(this.fd);
-    } catch (error) {
-      return unlessSocketDied(error, 0);
-    }
-  }
-
-  /** A request can be answered. */
   accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
-    if (!this.#unasked()) return this.broken('an interim answer is not out');
+    // The client has sent the body without having been asked to: it need not be any more.
+    if (!this.#output.withdraw()) return this.broken('an interim answer is not out');
     const hadBody = this.#state === 'body';
-    this.#state = 'busy';
+    this.#become('busy');
     if (hadBody) this.watchClient(true);
-    this.#answering.begin(head, headBytes, body, bodyFollows);
+    this.#request.begin(head, headBytes, body, bodyFollows);
   }
 
   /** More of a body that follows is taken now. */
@@ -257,50 +197,36 @@ export class Connection implements Source, Client {
     if (this.#state === 'busy') this.watchClient(false);
   }
 
-  /** A response is in progress that no request here has just asked for. */
   occupied(): void {
-    this.#attended();
-    this.#state = 'busy';
+    this.#time.attended();
+    this.#become('busy');
   }
 
-  /** The request in progress has its response. `close`: the connection ends with it. */
   answered(close: boolean): void {
     if (close) return this.#finishUp();
-    this.#state = this.#reader.isInBody ? 'rest' : 'head';
+    this.#become(this.#reader.isInBody ? 'rest' : 'head');
     this.watchClient(true);
-    if (this.#state === 'head') this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    if (this.#state === 'head') this.#time.start('idle');
     this.#reader.goOn();
   }
 
-  /** The body is there of a request that was answered before. */
   restRead(): void {
-    this.#state = 'head';
+    this.#become('head');
     this.watchClient(true);
-    this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    this.#time.start('idle');
   }
 
-  /** Whoever did not know whether the response can go on may know now. */
-  askLater(): void {
-    if (this.#state === 'busy') this.#answering.askLater();
+  asksLater(): void {
+    this.#time.start('later');
   }
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    if (!this.#engine.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;
-    this.#answering.moving.pause();
-    this.#state = 'moving';
-    this.#attended();
+    if (!this.#ports.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;
+    this.#request.moving.pause();
+    this.#become('moving');
+    this.#time.attended();
     return true;
-  }
-
-  #startMove({ node, mechanism }: Choice): Migration | null {
-    const engine = this.#engine;
-    const link = engine.linkOf(node, this);
-    if (link === undefined) return null;
-    const draining = engine.drain !== null;
-    // The traditional handoff: not before everything sent is acknowledged.
-    const how = { serveFirst: !draining, draining, whenAcknowledged: mechanism === 'drain' };
-    return Migration.start(engine, this, node, link, how);
   }
 
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
@@ -309,106 +235,90 @@ export class Connection implements Source, Client {
     if (this.#state === 'head' || this.movingResponse !== null) {
       const { held } = this.#input;
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
-    } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#answering.takeBack();
+    } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#request.takeBack();
   }
 
-  /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
   get movingResponse(): MovedResponse | null {
-    return this.#state === 'busy' && !this.#reader.isInBody ? this.#answering.movingResponse : null;
+    return this.#state === 'busy' && !this.#reader.isInBody ? this.#request.movingResponse : null;
   }
 
-  /** The connection lives at another node; the socket is closed by the caller, silently. */
   moved(): void {
     if (this.#state !== 'moving') return;
-    this.#state = 'closed';
     this.#moving.done();
-    this.#input.drop();
-    this.#answering.cancel();
-    this.flow?.moved();
-    this.flow = null;
-    this.#connections.closed(this);
+    this.#request.cancel();
+    this.#leave((flow) => flow.moved());
   }
 
-  /** Moving has failed: goes on here. */
   resumed(): void {
     if (this.#state !== 'moving') return;
     this.#moving.failed();
     this.#input.readable = true;
-    if (this.#answering.moving.isPaused) {
-      this.#state = 'busy';
-      return this.#answering.moving.resume();
+    if (this.#request.moving.isPaused) {
+      this.#become('busy');
+      return this.#request.moving.resume();
     }
-    this.#state = 'head';
+    this.#become('head');
     this.#stays = true;
-    if (this.#input.held.length === 0) this.#connections.idleDeadlines.set(this, this.#engine.loop.nowMs);
+    if (this.#input.held.length === 0) this.#time.start('idle');
     this.#reader.goOn();
   }
 
   /** The connection cannot go on without risking wrong bytes: it is reset. */
   broken(reason: string): void {
     if (this.#state === 'closed') return;
-    this.#engine.counters.add('connections_aborted');
-    this.#engine.log(reason === CLIENT_GONE ? 'info' : 'warn', 'connection aborted', { reason });
-    this.#leave(true);
-    abortClose(this.fd);
-    if (this.guest !== null) this.#engine.guests.ended(this.guest);
+    this.#ports.count.add('connections_aborted');
+    this.#ports.log(reason === CLIENT_GONE ? 'info' : 'warn', 'connection aborted', { reason });
+    this.#lose('abort');
   }
 
   /** The client reset the connection, or its socket failed. */
   gone(): void {
-    this.#leave(true);
-    libc.close(this.fd);
-    if (this.guest !== null) this.#engine.guests.ended(this.guest);
+    if (this.#state !== 'closed') this.#lose('close');
+  }
+
+  #lose(how: 'abort' | 'close'): void {
+    this.#leave((flow) => flow.end(true));
+    this.#ports.sockets[how](this.fd);
+    if (this.guest !== null) this.#ports.guests.ended(this.guest);
   }
 
   /** An answer of the engine's own, after which the connection ends. `head`: null when it could not be read. */
   refuse(status: ErrorStatus, head: RequestHead | null = null): void {
-    this.#attended();
-    this.#connections.stallDeadlines.clear(this);
+    this.#time.attended();
+    this.#time.clear('stall');
     this.#reader.forgetBody();
-    this.#unasked();
-    const answer = this.#connections.refusal(status, this.clientText, head);
-    if (this.#say(answer)) this.#finishUp(true);
+    this.#output.withdraw();
+    if (this.#say(this.#owner.refusal(status, this.clientText, head))) this.#finishUp(true);
   }
 
   /** Nothing more is answered. With input that nobody will read, or something that waits to be said, it lasts a while. */
   #finishUp(drain = false): void {
     if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
     this.flow?.beginOwn();
-    this.#state = 'draining';
+    this.#become('draining');
     this.#input.drop();
-    this.#connections.idleDeadlines.clear(this);
-    this.#output ??= new OwnOutput(new SocketOut(this.fd, true));
-    this.#ending = new Ending(this, this.#output, this.#engine.loop, this.#connections);
-    this.#queuedBytes = this.#stillQueued();
+    this.#time.clear('idle');
+    this.#ending = new Ending(this, this.#output, this.#time, this.#ports);
+    this.#ending.said();
     this.#input.readable = true;
     if (!this.#reader.isProcessing) this.#reader.read();
   }
 
-  /** More of what nobody reads has come. */
-  drained(): void {
-    this.#ending?.drained();
-  }
-
-  /** The client has closed its half. */
   clientEnded(): void {
     if (this.#ending === null) this.close();
     else this.#ending.clientEnded();
   }
 
   /** A deadline ran out. */
-  expired(kind: 'head' | 'idle' | 'stall' | 'drain'): void {
+  #expired(kind: DeadlineKind): void {
+    // Whoever did not know whether the response can go on may know now.
+    if (kind === 'later') return this.#state === 'busy' ? this.#request.askLater() : undefined;
     if (kind === 'head') {
-      this.#engine.counters.add('timeouts_head');
+      this.#ports.count.add('timeouts_head');
       if (this.#input.held.length > 0) return this.refuse(408);
     }
-    if (kind === 'idle') this.#engine.counters.add('timeouts_idle');
-    if (kind === 'stall') {
-      // There may be much in front of what it is to take or to answer, after a move above all: who takes of that has not
-      // stalled.
-      if (this.#stillQueued() >= this.#queuedBytes) return this.broken('the client stalled');
-      return this.#giveTime();
-    }
+    if (kind === 'idle') this.#ports.count.add('timeouts_idle');
+    if (kind === 'stall') return this.#time.goesOn() ? undefined : this.broken('the client stalled');
     this.close();
   }
 
@@ -420,23 +330,20 @@ export class Connection implements Source, Client {
   /** Ends it: what was sent still arrives. */
   close(): void {
     if (this.#state === 'closed') return;
-    this.#leave(false);
-    if (this.guest === null) libc.close(this.fd);
-    else this.#engine.guests.close(this.guest, this.fd);
+    this.#leave((flow) => flow.end(false));
+    if (this.guest === null) this.#ports.sockets.close(this.fd);
+    else this.#ports.guests.close(this.guest, this.fd);
   }
 
-  #leave(discard: boolean): void {
-    this.#state = 'closed';
+  /** `end`: what becomes of the flow, if there is one. */
+  #leave(end: (flow: AnchorFlow) => void): void {
+    this.#become('closed');
     this.#input.drop();
     this.#moving.cancel();
-    this.#answering.abandon();
-    this.flow?.end(discard);
+    this.#request.abandon();
+    if (this.flow !== null) end(this.flow);
     this.flow = null;
-    this.#connections.closed(this);
-  }
-
-  /** Ends at once: the process stops. */
-  discard(): void {
-    if (this.#state !== 'closed') this.broken('the node stops');
+    this.#time.end();
+    this.#owner.closed(this);
   }
 }

@@ -5,53 +5,61 @@
  *   saying --what waits is out--> lingering (FIN) --the client's end, DRAIN_MS of silence, LINGER_MS--> closed
  *      `--the client takes nothing for limits.stallSeconds--> reset
  */
-import * as libc from '../kernel/linux/libc.ts';
-import { SHUT_WR } from '../kernel/linux/socket.ts';
 import type { Clock } from '../kernel/loop/ports.ts';
-import type { Connection } from './connection.ts';
-import type { Connections } from './connections.ts';
+import type { ClientTime } from './connection-deadlines.ts';
 import type { OwnOutput } from './own-output.ts';
+import type { ClientSockets } from './sockets.ts';
 
 /** A client that sends all of its body first is given that much time for it. */
 const LINGER_MS = 30_000;
 
+/** The connection that ends. */
+export interface EndingConnection {
+  readonly fd: number;
+  close(): void;
+}
+
+export interface EndingPorts {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly sockets: Pick<ClientSockets, 'shut'>;
+}
+
 export class Ending {
-  readonly #connection: Connection;
+  readonly #connection: EndingConnection;
   readonly #output: OwnOutput;
-  readonly #clock: Pick<Clock, 'nowMs'>;
-  readonly #connections: Pick<Connections, 'stallDeadlines' | 'drainDeadlines'>;
+  readonly #time: Pick<ClientTime, 'start' | 'clear'>;
+  readonly #ports: EndingPorts;
   /** When the socket is closed at the latest; 0 while something waits to be said. */
   #endMs = 0;
   #clientEnded = false;
 
   constructor(
-    connection: Connection,
+    connection: EndingConnection,
     output: OwnOutput,
-    clock: Pick<Clock, 'nowMs'>,
-    connections: Pick<Connections, 'stallDeadlines' | 'drainDeadlines'>,
+    time: Pick<ClientTime, 'start' | 'clear'>,
+    ports: EndingPorts,
   ) {
     this.#connection = connection;
     this.#output = output;
-    this.#clock = clock;
-    this.#connections = connections;
-    this.said();
+    this.#time = time;
+    this.#ports = ports;
   }
 
-  /** Some of what waited is out, or nothing has waited. */
+  /** Called first, and when some of what waited is out. */
   said(): void {
     if (this.#endMs > 0) return;
-    if (this.#output.waits) return this.#connections.stallDeadlines.set(this.#connection, this.#clock.nowMs);
-    this.#connections.stallDeadlines.clear(this.#connection);
+    if (this.#output.waits) return this.#time.start('stall');
+    this.#time.clear('stall');
     if (this.#clientEnded) return this.#connection.close();
-    this.#endMs = this.#clock.nowMs + LINGER_MS;
+    const { clock, sockets } = this.#ports;
+    this.#endMs = clock.nowMs + LINGER_MS;
     this.drained();
-    libc.shutdown(this.#connection.fd, SHUT_WR);
+    sockets.shut(this.#connection.fd);
   }
 
   /** More of what nobody reads has come. */
   drained(): void {
-    const { nowMs } = this.#clock;
-    if (nowMs < this.#endMs) this.#connections.drainDeadlines.set(this.#connection, nowMs);
+    if (this.#ports.clock.nowMs < this.#endMs) this.#time.start('drain');
   }
 
   /** The client has closed its half: it still gets what waits. */

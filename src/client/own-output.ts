@@ -8,13 +8,16 @@ import { BLOCKED, BROKEN, type Out } from '../serve/out.ts';
 const NOTHING = Buffer.alloc(0);
 
 export class OwnOutput {
-  readonly #out: Out;
+  /** Most connections say nothing. */
+  readonly #open: () => Out;
+  #out: Out | null = null;
   #waiting: Buffer = NOTHING;
   /** Something of what waits is out. */
   #begun = false;
 
-  constructor(out: Out) {
-    this.#out = out;
+  /** `open`: gives the socket, when there is something to say. */
+  constructor(open: () => Out) {
+    this.#open = open;
   }
 
   /** Something waits for the socket. */
@@ -31,6 +34,7 @@ export class OwnOutput {
   /** The socket takes bytes again. False: it has failed. */
   flush(): boolean {
     while (this.waits) {
+      this.#out ??= this.#open();
       const sent = this.#out.send(this.#waiting, 0, false, true);
       if (sent === BROKEN) return false;
       if (sent === BLOCKED) return true;

@@ -5,14 +5,14 @@ import type { Site } from '../serve/sites.ts';
 import type { AccessRecords, Reported } from './access-records.ts';
 
 export class Reporting {
-  readonly #access: AccessRecords;
+  readonly #access: Pick<AccessRecords, 'answered' | 'cut'>;
   readonly #client: { readonly clientText: string };
   readonly #clock: { readonly wallMs: number };
   #arrived = false;
   #isDone = true;
 
   constructor(
-    access: AccessRecords,
+    access: Pick<AccessRecords, 'answered' | 'cut'>,
     client: { readonly clientText: string },
     clock: { readonly wallMs: number },
   ) {

@@ -10,22 +10,72 @@
  *   moving, closed   reads nothing
  */
 
-import type { Engine } from '../node/engine/engine.ts';
+import assert from 'node:assert';
+import type { Count } from '../base/counters.ts';
 import type { ErrorStatus } from '../protocol/http/error-response.ts';
+import type { HeadCache } from '../protocol/http/head-cache.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
-import { takesBodies } from '../serve/sites.ts';
-import type { Answering } from './answering.ts';
-import { ClientInput, EMPTY } from './client-input.ts';
-import type { Connection } from './connection.ts';
-import { RequestBody } from './request-body.ts';
+import type { ClientInput } from './client-input.ts';
+import type { ConnectionState } from './connection-state.ts';
+import { type BodyTaker, RequestBody } from './request-body.ts';
+import { EMPTY } from './sockets.ts';
 
 const NOTHING = Buffer.alloc(0);
 
+/** The connection that is read: what it does next goes by what is found. Its state may change with every call. */
+export interface RequestTaker {
+  readonly state: ConnectionState;
+  /** So many bytes have come. */
+  received(bytes: number): void;
+  /** The socket has failed. */
+  gone(): void;
+  /** The client has closed its half, between two requests or when none is read any more. */
+  clientEnded(): void;
+  /** The first bytes of a request's head are there. */
+  headBegun(): void;
+  /** The head of a request is there. Bytes [at, end): from there on, read and not used. True: it moves with them. */
+  movesBy(head: RequestHead, bytes: Buffer, at: number, end: number): boolean;
+  /** The request whose head is there is answered here, or from here. */
+  headRead(): void;
+  /** The client waits for that before it sends the body. False: the connection has ended. */
+  sendContinue(): boolean;
+  /** The request's body is collected. */
+  collects(): void;
+  /** The request can be answered. `headBytes` are good until the next read. */
+  accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void;
+  /** `moved`: the client has just sent more of a body. */
+  watchClient(moved: boolean): void;
+  /** The body is there of a request that was answered before. */
+  restRead(): void;
+  /** What came is no request that could be answered. `head`: absent when it could not be read. */
+  refuse(status: ErrorStatus, head?: RequestHead): void;
+  /** A request whose response has begun cannot come to its end. */
+  broken(reason: string): void;
+  close(): void;
+}
+
+/** Whoever answers the request that was read last, and takes its body when that follows. */
+export interface FollowingBodyTaker extends BodyTaker {
+  /** More of the body is taken now. */
+  readonly wantsBody: boolean;
+  /** Somebody is at work on the request: without, its body waits. */
+  readonly isHandled: boolean;
+  /** Whoever answers the request whose head is there may want a body. */
+  readonly takesBodies: boolean;
+  /** What the body of the request whose head is there may have. */
+  readonly maxBodyBytes: number;
+}
+
+export interface ReaderPorts {
+  readonly count: Count;
+  readonly sites: { readonly heads: Pick<HeadCache, 'parse'> };
+}
+
 export class RequestReader {
-  readonly input: ClientInput;
-  readonly #engine: Engine;
-  readonly #connection: Connection;
-  readonly #answering: Answering;
+  readonly #input: ClientInput;
+  readonly #ports: ReaderPorts;
+  readonly #connection: RequestTaker;
+  readonly #request: FollowingBodyTaker;
   /** How much of what is held the head parser has seen. */
   #scanned = 0;
   /** Bytes are being used: whoever is called from there must not begin with the next ones. */
@@ -35,11 +85,11 @@ export class RequestReader {
   /** What has not come yet of the request's body: it is collected (state body), or follows (busy). */
   #body: RequestBody | null = null;
 
-  constructor(engine: Engine, connection: Connection, answering: Answering) {
-    this.#engine = engine;
+  constructor(ports: ReaderPorts, input: ClientInput, connection: RequestTaker, request: FollowingBodyTaker) {
+    this.#ports = ports;
+    this.#input = input;
     this.#connection = connection;
-    this.#answering = answering;
-    this.input = new ClientInput(connection.fd, engine.connections.receiveBuffer);
+    this.#request = request;
   }
 
   /** Nothing of the next request had been read when this one was complete. */
@@ -61,26 +111,29 @@ export class RequestReader {
     this.#body = null;
   }
 
+  /** In states body and rest, and in busy while the body follows. */
+  get #bodyNow(): RequestBody {
+    assert(this.#body !== null, 'the end of the request has not come');
+    return this.#body;
+  }
+
   #wantsBytes(): boolean {
     const { state } = this.#connection;
     if (state === 'head' || state === 'body' || state === 'rest' || state === 'draining') return true;
-    return this.#body !== null && this.#answering.wantsBody;
+    return this.#body !== null && this.#request.wantsBody;
   }
 
   /** Reads what there is, and uses it, for as long as the connection wants more. */
   read(): void {
-    const { input } = this;
+    const input = this.#input;
     const connection = this.#connection;
     while (input.readable && this.#wantsBytes() && !this.#processing) {
       const got = input.receive();
       if (got === EMPTY) return;
       if (got < 0) return connection.gone();
       if (got === 0) return this.#ended();
-      connection.flow?.consumed(got);
-      if (connection.state === 'draining') {
-        connection.drained();
-        continue;
-      }
+      connection.received(got);
+      if (connection.state === 'draining') continue;
       const end = input.held.length + got;
       this.#process(input.take(got), 0, end);
     }
@@ -101,20 +154,20 @@ export class RequestReader {
     this.#processHeld();
     const { state } = this.#connection;
     if (state !== 'head' && state !== 'body' && state !== 'rest') return;
-    if (this.input.ended) this.input.readable = true;
+    if (this.#input.ended) this.#input.readable = true;
     this.read();
   }
 
   /** More of a body that follows is taken now. */
   bodyWanted(): void {
     if (this.#body === null || this.#processing || this.#connection.state !== 'busy') return;
-    if (this.#answering.wantsBody) this.#processHeld();
+    if (this.#request.wantsBody) this.#processHeld();
     this.read();
   }
 
   #processHeld(): void {
-    const { held } = this.input;
-    if (held.length > 0) this.#process(this.input.take(0), 0, held.length);
+    const { held } = this.#input;
+    if (held.length > 0) this.#process(this.#input.take(0), 0, held.length);
   }
 
   /** Uses bytes [at, end) as far as the state allows, and keeps the rest. */
@@ -127,20 +180,20 @@ export class RequestReader {
       if (connection.state === 'body') {
         at += this.#collect(bytes, at, end);
       } else if (connection.state === 'busy') {
-        if (this.#body === null || !this.#answering.isHandled) break;
+        if (this.#body === null || !this.#request.isHandled) break;
         at += this.#follow(bytes, at, end);
         if (this.#body !== null) break;
       } else if (connection.state === 'rest') {
         at += this.#skip(bytes, at, end);
       } else {
-        const head = this.#engine.sites.heads.parse(bytes, at, end, at + scanned);
+        const head = this.#ports.sites.heads.parse(bytes, at, end, at + scanned);
         scanned = 0;
         if (head === null) {
           this.#scanned = end - at;
           break;
         }
         if (head instanceof HeadError) {
-          this.#engine.counters.add('request_heads_refused');
+          this.#ports.count.add('request_heads_refused');
           connection.refuse(head.status as ErrorStatus);
           break;
         }
@@ -158,8 +211,8 @@ export class RequestReader {
     const connection = this.#connection;
     // What it moves with is held already.
     if (connection.state === 'moving') return;
-    if (connection.state === 'closed' || connection.state === 'draining') return this.input.drop();
-    this.input.hold(bytes, at, end);
+    if (connection.state === 'closed' || connection.state === 'draining') return this.#input.drop();
+    this.#input.hold(bytes, at, end);
     if (connection.state === 'head' && at < end) connection.headBegun();
   }
 
@@ -168,10 +221,10 @@ export class RequestReader {
     const connection = this.#connection;
     connection.headRead();
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
-    const body = new RequestBody(head, headBytes, this.#answering.maxBodyBytes);
+    const body = new RequestBody(head, headBytes, this.#request.maxBodyBytes);
     if (body.fault !== null) return connection.refuse(413, head);
     if (head.expectContinue) {
-      if (!takesBodies(this.#engine.sites.find(head.host))) {
+      if (!this.#request.takesBodies) {
         this.#body = body;
         return connection.accept(head, headBytes, NOTHING, true);
       }
@@ -184,7 +237,7 @@ export class RequestReader {
   /** Collects a body until it is whole or too large to travel with SETUP. */
   #collect(bytes: Buffer, at: number, end: number): number {
     const connection = this.#connection;
-    const body = this.#body!;
+    const body = this.#bodyNow;
     const used = body.collect(bytes, at, end);
     this.#beyond = end - at - used;
     if (body.fault !== null) {
@@ -198,7 +251,7 @@ export class RequestReader {
     const collected = body.take();
     connection.accept(head, headBytes, follows ? NOTHING : collected, follows);
     if (follows && connection.state === 'busy') {
-      this.#answering.body(collected, body.done);
+      this.#request.body(collected, body.done);
       connection.watchClient(true);
     }
     return used;
@@ -207,14 +260,14 @@ export class RequestReader {
   /** Passes more of a body that follows on to its handling. */
   #follow(bytes: Buffer, at: number, end: number): number {
     const connection = this.#connection;
-    const body = this.#body!;
+    const body = this.#bodyNow;
     const used = body.follow(bytes, at, end);
     if (body.fault !== null) {
       connection.broken(`request body: ${body.fault}`);
       return end - at;
     }
     if (body.done) this.#body = null;
-    body.passOn(bytes, this.#answering);
+    body.passOn(bytes, this.#request);
     if (connection.state === 'busy') connection.watchClient(true);
     return used;
   }
@@ -222,7 +275,7 @@ export class RequestReader {
   /** Finds more of a body that nobody wants. */
   #skip(bytes: Buffer, at: number, end: number): number {
     const connection = this.#connection;
-    const body = this.#body!;
+    const body = this.#bodyNow;
     const used = body.follow(bytes, at, end);
     if (body.fault !== null) {
       // It has its answer; what it sends from here on is no request.

@@ -4,12 +4,11 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { parseAddress } from '../../src/base/address.ts';
-import type { Connection } from '../../src/client/connection.ts';
-import type { Connections } from '../../src/client/connections.ts';
 import { Ending } from '../../src/client/ending.ts';
 import { OwnOutput } from '../../src/client/own-output.ts';
 import * as libc from '../../src/kernel/linux/libc.ts';
 import { connectTo, tcpSocket } from '../../src/kernel/linux/socket.ts';
+import { CLIENT_SOCKETS } from '../../src/node/engine/client-sockets.ts';
 import { BLOCKED } from '../../src/serve/out.ts';
 
 const LINGER_MS = 30_000;
@@ -26,18 +25,18 @@ async function stand(answers: number[]) {
   other.resume();
   const log: string[] = [];
   const clock = { nowMs: 1000 };
-  const note = (what: string) => ({ set: () => log.push(what), clear: () => log.push(`no ${what}`) });
-  const connections = {
-    stallDeadlines: note('stall'),
-    drainDeadlines: note('drain'),
-  } as unknown as Pick<Connections, 'stallDeadlines' | 'drainDeadlines'>;
-  const connection = { fd, close: () => log.push('close') } as unknown as Connection;
-  const output = new OwnOutput({
+  const note = (what: string) => {
+    log.push(what);
+  };
+  const time = { start: note, clear: (what: string) => note(`no ${what}`) };
+  const connection = { fd, close: () => note('close') };
+  const output = new OwnOutput(() => ({
     send: (bytes) => answers.shift() ?? bytes.length,
     sendFile: () => assert.fail('it sends no file'),
-  });
+  }));
   output.say(Buffer.from('refused'));
-  const ending = new Ending(connection, output, clock, connections);
+  const ending = new Ending(connection, output, time, { clock, sockets: CLIENT_SOCKETS });
+  ending.said();
   const said = () => {
     output.flush();
     ending.said();

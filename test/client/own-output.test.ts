@@ -17,7 +17,7 @@ function socket(answers: number[]) {
     },
     sendFile: () => assert.fail('it sends no file'),
   };
-  return { output: new OwnOutput(out), said: () => Buffer.concat(taken).toString() };
+  return { output: new OwnOutput(() => out), said: () => Buffer.concat(taken).toString() };
 }
 
 test('it is said at once where there is room', () => {

@@ -10,7 +10,7 @@
  * CONFIRM, so without MIGRATE_OK the connection is still ours whatever became of the target.
  */
 
-import type { Connection } from '../../client/connection.ts';
+import type { Choice } from '../../cluster/policy/policy.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../../kernel/linux/socket.ts';
@@ -18,7 +18,6 @@ import { capture, silentClose, thaw } from '../../kernel/linux/tcp-repair.ts';
 import type { Deadlines, Places } from '../../kernel/loop/deadlines.ts';
 import { encodedBytes, encodeState } from '../../kernel/tcp/codec.ts';
 import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
-import type { Engine } from '../../node/engine/engine.ts';
 import { MAX_STATE_PIECE_BYTES } from '../../protocol/backplane/frame-migrate.ts';
 import {
   AbortReason,
@@ -30,12 +29,14 @@ import {
 import type { Link, Sink } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
 import { type Ends, endsOf } from '../flow/ends.ts';
+import type { MigrationMeans } from './means.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
+import type { Movable } from './movable.ts';
 
 /** Frame headers and record overhead of one state, generously. */
 const OVERHEAD_BYTES = 16 * 1024;
 
-export interface MigrationOptions {
+interface MigrationOptions {
   /** The target answers the first request itself; else its own policy decides. */
   readonly serveFirst: boolean;
   /** This node goes away. */
@@ -46,8 +47,8 @@ export interface MigrationOptions {
 
 export class Migration implements Sink {
   readonly places: Places = [];
-  readonly #engine: Engine;
-  readonly #connection: Connection;
+  readonly #engine: MigrationMeans<Migration>;
+  readonly #connection: Movable;
   readonly #node: number;
   readonly #link: Link;
   readonly #options: MigrationOptions;
@@ -62,12 +63,14 @@ export class Migration implements Sink {
 
   /** Null when the connection cannot go now; it then is as before. */
   static start(
-    engine: Engine,
-    connection: Connection,
-    node: number,
-    link: Link,
-    options: MigrationOptions,
+    engine: MigrationMeans<Migration>,
+    connection: Movable,
+    { node, mechanism }: Choice,
   ): Migration | null {
+    const link = engine.linkOf(node, connection);
+    if (link === undefined) return null;
+    const draining = engine.stopping;
+    const options = { serveFirst: !draining, draining, whenAcknowledged: mechanism === 'drain' };
     const migration = new Migration(engine, connection, node, link, options);
     if (options.whenAcknowledged && migration.#unacknowledged() > 0) {
       engine.migrations.add(migration);
@@ -77,8 +80,8 @@ export class Migration implements Sink {
   }
 
   private constructor(
-    engine: Engine,
-    connection: Connection,
+    engine: MigrationMeans<Migration>,
+    connection: Movable,
     node: number,
     link: Link,
     options: MigrationOptions,
@@ -296,6 +299,7 @@ export class Migration implements Sink {
     this.#connection.resumed();
   }
 
+  /** The connection has ended meanwhile. */
   cancel(): void {
     if (this.#over) return;
     this.#leave();

@@ -45,6 +45,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import { Peers } from '../../protocol/backplane/peers.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { Sites } from '../../serve/sites.ts';
+import { clientPorts } from './client-ports.ts';
 import { DigestRequests } from './digest-requests.ts';
 import { Drain } from './drain.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -143,14 +144,13 @@ export class Engine {
     this.parked = new ParkedSegments(this.index, this.routes, parked, this.#frames, this.counters);
     this.loop.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
     const { loop: clock, counters: count, flows: table, sockets } = this;
-    const { halfPipes } = limits;
     this.anchorFlows = new AnchorFlows({
       clock,
       count,
       table,
       sockets,
       engine: this.index,
-      halfPipes,
+      halfPipes: limits.halfPipes,
       kernel: socketKernel(this.parked),
     });
     this.handoffs = new Handoffs({ clock, count, setupMs: timeouts.setupMs, peerMs: timeouts.peerMs });
@@ -160,7 +160,6 @@ export class Engine {
     this.halfPipes = new HalfPipes(halfPipesPorts(this));
     this.relayed = new RelayedRequests(relayedRequestsPorts(this));
     this.access = new AccessRecords(config, name, this.counters, options.post);
-    this.connections = new Connections(this);
     openRawSockets();
     loadDropAll();
     this.guests = new Guests(this);
@@ -193,6 +192,7 @@ export class Engine {
       nextTaker: () => this.drain?.next() ?? null,
       isLeaving: () => this.drain !== null,
     });
+    this.connections = new Connections(clientPorts(this));
     this.#housekeeping = new Housekeeping(this, this.#router, options.post);
     this.linksChanged();
     options.post({ type: 'listening' });
@@ -320,7 +320,7 @@ export class Engine {
   end({ leftRoutes }: Drain): void {
     this.listeners.close();
     for (const arrival of [...this.arrivals]) arrival.discard();
-    for (const connection of this.connections.all) connection.discard();
+    for (const connection of this.connections.all) connection.broken('the node stops');
     this.anchorFlows.discard();
     this.halfPipes.discard();
     this.guests.discard();

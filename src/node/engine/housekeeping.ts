@@ -65,7 +65,7 @@ export class Housekeeping {
     const { anchorFlows, halfPipes } = engine;
     this.#keptAtMs = now;
     this.#router.stayAlive();
-    engine.connections.tick(now);
+    engine.connections.round(now);
     engine.peers.tick(engine.config.timeouts.peerMs);
     anchorFlows.round(now);
     halfPipes.round(now);

@@ -16,74 +16,65 @@ import type { Choice } from '../cluster/policy/policy.ts';
 import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
+import type { ArrivedResponse } from '../handoff/move/means.ts';
 import type { AgainReason, Handling, Outcome } from '../handoff/request/handling.ts';
-import type { Engine } from '../node/engine/engine.ts';
+import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
-import { answers, type Site, takesBodies } from '../serve/sites.ts';
-import { Attempts, mayRepeat } from './attempts.ts';
-import type { Connection } from './connection.ts';
+import { takesBodies } from '../serve/sites.ts';
 import { HandlingSlot } from './handling-slot.ts';
+import type { RequestConnection, RequestPorts } from './ports.ts';
 import { type PromiseHolder, watchPromises } from './promises.ts';
 import { Reporting } from './reporting.ts';
+import { RequestRoute } from './request-route.ts';
 
-/** What is left of a response in whose middle a connection has come from another node. */
-export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
+const NOTHING = Buffer.alloc(0);
 
-export class Answering implements RequestInProgress, PromiseHolder {
-  readonly connection: Connection;
-  readonly #engine: Engine;
+export class CurrentRequest implements RequestInProgress, PromiseHolder {
+  readonly #connection: RequestConnection;
+  readonly #ports: RequestPorts;
+  /** All connections' bytes are read into it: what is to be kept is copied. */
+  readonly #readInto: Memory;
   readonly #handlings = new HandlingSlot();
   #request: Request | null = null;
-  #site: Site | null = null;
-  /** By the policy, for this request; null before the first. */
-  #chosen: Choice | null = null;
-  /** A clone that may have taken the request that was read just now. */
-  #kept: Kept | null = null;
-  readonly #attempts = new Attempts();
+  readonly #route: RequestRoute;
   readonly #reporting: Reporting;
   #isBlocked = false;
 
-  constructor(engine: Engine, connection: Connection) {
-    this.#engine = engine;
-    this.connection = connection;
-    this.#reporting = new Reporting(engine.access, connection, engine.loop);
+  constructor(ports: RequestPorts, connection: RequestConnection, readInto: Memory) {
+    this.#ports = ports;
+    this.#connection = connection;
+    this.#readInto = readInto;
+    this.#route = new RequestRoute(ports);
+    this.#reporting = new Reporting(ports.access, connection, ports.clock);
   }
 
   /** Node and mechanism for a request whose head is there. `stays`: here, if that is possible. */
   choose(head: RequestHead, stays: boolean): Choice {
-    const { sites, dispatcher } = this.#engine;
-    this.#site = sites.find(head.host);
-    this.#kept = this.connection.flow?.takenBy(head) ?? null;
-    this.#chosen =
-      this.#kept === null
-        ? dispatcher.choose(head, this.#site, stays)
-        : { node: this.#kept.target.node, mechanism: 'clone' };
-    return this.#chosen;
+    return this.#route.choose(head, this.flow?.takenBy(head) ?? null, stays);
   }
 
   /** Begins to answer the request that `choose` was asked about; may have finished when it returns. */
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
-    this.#attempts.begin();
+    this.#route.attempts.begin();
     // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
-    const close =
-      !head.keepAlive || this.#engine.closing || (head.expectContinue && !takesBodies(this.#site));
+    const close = !head.keepAlive || this.#ports.isClosing() || (head.expectContinue && !this.takesBodies);
     this.#take(head, headBytes, body, bodyFollows, close);
     this.#dispatch();
   }
 
   #take(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean, close: boolean): void {
-    const site = this.#site?.digest ?? 0;
+    const site = this.#route.site?.digest ?? 0;
     this.#reporting.begin(false);
-    this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, this.connection, site);
+    this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, this.#connection, site);
   }
 
   #dispatch(): void {
-    const { tried } = this.#attempts;
-    const handling = this.#engine.dispatcher.dispatch(this, this.#site, tried, this.#chosen);
+    const { site, attempts, chosen } = this.#route;
+    const handling = this.#ports.dispatcher.dispatch(this, site, attempts.tried, chosen);
     // The connection had to be broken, or waits.
     if (handling === null) return;
     this.#handlings.current = handling;
@@ -94,31 +85,29 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** Goes on with the response that the connection came with. */
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
-    const head = this.#engine.sites.parsed(headBytes);
-    this.#site = this.#engine.sites.find(head.host);
-    this.#take(head, headBytes, Buffer.alloc(0), false, close);
+    const head = this.#ports.sites.parsed(headBytes);
+    this.#route.goOnWith(head);
+    this.#take(head, headBytes, NOTHING, false, close);
     this.#request = { ...this.request, continuation };
     this.#reporting.begin(true);
     this.#answer(exchange, 'migrate');
   }
 
   #answer(exchange: Exchange, mechanism: 'local' | 'migrate'): void {
-    const handling = this.#engine.dispatcher.answer(this, this.request, exchange, mechanism);
+    const handling = this.#ports.dispatcher.answer(this, this.request, exchange, mechanism);
     this.#handlings.current = handling;
     handling.start();
   }
 
   /** The clone that may have taken the request, once. */
   takeKept(): Kept | null {
-    const kept = this.#kept;
-    this.#kept = null;
-    return kept;
+    return this.#route.takeKept();
   }
 
   /** The request is kept for longer than the buffer it was read into, which all connections share. */
   retain(): Request {
     const { headBytes } = this.request;
-    if (headBytes.buffer === this.#engine.connections.receiveBuffer.bytes.buffer)
+    if (headBytes.buffer === this.#readInto.bytes.buffer)
       this.#request = withHeadBytes(this.request, Buffer.from(headBytes));
     return this.request;
   }
@@ -129,19 +118,19 @@ export class Answering implements RequestInProgress, PromiseHolder {
   }
 
   get flow(): AnchorFlow | null {
-    return this.connection.flow;
+    return this.#connection.flow;
   }
 
   get hasCome(): boolean {
-    return this.connection.guest !== null;
+    return this.#connection.guest !== null;
   }
 
   get key(): string | null {
-    return this.connection.key;
+    return this.#connection.key;
   }
 
   get fullyTried(): boolean {
-    return this.#attempts.isOver;
+    return this.#route.attempts.isOver;
   }
 
   /** The connection is about to move, or has not moved. */
@@ -175,24 +164,29 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** What the body of the request that `choose` was asked about may have. */
   get maxBodyBytes(): number {
-    return this.#site?.config.bodyBytes ?? this.#engine.config.limits.bodyBytes;
+    return this.#route.maxBodyBytes;
+  }
+
+  /** Whoever answers that request may want a body. */
+  get takesBodies(): boolean {
+    return takesBodies(this.#route.site);
   }
 
   get fd(): number {
-    return this.connection.fd;
+    return this.#connection.fd;
   }
 
   get hasMore(): boolean {
-    return this.connection.hasMore;
+    return this.#connection.hasMore;
   }
 
   get quiet(): boolean {
-    return this.connection.quiet;
+    return this.#connection.quiet;
   }
 
   sent(bytes: number, blocked: boolean): void {
     this.#isBlocked = blocked;
-    this.connection.watchClient(bytes > 0);
+    this.#connection.watchClient(bytes > 0);
   }
 
   /** The client has to take some of the response before more is sent. */
@@ -201,31 +195,32 @@ export class Answering implements RequestInProgress, PromiseHolder {
   }
 
   bodyWanted(): void {
-    this.connection.bodyWanted();
+    this.#connection.bodyWanted();
   }
 
   finished(outcome: Outcome): void {
     const request = this.#request;
     if (this.#handlings.current === null || request === null) return;
-    this.#reporting.answered(request, this.#site, outcome);
-    if (this.#site !== null) this.#engine.sites.answered(this.#site, outcome.node, outcome.status);
+    const { site } = this.#route;
+    this.#reporting.answered(request, site, outcome);
+    if (site !== null) this.#ports.sites.answered(site, outcome.node, outcome.status);
     this.#handlings.current = null;
     this.#request = null;
     this.#isBlocked = false;
-    this.connection.answered(outcome.close || request.close);
+    this.#connection.answered(outcome.close || request.close);
   }
 
   again(node: number, why: AgainReason): void {
     if (this.#handlings.current === null) return;
-    const request = this.#request!;
+    const { request } = this;
     this.#handlings.current = null;
-    this.#attempts.failed(node);
-    const { name } = this.#engine.config.nodes[node];
-    const repeats = mayRepeat(this.#site?.config, name, request.head.method);
-    if (why === 'lost' && !repeats) return this.#answerLost();
+    this.#route.attempts.failed(node);
+    if (why === 'lost' && !this.#route.mayRepeat(node, request.head)) return this.#answerLost();
     if (why === 'upstream failed') {
-      this.#engine.counters.add('upstream_elsewhere');
-      this.#engine.sites.failed(this.#site!, node);
+      const { site } = this.#route;
+      assert(site !== null, 'an upstream is a site’s');
+      this.#ports.count.add('upstream_elsewhere');
+      this.#ports.sites.failed(site, node);
       this.#request = { ...request, upstreamFailed: true };
     }
     this.#dispatch();
@@ -233,16 +228,16 @@ export class Answering implements RequestInProgress, PromiseHolder {
 
   /** What a POST asks for may have been done, or not (RFC 9110 9.2.2): the client has to find out. */
   #answerLost(): void {
-    this.connection.flow?.beginOwn();
-    this.#answer(this.#engine.sites.failure(this.request), 'local');
+    this.#connection.flow?.beginOwn();
+    this.#answer(this.#ports.sites.failure(this.request), 'local');
   }
 
   later(): void {
-    const { connections, loop, config } = this.#engine;
+    const { clock, config } = this.#ports;
     this.#handlings.current = null;
-    if (!this.#attempts.mayWait(loop.nowMs, config.limits.stallSeconds * 1000))
+    if (!this.#route.attempts.mayWait(clock.nowMs, config.limits.stallSeconds * 1000))
       return this.broken('no node can tell whether it could go on with the response');
-    connections.laterDeadlines.set(this.connection, loop.nowMs);
+    this.#connection.asksLater();
   }
 
   /** Whoever did not know may know now. */
@@ -250,7 +245,7 @@ export class Answering implements RequestInProgress, PromiseHolder {
     const request = this.#request;
     if (request === null || request.continuation === null || this.#handlings.current !== null) return;
     const { lengthBytes } = request.continuation;
-    const offset = request.continuation.offset + (this.connection.flow?.catchUp() ?? 0);
+    const offset = request.continuation.offset + (this.#connection.flow?.catchUp() ?? 0);
     this.#request = { ...request, continuation: { ...request.continuation, offset } };
     if (offset >= lengthBytes) this.settled();
     else this.#dispatch();
@@ -259,25 +254,23 @@ export class Answering implements RequestInProgress, PromiseHolder {
   goOn(node: number, continuation: Continuation): void {
     if (this.#handlings.current === null) return;
     this.#handlings.current = null;
-    const request = this.#request!;
+    const { request } = this;
     const further = continuation.offset > (request.continuation?.offset ?? 0);
-    this.#attempts.failedInTheMiddle(node, further);
+    this.#route.attempts.failedInTheMiddle(node, further);
     this.#request = { ...request, continuation };
     this.#dispatch();
   }
 
   broken(reason: string): void {
-    this.connection.broken(reason);
+    this.#connection.broken(reason);
   }
 
   servedWithout(node: number): boolean {
-    return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
+    return this.#route.servedWithout(node);
   }
 
   mayAskWithout(node: number): boolean {
-    const site = this.#site;
-    if (site === null || site.config.mechanism === 'local' || this.fullyTried) return false;
-    return site.candidates.some(({ index }) => index !== node && !this.#attempts.tried.includes(index));
+    return this.#route.mayAskWithout(node);
   }
 
   takeOver(takeOver: Handling): void {
@@ -286,53 +279,53 @@ export class Answering implements RequestInProgress, PromiseHolder {
   }
 
   settled(): void {
-    const { close } = this.#request!;
+    const { close } = this.request;
     this.#report(true);
     this.#handlings.current = null;
     this.#request = null;
-    this.connection.answered(close);
+    this.#connection.answered(close);
   }
 
   /** Makes the connection one whose out-half other nodes may send. Null when the router's table is full. */
   ensureFlow(): AnchorFlow | null {
-    const { connection } = this;
+    const connection = this.#connection;
     if (connection.flow !== null) return connection.flow;
-    const flow = this.#engine.anchorFlows.create(connection.fd);
+    const flow = this.#ports.flows.create(connection.fd);
     if (flow === null) return null;
     connection.flow = flow;
-    watchPromises(flow, this, this.#engine.counters);
+    watchPromises(flow, this, this.#ports.count);
     return flow;
   }
 
   get isResting(): boolean {
-    return this.connection.state === 'head';
+    return this.#connection.state === 'head';
   }
 
   /** The response before is in progress again. */
   takePromise(flow: AnchorFlow, promise: Promised): void {
-    this.connection.occupied();
-    this.#attempts.begin();
+    this.#connection.occupied();
+    this.#route.attempts.begin();
     this.#request = promise.request;
-    this.#handlings.current = this.#engine.handoffs.takeOver(flow, this, promise);
+    this.#handlings.current = this.#ports.handoffs.takeOver(flow, this, promise);
   }
 
   /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */
   takeBack(): void {
-    if (this.#site !== null && answers(this.#site)) this.#handlings.current?.takeBack?.();
+    if (this.#route.isServedHere) this.#handlings.current?.takeBack?.();
   }
 
   /** The response as another node has to know it to go on with it; null: none, or none could. */
   get movingResponse(): MovedResponse | null {
     const continuation = this.#handlings.current?.progress ?? null;
     if (continuation === null) return null;
-    const { headBytes, close } = this.#request!;
+    const { headBytes, close } = this.request;
     return { continuation, close, head: headBytes };
   }
 
   /** `complete`: the client has the response. */
   #report(complete: boolean): void {
     if (this.#request === null) return;
-    this.#reporting.ended(this.#request, this.#site, this.#handlings.any?.soFar ?? null, complete);
+    this.#reporting.ended(this.#request, this.#route.site, this.#handlings.any?.soFar ?? null, complete);
   }
 
   /** The connection has ended: what was answered in part is reported. */

@@ -1,0 +1,91 @@
+/** Where the request in progress goes: its site, what the policy chose, and which nodes are left to ask. */
+import type { ClusterConfig } from '../base/config/config.ts';
+import type { Choice } from '../cluster/policy/policy.ts';
+import type { Kept } from '../handoff/anchor/attempt.ts';
+import type { RequestHead } from '../protocol/http/request.ts';
+import { answers, type Site } from '../serve/sites.ts';
+import { Attempts, mayRepeat } from './attempts.ts';
+import type { ClientPorts } from './ports.ts';
+
+export interface RoutePorts {
+  readonly config: Pick<ClusterConfig, 'limits' | 'nodes'>;
+  readonly sites: Pick<ClientPorts['sites'], 'find'>;
+  readonly dispatcher: Pick<ClientPorts['dispatcher'], 'choose'>;
+}
+
+export class RequestRoute {
+  readonly #ports: RoutePorts;
+  readonly attempts = new Attempts();
+  #site: Site | null = null;
+  /** By the policy, for this request; null before the first. */
+  #chosen: Choice | null = null;
+  /** A clone that may have taken the request that was read just now. */
+  #kept: Kept | null = null;
+
+  constructor(ports: RoutePorts) {
+    this.#ports = ports;
+  }
+
+  /** Null: no site has the request's host. */
+  get site(): Site | null {
+    return this.#site;
+  }
+
+  get chosen(): Choice | null {
+    return this.#chosen;
+  }
+
+  /**
+   * Node and mechanism for a request whose head is there. `kept`: a clone that may have taken it. `stays`: here, if that
+   * is possible.
+   */
+  choose(head: RequestHead, kept: Kept | null, stays: boolean): Choice {
+    const { sites, dispatcher } = this.#ports;
+    this.#site = sites.find(head.host);
+    this.#kept = kept;
+    this.#chosen =
+      kept === null
+        ? dispatcher.choose(head, this.#site, stays)
+        : { node: kept.target.node, mechanism: 'clone' };
+    return this.#chosen;
+  }
+
+  /** Of a request that is being answered already, by this node. */
+  goOnWith(head: RequestHead): void {
+    this.#site = this.#ports.sites.find(head.host);
+  }
+
+  /** The clone that may have taken the request, once. */
+  takeKept(): Kept | null {
+    const kept = this.#kept;
+    this.#kept = null;
+    return kept;
+  }
+
+  /** What the body of the request that `choose` was asked about may have. */
+  get maxBodyBytes(): number {
+    return this.#site?.config.bodyBytes ?? this.#ports.config.limits.bodyBytes;
+  }
+
+  /** It does no harm when the request is answered again that a node may have answered. */
+  mayRepeat(node: number, { method }: RequestHead): boolean {
+    return mayRepeat(this.#site?.config, this.#ports.config.nodes[node].name, method);
+  }
+
+  /** This node can answer for the site. */
+  get isServedHere(): boolean {
+    return this.#site !== null && answers(this.#site);
+  }
+
+  /** There is a node other than `node` to ask. */
+  servedWithout(node: number): boolean {
+    return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
+  }
+
+  /** The same, and it has not been asked. */
+  mayAskWithout(node: number): boolean {
+    const site = this.#site;
+    if (site === null || site.config.mechanism === 'local' || this.attempts.isOver) return false;
+    return site.candidates.some(({ index }) => index !== node && !this.attempts.tried.includes(index));
+  }
+}

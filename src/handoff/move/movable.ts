@@ -1,0 +1,24 @@
+/** A client's connection, as whoever moves it to another node knows it. */
+import type { MovedResponse } from '../../protocol/backplane/frames.ts';
+import type { OwnSpace } from '../flow/own-space.ts';
+import type { Guest } from './guests.ts';
+
+export interface Movable {
+  readonly fd: number;
+  /** Null: nobody but its own socket has sent on it. */
+  readonly flow: { ownSpace(): OwnSpace | null } | null;
+  /** Not null: it has come from another node. */
+  guest: Guest | null;
+  /** What it is known by on every node; null when the client has just reset it. */
+  readonly key: string | null;
+  /** What has been read of it and not answered. */
+  readonly unread: Buffer;
+  /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
+  readonly movingResponse: MovedResponse | null;
+  /** What the client was shown before this socket existed. */
+  readonly shown: { readonly advertisedEdge?: number };
+  /** It lives at another node; the socket is closed by the caller, silently. */
+  moved(): void;
+  /** It has not moved: goes on here. */
+  resumed(): void;
+}
