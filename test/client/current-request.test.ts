@@ -1,0 +1,246 @@
+/** The request in progress on a connection: from one who answers it to the next, until it is answered or cannot be. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Promised } from '../../src/handoff/anchor/attempt.ts';
+import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
+import type { Continuation } from '../../src/protocol/http/continuation.ts';
+import { START } from '../handoff/anchor/stand.ts';
+import { B, C, ClientStand, get, HandlingModel, LIMITS, post, site } from './stand.ts';
+
+const ELSEWHERE = { node: B, mechanism: 'anchor' } as const;
+
+function continuation(offset: number, lengthBytes = 1000): Continuation {
+  return { offset, headBytes: 100, lengthBytes } as Continuation;
+}
+
+/** A GET that node b was given to answer. */
+function given(text = get(), upstream = false): ClientStand {
+  const stand = new ClientStand();
+  stand.choice = ELSEWHERE;
+  stand.site = site({ upstream });
+  stand.connects(text);
+  return stand;
+}
+
+describe('again', () => {
+  test('by whoever is left, and at last by nobody else', () => {
+    const stand = given();
+    assert.ok(stand.handling.host.servedWithout(B));
+    assert.ok(stand.handling.host.mayAskWithout(B));
+    stand.handling.host.again(B, 'refused');
+    assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B], false]);
+    stand.handling.host.again(C, 'refused');
+    assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B, C], true]);
+    assert.equal(stand.handling.host.mayAskWithout(0), false);
+  });
+
+  test('the next request is tried anew', () => {
+    const stand = given(get('/1') + get('/2'));
+    stand.handling.host.again(B, 'refused');
+    stand.handling.finish();
+    assert.deepEqual([stand.handling.request.head.target, stand.handling.tried], ['/2', []]);
+  });
+
+  test('an upstream has failed: counted, remembered of its site, and told on', () => {
+    const stand = given(get(), true);
+    stand.handling.host.again(B, 'upstream failed');
+    assert.ok(stand.handling.request.upstreamFailed);
+    assert.deepEqual(stand.log, ['failed 1']);
+    assert.equal(stand.counters.get('upstream_elsewhere'), 1);
+  });
+
+  test('a target is lost that may have asked an upstream: only what may be repeated is', () => {
+    for (const [text, upstream, repeats] of [
+      [get(), true, true],
+      [`${post(2)}xy`, true, false],
+      [`${post(2)}xy`, false, true],
+    ] as const) {
+      const stand = given(text, upstream);
+      stand.handling.host.again(B, 'lost');
+      assert.equal(stand.handling.told[0], repeats ? 'start' : 'answer', `${text} ${upstream}`);
+      assert.deepEqual(stand.handling.tried, repeats ? [B] : []);
+    }
+  });
+
+  test('what was answered, or has ended, is not served again', () => {
+    const stand = given();
+    const { host } = stand.handling;
+    stand.handling.finish();
+    host.again(B, 'refused');
+    host.goOn(B, continuation(500));
+    host.finished({} as never);
+    assert.equal(stand.handlings.length, 1);
+    assert.equal(stand.records().length, 1);
+  });
+});
+
+describe('goOn', () => {
+  test('another node goes on from there', () => {
+    const stand = given();
+    stand.handling.host.goOn(B, continuation(500));
+    assert.equal(stand.handling.request.continuation?.offset, 500);
+    assert.deepEqual(stand.handling.tried, [B]);
+    stand.handling.host.goOn(C, continuation(500));
+    assert.deepEqual(stand.handling.tried, [B, C], 'no further: both have failed');
+    stand.handling.host.goOn(0, continuation(600));
+    assert.deepEqual(stand.handling.tried, [0], 'further: the others may be back');
+  });
+
+  test('the record counts the whole response', () => {
+    const stand = given();
+    stand.handling.host.goOn(B, continuation(500));
+    stand.handling.finish({ bytes: 600, bodyBytes: 600 });
+    const [record] = stand.records();
+    assert.deepEqual([record.bytes, record.bodyBytes], [1100, 1000]);
+  });
+});
+
+describe('takeOver and settled', () => {
+  test('who finds out what the client has takes the place of who failed', () => {
+    const stand = given();
+    const { host, request } = stand.handling;
+    const takeOver = new HandlingModel(host, request, []);
+    host.takeOver(takeOver);
+    stand.only.takes(1);
+    assert.deepEqual(takeOver.told, ['writable']);
+    host.settled();
+    assert.equal(stand.stateOf(stand.only), 'head');
+    assert.deepEqual(
+      stand.records().map(({ complete }) => complete),
+      [true],
+    );
+  });
+
+  test('nobody takes over what is answered', () => {
+    const stand = given();
+    const { host, request } = stand.handling;
+    stand.handling.finish();
+    const takeOver = new HandlingModel(host, request, []);
+    host.takeOver(takeOver);
+    assert.deepEqual(takeOver.told, ['cancel']);
+  });
+
+  test('the last response of a connection ends it when it is settled', () => {
+    const stand = given(get('/', 'Connection: close\r\n'));
+    stand.handling.host.settled();
+    assert.deepEqual(stand.only.done, ['close']);
+  });
+});
+
+describe('later', () => {
+  test('nobody knows yet whether it can go on: asked again every 100 ms', () => {
+    const stand = given();
+    stand.handling.host.goOn(B, continuation(500));
+    stand.handling.host.later();
+    assert.equal(stand.handlings.length, 2);
+    stand.pass(100);
+    assert.deepEqual([stand.handlings.length, stand.handling.tried], [3, [B]]);
+    stand.handling.finish();
+    stand.pass(1000);
+    assert.equal(stand.handlings.length, 3);
+  });
+
+  test('not for ever', () => {
+    const stand = given();
+    stand.handling.host.goOn(B, continuation(500));
+    for (let ms = 0; ms <= LIMITS.stallSeconds * 1000; ms += 100) {
+      stand.handling.host.later();
+      assert.deepEqual(stand.only.done, []);
+      stand.pass(100);
+    }
+    stand.handling.host.later();
+    assert.deepEqual(stand.only.done, ['abort']);
+  });
+
+  test('what has come of it since counts, and may be all', () => {
+    const stand = given();
+    const flow = stand.handling.host.ensureFlow();
+    assert(flow !== null);
+    let came = 300;
+    flow.catchUp = () => came;
+    stand.handling.host.goOn(B, continuation(500));
+    stand.handling.host.later();
+    stand.pass(100);
+    assert.equal(stand.handling.request.continuation?.offset, 800);
+    stand.handling.host.later();
+    came = 200;
+    stand.pass(100);
+    assert.equal(stand.handlings.length, 3);
+    assert.equal(stand.stateOf(stand.only), 'head');
+  });
+});
+
+describe('a promised response', () => {
+  const promised = (stand: ClientStand): Promised => ({
+    node: B,
+    start: START,
+    offset: 0,
+    end: START + 1000,
+    identity: null,
+    sentAtMs: stand.clock.nowMs,
+    mechanism: 'anchor',
+    status: 200,
+    request: stand.handling.request,
+  });
+
+  /** Node b has promised the response to a request, which counts as answered. */
+  function resting(): { stand: ClientStand; flow: AnchorFlow; promise: Promised } {
+    const stand = given();
+    const flow = stand.handling.host.ensureFlow();
+    assert(flow !== null);
+    assert.equal(stand.handling.host.ensureFlow(), flow, 'one for the connection');
+    const promise = promised(stand);
+    stand.handling.finish({ node: B });
+    return { stand, flow, promise };
+  }
+
+  test('its target is lost: it is in progress again', () => {
+    const { stand, flow, promise } = resting();
+    flow.onLost(promise);
+    assert.equal(stand.stateOf(stand.only), 'busy');
+    assert.equal(stand.counters.get('handoffs_lost'), 1);
+    stand.only.sends(get('/next'));
+    assert.equal(stand.handlings.length, 1, 'the next waits');
+  });
+
+  test('not any more when the next request has been read', () => {
+    const { stand, flow, promise } = resting();
+    stand.only.sends(get('/next'));
+    flow.onLost(promise);
+    assert.deepEqual(stand.only.done, ['abort']);
+  });
+
+  test('nor when nothing is known of it', () => {
+    const { stand, flow } = resting();
+    flow.onLost(null);
+    assert.deepEqual(stand.only.done, ['abort']);
+  });
+
+  test('its target stops: another goes on, when it could', () => {
+    const { stand, flow, promise } = resting();
+    flow.onDraining(promise);
+    assert.equal(stand.stateOf(stand.only), 'head', 'its head is not out');
+    const identity = { headBytes: 0 } as Promised['identity'];
+    stand.site = null;
+    flow.onDraining({ ...promise, identity });
+    assert.equal(stand.stateOf(stand.only), 'busy');
+  });
+
+  test('there is no room in the router’s table', () => {
+    const stand = given();
+    stand.anchor.table.allocate = () => -1;
+    assert.equal(stand.handling.host.ensureFlow(), null);
+    assert.equal(stand.handling.host.flow, null);
+  });
+});
+
+test('an answered request is recorded', () => {
+  const stand = given();
+  stand.handling.finish({ node: B, mechanism: 'anchor', status: 404, messages: { count: 4, bytes: 200 } });
+  const [record] = stand.records();
+  assert.deepEqual(
+    [record.client, record.node, record.status, record.messages, record.mechanism, record.time],
+    ['10.0.0.9:40010', 'b', 404, 4, 'anchor', new Date(stand.clock.wallMs).toISOString()],
+  );
+  assert.deepEqual(stand.log, ['answered 1 404']);
+});
