@@ -478,6 +478,21 @@ describe('deadlines', () => {
     assert.deepEqual(client.done, ['abort']);
   });
 
+  test('a client that takes of what was sent before has not stalled', () => {
+    const stand = new ClientStand();
+    const client = stand.connects();
+    client.queuedBytes = 1000;
+    client.sends(get());
+    stand.handling.host.sent(0, true);
+    for (let i = 0; i < 3; i++) {
+      client.queuedBytes -= 100;
+      stand.pass(STALL_MS);
+      assert.deepEqual(client.done, []);
+    }
+    stand.pass(STALL_MS);
+    assert.deepEqual(client.done, ['abort']);
+  });
+
   test('a response that waits for others may take its time', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());

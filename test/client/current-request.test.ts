@@ -31,7 +31,7 @@ describe('again', () => {
     assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B], false]);
     stand.handling.host.again(C, 'refused');
     assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B, C], true]);
-    assert.equal(stand.handling.host.mayAskWithout(0), false);
+    assert.equal(stand.handling.host.mayAskWithout(B), false, 'this node is left, and answers by itself');
   });
 
   test('the next request is tried anew', () => {
@@ -224,6 +224,13 @@ describe('a promised response', () => {
     stand.site = null;
     flow.onDraining({ ...promise, identity });
     assert.equal(stand.stateOf(stand.only), 'busy');
+  });
+
+  test('its target stops while the next request is in progress: it goes on itself', () => {
+    const { stand, flow, promise } = resting();
+    stand.only.sends(get('/next'));
+    flow.onDraining({ ...promise, identity: { headBytes: 0 } as Promised['identity'] });
+    assert.deepEqual([stand.stateOf(stand.only), stand.handling.told], ['busy', ['start']]);
   });
 
   test('there is no room in the router’s table', () => {

@@ -8,7 +8,6 @@ import type { Out } from '../../serve/out.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
 import type { Ends } from '../flow/ends.ts';
 import type { FlowTable } from '../flow/table.ts';
-import type { SpareSockets } from './spare-sockets.ts';
 
 export interface RestoredSocket {
   readonly fd: number;
@@ -79,7 +78,8 @@ export interface SocketOwner {
     readonly stallSeconds: number;
     log(level: 'warn', message: string, fields: Record<string, unknown>): void;
   };
-  readonly spares: Pick<SpareSockets, 'take' | 'keep'>;
+  /** Bound sockets that nobody uses: one for a public endpoint, or -1. */
+  readonly spares: { take(pub: Endpoint): number; keep(fd: number, pub: Endpoint): void };
   /** Lets segments of a connection reach the slot. False: they reach something else, which stays. */
   claim(ends: Ends, slot: number): boolean;
 }
