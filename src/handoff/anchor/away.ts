@@ -181,6 +181,8 @@ export abstract class AwayHandling implements Handling, Handoff {
       }
       case FrameType.SETUP_REJECT:
         if (this.handoffUs >= 0) return this.#link.protocolError('SETUP_REJECT after SETUP_OK');
+        if (frame.reason === RejectReason.PENDING && this.request.continuation === null)
+          return this.#link.protocolError('a response that has not begun cannot be pending');
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.flow.cancelTarget(this.from);

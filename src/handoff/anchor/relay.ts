@@ -108,6 +108,9 @@ export class RelayHandling implements Handling, Sink {
       case FrameType.SETUP_OK:
         return this.#accepted();
       case FrameType.SETUP_REJECT:
+        if (this.#handoffUs >= 0) return this.#link.protocolError('SETUP_REJECT after SETUP_OK');
+        if (frame.reason === RejectReason.PENDING && this.#request.continuation === null)
+          return this.#link.protocolError('a response that has not begun cannot be pending');
         this.#ports.count.add('handoffs_rejected');
         if (frame.reason !== RejectReason.PENDING) return this.#failed('refused');
         this.#leave();

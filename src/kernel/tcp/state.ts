@@ -25,8 +25,8 @@ export const MAX_RECEIVE_BUFFER_KIB = 65_535;
 export const MAX_WINDOW_SCALE = 14;
 /** Segments: no path fills that many, and a kernel that is given 2^31 warns. */
 export const MAX_CONGESTION_WINDOW = 2 ** 20;
-/** Half of the kernel's longest timeout. */
-export const MAX_SRTT_US = 60_000_000;
+/** What is longer a new socket measures by itself; its first timeout is three times as long. */
+export const MAX_SRTT_US = 10_000_000;
 /** In `sendScale` and `receiveScale`: window scaling was not agreed. */
 export const NO_SCALING = -1;
 

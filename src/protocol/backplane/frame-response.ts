@@ -35,7 +35,7 @@ import {
  * | 23     | 8     | bytes            | of the response with its head, at most 2^53 - 1 |
  * | 31     | 8     | bodyBytes        | at most bytes |
  * | 39     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
- * | 43     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
+ * | 43     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
  * | 47     | 4     | firstByteUs      | from receipt of SETUP to the first byte |
  * | 51     | 20    | identity         | with bit 1 only; see frame-continuation.ts |
  */
@@ -101,7 +101,7 @@ function checkDataDone(frame: DataDone): void {
  * | 12     | 4     | epoch            | |
  * | 16     | 4     | end              | every byte before it is acknowledged |
  * | 20     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
- * | 24     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
+ * | 24     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
  */
 export const COLLECTED_BYTES = 20;
 

@@ -207,7 +207,7 @@ function checkSetup(frame: Setup): void {
  * | 62     | 4     | tsval            | |
  * | 66     | 4     | tsecr            | |
  * | 70     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
- * | 74     | 4     | srttUs           | microseconds, 0 unknown; at most 60,000,000 |
+ * | 74     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
  */
 const SACK = 1;
 const TIMESTAMPS = 2;

@@ -24,7 +24,8 @@ class Case extends AnchorStand {
 
   begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
     const { handoffs, host, flow1: flow, link } = this;
-    const given = { handoffs, host, flow, request: request(), node: B, link: link.link };
+    const asked = request({ continuation: host.continuation });
+    const given = { handoffs, host, flow, request: asked, node: B, link: link.link };
     this.handling =
       form === 'anchor'
         ? AnchorHandling.start(given)
@@ -172,6 +173,47 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.flow1.catchUp(), 100);
     it.begin();
     assert.equal(it.setup.halfPipe?.sequence, (START + HEAD_BYTES + 100) >>> 0);
+  });
+
+  test('a response that is to begin cannot be pending: the link ends, and another node is asked', () => {
+    const it = new Case().begin();
+    const { request: id, epoch } = it.setup;
+    it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.PENDING });
+    assert.equal(it.link.errors.length, 1);
+    assert.ok(!it.host.ends.includes('later'));
+  });
+
+  test('what no target says ends the link, and the response is taken over', () => {
+    const wrong: Array<(it: Case) => void> = [
+      // An end that is not where the bytes end.
+      (it) => it.setupOk().done({ end: (END + 1) >>> 0 }),
+      // A refusal of what was accepted.
+      (it) => {
+        const { request: id, epoch } = it.setupOk().setup;
+        it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.FULL });
+      },
+      // An end of the conversation that nobody has asked for.
+      (it) => it.link.hear({ type: FrameType.RESET_OK, request: it.setup.request }),
+    ];
+    for (const say of wrong) {
+      const it = new Case().begin();
+      say(it);
+      assert.equal(it.link.errors.length, 1);
+      assert.ok(!it.host.ends.includes('finished'));
+    }
+  });
+
+  test('COLLECTED for what the client has not acknowledged takes nothing away', () => {
+    const it = new Case().begin().setupOk().done();
+    const { request: id, epoch } = it.setup;
+    const ranges = () => it.table.rules.get(it.slot)!.ranges.filter(({ owner }) => owner === B + 1).length;
+    const path = { congestionWindow: 0, srttUs: 0 };
+    for (const end of [END, (END + 1) >>> 0, 2, 0x8000_0000])
+      it.link.hear({ type: FrameType.COLLECTED, request: id, epoch, end, ...path });
+    assert.equal(ranges(), 1);
+    it.acknowledge(END);
+    it.link.hear({ type: FrameType.COLLECTED, request: id, epoch, end: END, ...path });
+    assert.equal(ranges(), 0);
   });
 
   test('what an older handoff says is not taken for the newest', () => {

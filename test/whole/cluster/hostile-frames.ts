@@ -149,7 +149,7 @@ export class HostileFrames {
       tsval: this.#u32(),
       tsecr: this.#u32(),
       congestionWindow: this.#pick([0, 1, 10, 2 ** 20]),
-      srttUs: this.#pick([0, 1, 1000, 60_000_000]),
+      srttUs: this.#pick([0, 1, 1000, 10_000_000]),
     };
   }
 
@@ -246,7 +246,7 @@ export class HostileFrames {
       finReceived: this.#random.below(4) === 0,
       finSent: this.#random.below(4) === 0,
       receiveBufferKib: this.#pick([0, 64, 65_535]),
-      congestion: { window: this.#pick([0, 10, 2 ** 20]), srttUs: this.#pick([0, 1000, 60_000_000]) },
+      congestion: { window: this.#pick([0, 10, 2 ** 20]), srttUs: this.#pick([0, 1000, 10_000_000]) },
     });
     const places = this.#world.shutWindows ? 104 : 48;
     for (let i = this.#random.below(3); i > 0; i--)
@@ -307,7 +307,7 @@ export class HostileFrames {
         };
       }
       case 2: {
-        const path = { congestionWindow: this.#pick([0, 1, 2 ** 20]), srttUs: this.#pick([0, 60_000_000]) };
+        const path = { congestionWindow: this.#pick([0, 1, 2 ** 20]), srttUs: this.#pick([0, 10_000_000]) };
         const end = kind === 'relay' ? 0 : (start + bytes) >>> 0;
         const fields = { status: 200, close: false, bytes, bodyBytes: 0, firstByteUs: this.#u32(), identity };
         return { type: FrameType.DATA_DONE, request, epoch, end, ...path, ...fields };
@@ -325,7 +325,7 @@ export class HostileFrames {
         return { type: FrameType.ABORT, request, epoch, reason: this.#pick([1, 2, 3, 4, 5, 6, 7] as const) };
       default:
         if (kind !== 'relay')
-          return { type: FrameType.SETUP_REJECT, request, epoch, reason: this.#pick([1, 2, 9] as const) };
+          return { type: FrameType.SETUP_REJECT, request, epoch, reason: this.#pick([1, 2, 9, 8] as const) };
         return {
           type: FrameType.RELAY_DATA,
           request,
