@@ -28,9 +28,9 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'> {
   readonly policies: Pick<SitePolicies, 'of'>;
   /** The link by which whatever there is of a connection goes to a node; undefined when it is not up. */
   linkOf(node: number, connection: { readonly key: string | null }): Link | undefined;
-  /** This node goes away: the node that a connection is to go to; null: none can be reached. */
   /** Whether a node would answer whatever is asked on a connection as this one does. */
   mayMoveTo(node: number): boolean;
+  /** This node goes away: the node that a connection is to go to; null: none can be reached. */
   nextTaker(): number | null;
   /** This node goes away. */
   readonly isLeaving: () => boolean;
