@@ -56,7 +56,7 @@ test('check: what of the file this machine lacks, as an error where it is known 
     writeFileSync(
       file,
       `cluster: { key: "@file:key" }
-nodes: { a: { address: 192.0.2.1, interface: none0 }, b: { address: 192.0.2.2, interface: lo } }
+nodes: { a: { address: 203.0.113.1, interface: none0 }, b: { address: 203.0.113.2, interface: lo } }
 sites: [{ name: default, root: ${root}, serve: [a], roots: { b: none } }]
 `,
     );
@@ -74,7 +74,7 @@ sites: [{ name: default, root: ${root}, serve: [a], roots: { b: none } }]
     assert.equal(here.code, 1);
     assert.ok(here.err.includes(`${file}:3:32: there is no directory ${directory}/none\n  hint: `), here.err);
     assert.ok(
-      here.err.includes(`${file}:2:46: warning: there is no interface none0 on this machine\n  hint: `),
+      here.err.includes(`${file}:2:48: warning: there is no interface none0 on this machine\n  hint: `),
     );
     const other = check('./none', '--node', 'b');
     assert.deepEqual([other.code, other.err], [0, ''], 'b answers nothing');
