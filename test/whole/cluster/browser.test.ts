@@ -40,9 +40,11 @@ function bitmap(index: number): Buffer {
 
 /**
  * When all images are there the page fetches each again past the cache and hashes it, and leaves what it found in its
- * own text. The hashes need a secure context: the command line declares this origin to be one.
+ * own text. The hashes need a secure context: the command line declares this origin to be one. Without an icon of its
+ * own the browser would ask for one at last, and end in the middle of that: what of its last segments comes behind its
+ * reset is answered by a kernel that has no socket for it any more.
  */
-const PAGE = `<!doctype html><title>images</title>
+const PAGE = `<!doctype html><title>images</title><link rel="icon" href="data:,">
 ${Array.from({ length: IMAGES }, (_, index) => `<img src="/${index}.bmp">`).join('\n')}
 <pre id="found">nothing yet</pre>
 <script>
