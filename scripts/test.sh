@@ -19,7 +19,7 @@ if [ "${#files[@]}" -eq 0 ]; then
 fi
 
 # One file at a time: tests measure, and labs share the machine's cores.
-minutes=30
+minutes=60
 status=0
 timeout --kill-after=30 "${minutes}m" node --test --test-concurrency=1 --test-reporter=spec "${files[@]}" || status=$?
 if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
