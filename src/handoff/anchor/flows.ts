@@ -9,10 +9,11 @@ import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { IDLE_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
+import type { SocketLook } from '../flow/socket-look.ts';
 import type { FlowTable } from '../flow/table.ts';
 import { AnchorFlow, type FlowOwner } from './flow.ts';
 import { type Closed, FlowClosing } from './flow-closing.ts';
-import { LingeringFlows, type SocketLook } from './linger.ts';
+import { LingeringFlows } from './linger.ts';
 import { OwnSocket, type SocketKernel } from './own-socket.ts';
 
 export interface AnchorFlowsPorts {

@@ -7,12 +7,12 @@
  *   closed --LINGER_SETTLE_MS: the FINs are through, as a rule--> silent for FLOW_LINGER_MS --> released
  */
 
-import type { Endpoint } from '../../base/address.ts';
 import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../../kernel/linux/tcp-repair.ts';
 import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
+import type { SocketLook } from '../flow/socket-look.ts';
 import type { FlowTable } from '../flow/table.ts';
 
 /** When the first look is: what comes at once after the close is heard by then. */
@@ -23,11 +23,6 @@ const LINGER_SETTLE_MS = 500;
  */
 export const FIN_WAIT_2_SECONDS = 2;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
-
-/** In which state (TcpState) the kernel has the socket between two ends. */
-export interface SocketLook {
-  of(local: Endpoint, remote: Endpoint): number;
-}
 
 /** What is left of a flow. */
 export interface Remains {

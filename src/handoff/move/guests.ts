@@ -10,7 +10,6 @@
  * router would remember otherwise.
  */
 
-import type { Endpoint } from '../../base/address.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
@@ -23,6 +22,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type Ends, endsKey, endsOfFrame, endsToFrame } from '../flow/ends.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
+import type { SocketLook } from '../flow/socket-look.ts';
 
 export interface Guest {
   readonly ends: Ends;
@@ -50,8 +50,7 @@ interface Forward {
 export interface GuestsPorts extends StatusOrigin {
   readonly loop: Clock;
   readonly routes: Pick<Routes, 'set' | 'delete' | 'owner'>;
-  /** In which state (TcpState) the kernel has the socket between two ends. */
-  readonly sockets: { of(local: Endpoint, remote: Endpoint): number };
+  readonly sockets: SocketLook;
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number;
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */

@@ -184,7 +184,7 @@ export function readResetOk(bytes: Buffer, at: number, end: number): ResetOk {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal, 7 draining: another node may take over |
+ * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal, 7 draining: another node may take over, 8 the file has changed |
  */
 export const ABORT_BYTES = 9;
 

@@ -366,7 +366,7 @@ function checkPromise({ promise }: SetupOk): void {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response, 9 next request waits for SETUP |
+ * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response, 9 next request waits for SETUP, 10 not known yet |
  */
 export const SETUP_REJECT_BYTES = 9;
 
