@@ -1,7 +1,19 @@
 /** CACHED: what documents of a site the sending engine has in memory. `at` is the first byte after the header. */
+import type { Codec } from './codec.ts';
 import { getTold, putTold, toldSize } from './frame-told.ts';
-import { type Cached, FrameType } from './frame-types.ts';
+import { FrameType } from './frame-types.ts';
 import { must, putU8, putU32, requireLength } from './wire.ts';
+
+/** In both directions: what documents of a site the sending engine has in memory. A hint: it may be wrong. */
+export interface Cached {
+  type: typeof FrameType.CACHED;
+  /** Its name, 1 to 63 bytes of UTF-8. */
+  site: string;
+  /** What this engine said of the site before holds no longer. */
+  restart: boolean;
+  /** By hash of the path relative to the root (documentHash); held: in memory, else no longer. */
+  entries: Array<{ readonly document: number; readonly held: boolean }>;
+}
 
 /*
  * CACHED (25), both directions
@@ -26,17 +38,17 @@ const RESTART = 1;
 /** Bytes of one entry. */
 export const CACHED_ENTRY_BYTES = 5;
 
-export function cachedSize(frame: Cached): number {
+function cachedSize(frame: Cached): number {
   return toldSize(frame.site) + frame.entries.length * CACHED_ENTRY_BYTES;
 }
 
-export function writeCached(frame: Cached, into: Buffer, start: number): number {
+function writeCached(frame: Cached, into: Buffer, start: number): number {
   let at = putTold(into, start, frame.site, frame.restart ? RESTART : 0, frame.entries.length);
   for (const { document, held } of frame.entries) at = putU8(into, putU32(into, at, document), held ? 1 : 0);
   return at;
 }
 
-export function readCached(bytes: Buffer, start: number, end: number): Cached {
+function readCached(bytes: Buffer, start: number, end: number): Cached {
   const { site, flags, count, at: first } = getTold(bytes, start, end, RESTART);
   requireLength(first, end, count * CACHED_ENTRY_BYTES);
   const entries: Cached['entries'] = [];
@@ -47,3 +59,5 @@ export function readCached(bytes: Buffer, start: number, end: number): Cached {
   }
   return { type: FrameType.CACHED, site, restart: (flags & RESTART) !== 0, entries };
 }
+
+export const cachedCodec: Codec<Cached> = { size: cachedSize, write: writeCached, read: readCached };

@@ -1,6 +1,7 @@
 /** CATALOGUE: what documents the sending node has of a site, in pieces. `at` is the first byte after the header. */
+import type { Codec } from './codec.ts';
 import { getTold, putTold, toldSize } from './frame-told.ts';
-import { type Catalogue, type Document, FrameType, MAX_DOCUMENT_PATH_BYTES } from './frame-types.ts';
+import { FrameType, MAX_DOCUMENT_PATH_BYTES } from './frame-types.ts';
 import {
   getText,
   getU64,
@@ -13,6 +14,28 @@ import {
   requireLength,
   textLength,
 } from './wire.ts';
+
+/** A file as its node describes it. */
+export interface Document {
+  readonly sizeBytes: number;
+  /** Milliseconds since the epoch. */
+  readonly modifiedMs: number;
+}
+
+/** In both directions: what documents the sender has of a site. */
+export interface Catalogue {
+  type: typeof FrameType.CATALOGUE;
+  /** Its name, 1 to 63 bytes of UTF-8. */
+  site: string;
+  /** What was said of the site before holds no longer. */
+  restart: boolean;
+  /** With this piece all has been said; changes may follow. */
+  complete: boolean;
+  /** There are documents that are not listed. */
+  partial: boolean;
+  /** By path relative to the root, 1 to MAX_DOCUMENT_PATH_BYTES bytes; null: the sender has it no more. */
+  entries: Array<{ readonly path: string; readonly document: Document | null }>;
+}
 
 /*
  * CATALOGUE (24), both directions
@@ -46,13 +69,13 @@ export function entrySize(path: string, document: Document | null): number {
   return ENTRY_FIXED_BYTES + Buffer.byteLength(path) + (document === null ? 0 : DOCUMENT_BYTES);
 }
 
-export function catalogueSize(frame: Catalogue): number {
+function catalogueSize(frame: Catalogue): number {
   let size = toldSize(frame.site);
   for (const { path, document } of frame.entries) size += entrySize(path, document);
   return size;
 }
 
-export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
+function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
   const { restart, complete, partial } = frame;
   const flags = (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0);
   let at = putTold(into, start, frame.site, flags, frame.entries.length);
@@ -66,7 +89,7 @@ export function writeCatalogue(frame: Catalogue, into: Buffer, start: number): n
   return at;
 }
 
-export function readCatalogue(bytes: Buffer, start: number, end: number): Catalogue {
+function readCatalogue(bytes: Buffer, start: number, end: number): Catalogue {
   const { site, flags, count, at: first } = getTold(bytes, start, end, RESTART | COMPLETE | PARTIAL);
   let at = first;
   const entries: Catalogue['entries'] = [];
@@ -93,3 +116,9 @@ export function readCatalogue(bytes: Buffer, start: number, end: number): Catalo
     entries,
   };
 }
+
+export const catalogueCodec: Codec<Catalogue> = {
+  size: catalogueSize,
+  write: writeCatalogue,
+  read: readCatalogue,
+};

@@ -1,17 +1,63 @@
 /** Frames of the link itself, HELLO, KEEPALIVE and LOAD, and of relayed bytes, RELAY_DATA and RELAY_CREDIT. */
+import type { Codec } from './codec.ts';
 import { FrameError } from './errors.ts';
-import {
-  FrameType,
-  type Hello,
-  type Keepalive,
-  type Load,
-  MAX_CREDIT_BYTES,
-  MAX_NODE_NAME_BYTES,
-  MAX_RELAY_BYTES,
-  type RelayCredit,
-  type RelayData,
-} from './frame-types.ts';
+import { FrameType, MAX_CREDIT_BYTES, MAX_NODE_NAME_BYTES, MAX_RELAY_BYTES } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+
+export interface Keepalive {
+  type: typeof FrameType.KEEPALIVE;
+  sentAtMs: number;
+  /** The `sentAtMs` received last, 0 when none was. */
+  echoMs: number;
+  /** How long ago that was. */
+  heldMs: number;
+}
+
+export interface Load {
+  type: typeof FrameType.LOAD;
+  /** Client connections of the sending engine. */
+  connections: number;
+  /** Of the sending engine, 0 to 1000. */
+  cpuPermille: number;
+  requestsPerSecond: number;
+  /** Takes new connections and handoffs. */
+  accepting: boolean;
+  /** Connections that wait to be accepted. */
+  acceptQueue: number;
+}
+
+export interface RelayData {
+  type: typeof FrameType.RELAY_DATA;
+  request: number;
+  last: boolean;
+  /** Bytes of the request body (anchor to target); else of the response (target to anchor). */
+  requestBody: boolean;
+  /** At most MAX_RELAY_BYTES. */
+  bytes: Buffer;
+}
+
+export interface RelayCredit {
+  type: typeof FrameType.RELAY_CREDIT;
+  request: number;
+  /** Bytes that may be sent in addition, 1 to MAX_CREDIT_BYTES. */
+  credit: number;
+}
+
+/** The first frame in each direction: who is at this end. */
+export interface Hello {
+  type: typeof FrameType.HELLO;
+  protocol: number;
+  /** 1 to MAX_NODE_NAME_BYTES bytes of UTF-8 without control characters. */
+  node: string;
+  /** Below `engines`. */
+  engine: number;
+  engines: number;
+  /** 6 bytes: where the router sends this node's packets. */
+  mac: Buffer;
+  clockMs: number;
+  /** 8 bytes, new with every start of the process. */
+  bootId: Buffer;
+}
 
 /*
  * KEEPALIVE (10), both directions
@@ -22,15 +68,15 @@ import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requir
  * | 12     | 4     | echoMs   | the sentAtMs received last, 0 when none was |
  * | 16     | 4     | heldMs   | how long ago it was received |
  */
-export const KEEPALIVE_BYTES = 12;
+const KEEPALIVE_BYTES = 12;
 
-export function writeKeepalive(frame: Keepalive, into: Buffer, at: number): number {
+function writeKeepalive(frame: Keepalive, into: Buffer, at: number): number {
   putU32(into, at, frame.sentAtMs);
   putU32(into, at + 4, frame.echoMs);
   return putU32(into, at + 8, frame.heldMs);
 }
 
-export function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive {
+function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive {
   requireLength(at, end, KEEPALIVE_BYTES);
   return {
     type: FrameType.KEEPALIVE,
@@ -39,6 +85,12 @@ export function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive
     heldMs: bytes.readUInt32BE(at + 8),
   };
 }
+
+export const keepaliveCodec: Codec<Keepalive> = {
+  size: () => KEEPALIVE_BYTES,
+  write: writeKeepalive,
+  read: readKeepalive,
+};
 
 /*
  * LOAD (11), both directions
@@ -51,9 +103,9 @@ export function readKeepalive(bytes: Buffer, at: number, end: number): Keepalive
  * | 18     | 1     | flags             | bit 0 accepting connections and handoffs |
  * | 19     | 4     | acceptQueue       | connections that wait to be accepted |
  */
-export const LOAD_BYTES = 15;
+const LOAD_BYTES = 15;
 
-export function writeLoad(frame: Load, into: Buffer, at: number): number {
+function writeLoad(frame: Load, into: Buffer, at: number): number {
   must(frame.cpuPermille <= 1000, 'CPU permille');
   putU32(into, at, frame.connections);
   putU16(into, at + 4, frame.cpuPermille);
@@ -62,7 +114,7 @@ export function writeLoad(frame: Load, into: Buffer, at: number): number {
   return putU32(into, at + 11, frame.acceptQueue);
 }
 
-export function readLoad(bytes: Buffer, at: number, end: number): Load {
+function readLoad(bytes: Buffer, at: number, end: number): Load {
   requireLength(at, end, LOAD_BYTES);
   const cpuPermille = bytes.readUInt16BE(at + 4);
   must(cpuPermille <= 1000, 'CPU permille');
@@ -76,6 +128,8 @@ export function readLoad(bytes: Buffer, at: number, end: number): Load {
   };
 }
 
+export const loadCodec: Codec<Load> = { size: () => LOAD_BYTES, write: writeLoad, read: readLoad };
+
 /*
  * RELAY_DATA (12), both directions
  *
@@ -85,11 +139,11 @@ export function readLoad(bytes: Buffer, at: number, end: number): Load {
  * | 12     | 1     | flags   | bit 0 last, bit 1 request body (anchor to target); else response (target to anchor) |
  * | 13     | rest  | bytes   | to the end of the frame; may be empty |
  */
-export const RELAY_DATA_FIXED_BYTES = 5;
+const RELAY_DATA_FIXED_BYTES = 5;
 const LAST = 1;
 const REQUEST_BODY = 2;
 
-export function writeRelayData(frame: RelayData, into: Buffer, at: number): number {
+function writeRelayData(frame: RelayData, into: Buffer, at: number): number {
   if (frame.bytes.length > MAX_RELAY_BYTES)
     throw new FrameError('TOO_LARGE', `${frame.bytes.length} bytes to relay`);
   putU32(into, at, frame.request);
@@ -97,7 +151,7 @@ export function writeRelayData(frame: RelayData, into: Buffer, at: number): numb
   return putBytes(into, at + RELAY_DATA_FIXED_BYTES, frame.bytes, frame.bytes.length);
 }
 
-export function readRelayData(bytes: Buffer, at: number, end: number): RelayData {
+function readRelayData(bytes: Buffer, at: number, end: number): RelayData {
   requireAtLeast(at, end, RELAY_DATA_FIXED_BYTES);
   const flags = getFlags(bytes, at + 4, LAST | REQUEST_BODY);
   return {
@@ -109,6 +163,12 @@ export function readRelayData(bytes: Buffer, at: number, end: number): RelayData
   };
 }
 
+export const relayDataCodec: Codec<RelayData> = {
+  size: (frame) => RELAY_DATA_FIXED_BYTES + frame.bytes.length,
+  write: writeRelayData,
+  read: readRelayData,
+};
+
 /*
  * RELAY_CREDIT (13), both directions: against the RELAY_DATA it answers
  *
@@ -117,20 +177,26 @@ export function readRelayData(bytes: Buffer, at: number, end: number): RelayData
  * | 8      | 4     | request | |
  * | 12     | 4     | credit  | bytes that may be sent in addition, 1 to 2^31 - 1 |
  */
-export const RELAY_CREDIT_BYTES = 8;
+const RELAY_CREDIT_BYTES = 8;
 
-export function writeRelayCredit(frame: RelayCredit, into: Buffer, at: number): number {
+function writeRelayCredit(frame: RelayCredit, into: Buffer, at: number): number {
   must(frame.credit >= 1 && frame.credit <= MAX_CREDIT_BYTES, 'credit');
   putU32(into, at, frame.request);
   return putU32(into, at + 4, frame.credit);
 }
 
-export function readRelayCredit(bytes: Buffer, at: number, end: number): RelayCredit {
+function readRelayCredit(bytes: Buffer, at: number, end: number): RelayCredit {
   requireLength(at, end, RELAY_CREDIT_BYTES);
   const credit = bytes.readUInt32BE(at + 4);
   must(credit >= 1 && credit <= MAX_CREDIT_BYTES, 'credit');
   return { type: FrameType.RELAY_CREDIT, request: bytes.readUInt32BE(at), credit };
 }
+
+export const relayCreditCodec: Codec<RelayCredit> = {
+  size: () => RELAY_CREDIT_BYTES,
+  write: writeRelayCredit,
+  read: readRelayCredit,
+};
 
 /*
  * HELLO (14), the first frame in each direction
@@ -151,11 +217,11 @@ const MAC_BYTES = 6;
 const BOOT_ID_BYTES = 8;
 const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-export function helloSize(frame: Hello): number {
+function helloSize(frame: Hello): number {
   return HELLO_FIXED_BYTES + Buffer.byteLength(frame.node);
 }
 
-export function writeHello(frame: Hello, into: Buffer, start: number): number {
+function writeHello(frame: Hello, into: Buffer, start: number): number {
   checkHello(frame);
   const nameBytes = Buffer.byteLength(frame.node);
   let at = putU16(into, start, frame.protocol);
@@ -168,7 +234,7 @@ export function writeHello(frame: Hello, into: Buffer, start: number): number {
   return putBytes(into, at, frame.bootId, BOOT_ID_BYTES);
 }
 
-export function readHello(bytes: Buffer, start: number, end: number): Hello {
+function readHello(bytes: Buffer, start: number, end: number): Hello {
   requireAtLeast(start, end, HELLO_FIXED_BYTES);
   const nameBytes = bytes[start + 2];
   requireLength(start, end, HELLO_FIXED_BYTES + nameBytes);
@@ -186,6 +252,8 @@ export function readHello(bytes: Buffer, start: number, end: number): Hello {
   checkHello(frame);
   return frame;
 }
+
+export const helloCodec: Codec<Hello> = { size: helloSize, write: writeHello, read: readHello };
 
 function decodeName(bytes: Buffer): string {
   try {

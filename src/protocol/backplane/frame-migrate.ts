@@ -3,22 +3,89 @@
  * CLEANUP_OK the node that owns its public address knows where it is. `at` is always the first byte after the header.
  */
 import { isMapped } from '../../base/address.ts';
+import type { Continuation } from '../http/continuation.ts';
+import { type Codec, epochCodec } from './codec.ts';
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
-  type FlowEndpoints,
-  type FlowEpoch,
   FRAME_HEADER_BYTES,
   FrameType,
   MAX_FRAME_BYTES,
   MAX_HEAD_BYTES,
   MAX_MIGRATED_STATE_BYTES,
-  type Migrate,
-  type MigrateData,
-  type MigrateOk,
-  type MovedResponse,
 } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+
+/** Initiator to target: take this connection, its whole state in this frame and MIGRATE_DATA. */
+export interface Migrate {
+  type: typeof FrameType.MIGRATE;
+  request: number;
+  /** How often the connection has moved, this time included; not 0. */
+  epoch: number;
+  /** The first request there is not given away again. */
+  serveFirst: boolean;
+  /** The initiator goes away: take it even when its home cannot be told at once. */
+  draining: boolean;
+  /** The connection is in the middle of this response; null: between two requests. */
+  response: MovedResponse | null;
+  /** The initiator's monotonic clock, in milliseconds modulo 2^32. */
+  sentAtMs: number;
+  /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
+  stateBytes: number;
+  bytes: Buffer;
+}
+
+/** A response that goes on at another node, on the same connection. */
+export interface MovedResponse {
+  continuation: Continuation;
+  /** The connection ends with it. */
+  close: boolean;
+  /** The head of its request as the client sent it, at most MAX_HEAD_BYTES. */
+  head: Buffer;
+}
+
+export interface MigrateData {
+  type: typeof FrameType.MIGRATE_DATA;
+  request: number;
+  /** At least 1 byte. */
+  bytes: Buffer;
+}
+
+/** Target to initiator: the connection is restored, and silent until CONFIRM. */
+export interface MigrateOk {
+  type: typeof FrameType.MIGRATE_OK;
+  request: number;
+  epoch: number;
+}
+
+/** A connection by its endpoints; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+export interface FlowEndpoints {
+  clientAddress: Buffer;
+  clientPort: number;
+  publicAddress: Buffer;
+  publicPort: number;
+}
+
+/** A connection, and how often it had moved. */
+export interface FlowEpoch {
+  flow: FlowEndpoints;
+  epoch: number;
+}
+
+/** Owner to home: this connection is here now. */
+export interface Route extends FlowEpoch {
+  type: typeof FrameType.ROUTE;
+}
+
+/** Owner to home: the connection has ended. */
+export interface Cleanup extends FlowEpoch {
+  type: typeof FrameType.CLEANUP;
+}
+
+/** Home to owner: nothing of it is sent on any more. */
+export interface CleanupOk extends FlowEpoch {
+  type: typeof FrameType.CLEANUP_OK;
+}
 
 /*
  * MIGRATE (15), initiator to target: take this connection
@@ -42,13 +109,13 @@ const RESPONDING = 4;
 const CLOSE = 8;
 
 /** Bytes after the header. */
-export function migrateSize(frame: Migrate): number {
+function migrateSize(frame: Migrate): number {
   const { response } = frame;
   const extra = response === null ? 0 : CONTINUATION_BYTES + 2 + response.head.length;
   return MIGRATE_FIXED_BYTES + extra + frame.bytes.length;
 }
 
-export function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
+function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
   checkMigrate(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
@@ -65,7 +132,7 @@ export function writeMigrate(frame: Migrate, into: Buffer, start: number): numbe
   return putBytes(into, at, frame.bytes, frame.bytes.length);
 }
 
-export function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
+function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
   requireAtLeast(at, end, MIGRATE_FIXED_BYTES);
   const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING | RESPONDING | CLOSE);
   const close = (flags & CLOSE) !== 0;
@@ -95,6 +162,8 @@ export function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
   return frame;
 }
 
+export const migrateCodec: Codec<Migrate> = { size: migrateSize, write: writeMigrate, read: readMigrate };
+
 function checkMigrate(frame: Migrate): void {
   must(frame.epoch !== 0, 'epoch 0');
   must(frame.stateBytes >= 1, 'a state of no bytes');
@@ -113,18 +182,18 @@ function checkMigrate(frame: Migrate): void {
  * | 8      | 4     | request | |
  * | 12     | rest  | bytes   | to the end of the frame; at least 1 |
  */
-export const MIGRATE_DATA_FIXED_BYTES = 4;
+const MIGRATE_DATA_FIXED_BYTES = 4;
 /** What one MIGRATE or MIGRATE_DATA frame carries of a state. */
 export const MAX_STATE_PIECE_BYTES =
   MAX_FRAME_BYTES - FRAME_HEADER_BYTES - MIGRATE_FIXED_BYTES - CONTINUATION_BYTES - 2 - MAX_HEAD_BYTES;
 
-export function writeMigrateData(frame: MigrateData, into: Buffer, at: number): number {
+function writeMigrateData(frame: MigrateData, into: Buffer, at: number): number {
   must(frame.bytes.length > 0, 'a piece of no bytes');
   putU32(into, at, frame.request);
   return putBytes(into, at + MIGRATE_DATA_FIXED_BYTES, frame.bytes, frame.bytes.length);
 }
 
-export function readMigrateData(bytes: Buffer, at: number, end: number): MigrateData {
+function readMigrateData(bytes: Buffer, at: number, end: number): MigrateData {
   requireAtLeast(at, end, MIGRATE_DATA_FIXED_BYTES + 1);
   return {
     type: FrameType.MIGRATE_DATA,
@@ -132,6 +201,12 @@ export function readMigrateData(bytes: Buffer, at: number, end: number): Migrate
     bytes: bytes.subarray(at + MIGRATE_DATA_FIXED_BYTES, end),
   };
 }
+
+export const migrateDataCodec: Codec<MigrateData> = {
+  size: (frame) => MIGRATE_DATA_FIXED_BYTES + frame.bytes.length,
+  write: writeMigrateData,
+  read: readMigrateData,
+};
 
 /*
  * MIGRATE_OK (17), target to initiator: the connection is restored, and silent until CONFIRM
@@ -141,17 +216,7 @@ export function readMigrateData(bytes: Buffer, at: number, end: number): Migrate
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
  */
-export const MIGRATE_OK_BYTES = 8;
-
-export function writeMigrateOk(frame: MigrateOk, into: Buffer, at: number): number {
-  putU32(into, at, frame.request);
-  return putU32(into, at + 4, frame.epoch);
-}
-
-export function readMigrateOk(bytes: Buffer, at: number, end: number): MigrateOk {
-  requireLength(at, end, MIGRATE_OK_BYTES);
-  return { type: FrameType.MIGRATE_OK, request: bytes.readUInt32BE(at), epoch: bytes.readUInt32BE(at + 4) };
-}
+export const migrateOkCodec = epochCodec<MigrateOk>(FrameType.MIGRATE_OK);
 
 /*
  * The flow block of ROUTE, CLEANUP and CLEANUP_OK
@@ -200,16 +265,26 @@ function checkFlow(flow: FlowEndpoints): void {
  * | 8      | 36    | flow  | see above |
  * | 44     | 4     | epoch | moves of the connection, not 0; in CLEANUP_OK as in CLEANUP |
  */
-export const FLOW_EPOCH_BYTES = FLOW_BYTES + 4;
+const FLOW_EPOCH_BYTES = FLOW_BYTES + 4;
 
-export function writeFlowEpoch({ flow, epoch }: FlowEpoch, into: Buffer, at: number): number {
-  must(epoch !== 0, 'epoch 0');
-  return putU32(into, writeFlow(flow, into, at), epoch);
+function flowEpochCodec<F extends FlowEpoch & { type: number }>(
+  type: F['type'],
+): Codec<FlowEpoch & { type: F['type'] }> {
+  return {
+    size: () => FLOW_EPOCH_BYTES,
+    write({ flow, epoch }, into, at) {
+      must(epoch !== 0, 'epoch 0');
+      return putU32(into, writeFlow(flow, into, at), epoch);
+    },
+    read(bytes, at, end) {
+      requireLength(at, end, FLOW_EPOCH_BYTES);
+      const epoch = bytes.readUInt32BE(at + FLOW_BYTES);
+      must(epoch !== 0, 'epoch 0');
+      return { type, flow: readFlow(bytes, at), epoch };
+    },
+  };
 }
 
-export function readFlowEpoch(bytes: Buffer, at: number, end: number): FlowEpoch {
-  requireLength(at, end, FLOW_EPOCH_BYTES);
-  const epoch = bytes.readUInt32BE(at + FLOW_BYTES);
-  must(epoch !== 0, 'epoch 0');
-  return { flow: readFlow(bytes, at), epoch };
-}
+export const routeCodec = flowEpochCodec<Route>(FrameType.ROUTE);
+export const cleanupCodec = flowEpochCodec<Cleanup>(FrameType.CLEANUP);
+export const cleanupOkCodec = flowEpochCodec<CleanupOk>(FrameType.CLEANUP_OK);

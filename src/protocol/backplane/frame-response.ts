@@ -1,14 +1,8 @@
-/** The end of a response and of a half-pipe: DATA_DONE, COLLECTED, RESET, RESET_OK, ABORT. */
+/** The end of a response and of a half-pipe: DATA_DONE, COLLECTED, RESET, RESET_OK. `at` is the first byte after the header. */
+import type { Identity } from '../http/continuation.ts';
+import type { Codec } from './codec.ts';
 import { IDENTITY_BYTES, readIdentity, writeIdentity } from './frame-continuation.ts';
-import {
-  type Abort,
-  AbortReason,
-  type Collected,
-  type DataDone,
-  FrameType,
-  type Reset,
-  type ResetOk,
-} from './frame-types.ts';
+import { FrameType } from './frame-types.ts';
 import {
   checkPath,
   getFlags,
@@ -21,6 +15,54 @@ import {
   requireAtLeast,
   requireLength,
 } from './wire.ts';
+
+/** Target to anchor: the whole response is written. */
+export interface DataDone {
+  type: typeof FrameType.DATA_DONE;
+  request: number;
+  epoch: number;
+  /** E: the sequence number after the last byte; 0 with relay. */
+  end: number;
+  /** The response's status code, 100 to 999. */
+  status: number;
+  /** Close the connection after this response. */
+  close: boolean;
+  /** Bytes of the response, head included; at most 2^53 - 1. */
+  bytes: number;
+  bodyBytes: number;
+  congestionWindow: number;
+  srttUs: number;
+  /** From the receipt of SETUP to the first byte, microseconds. */
+  firstByteUs: number;
+  /** As in SETUP_OK; of a response that was promised without one. */
+  identity: Identity | null;
+}
+
+/** Target to anchor: every byte up to `end` is acknowledged. */
+export interface Collected {
+  type: typeof FrameType.COLLECTED;
+  request: number;
+  epoch: number;
+  end: number;
+  congestionWindow: number;
+  srttUs: number;
+}
+
+/** Anchor to target: the half-pipe may go. */
+export interface Reset {
+  type: typeof FrameType.RESET;
+  request: number;
+  epoch: number;
+  /** Discard at once, acknowledged or not. */
+  discard: boolean;
+  /** Only what belongs to `epoch`. */
+  onlyEpoch: boolean;
+}
+
+export interface ResetOk {
+  type: typeof FrameType.RESET_OK;
+  request: number;
+}
 
 /*
  * DATA_DONE (5), target to anchor
@@ -43,11 +85,11 @@ const DATA_DONE_BYTES = 43;
 const CLOSE = 1;
 const DONE_IDENTITY = 2;
 
-export function dataDoneSize(frame: DataDone): number {
+function dataDoneSize(frame: DataDone): number {
   return DATA_DONE_BYTES + (frame.identity === null ? 0 : IDENTITY_BYTES);
 }
 
-export function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
+function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
   checkDataDone(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
@@ -63,7 +105,7 @@ export function writeDataDone(frame: DataDone, into: Buffer, start: number): num
   return identity === null ? at : writeIdentity(identity, into, at);
 }
 
-export function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
+function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
   requireAtLeast(at, end, DATA_DONE_BYTES);
   const flags = getFlags(bytes, at + 14, CLOSE | DONE_IDENTITY);
   const identified = (flags & DONE_IDENTITY) !== 0;
@@ -86,6 +128,12 @@ export function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
   return frame;
 }
 
+export const dataDoneCodec: Codec<DataDone> = {
+  size: dataDoneSize,
+  write: writeDataDone,
+  read: readDataDone,
+};
+
 function checkDataDone(frame: DataDone): void {
   must(frame.status >= 100 && frame.status <= 999, 'status');
   must(frame.bodyBytes <= frame.bytes, 'more body than response');
@@ -103,9 +151,9 @@ function checkDataDone(frame: DataDone): void {
  * | 20     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
  * | 24     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
  */
-export const COLLECTED_BYTES = 20;
+const COLLECTED_BYTES = 20;
 
-export function writeCollected(frame: Collected, into: Buffer, at: number): number {
+function writeCollected(frame: Collected, into: Buffer, at: number): number {
   checkPath(frame);
   putU32(into, at, frame.request);
   putU32(into, at + 4, frame.epoch);
@@ -114,7 +162,7 @@ export function writeCollected(frame: Collected, into: Buffer, at: number): numb
   return putU32(into, at + 16, frame.srttUs);
 }
 
-export function readCollected(bytes: Buffer, at: number, end: number): Collected {
+function readCollected(bytes: Buffer, at: number, end: number): Collected {
   requireLength(at, end, COLLECTED_BYTES);
   const frame: Collected = {
     type: FrameType.COLLECTED,
@@ -128,6 +176,12 @@ export function readCollected(bytes: Buffer, at: number, end: number): Collected
   return frame;
 }
 
+export const collectedCodec: Codec<Collected> = {
+  size: () => COLLECTED_BYTES,
+  write: writeCollected,
+  read: readCollected,
+};
+
 /*
  * RESET (7), anchor to target
  *
@@ -137,17 +191,17 @@ export function readCollected(bytes: Buffer, at: number, end: number): Collected
  * | 12     | 1     | flags   | bit 0 discard at once, bit 1 only that epoch |
  * | 13     | 4     | epoch   | |
  */
-export const RESET_BYTES = 9;
+const RESET_BYTES = 9;
 const DISCARD = 1;
 const ONLY_EPOCH = 2;
 
-export function writeReset(frame: Reset, into: Buffer, at: number): number {
+function writeReset(frame: Reset, into: Buffer, at: number): number {
   putU32(into, at, frame.request);
   putU8(into, at + 4, (frame.discard ? DISCARD : 0) | (frame.onlyEpoch ? ONLY_EPOCH : 0));
   return putU32(into, at + 5, frame.epoch);
 }
 
-export function readReset(bytes: Buffer, at: number, end: number): Reset {
+function readReset(bytes: Buffer, at: number, end: number): Reset {
   requireLength(at, end, RESET_BYTES);
   const flags = getFlags(bytes, at + 4, DISCARD | ONLY_EPOCH);
   return {
@@ -159,6 +213,8 @@ export function readReset(bytes: Buffer, at: number, end: number): Reset {
   };
 }
 
+export const resetCodec: Codec<Reset> = { size: () => RESET_BYTES, write: writeReset, read: readReset };
+
 /*
  * RESET_OK (8), target to anchor
  *
@@ -166,47 +222,19 @@ export function readReset(bytes: Buffer, at: number, end: number): Reset {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  */
-export const RESET_OK_BYTES = 4;
+const RESET_OK_BYTES = 4;
 
-export function writeResetOk(frame: ResetOk, into: Buffer, at: number): number {
+function writeResetOk(frame: ResetOk, into: Buffer, at: number): number {
   return putU32(into, at, frame.request);
 }
 
-export function readResetOk(bytes: Buffer, at: number, end: number): ResetOk {
+function readResetOk(bytes: Buffer, at: number, end: number): ResetOk {
   requireLength(at, end, RESET_OK_BYTES);
   return { type: FrameType.RESET_OK, request: bytes.readUInt32BE(at) };
 }
 
-/*
- * ABORT (9), both directions
- *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 upstream failed, 2 client gone, 3 timed out, 4 superseded, 5 half-pipe failed, 6 internal, 7 draining: another node may take over, 8 the file has changed |
- */
-export const ABORT_BYTES = 9;
-
-export function writeAbort(frame: Abort, into: Buffer, at: number): number {
-  checkReason(frame.reason);
-  putU32(into, at, frame.request);
-  putU32(into, at + 4, frame.epoch);
-  return putU8(into, at + 8, frame.reason);
-}
-
-export function readAbort(bytes: Buffer, at: number, end: number): Abort {
-  requireLength(at, end, ABORT_BYTES);
-  const reason = bytes[at + 8] as AbortReason;
-  checkReason(reason);
-  return {
-    type: FrameType.ABORT,
-    request: bytes.readUInt32BE(at),
-    epoch: bytes.readUInt32BE(at + 4),
-    reason,
-  };
-}
-
-function checkReason(reason: number): void {
-  must(reason >= AbortReason.UPSTREAM_FAILED && reason <= AbortReason.FILE_CHANGED, 'abort reason');
-}
+export const resetOkCodec: Codec<ResetOk> = {
+  size: () => RESET_OK_BYTES,
+  write: writeResetOk,
+  read: readResetOk,
+};

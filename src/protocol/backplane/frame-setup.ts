@@ -1,47 +1,53 @@
-/**
- * SETUP, its answers SETUP_OK and SETUP_REJECT, and what follows them: CONFIRM, WINDOW. `at` is always the first byte
- * after the header.
- */
+/** SETUP: an anchor asks a target to serve a request. `at` is the first byte after the header. */
 import type { Continuation } from '../http/continuation.ts';
+import type { Codec } from './codec.ts';
 import { FrameError } from './errors.ts';
+import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
 import {
-  CONTINUATION_BYTES,
-  IDENTITY_BYTES,
-  readContinuation,
-  readIdentity,
-  writeContinuation,
-  writeIdentity,
-} from './frame-continuation.ts';
-import {
-  type Confirm,
-  FrameType,
+  checkHalfPipe,
+  HALF_PIPE_BYTES,
   type HalfPipe,
-  MAX_BODY_BYTES,
-  MAX_HEAD_BYTES,
-  MAX_PROMISE_BYTES,
-  MAX_WINDOW_BYTES,
-  MAX_WINDOW_SCALE,
-  NO_WINDOW_SCALE,
-  RejectReason,
-  type Setup,
-  SetupMechanism,
-  type SetupOk,
-  type SetupReject,
-  type Window,
-} from './frame-types.ts';
-import {
-  checkPath,
-  getFlags,
-  getU64,
-  must,
-  putBytes,
-  putU8,
-  putU16,
-  putU32,
-  putU64,
-  requireAtLeast,
-  requireLength,
-} from './wire.ts';
+  readHalfPipe,
+  writeHalfPipe,
+} from './frame-half-pipe.ts';
+import { FrameType, MAX_BODY_BYTES, MAX_HEAD_BYTES } from './frame-types.ts';
+import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+
+export const SetupMechanism = { RELAY: 1, ANCHOR: 2, CLONE: 3, SPLIT: 4 } as const;
+export type SetupMechanism = (typeof SetupMechanism)[keyof typeof SetupMechanism];
+
+/** Anchor to target: serve this request. */
+export interface Setup {
+  type: typeof FrameType.SETUP;
+  request: number;
+  epoch: number;
+  mechanism: SetupMechanism;
+  /** The client speaks HTTP/1.0. */
+  http10: boolean;
+  /** Respond with `Connection: close`. */
+  close: boolean;
+  /** The body follows in RELAY_DATA; `body` is then empty. */
+  bodyFollows: boolean;
+  /** The sender's monotonic clock in milliseconds, modulo 2^32. */
+  sentAtMs: number;
+  /** Null with relay only. */
+  halfPipe: HalfPipe | null;
+  /** With relay only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
+  client: Buffer | null;
+  /** The response is to go on where another node left it; null: from its beginning. */
+  continuation: Continuation | null;
+  /**
+   * With mechanism clone only: the target may answer the connection's next request without being asked, when its own
+   * policy chooses it as well. Stands for what the anchor's policy chooses by; null: it may not.
+   */
+  keep: number | null;
+  /** Stands for the site that the request is of, as the anchor sees it; 0: of none. */
+  site: number;
+  /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
+  head: Buffer;
+  /** At most MAX_BODY_BYTES. */
+  body: Buffer;
+}
 
 /*
  * SETUP (1), anchor to target
@@ -64,7 +70,6 @@ import {
  * |        | B     | body             | |
  */
 const SETUP_FIXED_BYTES = 14;
-const HALF_PIPE_BYTES = 78;
 const HTTP10 = 1;
 const CLOSE = 2;
 const BODY_FOLLOWS = 4;
@@ -75,7 +80,7 @@ const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
 
 /** Bytes after the header. */
-export function setupSize(frame: Setup): number {
+function setupSize(frame: Setup): number {
   return (
     SETUP_FIXED_BYTES +
     (frame.halfPipe === null ? ADDRESS_BYTES : HALF_PIPE_BYTES) +
@@ -87,7 +92,7 @@ export function setupSize(frame: Setup): number {
   );
 }
 
-export function writeSetup(frame: Setup, into: Buffer, start: number): number {
+function writeSetup(frame: Setup, into: Buffer, start: number): number {
   checkSetup(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
@@ -113,7 +118,7 @@ export function writeSetup(frame: Setup, into: Buffer, start: number): number {
   return putBytes(into, at, frame.body, frame.body.length);
 }
 
-export function readSetup(bytes: Buffer, start: number, end: number): Setup {
+function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
   const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS);
@@ -170,6 +175,8 @@ export function readSetup(bytes: Buffer, start: number, end: number): Setup {
   return frame;
 }
 
+export const setupCodec: Codec<Setup> = { size: setupSize, write: writeSetup, read: readSetup };
+
 function checkSetup(frame: Setup): void {
   must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.SPLIT, 'mechanism');
   must((frame.mechanism === SetupMechanism.RELAY) === (frame.halfPipe === null), 'half-pipe and mechanism');
@@ -183,254 +190,4 @@ function checkSetup(frame: Setup): void {
   if (frame.body.length > MAX_BODY_BYTES)
     throw new FrameError('TOO_LARGE', `body of ${frame.body.length} bytes`);
   if (frame.halfPipe !== null) checkHalfPipe(frame.halfPipe);
-}
-
-/*
- * The half-pipe block of SETUP
- *
- * | offset | bytes | field            | value |
- * |--------|-------|------------------|-------|
- * | 0      | 16    | client address   | IPv4 as ::ffff:a.b.c.d |
- * | 16     | 2     | client port      | not 0 |
- * | 18     | 16    | public address   | same family |
- * | 34     | 2     | public port      | not 0 |
- * | 36     | 1     | family           | 4 or 6 |
- * | 37     | 1     | options          | bit 0 SACK, bit 1 timestamps, bit 2 ECN |
- * | 38     | 2     | mss              | bytes, not 0 |
- * | 40     | 1     | sendScale        | 0 to 14; 255 for both: no scaling |
- * | 41     | 1     | receiveScale     | |
- * | 42     | 4     | sequence         | S: where the target starts |
- * | 46     | 4     | acknowledge      | edge of the in-half |
- * | 50     | 4     | receiveWindow    | bytes, at most 2^30 |
- * | 54     | 4     | sendWindow       | bytes beyond S, at most maxWindow |
- * | 58     | 4     | maxWindow        | bytes, at most 2^30 |
- * | 62     | 4     | tsval            | |
- * | 66     | 4     | tsecr            | |
- * | 70     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
- * | 74     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
- */
-const SACK = 1;
-const TIMESTAMPS = 2;
-const ECN = 4;
-
-function writeHalfPipe(pipe: HalfPipe, into: Buffer, start: number): number {
-  let at = putBytes(into, start, pipe.clientAddress, 16);
-  at = putU16(into, at, pipe.clientPort);
-  at = putBytes(into, at, pipe.publicAddress, 16);
-  at = putU16(into, at, pipe.publicPort);
-  at = putU8(into, at, pipe.family);
-  at = putU8(into, at, (pipe.sack ? SACK : 0) | (pipe.timestamps ? TIMESTAMPS : 0) | (pipe.ecn ? ECN : 0));
-  at = putU16(into, at, pipe.mss);
-  at = putU8(into, at, pipe.sendScale);
-  at = putU8(into, at, pipe.receiveScale);
-  at = putU32(into, at, pipe.sequence);
-  at = putU32(into, at, pipe.acknowledge);
-  at = putU32(into, at, pipe.receiveWindow);
-  at = putU32(into, at, pipe.sendWindow);
-  at = putU32(into, at, pipe.maxWindow);
-  at = putU32(into, at, pipe.tsval);
-  at = putU32(into, at, pipe.tsecr);
-  at = putU32(into, at, pipe.congestionWindow);
-  return putU32(into, at, pipe.srttUs);
-}
-
-function readHalfPipe(bytes: Buffer, at: number): HalfPipe {
-  const options = getFlags(bytes, at + 37, SACK | TIMESTAMPS | ECN);
-  return {
-    clientAddress: bytes.subarray(at, at + 16),
-    clientPort: bytes.readUInt16BE(at + 16),
-    publicAddress: bytes.subarray(at + 18, at + 34),
-    publicPort: bytes.readUInt16BE(at + 34),
-    family: bytes[at + 36] as 4 | 6,
-    sack: (options & SACK) !== 0,
-    timestamps: (options & TIMESTAMPS) !== 0,
-    ecn: (options & ECN) !== 0,
-    mss: bytes.readUInt16BE(at + 38),
-    sendScale: bytes[at + 40],
-    receiveScale: bytes[at + 41],
-    sequence: bytes.readUInt32BE(at + 42),
-    acknowledge: bytes.readUInt32BE(at + 46),
-    receiveWindow: bytes.readUInt32BE(at + 50),
-    sendWindow: bytes.readUInt32BE(at + 54),
-    maxWindow: bytes.readUInt32BE(at + 58),
-    tsval: bytes.readUInt32BE(at + 62),
-    tsecr: bytes.readUInt32BE(at + 66),
-    congestionWindow: bytes.readUInt32BE(at + 70),
-    srttUs: bytes.readUInt32BE(at + 74),
-  };
-}
-
-function checkHalfPipe(pipe: HalfPipe): void {
-  must(pipe.family === 4 || pipe.family === 6, 'family');
-  must(isMapped(pipe.clientAddress) === (pipe.family === 4), 'client address and family');
-  must(isMapped(pipe.publicAddress) === (pipe.family === 4), 'public address and family');
-  must(pipe.clientPort !== 0 && pipe.publicPort !== 0, 'port 0');
-  must(pipe.mss !== 0, 'mss 0');
-  if (pipe.sendScale === NO_WINDOW_SCALE) must(pipe.receiveScale === NO_WINDOW_SCALE, 'one-sided scale');
-  else must(pipe.sendScale <= MAX_WINDOW_SCALE && pipe.receiveScale <= MAX_WINDOW_SCALE, 'window scale');
-  must(pipe.receiveWindow <= MAX_WINDOW_BYTES, 'receive window');
-  must(pipe.maxWindow <= MAX_WINDOW_BYTES, 'largest window');
-  // The kernel refuses TCP_REPAIR_WINDOW otherwise (tcp_repair_set_window).
-  must(pipe.sendWindow <= pipe.maxWindow, 'send window above the largest');
-  checkPath(pipe);
-}
-
-function isMapped(address: Buffer): boolean {
-  for (let i = 0; i < 10; i++) if (address[i] !== 0) return false;
-  return address[10] === 0xff && address[11] === 0xff;
-}
-
-/*
- * SETUP_OK (2), target to anchor
- *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 4     | epoch   | |
- * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity, bit 2 promise, bit 3 close the connection after it (with a promise) |
- * |        | 20    | identity | with bit 1 only; see frame-continuation.ts |
- * |        | 18    | promise | with bit 2 only; see below |
- *
- * The promise block of SETUP_OK, mechanism clone
- *
- * | offset | bytes | field     | value |
- * |--------|-------|-----------|-------|
- * | 0      | 2     | status    | 100 to 999 |
- * | 2      | 8     | bytes     | of the response with its head, 1 to 2^30 |
- * | 10     | 8     | bodyBytes | at most bytes |
- */
-const SETUP_OK_BYTES = 9;
-const PROMISE_BYTES = 18;
-const CONFIRM_WANTED = 1;
-const OK_IDENTITY = 2;
-const PROMISED = 4;
-const PROMISED_CLOSE = 8;
-
-export function setupOkSize({ identity, promise }: SetupOk): number {
-  return SETUP_OK_BYTES + (identity === null ? 0 : IDENTITY_BYTES) + (promise === null ? 0 : PROMISE_BYTES);
-}
-
-export function writeSetupOk(frame: SetupOk, into: Buffer, start: number): number {
-  const { identity, promise } = frame;
-  checkPromise(frame);
-  let at = putU32(into, start, frame.request);
-  at = putU32(into, at, frame.epoch);
-  const promised = promise === null ? 0 : PROMISED | (promise.close ? PROMISED_CLOSE : 0);
-  const flags = (frame.confirmWanted ? CONFIRM_WANTED : 0) | (identity === null ? 0 : OK_IDENTITY);
-  at = putU8(into, at, flags | promised);
-  if (identity !== null) at = writeIdentity(identity, into, at);
-  if (promise === null) return at;
-  at = putU16(into, at, promise.status);
-  at = putU64(into, at, promise.bytes);
-  return putU64(into, at, promise.bodyBytes);
-}
-
-export function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
-  requireAtLeast(at, end, SETUP_OK_BYTES);
-  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY | PROMISED | PROMISED_CLOSE);
-  const identified = (flags & OK_IDENTITY) !== 0;
-  const promised = (flags & PROMISED) !== 0;
-  must(promised || (flags & PROMISED_CLOSE) === 0, 'close without a promise');
-  const promiseAt = at + SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0);
-  requireLength(promiseAt, end, promised ? PROMISE_BYTES : 0);
-  const frame: SetupOk = {
-    type: FrameType.SETUP_OK,
-    request: bytes.readUInt32BE(at),
-    epoch: bytes.readUInt32BE(at + 4),
-    confirmWanted: (flags & CONFIRM_WANTED) !== 0,
-    identity: identified ? readIdentity(bytes, at + SETUP_OK_BYTES) : null,
-    promise: promised
-      ? {
-          status: bytes.readUInt16BE(promiseAt),
-          close: (flags & PROMISED_CLOSE) !== 0,
-          bytes: getU64(bytes, promiseAt + 2),
-          bodyBytes: getU64(bytes, promiseAt + 10),
-        }
-      : null,
-  };
-  checkPromise(frame);
-  return frame;
-}
-
-function checkPromise({ promise }: SetupOk): void {
-  if (promise === null) return;
-  must(promise.status >= 100 && promise.status <= 999, 'status');
-  must(promise.bytes >= 1 && promise.bytes <= MAX_PROMISE_BYTES, 'promised bytes');
-  must(promise.bodyBytes <= promise.bytes, 'more body than response');
-}
-
-/*
- * SETUP_REJECT (3), target to anchor
- *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 4     | epoch   | |
- * | 16     | 1     | reason  | 1 full, 2 stale, 3 busy tuple, 4 state invalid, 5 not served here, 6 shutting down, 7 internal, 8 cannot go on with this response, 9 next request waits for SETUP, 10 not known yet |
- */
-export const SETUP_REJECT_BYTES = 9;
-
-export function writeSetupReject(frame: SetupReject, into: Buffer, at: number): number {
-  checkReason(frame.reason);
-  putU32(into, at, frame.request);
-  putU32(into, at + 4, frame.epoch);
-  return putU8(into, at + 8, frame.reason);
-}
-
-export function readSetupReject(bytes: Buffer, at: number, end: number): SetupReject {
-  requireLength(at, end, SETUP_REJECT_BYTES);
-  const reason = bytes[at + 8] as RejectReason;
-  checkReason(reason);
-  return {
-    type: FrameType.SETUP_REJECT,
-    request: bytes.readUInt32BE(at),
-    epoch: bytes.readUInt32BE(at + 4),
-    reason,
-  };
-}
-
-function checkReason(reason: number): void {
-  must(reason >= RejectReason.FULL && reason <= RejectReason.PENDING, 'reject reason');
-}
-
-/*
- * CONFIRM (4), anchor to target
- *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 4     | epoch   | |
- */
-export const CONFIRM_BYTES = 8;
-
-export function writeConfirm(frame: Confirm, into: Buffer, at: number): number {
-  putU32(into, at, frame.request);
-  return putU32(into, at + 4, frame.epoch);
-}
-
-export function readConfirm(bytes: Buffer, at: number, end: number): Confirm {
-  requireLength(at, end, CONFIRM_BYTES);
-  return { type: FrameType.CONFIRM, request: bytes.readUInt32BE(at), epoch: bytes.readUInt32BE(at + 4) };
-}
-
-/*
- * WINDOW (20), anchor to target
- *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 4     | epoch   | |
- * | 16     | 4     | edge    | right edge of the client's window: a sequence number |
- */
-export const WINDOW_BYTES = 12;
-
-export function writeWindow(frame: Window, into: Buffer, at: number): number {
-  putU32(into, at, frame.request);
-  return putU32(into, putU32(into, at + 4, frame.epoch), frame.edge);
-}
-
-export function readWindow(bytes: Buffer, at: number, end: number): Window {
-  requireLength(at, end, WINDOW_BYTES);
-  const [request, epoch, edge] = [0, 4, 8].map((offset) => bytes.readUInt32BE(at + offset));
-  return { type: FrameType.WINDOW, request, epoch, edge };
 }

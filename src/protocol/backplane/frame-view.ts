@@ -1,5 +1,6 @@
 /** VIEW: what the sending node's file says of the cluster, as digests. `at` is the first byte after the header. */
-import { FrameType, type View, ViewKind } from './frame-types.ts';
+import type { Codec } from './codec.ts';
+import { FrameType } from './frame-types.ts';
 import {
   getFlags,
   getText,
@@ -11,6 +12,26 @@ import {
   requireLength,
   textLength,
 } from './wire.ts';
+
+/** What a section of VIEW is about. */
+export const ViewKind = { NODE: 1, SITE: 2, SETTING: 3 } as const;
+export type ViewKind = (typeof ViewKind)[keyof typeof ViewKind];
+
+/** In both directions: what the sender's file says of the cluster, as digests. */
+export interface View {
+  type: typeof FrameType.VIEW;
+  /** Those of nodes in the file's order. */
+  sections: Array<{
+    readonly kind: ViewKind;
+    /** 1 to 63 bytes of UTF-8 without control characters. */
+    readonly name: string;
+    /** The sender answers requests of the site. */
+    readonly serves: boolean;
+    /** 64 bits that stand for what must agree, and for what may differ for a while. */
+    readonly essence: bigint;
+    readonly rest: bigint;
+  }>;
+}
 
 /*
  * VIEW (22), both directions
@@ -37,11 +58,11 @@ const SERVES = 1;
 const MAX_SECTIONS = 512;
 const MAX_SECTION_NAME_BYTES = 63;
 
-export function viewSize({ sections }: View): number {
+function viewSize({ sections }: View): number {
   return sections.reduce((sum, { name }) => sum + SECTION_FIXED_BYTES + Buffer.byteLength(name), 2);
 }
 
-export function writeView(frame: View, into: Buffer, start: number): number {
+function writeView(frame: View, into: Buffer, start: number): number {
   must(frame.sections.length <= MAX_SECTIONS, 'sections');
   let at = putU16(into, start, frame.sections.length);
   for (const section of frame.sections) {
@@ -56,7 +77,7 @@ export function writeView(frame: View, into: Buffer, start: number): number {
   return at;
 }
 
-export function readView(bytes: Buffer, start: number, end: number): View {
+function readView(bytes: Buffer, start: number, end: number): View {
   requireAtLeast(start, end, 2);
   const count = bytes.readUInt16BE(start);
   must(count <= MAX_SECTIONS, 'sections');
@@ -80,6 +101,8 @@ export function readView(bytes: Buffer, start: number, end: number): View {
   requireLength(at, end, 0);
   return { type: FrameType.VIEW, sections };
 }
+
+export const viewCodec: Codec<View> = { size: viewSize, write: writeView, read: readView };
 
 function checkSection({ kind, name, serves, essence, rest }: View['sections'][number]): void {
   must(kind >= ViewKind.NODE && kind <= ViewKind.SETTING, 'kind of a section');
