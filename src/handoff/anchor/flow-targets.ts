@@ -2,7 +2,7 @@
 
 import type { Count } from '../../base/counters.ts';
 import { AbortReason, type Frame, FrameType, frameSize } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { FlowEntry } from './flow-entry.ts';
 
 /** A node that holds, or held, a half-pipe of the flow. */
@@ -19,13 +19,13 @@ export interface Target {
 }
 
 export class FlowTargets {
-  readonly #sink: Sink;
+  readonly #owner: Conversation;
   readonly #count: Count;
   readonly #byNode = new Map<number, Target>();
 
-  /** `sink`: gets the frames of all of them. */
-  constructor(sink: Sink, count: Count) {
-    this.#sink = sink;
+  /** `owner`: gets the frames of all of them. */
+  constructor(owner: Conversation, count: Count) {
+    this.#owner = owner;
     this.#count = count;
   }
 
@@ -64,7 +64,7 @@ export class FlowTargets {
     const target = {
       node,
       link,
-      id: link.openSink(this.#sink),
+      id: link.openConversation(this.#owner),
       leaving: false,
       implicit: false,
       kept: false,
@@ -75,7 +75,7 @@ export class FlowTargets {
 
   /** Ends a conversation; the node may have a newer one. */
   close(target: Target): void {
-    target.link.closeSink(target.id);
+    target.link.closeConversation(target.id);
     if (this.#byNode.get(target.node) === target) this.#byNode.delete(target.node);
   }
 

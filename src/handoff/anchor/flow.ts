@@ -12,7 +12,7 @@ import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
 import { AbortReason, type Frame, FrameType } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { nextEpoch } from '../flow/epoch.ts';
@@ -41,7 +41,7 @@ export interface FlowOwner {
   gone(slot: number): void;
 }
 
-export class AnchorFlow implements Sink {
+export class AnchorFlow implements Conversation {
   readonly #owner: FlowOwner;
   readonly #entry: FlowEntry;
   readonly #targets: FlowTargets;

@@ -14,7 +14,7 @@ import {
   RejectReason,
   SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { Pump, SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
@@ -35,7 +35,7 @@ export interface RelayPorts {
   readonly sharesConnections: boolean;
 }
 
-export class RelayHandling implements Handling, Sink {
+export class RelayHandling implements Handling, Conversation {
   readonly places: Places = [];
   readonly node: number;
   readonly #ports: RelayPorts;
@@ -85,7 +85,7 @@ export class RelayHandling implements Handling, Sink {
       body: request.body,
     });
     if (!sent) {
-      link.closeSink(handling.#id);
+      link.closeConversation(handling.#id);
       return null;
     }
     ports.count.add('setups_sent');
@@ -99,7 +99,7 @@ export class RelayHandling implements Handling, Sink {
     this.#request = request;
     this.#link = link;
     this.node = node;
-    this.#id = link.openSink(this);
+    this.#id = link.openConversation(this);
     this.#out = new SocketOut(host.fd, ports.sharesConnections);
   }
 
@@ -205,7 +205,7 @@ export class RelayHandling implements Handling, Sink {
   #leave(): void {
     this.#over = true;
     this.#ports.handoffs.answered(this);
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
   }
 
   #failed(why: AgainReason): void {

@@ -27,7 +27,7 @@ import {
   type MovedResponse,
   RejectReason,
 } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
@@ -56,7 +56,7 @@ function hasRoom(
   return hasBytes && arrivals.size < MAX_ARRIVALS && connections.hasRoom;
 }
 
-export class Arrival implements Sink {
+export class Arrival implements Conversation {
   readonly #means: ArrivalMeans<Arrival>;
   readonly #link: Link;
   readonly #id: number;
@@ -113,7 +113,7 @@ export class Arrival implements Sink {
     this.#startedMs = means.loop.nowMs;
     means.arrivals.add(this);
     means.arrivalBytes += frame.stateBytes;
-    link.attachSink(this.#id, this);
+    link.takeConversation(this.#id, this);
   }
 
   get #ends(): Ends {
@@ -327,7 +327,7 @@ export class Arrival implements Sink {
       flows.uninstall(this.#slot);
       flows.release(this.#slot);
     }
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
     arrivals.delete(this);
     this.#means.arrivalBytes -= this.#bytes.length;
   }

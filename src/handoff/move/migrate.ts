@@ -26,7 +26,7 @@ import {
   MAX_MIGRATED_STATE_BYTES,
   type MovedResponse,
 } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
 import { type Ends, endsOf } from '../flow/ends.ts';
 import type { MigrationMeans } from './means.ts';
@@ -45,7 +45,7 @@ interface MigrationOptions {
   readonly whenAcknowledged: boolean;
 }
 
-export class Migration implements Sink {
+export class Migration implements Conversation {
   readonly places: Places = [];
   readonly #engine: MigrationMeans<Migration>;
   readonly #connection: Movable;
@@ -175,7 +175,7 @@ export class Migration implements Sink {
     if (stateBytes > MAX_MIGRATED_STATE_BYTES || !link.up) return false;
     if (link.queuedBytes + stateBytes + OVERHEAD_BYTES > OUTBOX_LIMIT_BYTES) return false;
     const bytes = encodeState(state);
-    this.#id = link.openSink(this);
+    this.#id = link.openConversation(this);
     const { serveFirst, draining } = this.#options;
     let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES);
     let sent = link.send({
@@ -215,7 +215,7 @@ export class Migration implements Sink {
     if (frame.type === FrameType.MIGRATE_OK) return this.#given();
     if (frame.type !== FrameType.SETUP_REJECT) return;
     this.#engine.counters.add('migrations_rejected');
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
     this.#resume();
   }
 
@@ -233,7 +233,7 @@ export class Migration implements Sink {
     engine.guests.movedOn(ends, this.#connection.guest, this.#node);
     engine.parked.release(ends);
     this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
     engine.counters.add('migrations_out');
     const { fd } = this.#connection;
     this.#connection.moved();
@@ -247,7 +247,7 @@ export class Migration implements Sink {
       epoch: this.#epoch,
       reason: AbortReason.SUPERSEDED,
     });
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
   }
 
   timedOut(): void {

@@ -68,6 +68,6 @@ export class HalfPipeConversation {
   }
 
   close(): void {
-    this.#link.closeSink(this.id);
+    this.#link.closeConversation(this.id);
   }
 }

@@ -27,7 +27,7 @@ import {
   type Setup,
   type Window,
 } from '../../protocol/backplane/frames.ts';
-import type { Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { type Ends, endsKey } from '../flow/ends.ts';
@@ -42,7 +42,7 @@ import { assertEdge, type HalfPipeState, owes, unacknowledgedEnd } from './half-
 import { KeptTarget } from './kept-target.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
 
-export class HalfPipe implements Sink, Source {
+export class HalfPipe implements Conversation, Source {
   readonly #owner: HalfPipeOwner;
   readonly #anchor: HalfPipeConversation;
   readonly #socket: HalfPipeSocket;

@@ -76,8 +76,8 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
 
   /** The half-pipe of a conversation, which may have failed; null: there is none, or it is one of another kind. */
   of(link: Link, id: number): HalfPipe | null {
-    const sink = link.sinkOf(id);
-    return sink instanceof HalfPipe ? sink : null;
+    const conversation = link.conversationOf(id);
+    return conversation instanceof HalfPipe ? conversation : null;
   }
 
   /** Takes a SETUP of anchor, clone or split. `known`: the half-pipe of its conversation; null: it is a new one. */
@@ -132,7 +132,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     const socket = new HalfPipeSocket(this, slot, link.node, block);
     const pipe = new HalfPipe(this, new HalfPipeConversation(link, id), socket);
     this.#all.set(slot, pipe);
-    link.attachSink(id, pipe);
+    link.takeConversation(id, pipe);
     return pipe;
   }
 

@@ -6,7 +6,7 @@ import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
@@ -26,7 +26,7 @@ export interface RelayOwner {
   over(relayed: RelayedRequest): void;
 }
 
-export class RelayedRequest implements Sink, Out {
+export class RelayedRequest implements Conversation, Out {
   readonly #owner: RelayOwner;
   readonly #link: Link;
   readonly #id: number;
@@ -127,7 +127,7 @@ export class RelayedRequest implements Sink, Out {
   #leave(): void {
     this.#over = true;
     this.#owner.over(this);
-    this.#link.closeSink(this.#id);
+    this.#link.closeConversation(this.#id);
     this.#exchange.end();
   }
 

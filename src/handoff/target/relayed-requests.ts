@@ -50,7 +50,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
     link.send({ type: FrameType.SETUP_OK, request, epoch, ...told });
     const relayed = new RelayedRequest(this, link, request, exchange, this.#bodyBytes(setup));
     this.#all.add(relayed);
-    link.attachSink(request, relayed);
+    link.takeConversation(request, relayed);
     relayed.drive();
   }
 

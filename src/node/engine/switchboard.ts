@@ -133,7 +133,7 @@ export class Switchboard implements LinkHost {
     const engine = this.#engine;
     switch (frame.type) {
       case FrameType.SETUP: {
-        const isNew = link.sinkOf(frame.request) === null;
+        const isNew = link.conversationOf(frame.request) === null;
         const relays = frame.mechanism === SetupMechanism.RELAY;
         if (isNew && relays) return engine.relayed.setup(link, frame);
         const known = engine.halfPipes.of(link, frame.request);
@@ -152,7 +152,8 @@ export class Switchboard implements LinkHost {
         return;
       }
       case FrameType.MIGRATE:
-        if (link.sinkOf(frame.request) !== null) return link.protocolError('MIGRATE in a conversation');
+        if (link.conversationOf(frame.request) !== null)
+          return link.protocolError('MIGRATE in a conversation');
         return Arrival.open(engine, link, frame);
       case FrameType.ROUTE:
         return engine.diverted.route(link, frame);

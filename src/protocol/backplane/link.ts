@@ -35,8 +35,8 @@ export const KEEPALIVE_MS = 500;
 
 const NOTHING = Buffer.alloc(0);
 
-/** One end of a conversation on a link. */
-export interface Sink {
+/** The end here of a conversation on a link: it gets the frames that bear its id. */
+export interface Conversation {
   frame(frame: Frame, link: Link): void;
   /** The link is gone; nothing more comes. */
   linkDown(link: Link): void;
@@ -91,7 +91,7 @@ export class Link implements Source {
   readonly #outbox: Outbox;
   /** Where its storage is, by the storage that was asked about. */
   #storage: { readonly of: Buffer; readonly address: number } = { of: NOTHING, address: 0 };
-  readonly #sinks = new Map<number, Sink>();
+  readonly #conversations = new Map<number, Conversation>();
   #nextId: number;
   #helloSent = false;
   /** A frame that must get through found no room: the peer does not read. */
@@ -137,31 +137,31 @@ export class Link implements Source {
     return this.#outbox.bytesQueued;
   }
 
-  /** Takes an id for a conversation whose frames go to `sink`. */
-  openSink(sink: Sink): number {
+  /** Takes an id for a conversation that begins here. */
+  openConversation(conversation: Conversation): number {
     let id = this.#nextId;
-    while (this.#sinks.has(id)) id = (id + 2) >>> 0 || (this.role === 'dial' ? 1 : 2);
+    while (this.#conversations.has(id)) id = (id + 2) >>> 0 || (this.role === 'dial' ? 1 : 2);
     this.#nextId = (id + 2) >>> 0 || 2;
-    this.#sinks.set(id, sink);
+    this.#conversations.set(id, conversation);
     return id;
   }
 
-  /** Gives an id that the peer took its sink here. */
-  attachSink(id: number, sink: Sink): void {
-    this.#sinks.set(id, sink);
+  /** Here is the conversation for an id that the peer took. */
+  takeConversation(id: number, conversation: Conversation): void {
+    this.#conversations.set(id, conversation);
   }
 
-  /** The sink of a conversation; null when there is none. */
-  sinkOf(id: number): Sink | null {
-    return this.#sinks.get(id) ?? null;
+  /** The conversation of that id; null when there is none. */
+  conversationOf(id: number): Conversation | null {
+    return this.#conversations.get(id) ?? null;
   }
 
-  closeSink(id: number): void {
-    this.#sinks.delete(id);
+  closeConversation(id: number): void {
+    this.#conversations.delete(id);
   }
 
-  get sinks(): number {
-    return this.#sinks.size;
+  get conversations(): number {
+    return this.#conversations.size;
   }
 
   /** Queues a frame; false when the link is down or too far behind: fall back. */
@@ -275,8 +275,8 @@ export class Link implements Source {
     if (!maySend(this.role === 'dial' ? 'accept' : 'dial', frame))
       return this.protocolError(`a frame of type ${frame.type} from the wrong end of its conversation`);
     const opens = frame.type === FrameType.SETUP || frame.type === FrameType.MIGRATE;
-    const sink = 'request' in frame && !opens ? this.#sinks.get(frame.request) : undefined;
-    if (sink !== undefined) sink.frame(frame, this);
+    const conversation = 'request' in frame && !opens ? this.#conversations.get(frame.request) : undefined;
+    if (conversation !== undefined) conversation.frame(frame, this);
     else this.#host.open(this, frame);
   }
 
@@ -327,9 +327,9 @@ export class Link implements Source {
     this.#host.forget(this.fd);
     libc.close(this.fd);
     this.#host.linkClosed(this, reason, expected);
-    const sinks = [...this.#sinks.values()];
-    this.#sinks.clear();
-    for (const sink of new Set(sinks)) sink.linkDown(this);
+    const conversations = [...this.#conversations.values()];
+    this.#conversations.clear();
+    for (const conversation of new Set(conversations)) conversation.linkDown(this);
   }
 }
 

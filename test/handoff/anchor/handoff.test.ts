@@ -407,7 +407,7 @@ describe('a flow whose connection closes', () => {
     it.flow1.end(false);
     it.pass(75_000);
     assert.equal(it.flows.size, 0);
-    assert.equal(it.link.sinks.size, 0);
+    assert.equal(it.link.conversations.size, 0);
   });
 
   test('a client that resets has the targets drop what they hold', () => {
@@ -425,7 +425,7 @@ describe('a flow whose connection closes', () => {
     it.flows.discard();
     assert.equal(it.flows.size, 0);
     assert.equal(it.table.free, 4);
-    assert.equal(it.link.sinks.size, 0);
+    assert.equal(it.link.conversations.size, 0);
   });
 
   test('a full table gives no flow', () => {

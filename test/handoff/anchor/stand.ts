@@ -10,7 +10,7 @@ import type { Handling, HandlingHost, Outcome } from '../../../src/handoff/reque
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
-import type { Link, Sink } from '../../../src/protocol/backplane/link.ts';
+import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import { parsed } from '../../protocol/http/support.ts';
@@ -53,7 +53,7 @@ export function capture(changes: Partial<HalfPipeCapture> = {}): HalfPipeCapture
 export class LinkModel {
   readonly node: number;
   readonly sent: Frame[] = [];
-  readonly sinks = new Map<number, Sink>();
+  readonly conversations = new Map<number, Conversation>();
   up = true;
   /** The link takes no frames: too much is queued. */
   full = false;
@@ -74,19 +74,19 @@ export class LinkModel {
     return this as unknown as Link;
   }
 
-  openSink(sink: Sink): number {
+  openConversation(conversation: Conversation): number {
     const id = this.#nextId;
     this.#nextId += 2;
-    this.sinks.set(id, sink);
+    this.conversations.set(id, conversation);
     return id;
   }
 
-  attachSink(id: number, sink: Sink): void {
-    this.sinks.set(id, sink);
+  takeConversation(id: number, conversation: Conversation): void {
+    this.conversations.set(id, conversation);
   }
 
-  sinkOf(id: number): Sink | null {
-    return this.sinks.get(id) ?? null;
+  conversationOf(id: number): Conversation | null {
+    return this.conversations.get(id) ?? null;
   }
 
   protocolError(what: string): void {
@@ -94,8 +94,8 @@ export class LinkModel {
     this.down();
   }
 
-  closeSink(id: number): void {
-    this.sinks.delete(id);
+  closeConversation(id: number): void {
+    this.conversations.delete(id);
   }
 
   send(frame: Frame): boolean {
@@ -107,12 +107,12 @@ export class LinkModel {
   /** The node says this to whoever has the conversation. */
   hear(frame: Frame): void {
     assert('request' in frame);
-    this.sinks.get(frame.request)?.frame(frame, this.link);
+    this.conversations.get(frame.request)?.frame(frame, this.link);
   }
 
   down(): void {
     this.up = false;
-    for (const sink of [...this.sinks.values()]) sink.linkDown(this.link);
+    for (const conversation of [...this.conversations.values()]) conversation.linkDown(this.link);
   }
 
   /** The newest frame of a type that was sent. */

@@ -136,7 +136,7 @@ describe('SETUP at the target', () => {
       it.ask();
       assert.equal(it.refusal, reason);
       assert.equal(it.counters.get('setups_rejected'), 1);
-      assert.equal(it.link.sinks.size, 0);
+      assert.equal(it.link.conversations.size, 0);
       it.table.giveBack();
       it.assertGone();
     });
@@ -179,11 +179,11 @@ describe('SETUP at the target', () => {
     it.serves = new Answer(KIB).exchange;
     it.setup({ request: 5 });
     assert.equal(it.link.count(FrameType.ABORT), 0, 'it owed nothing');
-    assert.deepEqual([...it.link.sinks.keys()], [5]);
+    assert.deepEqual([...it.link.conversations.keys()], [5]);
     it.serves = new Answer(KIB).exchange;
     it.setup({ request: 7 });
     assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.HALF_PIPE_FAILED);
-    assert.deepEqual([...it.link.sinks.keys()], [7]);
+    assert.deepEqual([...it.link.conversations.keys()], [7]);
     assert.equal(it.pipes.size, 1);
   });
 });
@@ -288,7 +288,7 @@ describe('a half-pipe', () => {
     assert.equal(it.socket.sent, it.answer.text);
     it.acknowledge(it.end).assertGone();
     assert.equal(it.link.count(FrameType.RESET_OK), 1);
-    assert.equal(it.link.sinks.size, 0);
+    assert.equal(it.link.conversations.size, 0);
   });
 
   test('RESET that discards: at once, whatever is owed', () => {
@@ -540,12 +540,12 @@ describe('a kept clone', () => {
       it.socket.broken = true;
       it.settle().assertGone();
       assert.equal(it.link.last(FrameType.ABORT).epoch, 2);
-      assert.equal(it.link.sinks.size, 1);
+      assert.equal(it.link.conversations.size, 1);
       it.setup({ ...KEEP, epoch: 2 });
       assert.equal(it.pipes.size, 0);
-      const { sinks } = it.link;
+      const { conversations } = it.link;
       last(it);
-      assert.equal(it.link.up ? sinks.size : 0, 0);
+      assert.equal(it.link.up ? conversations.size : 0, 0);
     }
   });
 

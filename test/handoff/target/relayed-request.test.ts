@@ -67,7 +67,7 @@ class Case extends TargetStand {
 
   assertOver(): void {
     assert.equal(this.relayed.size, 0);
-    assert.equal(this.link.sinks.size, 0);
+    assert.equal(this.link.conversations.size, 0);
     assert.equal(this.relayed.waitMs > 10, true);
   }
 }
