@@ -3,20 +3,20 @@
  * refusal that it ends with. The socket may have no room for it, since what was answered before is still on its way:
  * then it waits here until the socket takes bytes again.
  */
-import { BLOCKED, BROKEN, type Out } from '../serve/out.ts';
+import { BLOCKED, BROKEN, type ByteSink } from '../serve/byte-sink.ts';
 
 const NOTHING = Buffer.alloc(0);
 
 export class OwnOutput {
   /** Most connections say nothing. */
-  readonly #open: () => Out;
-  #out: Out | null = null;
+  readonly #open: () => ByteSink;
+  #out: ByteSink | null = null;
   #waiting: Buffer = NOTHING;
   /** Something of what waits is out. */
   #begun = false;
 
   /** `open`: gives the socket, when there is something to say. */
-  constructor(open: () => Out) {
+  constructor(open: () => ByteSink) {
     this.#open = open;
   }
 

@@ -2,7 +2,7 @@
 
 import type { Ends } from '../handoff/flow/ends.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
-import type { Out } from '../serve/out.ts';
+import type { ByteSink } from '../serve/byte-sink.ts';
 
 /** Nothing is there now. */
 export const EMPTY = -1;
@@ -17,7 +17,7 @@ export interface ClientSockets {
   /** Bytes that were sent and that the client has not taken; 0 when the connection has died. */
   queuedBytes(fd: number): number;
   /** Where what a connection says by itself goes: the end of each piece ends its segment. */
-  out(fd: number): Out;
+  out(fd: number): ByteSink;
   /** Null: the client has just reset the connection. */
   ends(fd: number): Ends | null;
   /** Sends FIN: the connection says nothing any more. */

@@ -1,13 +1,13 @@
 /**
  * A request being served by this node, whoever is its anchor: content from a root directory, complete at once, or an
- * upstream's response, as it comes. The owner moves the pump's bytes into its Out; the exchange only fills it.
+ * upstream's response, as it comes. The owner moves the pump's bytes into its sink; the exchange only fills it.
  */
 import assert from 'node:assert';
 import { type Continuation, type Identity, Stretch, sameBody } from '../protocol/http/continuation.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import { identify, type Response } from '../protocol/http/reply.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
-import { Pump } from './out.ts';
+import { Pump } from './byte-sink.ts';
 
 /** How the answer is to look, as the anchor knows it. */
 export interface AnswerOptions {

@@ -25,7 +25,7 @@ import {
 } from '../kernel/linux/socket.ts';
 import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Loop, Source } from '../kernel/loop/loop.ts';
-import { type Pump, type PumpState, SocketOut } from './out.ts';
+import { type Pump, type PumpState, SocketSink } from './byte-sink.ts';
 
 /** How often what was received is given away before other connections have their turn. */
 const READS_PER_TURN = 16;
@@ -73,7 +73,7 @@ export class UpstreamConnection implements Source {
   readonly places: Places = [];
   readonly #host: ConnectionHost;
   readonly #fd: number;
-  readonly #out: SocketOut;
+  readonly #out: SocketSink;
   #carried: Carried | null = null;
   #isConnected = false;
   #isClosed = false;
@@ -101,7 +101,7 @@ export class UpstreamConnection implements Source {
     }
     this.#host = host;
     this.#fd = fd;
-    this.#out = new SocketOut(fd, false);
+    this.#out = new SocketSink(fd, false);
   }
 
   get isConnected(): boolean {

@@ -13,8 +13,8 @@ import { type ErrorStatus, errorResponse } from '../protocol/http/error-response
 import type { RequestFraming } from '../protocol/http/forward.ts';
 import { expectsContent, isIdempotent } from '../protocol/http/methods.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import { Pump, type PumpState } from './byte-sink.ts';
 import type { AnswerOptions, Exchange, Feed } from './exchange.ts';
-import { Pump, type PumpState } from './out.ts';
 import type { Carried, Failure, UpstreamConnection } from './upstream-connection.ts';
 import { UpstreamResponse } from './upstream-response.ts';
 

@@ -9,7 +9,7 @@ import { OwnOutput } from '../../src/client/own-output.ts';
 import * as libc from '../../src/kernel/linux/libc.ts';
 import { connectTo, tcpSocket } from '../../src/kernel/linux/socket.ts';
 import { CLIENT_SOCKETS } from '../../src/node/engine/client-sockets.ts';
-import { BLOCKED } from '../../src/serve/out.ts';
+import { BLOCKED } from '../../src/serve/byte-sink.ts';
 
 const LINGER_MS = 30_000;
 

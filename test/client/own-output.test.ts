@@ -3,12 +3,12 @@ import assert from 'node:assert';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { OwnOutput } from '../../src/client/own-output.ts';
-import { BLOCKED, BROKEN, type Out } from '../../src/serve/out.ts';
+import { BLOCKED, BROKEN, type ByteSink } from '../../src/serve/byte-sink.ts';
 
 /** A socket that answers each send by the next of `answers`: how many bytes it takes, BLOCKED or BROKEN; then all. */
 function socket(answers: number[]) {
   const taken: Buffer[] = [];
-  const out: Out = {
+  const out: ByteSink = {
     send: (bytes, from, more, last) => {
       assert.deepEqual([from, more, last], [0, false, true]);
       const answer = Math.min(answers.shift() ?? bytes.length, bytes.length);

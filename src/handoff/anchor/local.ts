@@ -4,8 +4,8 @@ import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
+import { SocketSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { SocketOut } from '../../serve/out.ts';
 import type { Request } from '../../serve/request.ts';
 import { CLIENT_GONE, type Handling, type HandlingHost, type SoFar } from '../request/handling.ts';
 
@@ -22,7 +22,7 @@ export class LocalHandling implements Handling {
   readonly #ports: LocalPorts;
   readonly #host: HandlingHost;
   readonly #request: Request;
-  readonly #out: SocketOut;
+  readonly #out: SocketSink;
   readonly #exchange: Exchange;
   readonly #mechanism: 'local' | 'migrate';
   #firstByteUs = -1;
@@ -39,7 +39,7 @@ export class LocalHandling implements Handling {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#out = new SocketOut(host.fd, ports.sharesConnections);
+    this.#out = new SocketSink(host.fd, ports.sharesConnections);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }

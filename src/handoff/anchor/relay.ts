@@ -15,7 +15,7 @@ import {
   SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
-import { Pump, SocketOut } from '../../serve/out.ts';
+import { Pump, SocketSink } from '../../serve/byte-sink.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import {
@@ -43,7 +43,7 @@ export class RelayHandling implements Handling, Conversation {
   readonly #request: Request;
   readonly #link: Link;
   readonly #id: number;
-  readonly #out: SocketOut;
+  readonly #out: SocketSink;
   readonly #pump = new Pump([], false);
   /** Bytes of the request body that the target still takes. */
   #bodyCredit = RELAY_WINDOW_BYTES;
@@ -100,7 +100,7 @@ export class RelayHandling implements Handling, Conversation {
     this.#link = link;
     this.node = node;
     this.#id = link.openConversation(this);
-    this.#out = new SocketOut(host.fd, ports.sharesConnections);
+    this.#out = new SocketSink(host.fd, ports.sharesConnections);
   }
 
   frame(frame: Frame): void {

@@ -4,7 +4,7 @@ import type { Count } from '../../base/counters.ts';
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import type { HalfPipeSeed } from '../../kernel/linux/half-pipe.ts';
 import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
-import type { Out } from '../../serve/out.ts';
+import type { ByteSink } from '../../serve/byte-sink.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
 import type { Ends } from '../flow/ends.ts';
 import type { FlowTable } from '../flow/table.ts';
@@ -49,7 +49,7 @@ export interface HalfPipeKernel extends SpareKernel {
   info(fd: number): SocketInfo;
   /** The error that waits, as an errno, which then waits no more; 0: none. */
   takeError(fd: number): number;
-  out(fd: number): Out;
+  out(fd: number): ByteSink;
   /** Closes it, and its connection hears nothing of that. */
   closeSilently(fd: number): void;
 }

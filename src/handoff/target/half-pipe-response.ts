@@ -21,8 +21,8 @@ import {
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
+import type { PumpState } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import type { PumpState } from '../../serve/out.ts';
 import { leaseIsOver } from '../flow/lease.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 

@@ -23,8 +23,8 @@ import {
   NO_WINDOW_SCALE,
   RejectReason,
 } from '../../protocol/backplane/frames.ts';
+import type { ByteSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import type { Out } from '../../serve/out.ts';
 import type { PathReport } from '../flow/agreed.ts';
 import { leaseBinds, leaseEndsSoon } from '../flow/lease.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
@@ -51,7 +51,7 @@ export class HalfPipeSocket {
   readonly #owner: SocketOwner;
   readonly #ports: SocketOwner['ports'];
   #fd = -1;
-  #out: Out | null = null;
+  #out: ByteSink | null = null;
   #clockOffset = 0;
   #watchesWrites = false;
   /** It can become another half-pipe's. */
@@ -96,7 +96,7 @@ export class HalfPipeSocket {
   }
 
   /** What sends the out-half; only while it is open. */
-  get out(): Out {
+  get out(): ByteSink {
     return this.#out!;
   }
 

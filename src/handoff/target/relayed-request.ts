@@ -7,8 +7,8 @@ import { allocate } from '../../kernel/linux/memory.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
+import { BLOCKED, BROKEN, type ByteSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { BLOCKED, BROKEN, type Out } from '../../serve/out.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 
 /** An anchor reads as much at once as a client has sent, and passes that on. */
@@ -26,7 +26,7 @@ export interface RelayOwner {
   over(relayed: RelayedRequest): void;
 }
 
-export class RelayedRequest implements Conversation, Out {
+export class RelayedRequest implements Conversation, ByteSink {
   readonly #owner: RelayOwner;
   readonly #link: Link;
   readonly #id: number;

@@ -13,7 +13,7 @@ import {
   setOption,
   TCP_USER_TIMEOUT,
 } from '../../kernel/linux/socket.ts';
-import { SocketOut } from '../../serve/out.ts';
+import { SocketSink } from '../../serve/byte-sink.ts';
 
 export const CLIENT_SOCKETS: ClientSockets = {
   receive(fd, { address, bytes }) {
@@ -30,7 +30,7 @@ export const CLIENT_SOCKETS: ClientSockets = {
       return unlessSocketDied(error, 0);
     }
   },
-  out: (fd) => new SocketOut(fd, true),
+  out: (fd) => new SocketSink(fd, true),
   ends: endsOf,
   shut: (fd) => libc.shutdown(fd, SHUT_WR),
   close: (fd) => libc.close(fd),

@@ -16,7 +16,7 @@ import {
   TCP_USER_TIMEOUT,
 } from '../../kernel/linux/socket.ts';
 import { silentClose } from '../../kernel/linux/tcp-repair.ts';
-import { SocketOut } from '../../serve/out.ts';
+import { SocketSink } from '../../serve/byte-sink.ts';
 
 export const HALF_PIPE_KERNEL: HalfPipeKernel = {
   restore(seed, spare) {
@@ -33,7 +33,7 @@ export const HALF_PIPE_KERNEL: HalfPipeKernel = {
   },
   takeError: pendingError,
   // The next response may lie elsewhere in the client's sequence space: each ends its segment.
-  out: (fd) => new SocketOut(fd, true),
+  out: (fd) => new SocketSink(fd, true),
   closeSilently: silentClose,
   empty: disconnectSilently,
   close: libc.close,

@@ -18,8 +18,8 @@ import {
 } from '../../../src/protocol/backplane/frames.ts';
 import { HeadCache } from '../../../src/protocol/http/head-cache.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
+import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
-import { BLOCKED, BROKEN, type Out } from '../../../src/serve/out.ts';
 import type { Site, Sites } from '../../../src/serve/sites.ts';
 import { LinkModel } from '../anchor/stand.ts';
 import { TableModel } from '../table.ts';
@@ -38,7 +38,7 @@ const ETIMEDOUT = 110;
 const EADDRNOTAVAIL = 99;
 
 /** A half-pipe's socket in the kernel. */
-class SocketModel implements Out {
+class SocketModel implements ByteSink {
   readonly seed: HalfPipeSeed;
   sent = '';
   /** Bytes that the client has not acknowledged. */
@@ -114,7 +114,7 @@ class KernelModel implements HalfPipeKernel {
     return this.of(fd).error;
   }
 
-  out(fd: number): Out {
+  out(fd: number): ByteSink {
     return this.of(fd);
   }
 

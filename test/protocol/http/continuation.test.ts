@@ -8,8 +8,8 @@ import fc from 'fast-check';
 import { Content } from '../../../src/protocol/http/content.ts';
 import { errorResponse } from '../../../src/protocol/http/error-response.ts';
 import { SMALL_FILE_BYTES } from '../../../src/protocol/http/open-file.ts';
+import { BLOCKED, type ByteSink } from '../../../src/serve/byte-sink.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
-import { BLOCKED, type Out } from '../../../src/serve/out.ts';
 import { ramp } from '../../../src/tools/lab/ramp.ts';
 import { digestNow, parsed, settle } from './support.ts';
 
@@ -61,7 +61,7 @@ function exchange(content: Content, line: string, fields: string, servedBy: stri
 }
 
 /** Takes a few bytes at a time, as a socket does. */
-class Collector implements Out {
+class Collector implements ByteSink {
   readonly pieces: Buffer[] = [];
   #turn = 0;
 

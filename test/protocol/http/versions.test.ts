@@ -9,7 +9,7 @@ import { formatDate } from '../../../src/protocol/http/date.ts';
 import { type DigestFile, REVALIDATE_MS } from '../../../src/protocol/http/file-cache.ts';
 import { FileSizes, SIZE_BELIEVED_MS } from '../../../src/protocol/http/file-sizes.ts';
 import { SMALL_FILE_BYTES } from '../../../src/protocol/http/open-file.ts';
-import { BLOCKED, type Out, Pump } from '../../../src/serve/out.ts';
+import { BLOCKED, type ByteSink, Pump } from '../../../src/serve/byte-sink.ts';
 import { digestNow, parsed, type Received, receive, settle } from './support.ts';
 
 const MODIFIED_S = 1_600_000_000;
@@ -142,7 +142,7 @@ test('a large file rewritten, cut or grown in place is another one at once, not 
 });
 
 /** Takes a little, so that there is time for a change; then all. */
-class SlowOut implements Out {
+class SlowSink implements ByteSink {
   open = false;
   takenBytes = 0;
 
@@ -174,7 +174,7 @@ test('a response whose file is written to while it is sent does not end as if it
     settle(path);
     const response = respond(open('root'), '/f');
     const pump = new Pump(response.parts, true);
-    const out = new SlowOut();
+    const out = new SlowSink();
     assert.equal(pump.run(out), 'blocked', what);
     change();
     out.open = true;

@@ -1,6 +1,6 @@
 /**
- * What sends the out-half. A response is a few parts; a Pump moves them into an Out as far as it takes them. The
- * client's socket at the anchor, a half-pipe's socket at a target and a relay stream are Outs.
+ * What sends the out-half. A response is a few parts; a Pump moves them into a ByteSink as far as it takes them.
+ * The client's socket at the anchor, a half-pipe's socket at a target and a relayed request are ByteSinks.
  */
 import assert from 'node:assert';
 import { EAGAIN, EINTR, lastErrno } from '../kernel/linux/errors.ts';
@@ -14,7 +14,7 @@ export const BLOCKED = -1;
 /** Nothing will ever be taken again. */
 export const BROKEN = -2;
 
-export interface Out {
+export interface ByteSink {
   /** Takes bytes [from, bytes.length). `more`: other parts follow at once; `last`: the response ends with them. */
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number;
   /** Takes bytes of a file. Returns how many, BLOCKED or BROKEN (also when the file has become shorter). */
@@ -30,7 +30,7 @@ const fileOffset = allocate(8);
 const offsetWords = new Uint32Array(fileOffset.bytes.buffer);
 
 /** A connected socket. */
-export class SocketOut implements Out {
+export class SocketSink implements ByteSink {
   readonly fd: number;
   /**
    * Whether a response ends its segment (MSG_EOR): the next byte of this socket may belong elsewhere in the client's
@@ -81,13 +81,13 @@ const LAST_BYTES = SENDFILE_BYTES;
 /** A pump gives way to other connections after this much in one turn. */
 const TURN_BYTES = 4 * 1024 * 1024;
 
-/** Parts on their way into an Out. */
+/** Parts on their way into a ByteSink. */
 export class Pump {
   readonly #parts: Part[];
   #at = 0;
   #offset = 0;
   #final: boolean;
-  /** Bytes that the Out has taken. */
+  /** Bytes that the sink has taken. */
   sentBytes = 0;
   /** Bytes in parts that wait. */
   queuedBytes = 0;
@@ -135,8 +135,8 @@ export class Pump {
     return this.#final && this.#at === this.#parts.length;
   }
 
-  /** Moves what it can. `waiting`: for parts; `blocked`: for the Out; `yield`: call again in the next turn. */
-  run(out: Out): PumpState {
+  /** Moves what it can. `waiting`: for parts; `blocked`: for the sink; `yield`: call again in the next turn. */
+  run(out: ByteSink): PumpState {
     const until = this.sentBytes + TURN_BYTES;
     while (this.#at < this.#parts.length) {
       if (this.sentBytes >= until) return 'yield';
@@ -158,7 +158,7 @@ export class Pump {
     return this.#final ? 'done' : 'waiting';
   }
 
-  #sendFile(out: Out, { fd, offset, length, state }: FilePart, last: boolean): number {
+  #sendFile(out: ByteSink, { fd, offset, length, state }: FilePart, last: boolean): number {
     const left = length - this.#offset;
     const taken =
       left <= LAST_BYTES && !state.isUnwritten(fd)
