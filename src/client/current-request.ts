@@ -13,7 +13,7 @@
 import assert from 'node:assert';
 import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
-import type { Kept, Promised } from '../handoff/anchor/attempt.ts';
+import type { AnnouncedResponse, Kept } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
 import type { ArrivedResponse } from '../handoff/move/means.ts';
@@ -25,15 +25,15 @@ import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { takesBodies } from '../serve/sites.ts';
+import { type AnnouncedHolder, watchAnnounced } from './announced-response.ts';
 import { HandlingSlot } from './handling-slot.ts';
 import type { RequestConnection, RequestPorts } from './ports.ts';
-import { type PromiseHolder, watchPromises } from './promises.ts';
 import { Reporting } from './reporting.ts';
 import { RequestRoute } from './request-route.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-export class CurrentRequest implements RequestInProgress, PromiseHolder {
+export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   readonly #connection: RequestConnection;
   readonly #ports: RequestPorts;
   /** All connections' bytes are read into it: what is to be kept is copied. */
@@ -293,7 +293,7 @@ export class CurrentRequest implements RequestInProgress, PromiseHolder {
     const flow = this.#ports.flows.create(connection.fd);
     if (flow === null) return null;
     connection.flow = flow;
-    watchPromises(flow, this, this.#ports.count);
+    watchAnnounced(flow, this, this.#ports.count);
     return flow;
   }
 
@@ -302,11 +302,11 @@ export class CurrentRequest implements RequestInProgress, PromiseHolder {
   }
 
   /** The response before is in progress again. */
-  takePromise(flow: AnchorFlow, promise: Promised): void {
+  takeAnnounced(flow: AnchorFlow, announced: AnnouncedResponse): void {
     this.#connection.occupied();
     this.#route.attempts.begin();
-    this.#request = promise.request;
-    this.#handlings.current = this.#ports.handoffs.takeOver(flow, this, promise);
+    this.#request = announced.request;
+    this.#handlings.current = this.#ports.handoffs.takeOver(flow, this, announced);
   }
 
   /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */

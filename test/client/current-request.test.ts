@@ -1,7 +1,7 @@
 /** The request in progress on a connection: from one who answers it to the next, until it is answered or cannot be. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Promised } from '../../src/handoff/anchor/attempt.ts';
+import type { AnnouncedResponse } from '../../src/handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
 import type { Continuation } from '../../src/protocol/http/continuation.ts';
 import { START } from '../handoff/anchor/stand.ts';
@@ -170,8 +170,8 @@ describe('later', () => {
   });
 });
 
-describe('a promised response', () => {
-  const promised = (stand: ClientStand): Promised => ({
+describe('an announced response', () => {
+  const announcedBy = (stand: ClientStand): AnnouncedResponse => ({
     node: B,
     start: START,
     offset: 0,
@@ -183,20 +183,20 @@ describe('a promised response', () => {
     request: stand.handling.request,
   });
 
-  /** Node b has promised the response to a request, which counts as answered. */
-  function resting(): { stand: ClientStand; flow: AnchorFlow; promise: Promised } {
+  /** Node b has announced the response to a request, which counts as answered. */
+  function resting(): { stand: ClientStand; flow: AnchorFlow; announced: AnnouncedResponse } {
     const stand = given();
     const flow = stand.handling.host.ensureFlow();
     assert(flow !== null);
     assert.equal(stand.handling.host.ensureFlow(), flow, 'one for the connection');
-    const promise = promised(stand);
+    const announced = announcedBy(stand);
     stand.handling.finish({ node: B });
-    return { stand, flow, promise };
+    return { stand, flow, announced };
   }
 
   test('its target is lost: it is in progress again', () => {
-    const { stand, flow, promise } = resting();
-    flow.onLost(promise);
+    const { stand, flow, announced } = resting();
+    flow.onLost(announced);
     assert.equal(stand.stateOf(stand.only), 'busy');
     assert.equal(stand.counters.get('handoffs_lost'), 1);
     stand.only.sends(get('/next'));
@@ -204,9 +204,9 @@ describe('a promised response', () => {
   });
 
   test('not any more when the next request has been read', () => {
-    const { stand, flow, promise } = resting();
+    const { stand, flow, announced } = resting();
     stand.only.sends(get('/next'));
-    flow.onLost(promise);
+    flow.onLost(announced);
     assert.deepEqual(stand.only.done, ['abort']);
   });
 
@@ -217,19 +217,19 @@ describe('a promised response', () => {
   });
 
   test('its target stops: another goes on, when it could', () => {
-    const { stand, flow, promise } = resting();
-    flow.onDraining(promise);
+    const { stand, flow, announced } = resting();
+    flow.onDraining(announced);
     assert.equal(stand.stateOf(stand.only), 'head', 'its head is not out');
-    const identity = { headBytes: 0 } as Promised['identity'];
+    const identity = { headBytes: 0 } as AnnouncedResponse['identity'];
     stand.site = null;
-    flow.onDraining({ ...promise, identity });
+    flow.onDraining({ ...announced, identity });
     assert.equal(stand.stateOf(stand.only), 'busy');
   });
 
   test('its target stops while the next request is in progress: it goes on itself', () => {
-    const { stand, flow, promise } = resting();
+    const { stand, flow, announced } = resting();
     stand.only.sends(get('/next'));
-    flow.onDraining({ ...promise, identity: { headBytes: 0 } as Promised['identity'] });
+    flow.onDraining({ ...announced, identity: { headBytes: 0 } as AnnouncedResponse['identity'] });
     assert.deepEqual([stand.stateOf(stand.only), stand.handling.told], ['busy', ['start']]);
   });
 

@@ -26,7 +26,8 @@ export class AnchorHandling extends AwayHandling {
   }
 
   protected override objectionTo(frame: SetupOk | DataDone): string | null {
-    if (frame.type === FrameType.SETUP_OK && frame.promise !== null) return 'a promise without clone';
+    if (frame.type === FrameType.SETUP_OK && frame.announcement !== null)
+      return 'an announcement without clone';
     return super.objectionTo(frame);
   }
 
@@ -36,7 +37,7 @@ export class AnchorHandling extends AwayHandling {
     this.status = status;
     this.leave();
     this.flow.endTarget(end);
-    this.flow.promise = this.promised(end);
+    this.flow.announced = this.announced(end);
     this.host.finished({
       node: this.node,
       mechanism: 'anchor',

@@ -23,8 +23,8 @@ export interface Attempt {
   readonly status: number;
 }
 
-/** A response that a target has promised. */
-export interface Promised extends Attempt {
+/** A response that a target has announced. */
+export interface AnnouncedResponse extends Attempt {
   readonly request: Request;
   readonly end: number;
 }

@@ -26,7 +26,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Handling, HandlingHost, SoFar } from '../request/handling.ts';
-import type { Attempt, BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
+import type { AnnouncedResponse, Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handoffs } from './handoffs.ts';
 import { mayGoOn, soFarOf } from './take-over.ts';
@@ -260,7 +260,7 @@ export abstract class AwayHandling implements Handling, Handoff {
   }
 
   /** The response, now that the target has said that it ends before `end`. */
-  protected promised(end: number): Promised {
+  protected announced(end: number): AnnouncedResponse {
     const { node, from: start, offset, sentAtMs, request, name: mechanism, status } = this;
     return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status, request };
   }

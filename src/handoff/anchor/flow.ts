@@ -19,7 +19,7 @@ import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
 import type { FlowTable } from '../flow/table.ts';
-import type { BegunKept, BegunTarget, Handoff, Kept, Next, Promised } from './attempt.ts';
+import type { AnnouncedResponse, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { Closed } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
@@ -55,11 +55,11 @@ export class AnchorFlow implements Conversation {
   /** When a response was taken from its target last. */
   #cutAtMs = Number.NEGATIVE_INFINITY;
   /** The newest response that a target has said to be done; it may have died since. */
-  promise: Promised | null = null;
-  /** Called when a target that owes bytes is lost. `promise` is what it owes, or null when it owes more than that. */
-  onLost: (promise: Promised | null) => void = () => {};
+  announced: AnnouncedResponse | null = null;
+  /** Called when a target that owes bytes is lost. `announced` is what it owes, or null when it owes more than that. */
+  onLost: (announced: AnnouncedResponse | null) => void = () => {};
   /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
-  onDraining: (promise: Promised) => void = () => {};
+  onDraining: (announced: AnnouncedResponse) => void = () => {};
 
   /** Of the connection that `socket` is of, in `slot` of the router's table. */
   constructor(owner: FlowOwner, socket: OwnSocket, slot: number) {
@@ -222,7 +222,7 @@ export class AnchorFlow implements Conversation {
 
   /** The target's last byte is before `end`. */
   endTarget(end: number): void {
-    // One that has not promised its response takes nothing after it.
+    // One that has not announced its response takes nothing after it.
     this.#entry.rules.flags = 0;
     this.#following.forget();
     ranges.endTarget(this.#entry.rules, end);
@@ -233,7 +233,7 @@ export class AnchorFlow implements Conversation {
    * The target has said where its response ends, before it is sent, and says no more: the router tells when the
    * client has acknowledged `watch` (`current.acknowledged`), unless it has already. `keeps`: it stays after that.
    */
-  promiseTarget(node: number, end: number, watch: number, keeps: boolean): void {
+  announceEnd(node: number, end: number, watch: number, keeps: boolean): void {
     const target = this.#targets.get(node);
     if (target !== undefined) {
       target.implicit = true;
@@ -251,7 +251,7 @@ export class AnchorFlow implements Conversation {
   cancelTarget(start: number): void {
     ranges.lastRange(this.#entry.rules)!.open = true;
     this.endTarget(start);
-    this.promise = null;
+    this.announced = null;
   }
 
   /**
@@ -266,7 +266,7 @@ export class AnchorFlow implements Conversation {
     ranges.lastRange(rules)!.open = true;
     ranges.endTarget(rules, at);
     ranges.collect(rules, node + 1, at);
-    this.promise = null;
+    this.announced = null;
     this.#entry.write();
   }
 
@@ -326,14 +326,14 @@ export class AnchorFlow implements Conversation {
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
-      // Its promise was taken, and it begins late. One that was given up is no target any more.
+      // Its announcement was taken, and it begins late. One that was given up is no target any more.
       this.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
-      // It gave up bytes that it had promised; or it stops, and delivers them unless somebody else does.
-      if (frame.reason === AbortReason.FILE_CHANGED && this.promise !== null)
-        this.promise = { ...this.promise, identity: null };
+      // It gave up bytes that it had announced; or it stops, and delivers them unless somebody else does.
+      if (frame.reason === AbortReason.FILE_CHANGED && this.announced !== null)
+        this.announced = { ...this.announced, identity: null };
       if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
-      else if (this.#owesNewest(target)) this.onDraining(this.promise!);
+      else if (this.#owesNewest(target)) this.onDraining(this.announced!);
     }
   }
 
@@ -349,7 +349,7 @@ export class AnchorFlow implements Conversation {
   #lost(target: Target): void {
     if (this.current?.node === target.node) return this.current.lost();
     if (this.#entry.owedBy(target.node).length > 0)
-      this.onLost(this.#owesNewest(target) ? this.promise : null);
+      this.onLost(this.#owesNewest(target) ? this.announced : null);
     else if (ranges.collect(this.#entry.rules, target.node + 1, this.acknowledged)) this.#entry.write();
   }
 
@@ -357,7 +357,7 @@ export class AnchorFlow implements Conversation {
   #owesNewest({ node }: Target): boolean {
     const owed = this.#entry.owedBy(node);
     return (
-      this.promise?.node === node && owed.length === 1 && owed[0] === ranges.lastRange(this.#entry.rules)
+      this.announced?.node === node && owed.length === 1 && owed[0] === ranges.lastRange(this.#entry.rules)
     );
   }
 
@@ -400,7 +400,7 @@ export class AnchorFlow implements Conversation {
     this.current = null;
     this.onLost = () => {};
     this.onDraining = () => {};
-    this.promise = null;
+    this.announced = null;
     this.#socket = null;
   }
 
@@ -449,7 +449,7 @@ export class AnchorFlow implements Conversation {
     const { ends } = this.#entry;
     const { nodes } = this.#targets;
     const identified =
-      this.current?.isIdentified ?? (this.promise !== null && this.promise.identity !== null);
+      this.current?.isIdentified ?? (this.announced !== null && this.announced.identity !== null);
     return { role: 'anchor', state, identified, entry: this.#entry, ends, nodes };
   }
 }

@@ -5,7 +5,7 @@
  *   its head and more:  another node goes on from there, when it has the same body (src/protocol/http/continuation.ts). What
  *                       the dead target's kernel still delivers is the same bytes.
  *   a part of its head, or something of a response without identity: one that is only cut off may still deliver what
- *                       it was given of it; when there is no promise, and none to come, the connection ends.
+ *                       it was given of it; when there is no announcement, and none to come, the connection ends.
  *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more:
  *
  *     lease:  wait until the target's lease has run out. From then on its router lets nothing pass of which the client

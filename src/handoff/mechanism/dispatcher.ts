@@ -13,9 +13,9 @@ import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
+import { AnnouncedHandling } from '../anchor/announced.ts';
 import type { Kept } from '../anchor/attempt.ts';
 import { LocalHandling } from '../anchor/local.ts';
-import { PromisedHandling } from '../anchor/promised.ts';
 import type { Handling, HandlingHost } from '../request/handling.ts';
 import { cloneForm } from './clone.ts';
 import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
@@ -124,7 +124,7 @@ export class Dispatcher {
     const { handoffs, nextChoices } = this.#means;
     const { node, link } = kept.target;
     const given = { handoffs, host, flow, request: host.retain(), node, link };
-    return PromisedHandling.startKept(given, cloneForm(site.config.clone, nextChoices.of(site)), kept);
+    return AnnouncedHandling.startKept(given, cloneForm(site.config.clone, nextChoices.of(site)), kept);
   }
 
   /** That nobody has it is an answer (404); that nobody can be reached is another (503). */

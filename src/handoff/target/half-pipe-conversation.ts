@@ -49,7 +49,14 @@ export class HalfPipeConversation {
 
   #setupOk(epoch: number, confirmWanted: boolean, identity: Identity | null): void {
     const { id: request } = this;
-    this.#link.send({ type: FrameType.SETUP_OK, request, epoch, confirmWanted, identity, promise: null });
+    this.#link.send({
+      type: FrameType.SETUP_OK,
+      request,
+      epoch,
+      confirmWanted,
+      identity,
+      announcement: null,
+    });
   }
 
   /** The client has all before `end`. */

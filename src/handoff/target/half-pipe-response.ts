@@ -6,7 +6,7 @@
  *   clone   SETUP_OK, first
  *   split   DATA_DONE, first
  *
- * What is told first is a promise: the bytes follow whatever the anchor does. A response whose length is not known is
+ * What is told first is an announcement: the bytes follow whatever the anchor does. A response whose length is not known is
  * served as with anchor, whatever the mechanism.
  */
 
@@ -16,7 +16,7 @@ import {
   AbortReason,
   type DataDone,
   FrameType,
-  MAX_PROMISE_BYTES,
+  MAX_ANNOUNCED_BYTES,
   SetupMechanism,
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
@@ -26,10 +26,10 @@ import type { Exchange } from '../../serve/exchange.ts';
 import { leaseIsOver } from '../flow/lease.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 
-/** Responses up to this size are promised (DATA_DONE) before their bytes are handed to the kernel. */
-const PROMISE_BYTES = 64 * 1024;
+/** Responses up to this size are announced (DATA_DONE) before their bytes are handed to the kernel. */
+const ANNOUNCED_BYTES = 64 * 1024;
 /**
- * A promise says what the response is when it is larger than this. What is smaller leaves in one burst (RFC 6928), and
+ * An announcement says what the response is when it is larger than this. What is smaller leaves in one burst (RFC 6928), and
  * a hash of it would be a cost that counts.
  */
 const IDENTIFIED_BYTES = 16 * 1024;
@@ -41,7 +41,7 @@ export class HalfPipeResponse {
   /** The anchor learns from the client's acknowledgements that the response is out: nothing is said after it. */
   readonly implicit: boolean;
   /** Its end is told before it is sent. */
-  readonly promised: boolean;
+  readonly announced: boolean;
   /** SETUP_OK has asked for CONFIRM, which has not come: without it nothing begins after the lease. */
   #waitsConfirm = false;
   /** The anchor has been told, or will be. */
@@ -55,19 +55,19 @@ export class HalfPipeResponse {
     this.#socket = socket;
     this.#mechanism = mechanism;
     this.exchange = exchange;
-    this.implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_PROMISE_BYTES;
-    this.promised = this.implicit || (complete && lengthBytes <= PROMISE_BYTES);
+    this.implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_ANNOUNCED_BYTES;
+    this.announced = this.implicit || (complete && lengthBytes <= ANNOUNCED_BYTES);
   }
 
   /** The answer to SETUP: it has to be out before the first byte is. The rules are in force. */
   answer(request: number): SetupOk | DataDone {
     this.#startUs = nowUs();
-    const { exchange, promised } = this;
+    const { exchange, announced } = this;
     const { status, close, lengthBytes, bodyBytes } = exchange;
-    const isSmall = promised && lengthBytes <= IDENTIFIED_BYTES;
+    const isSmall = announced && lengthBytes <= IDENTIFIED_BYTES;
     const identity = isSmall ? null : exchange.identity();
     this.#identified = isSmall || identity !== null;
-    if (promised && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, lengthBytes);
+    if (announced && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, lengthBytes);
     this.#waitsConfirm = !exchange.complete;
     return {
       type: FrameType.SETUP_OK,
@@ -75,7 +75,7 @@ export class HalfPipeResponse {
       epoch: this.#socket.rules.epoch,
       confirmWanted: this.#waitsConfirm,
       identity,
-      promise: promised ? { status, close, bytes: lengthBytes, bodyBytes } : null,
+      announcement: announced ? { status, close, bytes: lengthBytes, bodyBytes } : null,
     };
   }
 
@@ -96,7 +96,7 @@ export class HalfPipeResponse {
       congestionWindow,
       srttUs,
       firstByteUs: this.#firstByteUs < 0 ? nowUs() - this.#startUs : this.#firstByteUs,
-      identity: this.promised && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
+      identity: this.announced && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
     };
   }
 

@@ -103,7 +103,8 @@ export class HalfPipe implements Conversation, Source {
     const response = new HalfPipeResponse(socket, setup.mechanism, exchange);
     const digest = response.implicit && !exchange.close ? setup.keep : null;
     this.kept.begin(digest, block.acknowledge);
-    if (response.promised) endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.kept.stays);
+    if (response.announced)
+      endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.kept.stays);
     const olderEnd = unacknowledgedEnd(this.#state);
     const isUsed = socket.isOpen;
     const failure = isUsed ? socket.reuse(block, exchange, olderEnd === null) : socket.open(block, sentMs);
@@ -161,7 +162,7 @@ export class HalfPipe implements Conversation, Source {
   }
 
   #finish(response: HalfPipeResponse): void {
-    const { exchange, promised, implicit } = response;
+    const { exchange, announced, implicit } = response;
     const { rules } = this.#socket;
     const bytes = exchange.pump.sentBytes;
     this.#owner.ports.count.add('served_bytes', bytes);
@@ -172,7 +173,7 @@ export class HalfPipe implements Conversation, Source {
       endResponse(rules, nextWire(rules), this.kept.stays);
       this.#socket.write();
     }
-    if (!promised) this.#anchor.say(response.done(this.#anchor.id, bytes));
+    if (!announced) this.#anchor.say(response.done(this.#anchor.id, bytes));
     this.#become({ name: 'sent', end: range.end, implicit });
   }
 

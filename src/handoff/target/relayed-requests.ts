@@ -46,7 +46,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
       link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
       return;
     }
-    const told = { confirmWanted: false, identity: null, promise: null };
+    const told = { confirmWanted: false, identity: null, announcement: null };
     link.send({ type: FrameType.SETUP_OK, request, epoch, ...told });
     const relayed = new RelayedRequest(this, link, request, exchange, this.#bodyBytes(setup));
     this.#all.add(relayed);

@@ -34,7 +34,7 @@ export interface DataDone {
   srttUs: number;
   /** From the receipt of SETUP to the first byte, microseconds. */
   firstByteUs: number;
-  /** As in SETUP_OK; of a response that was promised without one. */
+  /** As in SETUP_OK; of a response that was announced without one. */
   identity: Identity | null;
 }
 

@@ -2,7 +2,7 @@
 import type { Identity } from '../http/continuation.ts';
 import { type Codec, epochCodec } from './codec.ts';
 import { IDENTITY_BYTES, readIdentity, writeIdentity } from './frame-continuation.ts';
-import { FrameType, MAX_PROMISE_BYTES } from './frame-types.ts';
+import { FrameType, MAX_ANNOUNCED_BYTES } from './frame-types.ts';
 import {
   getFlags,
   getU64,
@@ -23,18 +23,18 @@ export interface SetupOk {
   /** The target sends nothing before CONFIRM. */
   confirmWanted: boolean;
   /** With mechanism clone, when the whole response is known: where it ends, and nothing more will be said of it. */
-  promise: PromisedResponse | null;
+  announcement: Announcement | null;
   /** What the response is; null when no other node could go on with it. */
   identity: Identity | null;
 }
 
 /** What is known of a response before its first byte is sent. */
-export interface PromisedResponse {
+export interface Announcement {
   /** The response's status code, 100 to 999. */
   status: number;
   /** Close the connection after this response. */
   close: boolean;
-  /** Bytes of the response, head included; at most MAX_PROMISE_BYTES. */
+  /** Bytes of the response, head included; at most MAX_ANNOUNCED_BYTES. */
   bytes: number;
   bodyBytes: number;
 }
@@ -61,11 +61,11 @@ export interface Window {
  * |--------|-------|---------|-------|
  * | 8      | 4     | request | |
  * | 12     | 4     | epoch   | |
- * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity, bit 2 promise, bit 3 close the connection after it (with a promise) |
+ * | 16     | 1     | flags   | bit 0 confirmation wanted, bit 1 identity, bit 2 announcement, bit 3 close the connection after it (with an announcement) |
  * |        | 20    | identity | with bit 1 only; see frame-continuation.ts |
- * |        | 18    | promise | with bit 2 only; see below |
+ * |        | 18    | announcement | with bit 2 only; see below |
  *
- * The promise block of SETUP_OK, mechanism clone
+ * The announcement block of SETUP_OK, mechanism clone
  *
  * | offset | bytes | field     | value |
  * |--------|-------|-----------|-------|
@@ -74,65 +74,67 @@ export interface Window {
  * | 10     | 8     | bodyBytes | at most bytes |
  */
 const SETUP_OK_BYTES = 9;
-const PROMISE_BYTES = 18;
+const ANNOUNCED_BYTES = 18;
 const CONFIRM_WANTED = 1;
 const OK_IDENTITY = 2;
-const PROMISED = 4;
-const PROMISED_CLOSE = 8;
+const ANNOUNCED = 4;
+const ANNOUNCED_CLOSE = 8;
 
-function setupOkSize({ identity, promise }: SetupOk): number {
-  return SETUP_OK_BYTES + (identity === null ? 0 : IDENTITY_BYTES) + (promise === null ? 0 : PROMISE_BYTES);
+function setupOkSize({ identity, announcement }: SetupOk): number {
+  return (
+    SETUP_OK_BYTES + (identity === null ? 0 : IDENTITY_BYTES) + (announcement === null ? 0 : ANNOUNCED_BYTES)
+  );
 }
 
 function writeSetupOk(frame: SetupOk, into: Buffer, start: number): number {
-  const { identity, promise } = frame;
-  checkPromise(frame);
+  const { identity, announcement } = frame;
+  checkAnnouncement(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
-  const promised = promise === null ? 0 : PROMISED | (promise.close ? PROMISED_CLOSE : 0);
+  const announced = announcement === null ? 0 : ANNOUNCED | (announcement.close ? ANNOUNCED_CLOSE : 0);
   const flags = (frame.confirmWanted ? CONFIRM_WANTED : 0) | (identity === null ? 0 : OK_IDENTITY);
-  at = putU8(into, at, flags | promised);
+  at = putU8(into, at, flags | announced);
   if (identity !== null) at = writeIdentity(identity, into, at);
-  if (promise === null) return at;
-  at = putU16(into, at, promise.status);
-  at = putU64(into, at, promise.bytes);
-  return putU64(into, at, promise.bodyBytes);
+  if (announcement === null) return at;
+  at = putU16(into, at, announcement.status);
+  at = putU64(into, at, announcement.bytes);
+  return putU64(into, at, announcement.bodyBytes);
 }
 
 function readSetupOk(bytes: Buffer, at: number, end: number): SetupOk {
   requireAtLeast(at, end, SETUP_OK_BYTES);
-  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY | PROMISED | PROMISED_CLOSE);
+  const flags = getFlags(bytes, at + 8, CONFIRM_WANTED | OK_IDENTITY | ANNOUNCED | ANNOUNCED_CLOSE);
   const identified = (flags & OK_IDENTITY) !== 0;
-  const promised = (flags & PROMISED) !== 0;
-  must(promised || (flags & PROMISED_CLOSE) === 0, 'close without a promise');
-  const promiseAt = at + SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0);
-  requireLength(promiseAt, end, promised ? PROMISE_BYTES : 0);
+  const announced = (flags & ANNOUNCED) !== 0;
+  must(announced || (flags & ANNOUNCED_CLOSE) === 0, 'close without an announcement');
+  const announcementAt = at + SETUP_OK_BYTES + (identified ? IDENTITY_BYTES : 0);
+  requireLength(announcementAt, end, announced ? ANNOUNCED_BYTES : 0);
   const frame: SetupOk = {
     type: FrameType.SETUP_OK,
     request: bytes.readUInt32BE(at),
     epoch: bytes.readUInt32BE(at + 4),
     confirmWanted: (flags & CONFIRM_WANTED) !== 0,
     identity: identified ? readIdentity(bytes, at + SETUP_OK_BYTES) : null,
-    promise: promised
+    announcement: announced
       ? {
-          status: bytes.readUInt16BE(promiseAt),
-          close: (flags & PROMISED_CLOSE) !== 0,
-          bytes: getU64(bytes, promiseAt + 2),
-          bodyBytes: getU64(bytes, promiseAt + 10),
+          status: bytes.readUInt16BE(announcementAt),
+          close: (flags & ANNOUNCED_CLOSE) !== 0,
+          bytes: getU64(bytes, announcementAt + 2),
+          bodyBytes: getU64(bytes, announcementAt + 10),
         }
       : null,
   };
-  checkPromise(frame);
+  checkAnnouncement(frame);
   return frame;
 }
 
 export const setupOkCodec: Codec<SetupOk> = { size: setupOkSize, write: writeSetupOk, read: readSetupOk };
 
-function checkPromise({ promise }: SetupOk): void {
-  if (promise === null) return;
-  must(promise.status >= 100 && promise.status <= 999, 'status');
-  must(promise.bytes >= 1 && promise.bytes <= MAX_PROMISE_BYTES, 'promised bytes');
-  must(promise.bodyBytes <= promise.bytes, 'more body than response');
+function checkAnnouncement({ announcement }: SetupOk): void {
+  if (announcement === null) return;
+  must(announcement.status >= 100 && announcement.status <= 999, 'status');
+  must(announcement.bytes >= 1 && announcement.bytes <= MAX_ANNOUNCED_BYTES, 'announced bytes');
+  must(announcement.bodyBytes <= announcement.bytes, 'more body than response');
 }
 
 /*

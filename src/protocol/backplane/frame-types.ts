@@ -22,7 +22,7 @@ export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
 /** A connection state that travels in MIGRATE and MIGRATE_DATA; one with more in its queues stays where it is. */
 export const MAX_MIGRATED_STATE_BYTES = 1536 * 1024;
 /** A response whose end is said before it is sent: sequence numbers within it must compare by distance. */
-export const MAX_PROMISE_BYTES = 2 ** 30;
+export const MAX_ANNOUNCED_BYTES = 2 ** 30;
 /** RFC 7323, 2.3: a scale of at most 14, so a window of at most 2^30. */
 export const MAX_WINDOW_BYTES = 2 ** 30;
 export const MAX_WINDOW_SCALE = 14;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AnchorHandling } from '../../../src/handoff/anchor/anchor.ts';
+import { AnnouncedHandling } from '../../../src/handoff/anchor/announced.ts';
 import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
-import { PromisedHandling } from '../../../src/handoff/anchor/promised.ts';
 import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
 import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
 import { FLAG_CLOSING, FLAG_WATCH } from '../../../src/kernel/router/layout.ts';
@@ -20,7 +20,7 @@ const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
 class Case extends AnchorStand {
   readonly link = new LinkModel(B);
   readonly flow1: AnchorFlow = this.flow();
-  handling: AnchorHandling | PromisedHandling | null = null;
+  handling: AnchorHandling | AnnouncedHandling | null = null;
 
   begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
     const { handoffs, host, flow1: flow, link } = this;
@@ -29,7 +29,7 @@ class Case extends AnchorStand {
     this.handling =
       form === 'anchor'
         ? AnchorHandling.start(given)
-        : PromisedHandling.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
+        : AnnouncedHandling.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
     return this;
   }
 
@@ -44,13 +44,13 @@ class Case extends AnchorStand {
   setupOk(changes: object = {}): this {
     const { request: id, epoch } = this.setup;
     const frame = { type: FrameType.SETUP_OK, request: id, epoch, confirmWanted: false } as const;
-    this.link.hear({ ...frame, identity, promise: null, ...changes });
+    this.link.hear({ ...frame, identity, announcement: null, ...changes });
     return this;
   }
 
-  promise(changes: object = {}): this {
+  announced(changes: object = {}): this {
     return this.setupOk({
-      promise: { status: 200, close: false, bytes: BYTES, bodyBytes: 1024, ...changes },
+      announcement: { status: 200, close: false, bytes: BYTES, bodyBytes: 1024, ...changes },
     });
   }
 
@@ -125,7 +125,7 @@ describe('a handoff at the anchor', () => {
 
   for (const form of ['clone', 'split'] as const) {
     test(`${form}: finished when the client has acknowledged what was announced`, () => {
-      const it = new Case().begin(form).promise();
+      const it = new Case().begin(form).announced();
       assert.deepEqual(it.host.ends, []);
       const flags = it.table.rules.get(it.slot)!.flags;
       assert.ok((flags & FLAG_WATCH) !== 0);
@@ -339,10 +339,10 @@ describe('take-over: what the client has of the response decides', () => {
     assert.deepEqual(it.host.ends, ['take-over', 'broken: the target failed in the middle of its response']);
   });
 
-  test('the same when the response was promised, and the request is done', () => {
+  test('the same when the response was announced, and the request is done', () => {
     const it = new Case().begin().setupOk().done();
     const lost: boolean[] = [];
-    it.flow1.onLost = (promise) => lost.push(promise !== null && promise.identity === null);
+    it.flow1.onLost = (announced) => lost.push(announced !== null && announced.identity === null);
     it.acknowledge((START + HEAD_BYTES) >>> 0);
     it.abort(AbortReason.FILE_CHANGED);
     assert.deepEqual(lost, [true]);

@@ -91,10 +91,13 @@ describe('SETUP at the target', () => {
     assert.equal(it.counters.get('served_bytes'), it.answer.text.length);
   });
 
-  test('a response that is too large to be promised: SETUP_OK, the bytes, DATA_DONE', () => {
+  test('a response that is too large to be announced: SETUP_OK, the bytes, DATA_DONE', () => {
     const it = new Case().ask(100 * KIB);
-    const { confirmWanted, promise, identity } = it.link.last(FrameType.SETUP_OK);
-    assert.deepEqual([confirmWanted, promise, identity?.lengthBytes], [false, null, it.answer.text.length]);
+    const { confirmWanted, announcement, identity } = it.link.last(FrameType.SETUP_OK);
+    assert.deepEqual(
+      [confirmWanted, announcement, identity?.lengthBytes],
+      [false, null, it.answer.text.length],
+    );
     assert.equal(it.link.count(FrameType.DATA_DONE), 0);
     assert.ok(it.rules.ranges[0].open);
     it.settle();
@@ -102,9 +105,9 @@ describe('SETUP at the target', () => {
     assert.equal(it.rules.ranges[0].end, it.end);
   });
 
-  test('clone: SETUP_OK promises the end, and nothing is said after it', () => {
+  test('clone: SETUP_OK announces the end, and nothing is said after it', () => {
     const it = new Case().ask(KIB, CLONE);
-    assert.equal(it.link.last(FrameType.SETUP_OK).promise?.bytes, it.answer.text.length);
+    assert.equal(it.link.last(FrameType.SETUP_OK).announcement?.bytes, it.answer.text.length);
     it.settle().acknowledge(it.end);
     assert.equal(it.link.sent.length, 1);
     it.assertGone();

@@ -167,8 +167,8 @@ for (const family of FAMILIES) {
         assertResult(result, fin, { verdict: UNSPEC, counts: { translated_out: 1 }, parts: { seq } });
       };
       const sending = anchorRules(base, true);
-      const promised = { ...anchorRules(base), ownNext: n(300) };
-      promised.ranges.pop();
+      const announced = { ...anchorRules(base), ownNext: n(300) };
+      announced.ranges.pop();
 
       install(family, family.own, sending, n(700));
       const listener = sockets.listenOn(at(family.own, PUBLIC_PORT), 1);
@@ -178,7 +178,7 @@ for (const family of FAMILIES) {
       assertBecomes(fin, n(700));
       assertAnswered(from(family.own, { ack: n(720) }));
 
-      install(family, family.own, promised, n(700));
+      install(family, family.own, announced, n(700));
       placed(n(1000));
       stand.run('baton_ingress', from(family.own, { ack: n(800) }));
       placed(n(1000));
@@ -197,7 +197,7 @@ for (const family of FAMILIES) {
       assertBecomes(last, n(700));
       stand.setAlive(true);
 
-      install(family, family.own, promised, n(1000));
+      install(family, family.own, announced, n(1000));
       placed(n(1000));
       placed(n(1000));
       // Its acknowledgement is the socket's.
@@ -206,7 +206,7 @@ for (const family of FAMILIES) {
       assert.deepEqual(stand.run('baton_ingress', from(family.own, { ack: n(1002) })).counts, {
         unacceptable: 1,
       });
-      install(family, family.own, { ...promised, flags: layout.FLAG_FOLLOW }, n(1000));
+      install(family, family.own, { ...announced, flags: layout.FLAG_FOLLOW }, n(1000));
       assertBecomes(fin, n(1000));
       stand.wire.take(0);
     });

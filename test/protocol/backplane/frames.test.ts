@@ -155,11 +155,11 @@ const LAYOUTS: [Frame, string][] = [
      5173d16e 0003 474554 00000002 7879`,
   ],
   [
-    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null, promise: null },
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: true, identity: null, announcement: null },
     `00000011 02 01 0000 ${IDS} 01`,
   ],
   [
-    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY, promise: null },
+    { type: FrameType.SETUP_OK, ...ids, confirmWanted: false, identity: IDENTITY, announcement: null },
     `00000025 02 01 0000 ${IDS} 02 00000120 0000000100000120 fedcba9876543210`,
   ],
   [
@@ -168,7 +168,7 @@ const LAYOUTS: [Frame, string][] = [
       ...ids,
       confirmWanted: false,
       identity: null,
-      promise: { status: 206, close: true, bytes: 0x1234567, bodyBytes: 0x1234500 },
+      announcement: { status: 206, close: true, bytes: 0x1234567, bodyBytes: 0x1234500 },
     },
     `00000023 02 01 0000 ${IDS} 0c 00ce 0000000001234567 0000000001234500`,
   ],
@@ -527,8 +527,8 @@ describe('frames', () => {
       return () => decodeFrame(bytes);
     };
     const done = LAYOUTS.find(([value]) => value.type === FrameType.DATA_DONE)![0];
-    const promised = LAYOUTS.find(
-      ([value]) => value.type === FrameType.SETUP_OK && value.promise !== null,
+    const announced = LAYOUTS.find(
+      ([value]) => value.type === FrameType.SETUP_OK && value.announcement !== null,
     )![0];
     const pipeAt = 22;
     throwsCode('RESERVED', patched(SETUP, 17, '20'));
@@ -543,12 +543,12 @@ describe('frames', () => {
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 54, '00030001'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 70, '80000000'));
     throwsCode('OUT_OF_RANGE', patched(done, 39, '80000000'));
-    throwsCode('RESERVED', patched(promised, 16, '1c'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 16, '08'));
-    throwsCode('LENGTH', patched(promised, 16, '00'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 17, '0063'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 19, '0000000040000001'));
-    throwsCode('OUT_OF_RANGE', patched(promised, 27, '0000000001234568'));
+    throwsCode('RESERVED', patched(announced, 16, '1c'));
+    throwsCode('OUT_OF_RANGE', patched(announced, 16, '08'));
+    throwsCode('LENGTH', patched(announced, 16, '00'));
+    throwsCode('OUT_OF_RANGE', patched(announced, 17, '0063'));
+    throwsCode('OUT_OF_RANGE', patched(announced, 19, '0000000040000001'));
+    throwsCode('OUT_OF_RANGE', patched(announced, 27, '0000000001234568'));
     const listed = LAYOUTS.find(([value]) => value.type === FrameType.CATALOGUE)![0];
     for (const [at, hex] of [
       [8, '00'],
@@ -583,7 +583,7 @@ describe('frames', () => {
       ...ids,
       confirmWanted: false,
       identity: IDENTITY,
-      promise: null,
+      announcement: null,
     };
     throwsCode('LENGTH', patched(identified, 16, '00'));
     throwsCode('RESERVED', patched(identified, 16, '10'));

@@ -111,13 +111,13 @@ const setup: fc.Arbitrary<frames.Setup> = fc
   }));
 
 /** What SETUP_OK says of a clone's response. */
-const promise: fc.Arbitrary<frames.PromisedResponse> = fc
+const announcement: fc.Arbitrary<frames.Announcement> = fc
   .record({
     status: fc.integer({ min: 100, max: 999 }),
     close: fc.boolean(),
     bytes: fc.oneof(
-      fc.integer({ min: 1, max: frames.MAX_PROMISE_BYTES }),
-      fc.constant(frames.MAX_PROMISE_BYTES),
+      fc.integer({ min: 1, max: frames.MAX_ANNOUNCED_BYTES }),
+      fc.constant(frames.MAX_ANNOUNCED_BYTES),
     ),
     share: fc.double({ min: 0, max: 1, noNaN: true }),
   })
@@ -136,7 +136,7 @@ const flowEndpoints: fc.Arbitrary<frames.FlowEndpoints> = fc
     publicPort,
   }));
 
-const optionalPromise: fc.Arbitrary<frames.PromisedResponse | null> = fc.option(promise);
+const optionalAnnouncement: fc.Arbitrary<frames.Announcement | null> = fc.option(announcement);
 
 /** One arbitrary per type, so that a test can insist on every type. */
 export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
@@ -146,7 +146,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     ...ids,
     confirmWanted: fc.boolean(),
     identity,
-    promise: optionalPromise,
+    announcement: optionalAnnouncement,
   }),
   SETUP_REJECT: fc.record({
     type: fc.constant(FrameType.SETUP_REJECT),

@@ -293,9 +293,16 @@ export class HostileFrames {
     const identity = this.#random.below(2) === 0 ? null : { headBytes: 10, lengthBytes: 5000, validator: 3n };
     switch (this.#random.below(6)) {
       case 0:
-        return { type: FrameType.SETUP_OK, request, epoch, confirmWanted: true, identity, promise: null };
+        return {
+          type: FrameType.SETUP_OK,
+          request,
+          epoch,
+          confirmWanted: true,
+          identity,
+          announcement: null,
+        };
       case 1: {
-        const promise = { status: 200, close: this.#random.below(2) === 0, bytes, bodyBytes: 0 };
+        const announcement = { status: 200, close: this.#random.below(2) === 0, bytes, bodyBytes: 0 };
         const isClone = this.#random.below(WILD_EVERY) === 0;
         return {
           type: FrameType.SETUP_OK,
@@ -303,7 +310,7 @@ export class HostileFrames {
           epoch,
           confirmWanted: false,
           identity,
-          promise: isClone ? promise : null,
+          announcement: isClone ? announcement : null,
         };
       }
       case 2: {

@@ -13,7 +13,7 @@ import { item, KIB, MIB, Stand } from './support.ts';
 const DURATION_MS = process.env.BATON_LONG === '1' ? 300_000 : 12_000;
 const CONNECTIONS = 8;
 const SIZES = [1, 1 * KIB, 30 * KIB, 64 * KIB + 1, 300 * KIB, 2 * MIB];
-/** Their answers are promised, and travel fast. */
+/** Their answers are announced, and travel fast. */
 const SMALL = SIZES.slice(0, 3);
 const ITEMS = 200;
 /** A client whose target dies with its first bytes waits for lease, probe and a retransmission. */

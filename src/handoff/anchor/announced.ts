@@ -2,20 +2,20 @@
  * Handoffs whose target says where its response ends before it sends it, and then says no more: clone and split.
  * What the anchor still has to know it reads from the client's acknowledgements.
  *
- *   away --promise--> promised --the client has acknowledged `watch`--> finished
- *   kept --SETUP_OK (promise)--> promised         the clone has the request, and SETUP is sent when it does not answer
- *     `--no promise (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
+ *   away --announcement--> announced --the client has acknowledged `watch`--> finished
+ *   kept --SETUP_OK (announcement)--> announced   the clone has the request, and SETUP is sent when it does not answer
+ *     `--no announcement (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
  */
 
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
+  type Announcement,
   type DataDone,
   type Frame,
   FrameType,
   frameSize,
-  MAX_PROMISE_BYTES,
-  type PromisedResponse,
+  MAX_ANNOUNCED_BYTES,
   RejectReason,
   type SetupMechanism,
   type SetupOk,
@@ -53,9 +53,9 @@ function nextOf({ request, host, flow }: HandoffGiven, { next }: Form, kept: Kep
   return at < 0 ? null : { at, choice: next };
 }
 
-export class PromisedHandling extends AwayHandling {
+export class AnnouncedHandling extends AwayHandling {
   readonly #form: Form;
-  #promise: PromisedResponse | null = null;
+  #announcement: Announcement | null = null;
   #watch = 0;
   /** The target does not know the length: it will say DATA_DONE. */
   #explicit = false;
@@ -64,13 +64,13 @@ export class PromisedHandling extends AwayHandling {
   readonly #kept: Kept | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
-  static start(given: HandoffGiven, form: Form): PromisedHandling | null {
-    return AwayHandling.begin(() => new PromisedHandling(given, form));
+  static start(given: HandoffGiven, form: Form): AnnouncedHandling | null {
+    return AwayHandling.begin(() => new AnnouncedHandling(given, form));
   }
 
   /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
-  static startKept(given: HandoffGiven, form: Form, kept: Kept): PromisedHandling {
-    const handling = new PromisedHandling(given, form, kept);
+  static startKept(given: HandoffGiven, form: Form, kept: Kept): AnnouncedHandling {
+    const handling = new AnnouncedHandling(given, form, kept);
     given.flow.current = handling;
     given.handoffs.watch(handling);
     given.handoffs.asked(handling, given.handoffs.clock.nowMs);
@@ -88,7 +88,7 @@ export class PromisedHandling extends AwayHandling {
   }
 
   protected get status(): number {
-    return this.#promise?.status ?? 0;
+    return this.#announcement?.status ?? 0;
   }
 
   start(): void {
@@ -120,7 +120,7 @@ export class PromisedHandling extends AwayHandling {
     this.#count(frame);
     if (frame.type === FrameType.SETUP_REJECT) {
       // What it has accepted it does not refuse any more.
-      if (this.#promise !== null || this.#explicit) return;
+      if (this.#announcement !== null || this.#explicit) return;
       if (frame.reason === RejectReason.NOT_KEPT) return this.#askKept();
     }
     super.answer(frame);
@@ -128,38 +128,40 @@ export class PromisedHandling extends AwayHandling {
 
   protected override objectionTo(frame: SetupOk | DataDone): string | null {
     if (frame.type === FrameType.SETUP_OK)
-      return frame.promise !== null && this.#explicit ? 'a promise after an answer without one' : null;
-    if (!this.#explicit && (frame.bytes < 1 || frame.bytes > MAX_PROMISE_BYTES))
-      return `a promise of ${frame.bytes} bytes`;
+      return frame.announcement !== null && this.#explicit
+        ? 'an announcement after an answer without one'
+        : null;
+    if (!this.#explicit && (frame.bytes < 1 || frame.bytes > MAX_ANNOUNCED_BYTES))
+      return `an announcement of ${frame.bytes} bytes`;
     return super.objectionTo(frame);
   }
 
   protected heard(frame: SetupOk | DataDone): void {
     if (frame.type === FrameType.SETUP_OK) {
-      if (frame.promise !== null) this.#promised(frame.promise);
-      else if (this.#promise === null) this.#explicit = true;
+      if (frame.announcement !== null) this.#announced(frame.announcement);
+      else if (this.#announcement === null) this.#explicit = true;
       return;
     }
     this.#firstByteUs = this.handoffUs + frame.firstByteUs;
     const { status, close, bytes, bodyBytes } = frame;
-    if (!this.#explicit) return this.#promised({ status, close, bytes, bodyBytes });
-    this.#promise = { status, close, bytes, bodyBytes };
+    if (!this.#explicit) return this.#announced({ status, close, bytes, bodyBytes });
+    this.#announcement = { status, close, bytes, bodyBytes };
     this.end = frame.end;
     this.flow.endTarget(frame.end);
-    this.#finish(this.#promise, frame.end);
+    this.#finish(this.#announcement, frame.end);
   }
 
   /** Rule watch is in force before the observation is looked at: one of the two shows the acknowledgement. */
-  #promised(promise: PromisedResponse): void {
-    if (this.#promise !== null) return;
-    const end = (this.from + promise.bytes) >>> 0;
-    this.#promise = promise;
+  #announced(announcement: Announcement): void {
+    if (this.#announcement !== null) return;
+    const end = (this.from + announcement.bytes) >>> 0;
+    this.#announcement = announcement;
     this.end = end;
-    const closing = promise.close || this.request.close || this.#form.closes;
-    // The FIN follows what is promised, inside the client's window, and not before the target has begun.
-    const ahead = Math.min(CLOSE_AHEAD_BYTES, promise.bytes - 1, this.flow.windowBytes);
+    const closing = announcement.close || this.request.close || this.#form.closes;
+    // The FIN follows what is announced, inside the client's window, and not before the target has begun.
+    const ahead = Math.min(CLOSE_AHEAD_BYTES, announcement.bytes - 1, this.flow.windowBytes);
     this.#watch = closing ? (end - ahead) >>> 0 : end;
-    this.flow.promiseTarget(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
+    this.flow.announceEnd(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
     this.handoffs.watch(this);
     this.acknowledged();
   }
@@ -167,26 +169,26 @@ export class PromisedHandling extends AwayHandling {
   /** The router's event, and every tick: has the client acknowledged what is waited for? */
   acknowledged(): void {
     if (this.over) return;
-    if (this.#promise === null) {
+    if (this.#announcement === null) {
       const waits = this.#kept !== null && !this.asked;
       if (waits && this.handoffs.clock.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
       return;
     }
-    if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#promise, this.end!);
+    if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#announcement, this.end!);
     else this.more();
   }
 
   /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
   more(): void {
-    if (this.over || this.#promise === null || !this.#form.ahead || !this.host.hasMore) return;
-    if (!this.#promise.close && !this.request.close && this.flow.makeRoom())
-      this.#finish(this.#promise, this.end!);
+    if (this.over || this.#announcement === null || !this.#form.ahead || !this.host.hasMore) return;
+    if (!this.#announcement.close && !this.request.close && this.flow.makeRoom())
+      this.#finish(this.#announcement, this.end!);
   }
 
-  #finish({ status, close, bytes, bodyBytes }: PromisedResponse, end: number): void {
+  #finish({ status, close, bytes, bodyBytes }: Announcement, end: number): void {
     this.leave();
     if (!this.asked) this.handoffs.count.add('requests_kept');
-    this.flow.promise = this.promised(end);
+    this.flow.announced = this.announced(end);
     this.host.finished({
       node: this.node,
       mechanism: this.name,

@@ -1,6 +1,6 @@
 /**
  * Clone and split when the target fails or stops in the middle of a response: another node goes on from the last
- * acknowledged byte. The target had promised the whole response and says nothing more, so all that the anchor knows of
+ * acknowledged byte. The target had announced the whole response and says nothing more, so all that the anchor knows of
  * it is what the client has acknowledged.
  */
 import assert from 'node:assert/strict';
