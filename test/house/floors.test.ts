@@ -15,7 +15,7 @@ const FLOORS = [
   ['kernel/tcp'],
   ['kernel/linux'],
   ['kernel/loop', 'kernel/router'],
-  ['protocol/http'],
+  ['protocol/http', 'protocol/tls'],
   ['protocol/backplane'],
   ['cluster'],
   ['cluster/policy'],

@@ -12,12 +12,12 @@
  * nonce (12 bytes): 4 bytes 0, then the record's number in its direction as u64.
  */
 import { hkdfSync } from 'node:crypto';
-import { AesGcm, GCM_KEY_BYTES, GCM_NONCE_BYTES, GCM_TAG_BYTES } from '../../kernel/linux/aes-gcm.ts';
+import { AEAD_KEY_BYTES, Aead, NONCE_BYTES, TAG_BYTES } from '../../kernel/linux/aead.ts';
 import { SessionError } from './errors.ts';
 
 export const MAX_RECORD_BYTES = 256 * 1024;
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + GCM_TAG_BYTES;
+export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + TAG_BYTES;
 /** Plaintext of one record. */
 export const MAX_BATCH_BYTES = MAX_RECORD_BYTES - RECORD_OVERHEAD_BYTES;
 /**
@@ -28,14 +28,15 @@ export const REKEY_RECORDS = 2 ** 20;
 /** Records of a direction in one session; far below where the number would leave 53 bits. */
 export const MAX_SESSION_RECORDS = 2 ** 48;
 
-export const RECORD_KEY_BYTES = GCM_KEY_BYTES;
+const CIPHER = 'aes-128-gcm';
+export const RECORD_KEY_BYTES = AEAD_KEY_BYTES[CIPHER];
 
 /** The key and the count of one direction, the same at both ends. */
 export class RecordKeys {
-  readonly nonce = Buffer.alloc(GCM_NONCE_BYTES);
+  readonly nonce = Buffer.alloc(NONCE_BYTES);
   key: Buffer;
   #count: number;
-  #cipher: AesGcm | null = null;
+  #cipher: Aead | null = null;
 
   /** `count`: the number of the next record; 0 for a new session. */
   constructor(key: Buffer, count = 0) {
@@ -50,8 +51,8 @@ export class RecordKeys {
   }
 
   /** The key at work; an end uses it in one direction only. */
-  cipher(direction: 'seal' | 'open'): AesGcm {
-    this.#cipher ??= new AesGcm(direction, this.key);
+  cipher(direction: 'seal' | 'open'): Aead {
+    this.#cipher ??= new Aead(CIPHER, direction, this.key);
     return this.#cipher;
   }
 

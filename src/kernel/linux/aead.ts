@@ -1,14 +1,21 @@
 /**
- * AES-128-GCM (NIST SP 800-38D) by OpenSSL's libcrypto, called directly: node:crypto makes an object for each
- * message, which costs several times what encrypting a small one does. The library is the copy that Node carries and
- * exports to native modules, else the system's.
+ * Authenticated encryption with associated data (RFC 5116) by OpenSSL's libcrypto, called directly: node:crypto makes
+ * an object for each message, which costs several times what encrypting a small one does. The library is the copy that
+ * Node carries and exports to native modules, else the system's.
  */
 import koffi from 'koffi';
 import { addressOf, allocate } from './memory.ts';
 
-export const GCM_KEY_BYTES = 16;
-export const GCM_NONCE_BYTES = 12;
-export const GCM_TAG_BYTES = 16;
+/** Of all three algorithms. */
+export const NONCE_BYTES = 12;
+export const TAG_BYTES = 16;
+
+export type AeadName = 'aes-128-gcm' | 'aes-256-gcm' | 'chacha20-poly1305';
+export const AEAD_KEY_BYTES: Readonly<Record<AeadName, number>> = {
+  'aes-128-gcm': 16,
+  'aes-256-gcm': 32,
+  'chacha20-poly1305': 32,
+};
 
 /** EVP_CTRL_AEAD_..., include/openssl/evp.h. */
 const GET_TAG = 0x10;
@@ -18,7 +25,7 @@ const SYSTEM_LIBRARY = 'libcrypto.so.3';
 interface Libcrypto {
   newContext: () => number;
   freeContext: (context: number) => void;
-  aes128Gcm: () => number;
+  ciphers: Readonly<Record<AeadName, () => number>>;
   init: (context: number, cipher: number, engine: number, key: number, nonce: number, seal: number) => number;
   update: (context: number, out: number, outBytes: number, input: number, inputBytes: number) => number;
   final: (context: number, out: number, outBytes: number) => number;
@@ -31,7 +38,11 @@ function functionsOf(lib: ReturnType<typeof koffi.load>): Libcrypto {
   return {
     newContext: lib.func('intptr_t EVP_CIPHER_CTX_new()'),
     freeContext: lib.func('void EVP_CIPHER_CTX_free(intptr_t)'),
-    aes128Gcm: lib.func('intptr_t EVP_aes_128_gcm()'),
+    ciphers: {
+      'aes-128-gcm': lib.func('intptr_t EVP_aes_128_gcm()'),
+      'aes-256-gcm': lib.func('intptr_t EVP_aes_256_gcm()'),
+      'chacha20-poly1305': lib.func('intptr_t EVP_chacha20_poly1305()'),
+    },
     init: lib.func('int EVP_CipherInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t, int)'),
     update: lib.func('int EVP_CipherUpdate(intptr_t, intptr_t, intptr_t, intptr_t, int)'),
     final: lib.func('int EVP_CipherFinal_ex(intptr_t, intptr_t, intptr_t)'),
@@ -52,29 +63,30 @@ function libcrypto(): Libcrypto {
 
 /** What OpenSSL refuses can only be a call that is wrong, or memory that is out. */
 function must(result: number): void {
-  if (result !== 1) throw new Error('libcrypto refused a call of AES-128-GCM');
+  if (result !== 1) throw new Error('libcrypto refused a call of an AEAD cipher');
 }
 
-const scratch = allocate(GCM_TAG_BYTES + 4);
-const written = scratch.address + GCM_TAG_BYTES;
+const scratch = allocate(TAG_BYTES + 4);
+const written = scratch.address + TAG_BYTES;
 
 /** One key in one direction. To be freed. */
-export class AesGcm {
+export class Aead {
   readonly #lib = libcrypto();
   readonly #seals: boolean;
   #context: number;
 
-  constructor(direction: 'seal' | 'open', key: Buffer) {
-    if (key.length !== GCM_KEY_BYTES) throw new RangeError(`an AES-128 key has ${GCM_KEY_BYTES} bytes`);
+  constructor(name: AeadName, direction: 'seal' | 'open', key: Buffer) {
+    const keyBytes = AEAD_KEY_BYTES[name];
+    if (key.length !== keyBytes) throw new RangeError(`a key of ${name} has ${keyBytes} bytes`);
     this.#seals = direction === 'seal';
     this.#context = this.#lib.newContext();
-    const { init, aes128Gcm } = this.#lib;
-    must(init(this.#context, aes128Gcm(), 0, addressOf(key), 0, this.#seals ? 1 : 0));
+    const { init, ciphers } = this.#lib;
+    must(init(this.#context, ciphers[name](), 0, addressOf(key), 0, this.#seals ? 1 : 0));
   }
 
-  #begin(nonce: Buffer, associated: number, associatedBytes: number): void {
+  #begin(nonce: number, associated: number, associatedBytes: number): void {
     const { init, update } = this.#lib;
-    must(init(this.#context, 0, 0, 0, addressOf(nonce), this.#seals ? 1 : 0));
+    must(init(this.#context, 0, 0, 0, nonce, this.#seals ? 1 : 0));
     must(update(this.#context, 0, written, associated, associatedBytes));
   }
 
@@ -83,13 +95,21 @@ export class AesGcm {
    * `into` before `at`. The nonce must never come twice under one key.
    */
   seal(nonce: Buffer, plaintext: Buffer, into: Buffer, at: number, associatedBytes: number): void {
-    const to = addressOf(into) + at;
+    const from = plaintext.length > 0 ? addressOf(plaintext) : 0;
+    this.#seal(addressOf(nonce), from, plaintext.length, addressOf(into) + at, associatedBytes);
+  }
+
+  /** The same for the `bytes` at address `at`, encrypted where they are, by the nonce at address `nonce`. */
+  sealInPlace(nonce: number, at: number, bytes: number, associatedBytes: number): void {
+    this.#seal(nonce, at, bytes, at, associatedBytes);
+  }
+
+  #seal(nonce: number, from: number, bytes: number, to: number, associatedBytes: number): void {
     this.#begin(nonce, to - associatedBytes, associatedBytes);
     const { update, final, control } = this.#lib;
-    if (plaintext.length > 0)
-      must(update(this.#context, to, written, addressOf(plaintext), plaintext.length));
+    if (bytes > 0) must(update(this.#context, to, written, from, bytes));
     must(final(this.#context, scratch.address, written));
-    must(control(this.#context, GET_TAG, GCM_TAG_BYTES, to + plaintext.length));
+    must(control(this.#context, GET_TAG, TAG_BYTES, to + bytes));
   }
 
   /**
@@ -98,12 +118,12 @@ export class AesGcm {
    */
   open(nonce: Buffer, bytes: Buffer, at: number, end: number, associatedBytes: number): Buffer | null {
     const from = addressOf(bytes) + at;
-    const plaintext = Buffer.allocUnsafe(end - at - GCM_TAG_BYTES);
-    this.#begin(nonce, from - associatedBytes, associatedBytes);
+    const plaintext = Buffer.allocUnsafe(end - at - TAG_BYTES);
+    this.#begin(addressOf(nonce), from - associatedBytes, associatedBytes);
     const { update, final, control } = this.#lib;
     if (plaintext.length > 0)
       must(update(this.#context, addressOf(plaintext), written, from, plaintext.length));
-    must(control(this.#context, SET_TAG, GCM_TAG_BYTES, from + plaintext.length));
+    must(control(this.#context, SET_TAG, TAG_BYTES, from + plaintext.length));
     return final(this.#context, scratch.address, written) === 1 ? plaintext : null;
   }
 

@@ -1,0 +1,60 @@
+/**
+ * Traffic secrets and what follows from them (RFC 8446, 7.1 to 7.3). A connection has two halves, one a direction; each
+ * has a secret, and counts its records.
+ */
+import { createHmac } from 'node:crypto';
+import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
+import type { Suite } from './suites.ts';
+
+/** One direction of a session, as who owns it has it. */
+export interface TrafficHalf {
+  readonly suite: Suite;
+  readonly secret: Buffer;
+  /** Of the next record. */
+  readonly number: number;
+}
+
+/**
+ * What seals or opens records from one number on. Neither the secret follows from it nor the keys after a KeyUpdate,
+ * so it is what a target is given.
+ */
+export interface TrafficKeys {
+  readonly suite: Suite;
+  readonly key: Buffer;
+  readonly iv: Buffer;
+  /** Of the next record. */
+  readonly number: number;
+}
+
+/** HKDF-Expand-Label with an empty context (RFC 8446, 7.1; RFC 5869, 2.3). */
+export function expandLabel({ hash }: Suite, secret: Buffer, label: string, bytes: number): Buffer {
+  const text = `tls13 ${label}`;
+  const info = Buffer.alloc(4 + text.length);
+  info.writeUInt16BE(bytes, 0);
+  info[2] = text.length;
+  info.write(text, 3, 'latin1');
+  // Nothing here is longer than one hash, so the first block is all that HKDF-Expand gives.
+  const block = createHmac(hash, secret).update(info).update('\x01').digest();
+  const expanded = Buffer.from(block.subarray(0, bytes));
+  block.fill(0);
+  return expanded;
+}
+
+export function trafficKeys({ suite, secret, number }: TrafficHalf): TrafficKeys {
+  const key = expandLabel(suite, secret, 'key', AEAD_KEY_BYTES[suite.aead]);
+  return { suite, key, iv: expandLabel(suite, secret, 'iv', NONCE_BYTES), number };
+}
+
+/** The half after a KeyUpdate (RFC 8446, 7.2). */
+export function nextHalf({ suite, secret }: TrafficHalf): TrafficHalf {
+  return { suite, secret: expandLabel(suite, secret, 'traffic upd', suite.secretBytes), number: 0 };
+}
+
+export function wipeHalf(half: TrafficHalf): void {
+  half.secret.fill(0);
+}
+
+export function wipeKeys({ key, iv }: TrafficKeys): void {
+  key.fill(0);
+  iv.fill(0);
+}
