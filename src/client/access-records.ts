@@ -3,7 +3,7 @@
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Counters } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
-import type { Outcome, SoFar } from '../handoff/request/handling.ts';
+import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Request } from '../serve/request.ts';
 import { type AccessBatch, AccessBatches } from './access-batch.ts';
@@ -58,31 +58,31 @@ export class AccessRecords {
   }
 
   /** A request was answered. */
-  answered(reported: Reported, outcome: Outcome): void {
-    const { mechanism, status } = outcome;
+  answered(reported: Reported, result: DeliveryResult): void {
+    const { mechanism, status } = result;
     this.#countStatus(status);
     this.#counters.add(`requests_${mechanism}`);
     const { request } = reported;
     const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
-    const bytes = outcome.bytes + offset;
+    const bytes = result.bytes + offset;
     this.#counters.add('response_bytes', bytes);
     // What another node had begun was there before this one had a part in it.
     const continued = request.continuation !== null;
-    const handoffUs = continued ? UNKNOWN : outcome.handoffUs;
-    const firstByteUs = continued ? UNKNOWN : outcome.firstByteUs;
+    const handoffUs = continued ? UNKNOWN : result.handoffUs;
+    const firstByteUs = continued ? UNKNOWN : result.firstByteUs;
     if (this.#isLogged || ++this.#sampled % SAMPLE_EVERY === 0)
       this.#batches.addTiming(mechanism, handoffUs, firstByteUs);
     if (!this.#isLogged) return;
     this.#log(reported, {
       status,
       bytes,
-      bodyBytes: outcome.bodyBytes + offset - headBytes,
-      node: this.#config.nodes[outcome.node].name,
+      bodyBytes: result.bodyBytes + offset - headBytes,
+      node: this.#config.nodes[result.node].name,
       mechanism,
       firstByteUs,
       handoffUs,
-      messages: outcome.messages?.count ?? UNKNOWN,
-      messageBytes: outcome.messages?.bytes ?? UNKNOWN,
+      messages: result.messages?.count ?? UNKNOWN,
+      messageBytes: result.messages?.bytes ?? UNKNOWN,
       complete: true,
     });
   }

@@ -9,7 +9,7 @@ import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { Guest } from '../handoff/move/guests.ts';
 import type { Arrived } from '../handoff/move/means.ts';
 import type { Movable } from '../handoff/move/movable.ts';
-import { CLIENT_GONE } from '../handoff/request/handling.ts';
+import { CLIENT_GONE } from '../handoff/request/delivery.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';

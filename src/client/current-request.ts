@@ -1,6 +1,6 @@
 /**
  * The request in progress on a connection: who answers it. It goes from node to node until it is answered, or can be
- * no more; the mechanism at work on it, its handling, sees of the connection what is here.
+ * no more; the mechanism at work on it, its delivery, sees of the connection what is here.
  *
  *   none --begin, goOnWith--> handled --finished, settled--> none
  *    |                        |    ^--again, goOn: by another node, or here
@@ -17,7 +17,7 @@ import type { AnnouncedResponse, Kept } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
 import type { ArrivedResponse } from '../handoff/move/means.ts';
-import type { AgainReason, Handling, Outcome } from '../handoff/request/handling.ts';
+import type { AgainReason, Delivery, DeliveryResult } from '../handoff/request/delivery.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
@@ -26,7 +26,7 @@ import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { takesBodies } from '../serve/sites.ts';
 import { type AnnouncedHolder, watchAnnounced } from './announced-response.ts';
-import { HandlingSlot } from './handling-slot.ts';
+import { DeliverySlot } from './delivery-slot.ts';
 import type { RequestConnection, RequestPorts } from './ports.ts';
 import { Reporting } from './reporting.ts';
 import { RequestRoute } from './request-route.ts';
@@ -38,7 +38,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   readonly #ports: RequestPorts;
   /** All connections' bytes are read into it: what is to be kept is copied. */
   readonly #readInto: Memory;
-  readonly #handlings = new HandlingSlot();
+  readonly #deliveries = new DeliverySlot();
   #request: Request | null = null;
   readonly #route: RequestRoute;
   readonly #reporting: Reporting;
@@ -74,13 +74,13 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   #dispatch(): void {
     const { site, attempts, chosen } = this.#route;
-    const handling = this.#ports.dispatcher.dispatch(this, site, attempts.tried, chosen);
+    const delivery = this.#ports.dispatcher.dispatch(this, site, attempts.tried, chosen);
     // The connection had to be broken, or waits.
-    if (handling === null) return;
-    this.#handlings.current = handling;
-    handling.start?.();
+    if (delivery === null) return;
+    this.#deliveries.current = delivery;
+    delivery.start?.();
     // What answers at once needs no head for longer. The next read is another connection's.
-    if (this.#handlings.current === handling) this.retain();
+    if (this.#deliveries.current === delivery) this.retain();
   }
 
   /** Goes on with the response that the connection came with. */
@@ -94,9 +94,9 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   }
 
   #answer(exchange: Exchange, mechanism: 'local' | 'migrate'): void {
-    const handling = this.#ports.dispatcher.answer(this, this.request, exchange, mechanism);
-    this.#handlings.current = handling;
-    handling.start();
+    const delivery = this.#ports.dispatcher.answer(this, this.request, exchange, mechanism);
+    this.#deliveries.current = delivery;
+    delivery.start();
   }
 
   /** The clone that may have taken the request, once. */
@@ -134,32 +134,32 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   }
 
   /** The connection is about to move, or has not moved. */
-  get moving(): Pick<HandlingSlot, 'pause' | 'resume' | 'isPaused'> {
-    return this.#handlings;
+  get moving(): Pick<DeliverySlot, 'pause' | 'resume' | 'isPaused'> {
+    return this.#deliveries;
   }
 
   /** A mechanism is at work. */
   get isHandled(): boolean {
-    return this.#handlings.current !== null;
+    return this.#deliveries.current !== null;
   }
 
   /** The client's socket takes bytes again. */
   writable(): void {
-    this.#handlings.current?.writable();
+    this.#deliveries.current?.writable();
   }
 
   /** The client has sent more. */
   more(): void {
-    this.#handlings.current?.more?.();
+    this.#deliveries.current?.more?.();
   }
 
   /** A piece of a body that follows. */
   body(bytes: Buffer, last: boolean): void {
-    this.#handlings.current?.body(bytes, last);
+    this.#deliveries.current?.body(bytes, last);
   }
 
   get wantsBody(): boolean {
-    return this.#handlings.current?.wantsBody === true;
+    return this.#deliveries.current?.wantsBody === true;
   }
 
   /** What the body of the request that `choose` was asked about may have. */
@@ -198,22 +198,22 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     this.#connection.bodyWanted();
   }
 
-  finished(outcome: Outcome): void {
+  finished(result: DeliveryResult): void {
     const request = this.#request;
-    if (this.#handlings.current === null || request === null) return;
+    if (this.#deliveries.current === null || request === null) return;
     const { site } = this.#route;
-    this.#reporting.answered(request, site, outcome);
-    if (site !== null) this.#ports.sites.answered(site, outcome.node, outcome.status);
-    this.#handlings.current = null;
+    this.#reporting.answered(request, site, result);
+    if (site !== null) this.#ports.sites.answered(site, result.node, result.status);
+    this.#deliveries.current = null;
     this.#request = null;
     this.#isBlocked = false;
-    this.#connection.answered(outcome.close || request.close);
+    this.#connection.answered(result.close || request.close);
   }
 
   again(node: number, why: AgainReason): void {
-    if (this.#handlings.current === null) return;
+    if (this.#deliveries.current === null) return;
     const { request } = this;
-    this.#handlings.current = null;
+    this.#deliveries.current = null;
     this.#route.attempts.failed(node);
     if (why === 'lost' && !this.#route.mayRepeat(node, request.head)) return this.#answerLost();
     if (why === 'upstream failed') {
@@ -234,7 +234,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   later(): void {
     const { clock, config } = this.#ports;
-    this.#handlings.current = null;
+    this.#deliveries.current = null;
     if (!this.#route.attempts.mayWait(clock.nowMs, config.limits.stallSeconds * 1000))
       return this.broken('no node can tell whether it could go on with the response');
     this.#connection.asksLater();
@@ -243,7 +243,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   /** Whoever did not know may know now. */
   askLater(): void {
     const request = this.#request;
-    if (request === null || request.continuation === null || this.#handlings.current !== null) return;
+    if (request === null || request.continuation === null || this.#deliveries.current !== null) return;
     const { lengthBytes } = request.continuation;
     const offset = request.continuation.offset + (this.#connection.flow?.catchUp() ?? 0);
     this.#request = { ...request, continuation: { ...request.continuation, offset } };
@@ -252,8 +252,8 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   }
 
   goOn(node: number, continuation: Continuation): void {
-    if (this.#handlings.current === null) return;
-    this.#handlings.current = null;
+    if (this.#deliveries.current === null) return;
+    this.#deliveries.current = null;
     const { request } = this;
     const further = continuation.offset > (request.continuation?.offset ?? 0);
     this.#route.attempts.failedInTheMiddle(node, further);
@@ -273,15 +273,15 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     return this.#route.mayAskWithout(node);
   }
 
-  takeOver(takeOver: Handling): void {
-    if (this.#handlings.current !== null) this.#handlings.current = takeOver;
+  takeOver(takeOver: Delivery): void {
+    if (this.#deliveries.current !== null) this.#deliveries.current = takeOver;
     else takeOver.cancel();
   }
 
   settled(): void {
     const { close } = this.request;
     this.#report(true);
-    this.#handlings.current = null;
+    this.#deliveries.current = null;
     this.#request = null;
     this.#connection.answered(close);
   }
@@ -306,17 +306,17 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     this.#connection.occupied();
     this.#route.attempts.begin();
     this.#request = announced.request;
-    this.#handlings.current = this.#ports.handoffs.takeOver(flow, this, announced);
+    this.#deliveries.current = this.#ports.handoffs.takeOver(flow, this, announced);
   }
 
   /** The node goes away: the response is taken back from the node that sends it, when one here could go on with it. */
   takeBack(): void {
-    if (this.#route.isServedHere) this.#handlings.current?.takeBack?.();
+    if (this.#route.isServedHere) this.#deliveries.current?.takeBack?.();
   }
 
   /** The response as another node has to know it to go on with it; null: none, or none could. */
   get movingResponse(): MovedResponse | null {
-    const continuation = this.#handlings.current?.progress ?? null;
+    const continuation = this.#deliveries.current?.progress ?? null;
     if (continuation === null) return null;
     const { headBytes, close } = this.request;
     return { continuation, close, head: headBytes };
@@ -325,7 +325,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   /** `complete`: the client has the response. */
   #report(complete: boolean): void {
     if (this.#request === null) return;
-    this.#reporting.ended(this.#request, this.#route.site, this.#handlings.any?.soFar ?? null, complete);
+    this.#reporting.ended(this.#request, this.#route.site, this.#deliveries.any?.soFar ?? null, complete);
   }
 
   /** The connection has ended: what was answered in part is reported. */
@@ -336,7 +336,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   /** The connection has moved: nothing is answered here. */
   cancel(): void {
-    this.#handlings.cancel();
+    this.#deliveries.cancel();
     this.#request = null;
   }
 }

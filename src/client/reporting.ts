@@ -1,5 +1,5 @@
 /** Has every request of a connection reported once: when it is answered, or when the connection ends before that. */
-import type { Outcome, SoFar } from '../handoff/request/handling.ts';
+import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Request } from '../serve/request.ts';
 import type { Site } from '../serve/sites.ts';
 import type { AccessRecords, Reported } from './access-records.ts';
@@ -27,12 +27,12 @@ export class Reporting {
     this.#isDone = false;
   }
 
-  answered(request: Request, site: Site | null, outcome: Outcome): void {
-    this.#access.answered(this.#reported(request, site), outcome);
+  answered(request: Request, site: Site | null, result: DeliveryResult): void {
+    this.#access.answered(this.#reported(request, site), result);
     this.#isDone = true;
   }
 
-  /** No handling has finished it; null: none is at work. `complete`: the client has the response all the same. */
+  /** No delivery has finished it; null: none is at work. `complete`: the client has the response all the same. */
   ended(request: Request, site: Site | null, soFar: SoFar | null, complete: boolean): void {
     if (this.#isDone) return;
     this.#access.cut(this.#reported(request, site), soFar, complete);

@@ -257,7 +257,7 @@ export class RequestReader {
     return used;
   }
 
-  /** Passes more of a body that follows on to its handling. */
+  /** Passes more of a body that follows on to its delivery. */
   #follow(bytes: Buffer, at: number, end: number): number {
     const connection = this.#connection;
     const body = this.#bodyNow;

@@ -8,7 +8,7 @@ import { type AccessBatch, AccessBatches } from '../../src/client/access-batch.t
 import { accessLine, moreMembers } from '../../src/client/access-line.ts';
 import { AccessRecords, type Reported } from '../../src/client/access-records.ts';
 import { Reporting } from '../../src/client/reporting.ts';
-import type { Outcome } from '../../src/handoff/request/handling.ts';
+import type { DeliveryResult } from '../../src/handoff/request/delivery.ts';
 import type { Site } from '../../src/serve/sites.ts';
 import { request } from '../handoff/anchor/stand.ts';
 import { record } from '../node/admin/stand.ts';
@@ -109,7 +109,7 @@ describe('batches', () => {
 });
 
 describe('what is reported', () => {
-  const outcome: Outcome = {
+  const result: DeliveryResult = {
     ...{ node: 1, mechanism: 'anchor', status: 200, bytes: 1200, bodyBytes: 1024 },
     ...{ close: false, firstByteUs: 30, handoffUs: 20 },
   };
@@ -136,7 +136,7 @@ describe('what is reported', () => {
   test('an answer, once, with its times', () => {
     const { reporting, lines, counters } = stand();
     reporting.begin(false);
-    reporting.answered(request(), site, outcome);
+    reporting.answered(request(), site, result);
     reporting.ended(request(), site, { node: 0, mechanism: 'local', status: 0, bytes: 5 }, false);
     const [line, ...more] = lines();
     assert.equal(more.length, 0, 'the end of the connection is not reported as well');
@@ -156,7 +156,7 @@ describe('what is reported', () => {
     for (const arrived of [false, true]) {
       const { reporting, lines } = stand();
       reporting.begin(arrived);
-      reporting.answered(request({ continuation }), site, { ...outcome, bytes: 500, bodyBytes: 500 });
+      reporting.answered(request({ continuation }), site, { ...result, bytes: 500, bodyBytes: 500 });
       const [line] = lines();
       assert.deepEqual([line.bytes, line.bodyBytes, line.continued], [1200, 1024, true]);
       assert.deepEqual([line.firstByteUs, line.handoffUs], [null, null]);
@@ -195,7 +195,7 @@ describe('what is reported', () => {
   test('nothing but some times, when the log is off', () => {
     const { access, batches } = stand(null);
     const reported: Reported = { client: '', request: request(), site: null, arrived: false, wallMs: 0 };
-    for (let i = 0; i < 128; i++) access.answered(reported, outcome);
+    for (let i = 0; i < 128; i++) access.answered(reported, result);
     access.refused('', null, 400, 1, 0);
     access.flush();
     assert.equal(batches.length, 1);

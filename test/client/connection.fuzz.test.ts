@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { COLLECTED_BODY_BYTES } from '../../src/client/request-body.ts';
-import { B, type ClientModel, ClientStand, get, type HandlingModel, post } from './stand.ts';
+import { B, type ClientModel, ClientStand, type DeliveryModel, get, post } from './stand.ts';
 
 interface Asked {
   readonly bodyBytes: number;
@@ -50,19 +50,19 @@ test('requests, however they are cut, and whenever they are answered', () => {
         const pick = () => choices[turn++ % choices.length];
         let answered = 0;
         const check = () => {
-          for (const handling of stand.handlings.slice(answered)) {
+          for (const delivery of stand.deliveries.slice(answered)) {
             const index = answered;
-            const isWhole = !handling.request.bodyFollows || handling.hasBodyEnded;
-            handling.wantsBody = pick() || choices.every((choice) => !choice);
-            handling.host.bodyWanted();
+            const isWhole = !delivery.request.bodyFollows || delivery.hasBodyEnded;
+            delivery.wantsBody = pick() || choices.every((choice) => !choice);
+            delivery.host.bodyWanted();
             if (!isWhole && !pick()) return;
-            assert.equal(handling.request.head.target, `/${index}`, 'in order');
-            const { bodyBytes } = handling;
+            assert.equal(delivery.request.head.target, `/${index}`, 'in order');
+            const { bodyBytes } = delivery;
             const body = ramp(index, requests[index].bodyBytes);
             if (isWhole) assert.deepEqual(bodyBytes, body, 'byte by byte');
             else assert.deepEqual(bodyBytes, body.subarray(0, bodyBytes.length));
             answered++;
-            handling.finish();
+            delivery.finish();
           }
         };
         for (let at = 0, i = 0; at < wire.length; i++) {
@@ -72,7 +72,7 @@ test('requests, however they are cut, and whenever they are answered', () => {
           check();
         }
         for (let i = 0; i < 1000 && answered < requests.length; i++) check();
-        assert.deepEqual([answered, stand.handlings.length], [requests.length, requests.length]);
+        assert.deepEqual([answered, stand.deliveries.length], [requests.length, requests.length]);
         assert.equal(stand.stateOf(client), 'head');
         client.closes();
         assert.deepEqual(client.done, ['close']);
@@ -85,18 +85,18 @@ test('requests, however they are cut, and whenever they are answered', () => {
 type Step = (stand: ClientStand, client: ClientModel) => void;
 
 /** What answers does something, if anybody answers. */
-function during(does: (handling: HandlingModel) => void): Step {
-  return ({ handlings }) => {
-    const handling = handlings.at(-1);
-    if (handling !== undefined && !handling.isOver) does(handling);
+function during(does: (delivery: DeliveryModel) => void): Step {
+  return ({ deliveries }) => {
+    const delivery = deliveries.at(-1);
+    if (delivery !== undefined && !delivery.isOver) does(delivery);
   };
 }
 
 /** The last thing that it does. */
-function ends(does: (handling: HandlingModel) => void): Step {
-  return during((handling) => {
-    handling.isOver = true;
-    does(handling);
+function ends(does: (delivery: DeliveryModel) => void): Step {
+  return during((delivery) => {
+    delivery.isOver = true;
+    does(delivery);
   });
 }
 
@@ -119,23 +119,23 @@ const STEPS: Readonly<Record<string, Step>> = {
   },
   'the socket takes a byte': (_, client) => client.takes(1),
   'the socket takes all': (_, client) => client.takes(),
-  answered: during((handling) => handling.finish()),
-  'answered for the last time': during((handling) => handling.finish({ close: true })),
+  answered: during((delivery) => delivery.finish()),
+  'answered for the last time': during((delivery) => delivery.finish({ close: true })),
   'the response waits for the client': during(({ host }) => host.sent(10, true)),
   'the target has not begun': ends(({ host }) => host.again(B, 'refused')),
   'the target is lost': ends(({ host }) => host.again(B, 'lost')),
   'the response is broken': ends(({ host }) => host.broken('the test says so')),
   'nobody knows yet': ends(({ host }) => host.later()),
   'the client has all of it': ends(({ host }) => host.settled()),
-  'no body is wanted': during((handling) => {
-    handling.wantsBody = false;
+  'no body is wanted': during((delivery) => {
+    delivery.wantsBody = false;
   }),
-  'a body is wanted': during((handling) => {
-    handling.wantsBody = true;
-    handling.host.bodyWanted();
+  'a body is wanted': during((delivery) => {
+    delivery.wantsBody = true;
+    delivery.host.bodyWanted();
   }),
-  'it could move': during((handling) => {
-    handling.progress = { offset: 50, headBytes: 10, lengthBytes: 90 } as never;
+  'it could move': during((delivery) => {
+    delivery.progress = { offset: 50, headBytes: 10, lengthBytes: 90 } as never;
   }),
   'the policy moves it': (stand) => {
     stand.choice = { node: B, mechanism: 'migrate' };

@@ -17,7 +17,7 @@ const IN: Record<string, (stand: ClientStand) => ClientModel> = {
   'busy, the body follows': (stand) => stand.connects(post(LARGE)).sends(Buffer.alloc(LARGE - 10)),
   rest: (stand) => {
     const client = IN['busy, the body follows'](stand);
-    stand.handling.finish();
+    stand.delivery.finish();
     return client;
   },
   moving: (stand) => {
@@ -41,7 +41,7 @@ describe('the states of a connection', () => {
       for (const kind of ['head', 'idle', 'stall', 'drain', 'later'] as const)
         assert.equal(stand.connections.deadlines[kind].size, 0, kind);
       if (state === 'moving') assert.ok(stand.move.isCancelled);
-      if (state === 'busy') assert.equal(stand.handling.told.at(-1), 'cancel');
+      if (state === 'busy') assert.equal(stand.delivery.told.at(-1), 'cancel');
     });
 
     test(`${name}: what cannot go on is reset, once`, () => {
@@ -98,10 +98,10 @@ describe('FIN', () => {
   test('the request that came before it is answered, and the one behind that', () => {
     const stand = new ClientStand();
     const client = stand.connects(get('/1')).closes(get('/2'));
-    stand.handling.finish();
-    assert.equal(stand.handling.request.head.target, '/2');
+    stand.delivery.finish();
+    assert.equal(stand.delivery.request.head.target, '/2');
     assert.deepEqual(client.done, []);
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.deepEqual(client.done, ['close']);
   });
 
@@ -109,14 +109,14 @@ describe('FIN', () => {
     const stand = new ClientStand();
     const client = IN.moving(stand).closes();
     stand.move.connection.resumed();
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.deepEqual(client.done, ['close']);
   });
 
   test('with a request that ends the connection it is not taken for more input', () => {
     const stand = new ClientStand();
     const client = stand.connects(get('/', 'Connection: close\r\n')).closes();
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.deepEqual(client.done, ['close']);
   });
 });
@@ -125,32 +125,32 @@ describe('requests', () => {
   test('one after the other, however they come', () => {
     const stand = new ClientStand();
     const client = stand.connects(get('/1') + get('/2') + get('/3').slice(0, 20));
-    assert.equal(stand.handlings.length, 1);
-    assert.deepEqual([stand.handling.host.quiet, stand.handling.host.hasMore], [false, true]);
-    stand.handling.finish();
-    assert.equal(stand.handling.request.head.target, '/2');
-    stand.handling.finish();
+    assert.equal(stand.deliveries.length, 1);
+    assert.deepEqual([stand.delivery.host.quiet, stand.delivery.host.hasMore], [false, true]);
+    stand.delivery.finish();
+    assert.equal(stand.delivery.request.head.target, '/2');
+    stand.delivery.finish();
     assert.equal(stand.stateOf(client), 'head');
     client.sends(get('/3').slice(20));
-    assert.equal(stand.handling.request.head.target, '/3');
-    assert.deepEqual([stand.handling.host.quiet, stand.handling.host.hasMore], [true, false]);
-    stand.handling.finish();
+    assert.equal(stand.delivery.request.head.target, '/3');
+    assert.deepEqual([stand.delivery.host.quiet, stand.delivery.host.hasMore], [true, false]);
+    stand.delivery.finish();
     assert.equal(stand.stateOf(client), 'head');
   });
 
-  test('what comes while one is in progress is not read, and its handling hears of it', () => {
+  test('what comes while one is in progress is not read, and its delivery hears of it', () => {
     const stand = new ClientStand();
     const client = stand.connects(get('/1')).sends(get('/2'));
     assert.equal(client.arrived.length, get('/2').length);
-    assert.deepEqual(stand.handling.told, ['start', 'more']);
-    assert.ok(stand.handling.host.hasMore);
+    assert.deepEqual(stand.delivery.told, ['start', 'more']);
+    assert.ok(stand.delivery.host.hasMore);
   });
 
   test('many that are answered at once are no deep recursion', () => {
     const stand = new ClientStand();
     stand.answersAtOnce = {};
     stand.connects(get().repeat(5000));
-    assert.equal(stand.handlings.length, 5000);
+    assert.equal(stand.deliveries.length, 5000);
   });
 
   test('the last one ends the connection', () => {
@@ -158,7 +158,7 @@ describe('requests', () => {
       const stand = new ClientStand();
       stand.isClosing = end === 'node';
       const client = stand.connects(get('/', end === 'request' ? 'Connection: close\r\n' : ''));
-      stand.handling.finish({ close: end === 'response' });
+      stand.delivery.finish({ close: end === 'response' });
       assert.deepEqual(client.done, ['close'], end);
     }
   });
@@ -166,7 +166,7 @@ describe('requests', () => {
   test('the last one, with input behind it that nobody reads: FIN first, and a while', () => {
     const stand = new ClientStand();
     const client = stand.connects(get('/', 'Connection: close\r\n') + get());
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.deepEqual([stand.stateOf(client), client.done], ['draining', ['shut']]);
     client.sends(get());
     stand.pass(1900);
@@ -175,13 +175,13 @@ describe('requests', () => {
     assert.deepEqual(client.done, ['shut']);
     stand.pass(200);
     assert.deepEqual(client.done, ['shut', 'close']);
-    assert.equal(stand.handlings.length, 1);
+    assert.equal(stand.deliveries.length, 1);
   });
 
   test('another client’s bytes do not overwrite a head that is still wanted', () => {
     const stand = new ClientStand();
     stand.connects(get('/first'));
-    const first = stand.handling;
+    const first = stand.delivery;
     stand.connects(get('/other').repeat(3));
     assert.equal(first.host.request.headBytes.toString(), get('/first'));
   });
@@ -201,29 +201,29 @@ describe('a request’s body', () => {
   test('is collected, and the request answered with it', () => {
     const stand = new ClientStand();
     const client = stand.connects(post(10)).sends('12345');
-    assert.deepEqual([stand.stateOf(client), stand.handlings.length], ['body', 0]);
+    assert.deepEqual([stand.stateOf(client), stand.deliveries.length], ['body', 0]);
     client.sends(`67890${get('/next')}`);
-    assert.equal(stand.handling.request.body.toString(), '1234567890');
-    assert.equal(stand.handling.request.bodyFollows, false);
-    stand.handling.finish();
-    assert.equal(stand.handling.request.head.target, '/next');
+    assert.equal(stand.delivery.request.body.toString(), '1234567890');
+    assert.equal(stand.delivery.request.bodyFollows, false);
+    stand.delivery.finish();
+    assert.equal(stand.delivery.request.head.target, '/next');
   });
 
   test('follows when it is large; it is read while it is wanted', () => {
     const stand = new ClientStand();
     const client = stand.connects(post(LARGE)).sends(Buffer.alloc(LARGE - 10, 1));
-    const { handling } = stand;
-    assert.ok(handling.request.bodyFollows);
-    handling.wantsBody = false;
+    const { delivery } = stand;
+    assert.ok(delivery.request.bodyFollows);
+    delivery.wantsBody = false;
     client.sends(`${'2'.repeat(10)}${get('/next')}`);
     assert.equal(client.arrived.length, 10 + get('/next').length, 'not read');
-    handling.wantsBody = true;
-    handling.host.bodyWanted();
-    assert.ok(handling.hasBodyEnded);
-    assert.equal(handling.bodyBytes.length, LARGE);
-    assert.equal(stand.handlings.length, 1);
-    handling.finish();
-    assert.equal(stand.handling.request.head.target, '/next');
+    delivery.wantsBody = true;
+    delivery.host.bodyWanted();
+    assert.ok(delivery.hasBodyEnded);
+    assert.equal(delivery.bodyBytes.length, LARGE);
+    assert.equal(stand.deliveries.length, 1);
+    delivery.finish();
+    assert.equal(stand.delivery.request.head.target, '/next');
   });
 
   test('is thrown away when the answer was there before it', () => {
@@ -231,7 +231,7 @@ describe('a request’s body', () => {
     const client = IN.rest(stand).sends('5'.repeat(9));
     assert.equal(stand.stateOf(client), 'rest');
     client.sends(`5${get('/next')}`);
-    assert.deepEqual([stand.stateOf(client), stand.handling.request.head.target], ['busy', '/next']);
+    assert.deepEqual([stand.stateOf(client), stand.delivery.request.head.target], ['busy', '/next']);
   });
 
   test('and ends the connection when it is wrong by then', () => {
@@ -239,7 +239,7 @@ describe('a request’s body', () => {
     const head = 'POST / HTTP/1.1\r\nHost: site\r\nTransfer-Encoding: chunked\r\n\r\n';
     const size = LARGE.toString(16);
     const client = stand.connects(`${head}${size}\r\n`).sends(Buffer.alloc(LARGE));
-    stand.handling.finish();
+    stand.delivery.finish();
     client.sends('\r\nno size\r\n');
     assert.deepEqual(client.done, ['close']);
   });
@@ -267,7 +267,7 @@ describe('Expect: 100-continue', () => {
     const client = stand.connects(expecting());
     assert.equal(client.said, CONTINUE);
     client.sends('1234567890');
-    assert.equal(stand.handling.request.body.length, 10);
+    assert.equal(stand.delivery.request.body.length, 10);
   });
 
   test('in a socket without room, as soon as there is some', () => {
@@ -282,7 +282,7 @@ describe('Expect: 100-continue', () => {
     assert.equal(client.said, CONTINUE);
     stand.pass(LIMITS.stallSeconds * 1000 - 100);
     client.sends('1234567890');
-    assert.equal(stand.handling.request.body.length, 10);
+    assert.equal(stand.delivery.request.body.length, 10);
   });
 
   test('not any more, when the client has sent the body unasked', () => {
@@ -290,10 +290,10 @@ describe('Expect: 100-continue', () => {
     const client = stand.connects();
     client.room = 0;
     client.sends(expecting()).sends('1234567890');
-    stand.handling.finish();
+    stand.delivery.finish();
     client.takes();
     assert.equal(client.said, '');
-    assert.deepEqual(stand.handling.told, ['start']);
+    assert.deepEqual(stand.delivery.told, ['start']);
   });
 
   test('half of it out when the body comes: no response could follow', () => {
@@ -302,7 +302,7 @@ describe('Expect: 100-continue', () => {
     client.room = 5;
     client.sends(expecting()).sends('1234567890');
     assert.deepEqual(client.done, ['abort']);
-    assert.equal(stand.handlings.length, 0);
+    assert.equal(stand.deliveries.length, 0);
   });
 
   test('the socket fails with it', () => {
@@ -330,8 +330,8 @@ describe('Expect: 100-continue', () => {
     const stand = new ClientStand();
     const client = stand.connects(expecting());
     assert.deepEqual([stand.stateOf(client), client.said], ['busy', '']);
-    assert.ok(stand.handling.request.close);
-    stand.handling.finish({ close: true });
+    assert.ok(stand.delivery.request.close);
+    stand.delivery.finish({ close: true });
     assert.deepEqual([stand.stateOf(client), client.done], ['draining', ['shut']]);
     client.sends('1234567890').closes();
     assert.deepEqual(client.done, ['shut', 'close']);
@@ -354,7 +354,7 @@ describe('a refusal', () => {
       assert.equal(stand.counters.get('responses_4xx'), 1);
       client.closes('more');
       assert.deepEqual(client.done, ['shut', 'close']);
-      assert.equal(stand.handlings.length, 0);
+      assert.equal(stand.deliveries.length, 0);
     });
   }
 
@@ -384,7 +384,7 @@ describe('a refusal', () => {
     const stand = new ClientStand();
     const client = stand.connects(`${get()}no request\r\n\r\n`);
     assert.equal(client.said, '');
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.match(client.said, /^HTTP\/1\.1 400 /);
   });
 });
@@ -418,7 +418,7 @@ describe('deadlines', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
     stand.pass(2 * IDLE_MS);
-    stand.handling.finish();
+    stand.delivery.finish();
     stand.pass(IDLE_MS - 100);
     assert.deepEqual(client.done, []);
     stand.pass(100);
@@ -450,15 +450,15 @@ describe('deadlines', () => {
   test('a body that nobody wants may stop; when it is wanted again time begins', () => {
     const stand = new ClientStand();
     const client = IN['busy, the body follows'](stand);
-    const { handling } = stand;
-    handling.wantsBody = false;
-    handling.host.bodyWanted();
+    const { delivery } = stand;
+    delivery.wantsBody = false;
+    delivery.host.bodyWanted();
     stand.pass(10 * STALL_MS);
     assert.deepEqual(client.done, []);
-    handling.wantsBody = true;
-    handling.host.bodyWanted();
+    delivery.wantsBody = true;
+    delivery.host.bodyWanted();
     stand.pass(STALL_MS - 100);
-    handling.host.bodyWanted();
+    delivery.host.bodyWanted();
     assert.deepEqual(client.done, []);
     stand.pass(100);
     assert.deepEqual(client.done, ['abort'], 'asking is no progress');
@@ -467,7 +467,7 @@ describe('deadlines', () => {
   test('a response that the client does not take', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
-    const { host } = stand.handling;
+    const { host } = stand.delivery;
     for (let i = 0; i < 3; i++) {
       host.sent(1000, true);
       stand.pass(STALL_MS - 100);
@@ -483,7 +483,7 @@ describe('deadlines', () => {
     const client = stand.connects();
     client.queuedBytes = 1000;
     client.sends(get());
-    stand.handling.host.sent(0, true);
+    stand.delivery.host.sent(0, true);
     for (let i = 0; i < 3; i++) {
       client.queuedBytes -= 100;
       stand.pass(STALL_MS);
@@ -496,8 +496,8 @@ describe('deadlines', () => {
   test('a response that waits for others may take its time', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
-    stand.handling.host.sent(1000, true);
-    stand.handling.host.sent(1000, false);
+    stand.delivery.host.sent(1000, true);
+    stand.delivery.host.sent(1000, false);
     stand.pass(10 * STALL_MS);
     assert.deepEqual(client.done, []);
   });
@@ -541,8 +541,8 @@ describe('a move', () => {
     stand.choice = BY_MIGRATE;
     const client = stand.connects(get('/1')).sends(get('/2'));
     stand.move.connection.resumed();
-    assert.equal(stand.handling.request.head.target, '/1');
-    stand.handling.finish();
+    assert.equal(stand.delivery.request.head.target, '/1');
+    stand.delivery.finish();
     assert.deepEqual([stand.stateOf(client), stand.moves.length], ['moving', 2]);
     assert.equal(stand.move.unread, get('/2'));
   });
@@ -552,9 +552,9 @@ describe('a move', () => {
     stand.choice = BY_MIGRATE;
     stand.canMove = false;
     stand.connects(get('/1') + get('/2'));
-    assert.equal(stand.handling.request.head.target, '/1');
-    stand.handling.finish();
-    assert.equal(stand.handling.request.head.target, '/2', 'not lost');
+    assert.equal(stand.delivery.request.head.target, '/1');
+    stand.delivery.finish();
+    assert.equal(stand.delivery.request.head.target, '/2', 'not lost');
   });
 
   test('comes here: its first request is answered here, the next by the policy', () => {
@@ -562,7 +562,7 @@ describe('a move', () => {
     stand.choice = BY_MIGRATE;
     const client = stand.arrives({ serveFirst: true });
     client.sends(get());
-    stand.handling.finish();
+    stand.delivery.finish();
     client.sends(get());
     assert.equal(stand.stateOf(client), 'moving');
   });
@@ -577,25 +577,25 @@ describe('a move', () => {
   test('of a node that goes away: in the middle of a response that can go on elsewhere', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
-    stand.handling.progress = { offset: 500, headBytes: 100, lengthBytes: 1000 } as never;
+    stand.delivery.progress = { offset: 500, headBytes: 100, lengthBytes: 1000 } as never;
     stand.connection(client).leaveFor(B);
     const { connection } = stand.move;
-    assert.deepEqual([stand.stateOf(client), stand.handling.told], ['moving', ['start', 'pause']]);
+    assert.deepEqual([stand.stateOf(client), stand.delivery.told], ['moving', ['start', 'pause']]);
     connection.resumed();
-    assert.deepEqual([stand.stateOf(client), stand.handling.told.at(-1)], ['busy', 'resume']);
-    stand.handling.finish();
+    assert.deepEqual([stand.stateOf(client), stand.delivery.told.at(-1)], ['busy', 'resume']);
+    stand.delivery.finish();
     assert.equal(stand.stateOf(client), 'head');
   });
 
   test('of a node that goes away: the same, and it has moved', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
-    const { handling } = stand;
-    handling.progress = { offset: 500, headBytes: 100, lengthBytes: 1000 } as never;
+    const { delivery } = stand;
+    delivery.progress = { offset: 500, headBytes: 100, lengthBytes: 1000 } as never;
     stand.connection(client).leaveFor(B);
     stand.move.connection.moved();
-    handling.finish();
-    assert.deepEqual([handling.told.at(-1), client.done], ['cancel', []]);
+    delivery.finish();
+    assert.deepEqual([delivery.told.at(-1), client.done], ['cancel', []]);
     assert.equal(stand.records().length, 0, 'whoever has it now records it');
   });
 
@@ -603,7 +603,7 @@ describe('a move', () => {
     const stand = new ClientStand();
     const client = stand.connects(get());
     stand.connection(client).leaveFor(B);
-    assert.deepEqual([stand.stateOf(client), stand.handling.told.at(-1)], ['busy', 'takeBack']);
+    assert.deepEqual([stand.stateOf(client), stand.delivery.told.at(-1)], ['busy', 'takeBack']);
   });
 
   test('of a node that goes away: not while a body comes', () => {
@@ -635,7 +635,7 @@ describe('a move', () => {
     stand.revived = guest('revived');
     const client = stand.connects(get('/', 'Connection: close\r\n'));
     assert.equal(stand.connection(client).key, 'revived');
-    stand.handling.finish();
+    stand.delivery.finish();
     assert.deepEqual([stand.guestsEnded, client.done], [['revived closes'], ['guest']]);
   });
 
@@ -645,9 +645,9 @@ describe('a move', () => {
     const head = Buffer.from(get('/1'));
     const response = { head, close: false, continuation, exchange: {} as never };
     const client = stand.arrives({ response });
-    assert.equal(stand.handling.request.continuation, continuation);
+    assert.equal(stand.delivery.request.continuation, continuation);
     client.sends(get('/2'));
-    stand.handling.finish({ mechanism: 'migrate', node: HERE });
-    assert.equal(stand.handling.request.head.target, '/2');
+    stand.delivery.finish({ mechanism: 'migrate', node: HERE });
+    assert.equal(stand.delivery.request.head.target, '/2');
   });
 });

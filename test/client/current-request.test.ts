@@ -5,7 +5,7 @@ import type { AnnouncedResponse } from '../../src/handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
 import type { Continuation } from '../../src/protocol/http/continuation.ts';
 import { START } from '../handoff/anchor/stand.ts';
-import { B, C, ClientStand, get, HandlingModel, LIMITS, post, site } from './stand.ts';
+import { B, C, ClientStand, DeliveryModel, get, LIMITS, post, site } from './stand.ts';
 
 const ELSEWHERE = { node: B, mechanism: 'anchor' } as const;
 
@@ -25,26 +25,26 @@ function given(text = get(), upstream = false): ClientStand {
 describe('again', () => {
   test('by whoever is left, and at last by nobody else', () => {
     const stand = given();
-    assert.ok(stand.handling.host.servedWithout(B));
-    assert.ok(stand.handling.host.mayAskWithout(B));
-    stand.handling.host.again(B, 'refused');
-    assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B], false]);
-    stand.handling.host.again(C, 'refused');
-    assert.deepEqual([stand.handling.tried, stand.handling.host.fullyTried], [[B, C], true]);
-    assert.equal(stand.handling.host.mayAskWithout(B), false, 'this node is left, and answers by itself');
+    assert.ok(stand.delivery.host.servedWithout(B));
+    assert.ok(stand.delivery.host.mayAskWithout(B));
+    stand.delivery.host.again(B, 'refused');
+    assert.deepEqual([stand.delivery.tried, stand.delivery.host.fullyTried], [[B], false]);
+    stand.delivery.host.again(C, 'refused');
+    assert.deepEqual([stand.delivery.tried, stand.delivery.host.fullyTried], [[B, C], true]);
+    assert.equal(stand.delivery.host.mayAskWithout(B), false, 'this node is left, and answers by itself');
   });
 
   test('the next request is tried anew', () => {
     const stand = given(get('/1') + get('/2'));
-    stand.handling.host.again(B, 'refused');
-    stand.handling.finish();
-    assert.deepEqual([stand.handling.request.head.target, stand.handling.tried], ['/2', []]);
+    stand.delivery.host.again(B, 'refused');
+    stand.delivery.finish();
+    assert.deepEqual([stand.delivery.request.head.target, stand.delivery.tried], ['/2', []]);
   });
 
   test('an upstream has failed: counted, remembered of its site, and told on', () => {
     const stand = given(get(), true);
-    stand.handling.host.again(B, 'upstream failed');
-    assert.ok(stand.handling.request.upstreamFailed);
+    stand.delivery.host.again(B, 'upstream failed');
+    assert.ok(stand.delivery.request.upstreamFailed);
     assert.deepEqual(stand.log, ['failed 1']);
     assert.equal(stand.counters.get('upstream_elsewhere'), 1);
   });
@@ -56,20 +56,20 @@ describe('again', () => {
       [`${post(2)}xy`, false, true],
     ] as const) {
       const stand = given(text, upstream);
-      stand.handling.host.again(B, 'lost');
-      assert.equal(stand.handling.told[0], repeats ? 'start' : 'answer', `${text} ${upstream}`);
-      assert.deepEqual(stand.handling.tried, repeats ? [B] : []);
+      stand.delivery.host.again(B, 'lost');
+      assert.equal(stand.delivery.told[0], repeats ? 'start' : 'answer', `${text} ${upstream}`);
+      assert.deepEqual(stand.delivery.tried, repeats ? [B] : []);
     }
   });
 
   test('what was answered, or has ended, is not served again', () => {
     const stand = given();
-    const { host } = stand.handling;
-    stand.handling.finish();
+    const { host } = stand.delivery;
+    stand.delivery.finish();
     host.again(B, 'refused');
     host.goOn(B, continuation(500));
     host.finished({} as never);
-    assert.equal(stand.handlings.length, 1);
+    assert.equal(stand.deliveries.length, 1);
     assert.equal(stand.records().length, 1);
   });
 });
@@ -77,19 +77,19 @@ describe('again', () => {
 describe('goOn', () => {
   test('another node goes on from there', () => {
     const stand = given();
-    stand.handling.host.goOn(B, continuation(500));
-    assert.equal(stand.handling.request.continuation?.offset, 500);
-    assert.deepEqual(stand.handling.tried, [B]);
-    stand.handling.host.goOn(C, continuation(500));
-    assert.deepEqual(stand.handling.tried, [B, C], 'no further: both have failed');
-    stand.handling.host.goOn(0, continuation(600));
-    assert.deepEqual(stand.handling.tried, [0], 'further: the others may be back');
+    stand.delivery.host.goOn(B, continuation(500));
+    assert.equal(stand.delivery.request.continuation?.offset, 500);
+    assert.deepEqual(stand.delivery.tried, [B]);
+    stand.delivery.host.goOn(C, continuation(500));
+    assert.deepEqual(stand.delivery.tried, [B, C], 'no further: both have failed');
+    stand.delivery.host.goOn(0, continuation(600));
+    assert.deepEqual(stand.delivery.tried, [0], 'further: the others may be back');
   });
 
   test('the record counts the whole response', () => {
     const stand = given();
-    stand.handling.host.goOn(B, continuation(500));
-    stand.handling.finish({ bytes: 600, bodyBytes: 600 });
+    stand.delivery.host.goOn(B, continuation(500));
+    stand.delivery.finish({ bytes: 600, bodyBytes: 600 });
     const [record] = stand.records();
     assert.deepEqual([record.bytes, record.bodyBytes], [1100, 1000]);
   });
@@ -98,8 +98,8 @@ describe('goOn', () => {
 describe('takeOver and settled', () => {
   test('who finds out what the client has takes the place of who failed', () => {
     const stand = given();
-    const { host, request } = stand.handling;
-    const takeOver = new HandlingModel(host, request, []);
+    const { host, request } = stand.delivery;
+    const takeOver = new DeliveryModel(host, request, []);
     host.takeOver(takeOver);
     stand.only.takes(1);
     assert.deepEqual(takeOver.told, ['writable']);
@@ -113,16 +113,16 @@ describe('takeOver and settled', () => {
 
   test('nobody takes over what is answered', () => {
     const stand = given();
-    const { host, request } = stand.handling;
-    stand.handling.finish();
-    const takeOver = new HandlingModel(host, request, []);
+    const { host, request } = stand.delivery;
+    stand.delivery.finish();
+    const takeOver = new DeliveryModel(host, request, []);
     host.takeOver(takeOver);
     assert.deepEqual(takeOver.told, ['cancel']);
   });
 
   test('the last response of a connection ends it when it is settled', () => {
     const stand = given(get('/', 'Connection: close\r\n'));
-    stand.handling.host.settled();
+    stand.delivery.host.settled();
     assert.deepEqual(stand.only.done, ['close']);
   });
 });
@@ -130,42 +130,42 @@ describe('takeOver and settled', () => {
 describe('later', () => {
   test('nobody knows yet whether it can go on: asked again every 100 ms', () => {
     const stand = given();
-    stand.handling.host.goOn(B, continuation(500));
-    stand.handling.host.later();
-    assert.equal(stand.handlings.length, 2);
+    stand.delivery.host.goOn(B, continuation(500));
+    stand.delivery.host.later();
+    assert.equal(stand.deliveries.length, 2);
     stand.pass(100);
-    assert.deepEqual([stand.handlings.length, stand.handling.tried], [3, [B]]);
-    stand.handling.finish();
+    assert.deepEqual([stand.deliveries.length, stand.delivery.tried], [3, [B]]);
+    stand.delivery.finish();
     stand.pass(1000);
-    assert.equal(stand.handlings.length, 3);
+    assert.equal(stand.deliveries.length, 3);
   });
 
   test('not for ever', () => {
     const stand = given();
-    stand.handling.host.goOn(B, continuation(500));
+    stand.delivery.host.goOn(B, continuation(500));
     for (let ms = 0; ms <= LIMITS.stallSeconds * 1000; ms += 100) {
-      stand.handling.host.later();
+      stand.delivery.host.later();
       assert.deepEqual(stand.only.done, []);
       stand.pass(100);
     }
-    stand.handling.host.later();
+    stand.delivery.host.later();
     assert.deepEqual(stand.only.done, ['abort']);
   });
 
   test('what has come of it since counts, and may be all', () => {
     const stand = given();
-    const flow = stand.handling.host.ensureFlow();
+    const flow = stand.delivery.host.ensureFlow();
     assert(flow !== null);
     let came = 300;
     flow.catchUp = () => came;
-    stand.handling.host.goOn(B, continuation(500));
-    stand.handling.host.later();
+    stand.delivery.host.goOn(B, continuation(500));
+    stand.delivery.host.later();
     stand.pass(100);
-    assert.equal(stand.handling.request.continuation?.offset, 800);
-    stand.handling.host.later();
+    assert.equal(stand.delivery.request.continuation?.offset, 800);
+    stand.delivery.host.later();
     came = 200;
     stand.pass(100);
-    assert.equal(stand.handlings.length, 3);
+    assert.equal(stand.deliveries.length, 3);
     assert.equal(stand.stateOf(stand.only), 'head');
   });
 });
@@ -180,17 +180,17 @@ describe('an announced response', () => {
     sentAtMs: stand.clock.nowMs,
     mechanism: 'anchor',
     status: 200,
-    request: stand.handling.request,
+    request: stand.delivery.request,
   });
 
   /** Node b has announced the response to a request, which counts as answered. */
   function resting(): { stand: ClientStand; flow: AnchorFlow; announced: AnnouncedResponse } {
     const stand = given();
-    const flow = stand.handling.host.ensureFlow();
+    const flow = stand.delivery.host.ensureFlow();
     assert(flow !== null);
-    assert.equal(stand.handling.host.ensureFlow(), flow, 'one for the connection');
+    assert.equal(stand.delivery.host.ensureFlow(), flow, 'one for the connection');
     const announced = announcedBy(stand);
-    stand.handling.finish({ node: B });
+    stand.delivery.finish({ node: B });
     return { stand, flow, announced };
   }
 
@@ -200,7 +200,7 @@ describe('an announced response', () => {
     assert.equal(stand.stateOf(stand.only), 'busy');
     assert.equal(stand.counters.get('handoffs_lost'), 1);
     stand.only.sends(get('/next'));
-    assert.equal(stand.handlings.length, 1, 'the next waits');
+    assert.equal(stand.deliveries.length, 1, 'the next waits');
   });
 
   test('not any more when the next request has been read', () => {
@@ -230,20 +230,20 @@ describe('an announced response', () => {
     const { stand, flow, announced } = resting();
     stand.only.sends(get('/next'));
     flow.onDraining({ ...announced, identity: { headBytes: 0 } as AnnouncedResponse['identity'] });
-    assert.deepEqual([stand.stateOf(stand.only), stand.handling.told], ['busy', ['start']]);
+    assert.deepEqual([stand.stateOf(stand.only), stand.delivery.told], ['busy', ['start']]);
   });
 
   test('there is no room in the router’s table', () => {
     const stand = given();
     stand.anchor.table.allocate = () => -1;
-    assert.equal(stand.handling.host.ensureFlow(), null);
-    assert.equal(stand.handling.host.flow, null);
+    assert.equal(stand.delivery.host.ensureFlow(), null);
+    assert.equal(stand.delivery.host.flow, null);
   });
 });
 
 test('an answered request is recorded', () => {
   const stand = given();
-  stand.handling.finish({ node: B, mechanism: 'anchor', status: 404, messages: { count: 4, bytes: 200 } });
+  stand.delivery.finish({ node: B, mechanism: 'anchor', status: 404, messages: { count: 4, bytes: 200 } });
   const [record] = stand.records();
   assert.deepEqual(
     [record.client, record.node, record.status, record.messages, record.mechanism, record.time],

@@ -17,7 +17,7 @@ import { moves } from '../../src/handoff/mechanism/moves.ts';
 import type { Guest } from '../../src/handoff/move/guests.ts';
 import type { Arrived } from '../../src/handoff/move/means.ts';
 import type { Movable } from '../../src/handoff/move/movable.ts';
-import type { Handling, HandlingHost, Outcome, SoFar } from '../../src/handoff/request/handling.ts';
+import type { Delivery, DeliveryOwner, DeliveryResult, SoFar } from '../../src/handoff/request/delivery.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../src/kernel/linux/epoll.ts';
 import type { Memory } from '../../src/kernel/linux/memory.ts';
 import type { Source } from '../../src/kernel/loop/loop.ts';
@@ -45,7 +45,7 @@ export const LIMITS = {
 
 const FIRST_FD = 10;
 
-const OUTCOME: Outcome = {
+const OUTCOME: DeliveryResult = {
   node: HERE,
   mechanism: 'local',
   status: 200,
@@ -117,7 +117,7 @@ export class ClientModel {
 }
 
 /** What is at work on a request: keeps what it is told, and ends when the test says so. */
-export class HandlingModel implements Handling {
+export class DeliveryModel implements Delivery {
   readonly host: RequestInProgress;
   readonly request: Request;
   readonly tried: readonly number[];
@@ -178,7 +178,7 @@ export class HandlingModel implements Handling {
     this.told.push('takeBack');
   }
 
-  finish(changes: Partial<Outcome> = {}): void {
+  finish(changes: Partial<DeliveryResult> = {}): void {
     this.isOver = true;
     this.host.finished({ ...OUTCOME, ...changes });
   }
@@ -229,7 +229,7 @@ export class ClientStand {
   readonly log: string[] = [];
   readonly clients = new Map<number, ClientModel>();
   /** Everything that was asked to answer, in order. */
-  readonly handlings: HandlingModel[] = [];
+  readonly deliveries: DeliveryModel[] = [];
   readonly moves: MoveModel[] = [];
   /** Guests whose connections have ended, by what became of them. */
   readonly guestsEnded: string[] = [];
@@ -241,8 +241,8 @@ export class ClientStand {
   isClosing = false;
   /** The engine has a socket ready that was a guest's. */
   revived: Guest | null = null;
-  /** What becomes of a request at once; null: its handling waits for the test. */
-  answersAtOnce: Partial<Outcome> | null = null;
+  /** What becomes of a request at once; null: its delivery waits for the test. */
+  answersAtOnce: Partial<DeliveryResult> | null = null;
   readonly connections: Connections;
   readonly #records: Recorded[] = [];
   readonly #watched = new Map<number, Source>();
@@ -351,20 +351,20 @@ export class ClientStand {
     client.done.push(how);
   }
 
-  #handle(host: RequestInProgress, request: Request, tried: readonly number[]): HandlingModel {
-    const handling = new HandlingModel(host, request, tried);
-    this.handlings.push(handling);
-    if (this.answersAtOnce === null) return handling;
+  #handle(host: RequestInProgress, request: Request, tried: readonly number[]): DeliveryModel {
+    const delivery = new DeliveryModel(host, request, tried);
+    this.deliveries.push(delivery);
+    if (this.answersAtOnce === null) return delivery;
     const outcome = this.answersAtOnce;
-    handling.start = () => handling.finish(outcome);
-    return handling;
+    delivery.start = () => delivery.finish(outcome);
+    return delivery;
   }
 
-  /** By an exchange of this node's: as far as the connection is concerned, another handling. */
-  #answer(host: HandlingHost, request: Request) {
-    const handling = this.#handle(host as RequestInProgress, request, []);
-    handling.told.push('answer');
-    return handling as never;
+  /** By an exchange of this node's: as far as the connection is concerned, another delivery. */
+  #answer(host: DeliveryOwner, request: Request) {
+    const delivery = this.#handle(host as RequestInProgress, request, []);
+    delivery.told.push('answer');
+    return delivery as never;
   }
 
   #startMove(connection: Movable, to: Choice): MoveModel | null {
@@ -420,10 +420,10 @@ export class ClientStand {
   }
 
   /** What answers now. */
-  get handling(): HandlingModel {
-    const handling = this.handlings.at(-1);
-    assert(handling !== undefined, 'a request is in progress');
-    return handling;
+  get delivery(): DeliveryModel {
+    const delivery = this.deliveries.at(-1);
+    assert(delivery !== undefined, 'a request is in progress');
+    return delivery;
   }
 
   get move(): MoveModel {

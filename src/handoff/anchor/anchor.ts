@@ -7,15 +7,15 @@
 
 import { distance } from '../../kernel/router/ranges.ts';
 import { type DataDone, FrameType, SetupMechanism, type SetupOk } from '../../protocol/backplane/frames.ts';
-import { AwayHandling, type HandoffGiven } from './away.ts';
+import { HandoffDelivery, type HandoffGiven } from './handoff-delivery.ts';
 
 /** A start further behind the last acknowledgement than this is moved up, so that distances stay below 2^31. */
 const REBASE_BEHIND_BYTES = 2 ** 28;
 
-export class AnchorHandling extends AwayHandling {
+export class AnchorDelivery extends HandoffDelivery {
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
-  static start(given: HandoffGiven): AnchorHandling | null {
-    return AwayHandling.begin(() => new AnchorHandling(given));
+  static start(given: HandoffGiven): AnchorDelivery | null {
+    return HandoffDelivery.begin(() => new AnchorDelivery(given));
   }
 
   protected readonly name = 'anchor';

@@ -4,7 +4,7 @@ import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import type { Frame, HalfPipe } from '../../protocol/backplane/frames.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
-import type { Outcome } from '../request/handling.ts';
+import type { DeliveryResult } from '../request/delivery.ts';
 import type { Target } from './flow-targets.ts';
 
 /** A response that a target was given to send, and what is known of it. */
@@ -18,7 +18,7 @@ export interface Attempt {
   readonly end: number | null;
   readonly identity: Identity | null;
   readonly sentAtMs: number;
-  readonly mechanism: Outcome['mechanism'];
+  readonly mechanism: DeliveryResult['mechanism'];
   /** 0 while the target has not said so. */
   readonly status: number;
 }

@@ -3,7 +3,7 @@ import type { Count } from '../../base/counters.ts';
 import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
-import type { HandlingHost } from '../request/handling.ts';
+import type { DeliveryOwner } from '../request/delivery.ts';
 import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import { TakeOver } from './take-over.ts';
@@ -59,7 +59,7 @@ export class Handoffs implements Ticking {
   }
 
   /** The target of this response has failed: finds out what the client has of it. */
-  takeOver(flow: AnchorFlow, host: HandlingHost, attempt: Attempt): TakeOver {
+  takeOver(flow: AnchorFlow, host: DeliveryOwner, attempt: Attempt): TakeOver {
     const takeOver = new TakeOver(this, flow, host, attempt);
     this.#takeOvers.add(takeOver);
     return takeOver;

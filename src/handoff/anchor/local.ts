@@ -7,7 +7,7 @@ import type { Continuation } from '../../protocol/http/continuation.ts';
 import { SocketSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
-import { CLIENT_GONE, type Handling, type HandlingHost, type SoFar } from '../request/handling.ts';
+import { CLIENT_GONE, type Delivery, type DeliveryOwner, type SoFar } from '../request/delivery.ts';
 
 export interface LocalPorts {
   readonly count: Count;
@@ -18,9 +18,9 @@ export interface LocalPorts {
   readonly sharesConnections: boolean;
 }
 
-export class LocalHandling implements Handling {
+export class LocalDelivery implements Delivery {
   readonly #ports: LocalPorts;
-  readonly #host: HandlingHost;
+  readonly #host: DeliveryOwner;
   readonly #request: Request;
   readonly #out: SocketSink;
   readonly #exchange: Exchange;
@@ -31,7 +31,7 @@ export class LocalHandling implements Handling {
 
   constructor(
     ports: LocalPorts,
-    host: HandlingHost,
+    host: DeliveryOwner,
     request: Request,
     exchange: Exchange,
     mechanism: 'local' | 'migrate',

@@ -21,10 +21,10 @@ import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/
 import {
   type AgainReason,
   CLIENT_GONE,
-  type Handling,
-  type HandlingHost,
+  type Delivery,
+  type DeliveryOwner,
   type SoFar,
-} from '../request/handling.ts';
+} from '../request/delivery.ts';
 import type { Handoffs } from './handoffs.ts';
 
 export interface RelayPorts {
@@ -35,11 +35,11 @@ export interface RelayPorts {
   readonly sharesConnections: boolean;
 }
 
-export class RelayHandling implements Handling, Conversation {
+export class RelayDelivery implements Delivery, Conversation {
   readonly places: Places = [];
   readonly node: number;
   readonly #ports: RelayPorts;
-  readonly #host: HandlingHost;
+  readonly #host: DeliveryOwner;
   readonly #request: Request;
   readonly #link: Link;
   readonly #id: number;
@@ -60,16 +60,16 @@ export class RelayHandling implements Handling, Conversation {
   /** Null when SETUP could not be sent. */
   static start(
     ports: RelayPorts,
-    host: HandlingHost,
+    host: DeliveryOwner,
     request: Request,
     node: number,
     link: Link,
-  ): RelayHandling | null {
-    const handling = new RelayHandling(ports, host, request, node, link);
+  ): RelayDelivery | null {
+    const delivery = new RelayDelivery(ports, host, request, node, link);
     const sentAtMs = ports.handoffs.clock.exactMs();
     const sent = link.send({
       type: FrameType.SETUP,
-      request: handling.#id,
+      request: delivery.#id,
       epoch: 1,
       mechanism: SetupMechanism.RELAY,
       http10: request.head.minor === 0,
@@ -85,15 +85,15 @@ export class RelayHandling implements Handling, Conversation {
       body: request.body,
     });
     if (!sent) {
-      link.closeConversation(handling.#id);
+      link.closeConversation(delivery.#id);
       return null;
     }
     ports.count.add('setups_sent');
-    ports.handoffs.asked(handling, sentAtMs);
-    return handling;
+    ports.handoffs.asked(delivery, sentAtMs);
+    return delivery;
   }
 
-  private constructor(ports: RelayPorts, host: HandlingHost, request: Request, node: number, link: Link) {
+  private constructor(ports: RelayPorts, host: DeliveryOwner, request: Request, node: number, link: Link) {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;

@@ -19,7 +19,7 @@ import type { Clock } from '../../kernel/loop/ports.ts';
 import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { SETUP_LEASE_MS } from '../flow/lease.ts';
-import type { Handling, HandlingHost, SoFar } from '../request/handling.ts';
+import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
 import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 
@@ -51,10 +51,10 @@ export function soFarOf(acknowledged: number, attempt: Attempt): SoFar {
   return { node, mechanism, status, bytes: Math.max(attempt.offset, bytesBefore(acknowledged, attempt)) };
 }
 
-export class TakeOver implements Handling {
+export class TakeOver implements Delivery {
   readonly #count: Count;
   readonly #flow: AnchorFlow;
-  readonly #host: HandlingHost;
+  readonly #host: DeliveryOwner;
   readonly #attempt: Attempt;
   readonly #leaseEndMs: number;
   readonly #limitMs: number;
@@ -65,7 +65,7 @@ export class TakeOver implements Handling {
   constructor(
     { clock, count, peerMs }: TakeOverPorts,
     flow: AnchorFlow,
-    host: HandlingHost,
+    host: DeliveryOwner,
     attempt: Attempt,
   ) {
     this.#count = count;

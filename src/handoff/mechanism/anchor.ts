@@ -1,5 +1,5 @@
 /** Mechanism anchor: the in-half stays, the out-half goes to the target for one response (endpoint anchoring). */
-import { AnchorHandling } from '../anchor/anchor.ts';
+import { AnchorDelivery } from '../anchor/anchor.ts';
 import type { Mechanism } from './mechanism.ts';
 import { outHalfTo } from './out-half.ts';
 
@@ -12,6 +12,6 @@ export const ANCHOR: Mechanism = {
   otherwise: 'relay',
   begin(dispatch) {
     const given = outHalfTo(dispatch);
-    return given === null ? null : AnchorHandling.start(given);
+    return given === null ? null : AnchorDelivery.start(given);
   },
 };

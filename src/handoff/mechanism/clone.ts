@@ -14,7 +14,7 @@
 import type { CloneConfig } from '../../base/config/config.ts';
 import type { NextChoice } from '../../cluster/policy/next-choice.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
-import { AnnouncedHandling, type Form } from '../anchor/announced.ts';
+import { AnnouncedDelivery, type Form } from '../anchor/announced-delivery.ts';
 import type { Mechanism } from './mechanism.ts';
 import { outHalfTo } from './out-half.ts';
 
@@ -34,6 +34,6 @@ export const CLONE: Mechanism = {
     const { site, means } = dispatch;
     const given = outHalfTo(dispatch);
     if (given === null || site === null) return null;
-    return AnnouncedHandling.start(given, cloneForm(site.config.clone, means.nextChoices.of(site)));
+    return AnnouncedDelivery.start(given, cloneForm(site.config.clone, means.nextChoices.of(site)));
   },
 };

@@ -13,10 +13,10 @@ import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
-import { AnnouncedHandling } from '../anchor/announced.ts';
+import { AnnouncedDelivery } from '../anchor/announced-delivery.ts';
 import type { Kept } from '../anchor/attempt.ts';
-import { LocalHandling } from '../anchor/local.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import { LocalDelivery } from '../anchor/local.ts';
+import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 import { cloneForm } from './clone.ts';
 import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
 import { moves } from './moves.ts';
@@ -85,7 +85,7 @@ export class Dispatcher {
     site: Site | null,
     tried: readonly number[],
     chosen: Choice | null,
-  ): Handling | null {
+  ): Delivery | null {
     const kept = host.takeKept();
     if (kept !== null) return this.#kept(host, site, kept);
     const { head } = host.request;
@@ -103,28 +103,28 @@ export class Dispatcher {
     node: number,
     mechanism: MechanismName,
     isServedHere: boolean,
-  ): Handling | null {
+  ): Delivery | null {
     const means = this.#means;
     const link = node === means.self ? null : (this.#ports.linkOf(node, host) ?? null);
     const dispatch: Dispatch = { means, host, site, mechanism, node, link, isServedHere };
     let row: MechanismName | null = link === null ? 'local' : mechanism;
     while (row !== null) {
-      const handling = MECHANISM_TABLE[row].begin(dispatch);
-      if (handling !== null) return handling;
+      const delivery = MECHANISM_TABLE[row].begin(dispatch);
+      if (delivery !== null) return delivery;
       row = MECHANISM_TABLE[row].otherwise;
     }
     return null;
   }
 
   /** The clone that is there has the request, and may be answering it. */
-  #kept(host: RequestInProgress, site: Site | null, kept: Kept): Handling {
+  #kept(host: RequestInProgress, site: Site | null, kept: Kept): Delivery {
     const { flow } = host;
     assert(flow !== null && site !== null, 'a clone is there');
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
     const { handoffs, nextChoices } = this.#means;
     const { node, link } = kept.target;
     const given = { handoffs, host, flow, request: host.retain(), node, link };
-    return AnnouncedHandling.startKept(given, cloneForm(site.config.clone, nextChoices.of(site)), kept);
+    return AnnouncedDelivery.startKept(given, cloneForm(site.config.clone, nextChoices.of(site)), kept);
   }
 
   /** That nobody has it is an answer (404); that nobody can be reached is another (503). */
@@ -141,11 +141,11 @@ export class Dispatcher {
 
   /** A response that this node makes, on the connection's own socket. */
   answer(
-    host: HandlingHost,
+    host: DeliveryOwner,
     request: Request,
     exchange: Exchange,
     mechanism: 'local' | 'migrate',
-  ): LocalHandling {
-    return new LocalHandling(this.#means, host, request, exchange, mechanism);
+  ): LocalDelivery {
+    return new LocalDelivery(this.#means, host, request, exchange, mechanism);
   }
 }

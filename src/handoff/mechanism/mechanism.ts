@@ -9,10 +9,10 @@ import type { Site, Sites } from '../../serve/sites.ts';
 import type { Kept } from '../anchor/attempt.ts';
 import type { AnchorFlow } from '../anchor/flow.ts';
 import type { Handoffs } from '../anchor/handoffs.ts';
-import type { Handling, HandlingHost } from '../request/handling.ts';
+import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 
 /** The request in progress on a connection, as mechanisms see it. */
-export interface RequestInProgress extends HandlingHost {
+export interface RequestInProgress extends DeliveryOwner {
   readonly request: Request;
   /** The request, kept for longer than the buffer that it was read into. */
   retain(): Request;
@@ -76,5 +76,5 @@ export interface Mechanism {
   /** What is tried when it cannot be had. */
   readonly otherwise: MechanismName | null;
   /** Begins to answer, at the anchor. Null: it cannot be had. */
-  begin(dispatch: Dispatch): Handling | null;
+  begin(dispatch: Dispatch): Delivery | null;
 }

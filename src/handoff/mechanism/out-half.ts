@@ -1,5 +1,5 @@
 /** What the mechanisms have in common by which a target sends the out-half. */
-import type { HandoffGiven } from '../anchor/away.ts';
+import type { HandoffGiven } from '../anchor/handoff-delivery.ts';
 import type { Dispatch } from './mechanism.ts';
 
 /** What the handoff of the out-half begins with. Null: it cannot be had. */

@@ -1,5 +1,5 @@
 /** Mechanism relay: the target's response comes over the backplane and leaves from the anchor's socket. */
-import { RelayHandling } from '../anchor/relay.ts';
+import { RelayDelivery } from '../anchor/relay.ts';
 import type { Mechanism } from './mechanism.ts';
 import { moves } from './moves.ts';
 
@@ -18,6 +18,6 @@ export const RELAY: Mechanism = {
     const carries = mechanism === 'relay' || !isServedHere || (request.bodyFollows && !moves(mechanism));
     if (!carries) return null;
     host.flow?.beginOwn();
-    return RelayHandling.start(means, host, request, node, link);
+    return RelayDelivery.start(means, host, request, node, link);
   },
 };

@@ -13,7 +13,7 @@
  * router forwards: some six packets for 64 KiB, thirty for 1 MiB, more under loss. DATA_DONE the paper does not have.
  */
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
-import { AnnouncedHandling, type Form } from '../anchor/announced.ts';
+import { AnnouncedDelivery, type Form } from '../anchor/announced-delivery.ts';
 import type { Mechanism } from './mechanism.ts';
 import { outHalfTo } from './out-half.ts';
 
@@ -34,6 +34,6 @@ export const SPLIT: Mechanism = {
   otherwise: 'relay',
   begin(dispatch) {
     const given = outHalfTo(dispatch);
-    return given === null ? null : AnnouncedHandling.start(given, SPLIT_FORM);
+    return given === null ? null : AnnouncedDelivery.start(given, SPLIT_FORM);
   },
 };

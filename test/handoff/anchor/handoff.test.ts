@@ -1,8 +1,8 @@
 /** Mechanisms anchor, clone and split at the anchor, state by state and edge by edge, without a kernel. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { AnchorHandling } from '../../../src/handoff/anchor/anchor.ts';
-import { AnnouncedHandling } from '../../../src/handoff/anchor/announced.ts';
+import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
+import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-delivery.ts';
 import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
 import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
@@ -20,16 +20,16 @@ const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
 class Case extends AnchorStand {
   readonly link = new LinkModel(B);
   readonly flow1: AnchorFlow = this.flow();
-  handling: AnchorHandling | AnnouncedHandling | null = null;
+  delivery: AnchorDelivery | AnnouncedDelivery | null = null;
 
   begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
     const { handoffs, host, flow1: flow, link } = this;
     const asked = request({ continuation: host.continuation });
     const given = { handoffs, host, flow, request: asked, node: B, link: link.link };
-    this.handling =
+    this.delivery =
       form === 'anchor'
-        ? AnchorHandling.start(given)
-        : AnnouncedHandling.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
+        ? AnchorDelivery.start(given)
+        : AnnouncedDelivery.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
     return this;
   }
 
@@ -77,7 +77,7 @@ class Case extends AnchorStand {
 describe('a handoff at the anchor', () => {
   test('SETUP says where the target starts, and the router knew before it was sent', () => {
     const it = new Case().begin();
-    assert.ok(it.handling !== null);
+    assert.ok(it.delivery !== null);
     assert.equal(it.setup.halfPipe?.sequence, START);
     assert.equal(it.setup.epoch, 1);
     const rules = it.table.rules.get(it.slot);
@@ -89,9 +89,9 @@ describe('a handoff at the anchor', () => {
   test('a link that takes no SETUP leaves the flow as it was', () => {
     const it = new Case();
     it.link.full = true;
-    assert.equal(it.begin().handling, null);
+    assert.equal(it.begin().delivery, null);
     it.link.full = false;
-    assert.ok(it.begin().handling !== null);
+    assert.ok(it.begin().delivery !== null);
     assert.equal(it.setup.halfPipe?.sequence, START);
     assert.equal(it.setup.epoch, 2);
   });
@@ -222,7 +222,7 @@ describe('a handoff at the anchor', () => {
     it.begin();
     it.link.hear({ type: FrameType.ABORT, request: first.request, epoch: 1, reason: AbortReason.DRAINING });
     assert.deepEqual(it.host.ends, ['finished']);
-    assert.equal(it.flow1.current, it.handling);
+    assert.equal(it.flow1.current, it.delivery);
   });
 
   test('confirmation is given to whom it is due, once it is asked for', () => {
@@ -241,7 +241,7 @@ describe('a handoff at the anchor', () => {
     it.flow1.discard();
     const flow = it.flow();
     const { handoffs, host, link } = it;
-    AnchorHandling.start({ handoffs, host, flow, request: request(), node: B, link: link.link });
+    AnchorDelivery.start({ handoffs, host, flow, request: request(), node: B, link: link.link });
     assert.equal(it.setup.halfPipe?.sendWindow, 0);
     it.table.acknowledge(it.slot, START, 5000);
     it.setupOk();

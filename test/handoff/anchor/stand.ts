@@ -6,7 +6,7 @@ import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
 import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
-import type { Handling, HandlingHost, Outcome } from '../../../src/handoff/request/handling.ts';
+import type { Delivery, DeliveryOwner, DeliveryResult } from '../../../src/handoff/request/delivery.ts';
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
@@ -128,18 +128,18 @@ export class LinkModel {
 }
 
 /** The request in progress: keeps how it ended. */
-export class HostModel implements HandlingHost {
+export class HostModel implements DeliveryOwner {
   readonly fd = FD;
   readonly ends: string[] = [];
-  outcome: Outcome | null = null;
+  outcome: DeliveryResult | null = null;
   continuation: Continuation | null = null;
-  successor: Handling | null = null;
+  successor: Delivery | null = null;
   quiet = true;
   hasMore = false;
   /** There is another node to ask. */
   others = true;
 
-  finished(outcome: Outcome): void {
+  finished(outcome: DeliveryResult): void {
     this.outcome = outcome;
     this.ends.push('finished');
   }
@@ -169,7 +169,7 @@ export class HostModel implements HandlingHost {
     this.ends.push('settled');
   }
 
-  takeOver(takeOver: Handling): void {
+  takeOver(takeOver: Delivery): void {
     this.successor = takeOver;
     this.ends.push('take-over');
   }

@@ -4,11 +4,11 @@ import { describe, test } from 'node:test';
 import type { MechanismName, SiteConfig } from '../../../src/base/config/config.ts';
 import { Outages } from '../../../src/cluster/outages.ts';
 import type { Choice } from '../../../src/cluster/policy/policy.ts';
-import { LocalHandling } from '../../../src/handoff/anchor/local.ts';
-import { RelayHandling } from '../../../src/handoff/anchor/relay.ts';
+import { LocalDelivery } from '../../../src/handoff/anchor/local.ts';
+import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
 import type { RequestInProgress } from '../../../src/handoff/mechanism/mechanism.ts';
-import type { Handling } from '../../../src/handoff/request/handling.ts';
+import type { Delivery } from '../../../src/handoff/request/delivery.ts';
 import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Request } from '../../../src/serve/request.ts';
@@ -94,7 +94,7 @@ class Case extends AnchorStand {
     };
   }
 
-  dispatch(): Handling | null {
+  dispatch(): Delivery | null {
     const { clock, counters: count, handoffs, link } = this;
     const { mechanism, node = B, up = true, tried = [], leaving = false } = this.#given;
     const { site } = this;
@@ -119,11 +119,11 @@ class Case extends AnchorStand {
 
   /** The row that the request came to. */
   get row(): string {
-    const handling = this.dispatch();
-    if (handling instanceof LocalHandling) return 'local';
-    assert.ok(handling !== null);
+    const delivery = this.dispatch();
+    if (delivery instanceof LocalDelivery) return 'local';
+    assert.ok(delivery !== null);
     const row = ROW_OF[this.link.last(FrameType.SETUP).mechanism]!;
-    assert.equal(handling instanceof RelayHandling, row === 'relay');
+    assert.equal(delivery instanceof RelayDelivery, row === 'relay');
     return row;
   }
 }

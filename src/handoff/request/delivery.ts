@@ -1,12 +1,12 @@
-/** What a request in progress and the mechanism that handles it know of each other. */
+/** A delivery is a mechanism at work: how the response to one request gets to its client. And what its owner is asked. */
 import type { MechanismName } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 
 /** Why a connection is broken when that is the client's doing: nothing to warn of. */
 export const CLIENT_GONE = 'the client is gone';
 
-/** How a request ended. */
-export interface Outcome {
+/** How a response got to its client. */
+export interface DeliveryResult {
   readonly node: number;
   readonly mechanism: Exclude<MechanismName, 'drain'>;
   readonly status: number;
@@ -22,15 +22,15 @@ export interface Outcome {
 /** What there is of a response, when its connection ends in the middle of it. */
 export interface SoFar {
   readonly node: number;
-  readonly mechanism: Outcome['mechanism'];
+  readonly mechanism: DeliveryResult['mechanism'];
   /** 0: not known. */
   readonly status: number;
   /** That the client has, or the own kernel was given for it; what another node sent before included. */
   readonly bytes: number;
 }
 
-/** A mechanism at work on one request. */
-export interface Handling {
+/** A mechanism at work on one request, until one of the first five of DeliveryOwner is called, or it is cancelled. */
+export interface Delivery {
   /** Begins, when it does not begin by being made; may finish before it returns. */
   start?(): void;
   /** A piece of a body that follows. */
@@ -59,10 +59,10 @@ export interface Handling {
  */
 export type AgainReason = 'refused' | 'upstream failed' | 'lost';
 
-/** The request in progress, as a mechanism sees it: exactly one of the first five ends a handling. */
-export interface HandlingHost {
+/** The request in progress, as a mechanism sees it: exactly one of the first five ends a delivery. */
+export interface DeliveryOwner {
   /** The response is out, or its bytes are accounted for. */
-  finished(outcome: Outcome): void;
+  finished(result: DeliveryResult): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number, why: AgainReason): void;
   /** Who is to go on with it does not know yet whether it can: it is asked again. */
@@ -85,8 +85,8 @@ export interface HandlingHost {
   servedWithout(node: number): boolean;
   /** The same, and it has not been asked. */
   mayAskWithout(node: number): boolean;
-  /** The handling gives way to another one, which finds out what the client has. */
-  takeOver(takeOver: Handling): void;
+  /** The delivery gives way to another one, which finds out what the client has. */
+  takeOver(takeOver: Delivery): void;
   /** A take-over has found that the response has arrived after all, one that is recorded already. */
   settled(): void;
 }

@@ -1,9 +1,9 @@
 /** The mechanism at work on a request; while the connection moves it is set aside, and goes on if it does not move. */
-import type { Handling } from '../handoff/request/handling.ts';
+import type { Delivery } from '../handoff/request/delivery.ts';
 
-export class HandlingSlot {
-  current: Handling | null = null;
-  #paused: Handling | null = null;
+export class DeliverySlot {
+  current: Delivery | null = null;
+  #paused: Delivery | null = null;
 
   /** The connection is about to move: nothing more is sent. */
   pause(): void {
@@ -24,7 +24,7 @@ export class HandlingSlot {
   }
 
   /** At work or set aside. */
-  get any(): Handling | null {
+  get any(): Delivery | null {
     return this.current ?? this.#paused;
   }
 

@@ -21,7 +21,7 @@ import {
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
 import type { Kept, Next } from './attempt.ts';
-import { AwayHandling, type HandoffGiven } from './away.ts';
+import { HandoffDelivery, type HandoffGiven } from './handoff-delivery.ts';
 
 /**
  * A connection that ends with the response may end while this much is still unacknowledged: the target's kernel has
@@ -53,7 +53,7 @@ function nextOf({ request, host, flow }: HandoffGiven, { next }: Form, kept: Kep
   return at < 0 ? null : { at, choice: next };
 }
 
-export class AnnouncedHandling extends AwayHandling {
+export class AnnouncedDelivery extends HandoffDelivery {
   readonly #form: Form;
   #announcement: Announcement | null = null;
   #watch = 0;
@@ -64,17 +64,17 @@ export class AnnouncedHandling extends AwayHandling {
   readonly #kept: Kept | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
-  static start(given: HandoffGiven, form: Form): AnnouncedHandling | null {
-    return AwayHandling.begin(() => new AnnouncedHandling(given, form));
+  static start(given: HandoffGiven, form: Form): AnnouncedDelivery | null {
+    return HandoffDelivery.begin(() => new AnnouncedDelivery(given, form));
   }
 
   /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
-  static startKept(given: HandoffGiven, form: Form, kept: Kept): AnnouncedHandling {
-    const handling = new AnnouncedHandling(given, form, kept);
-    given.flow.current = handling;
-    given.handoffs.watch(handling);
-    given.handoffs.asked(handling, given.handoffs.clock.nowMs);
-    return handling;
+  static startKept(given: HandoffGiven, form: Form, kept: Kept): AnnouncedDelivery {
+    const delivery = new AnnouncedDelivery(given, form, kept);
+    given.flow.current = delivery;
+    given.handoffs.watch(delivery);
+    given.handoffs.asked(delivery, given.handoffs.clock.nowMs);
+    return delivery;
   }
 
   private constructor(given: HandoffGiven, form: Form, kept: Kept | null = null) {

@@ -25,7 +25,7 @@ import {
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
-import type { Handling, HandlingHost, SoFar } from '../request/handling.ts';
+import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
 import type { AnnouncedResponse, Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { Handoffs } from './handoffs.ts';
@@ -34,20 +34,20 @@ import { mayGoOn, soFarOf } from './take-over.ts';
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface HandoffGiven {
   readonly handoffs: Handoffs;
-  readonly host: HandlingHost;
+  readonly host: DeliveryOwner;
   readonly flow: AnchorFlow;
   readonly request: Request;
   readonly node: number;
   readonly link: Link;
 }
 
-export abstract class AwayHandling implements Handling, Handoff {
+export abstract class HandoffDelivery implements Delivery, Handoff {
   readonly places: Places = [];
   readonly epoch: number;
   readonly node: number;
   protected sentAtMs: number;
   protected readonly handoffs: Handoffs;
-  protected readonly host: HandlingHost;
+  protected readonly host: DeliveryOwner;
   protected readonly flow: AnchorFlow;
   protected readonly request: Request;
   readonly #link: Link;
@@ -100,11 +100,11 @@ export abstract class AwayHandling implements Handling, Handoff {
     this.#identity = request.continuation;
   }
 
-  /** Makes a handling and sends its SETUP. Null when that could not be; the flow then is as before. */
-  protected static begin<T extends AwayHandling>(make: () => T): T | null {
+  /** Makes a delivery and sends its SETUP. Null when that could not be; the flow then is as before. */
+  protected static begin<T extends HandoffDelivery>(make: () => T): T | null {
     try {
-      const handling = make();
-      return handling.#begin(handling.begun as BegunTarget) ? handling : null;
+      const delivery = make();
+      return delivery.#begin(delivery.begun as BegunTarget) ? delivery : null;
     } catch (error) {
       return unlessSocketDied(error, null);
     }
