@@ -1,7 +1,7 @@
 /** What becomes of a response that a target has announced, when its request is done and the target is lost or stops. */
 import type { Count } from '../base/counters.ts';
-import type { AnnouncedResponse } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
+import type { AnnouncedResponse } from '../handoff/anchor/handoff.ts';
 import { mayGoOn } from '../handoff/anchor/take-over.ts';
 
 /** What is asked of the connection. */

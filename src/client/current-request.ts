@@ -13,8 +13,8 @@
 import assert from 'node:assert';
 import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
-import type { AnnouncedResponse, Kept } from '../handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
+import type { AnnouncedResponse, Standby } from '../handoff/anchor/handoff.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
 import type { ArrivedResponse } from '../handoff/move/means.ts';
 import type { AgainReason, Delivery, DeliveryResult } from '../handoff/request/delivery.ts';
@@ -100,8 +100,8 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   }
 
   /** The clone that may have taken the request, once. */
-  takeKept(): Kept | null {
-    return this.#route.takeKept();
+  takeStandby(): Standby | null {
+    return this.#route.takeStandby();
   }
 
   /** The request is kept for longer than the buffer it was read into, which all connections share. */

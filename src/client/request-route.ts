@@ -1,7 +1,7 @@
 /** Where the request in progress goes: its site, what the policy chose, and which nodes are left to ask. */
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
-import type { Kept } from '../handoff/anchor/attempt.ts';
+import type { Standby } from '../handoff/anchor/handoff.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import { answers, type Site } from '../serve/sites.ts';
 import { Attempts, mayRepeat } from './attempts.ts';
@@ -20,7 +20,7 @@ export class RequestRoute {
   /** By the policy, for this request; null before the first. */
   #chosen: Choice | null = null;
   /** A clone that may have taken the request that was read just now. */
-  #kept: Kept | null = null;
+  #standby: Standby | null = null;
 
   constructor(ports: RoutePorts) {
     this.#ports = ports;
@@ -36,17 +36,17 @@ export class RequestRoute {
   }
 
   /**
-   * Node and mechanism for a request whose head is there. `kept`: a clone that may have taken it. `stays`: here, if that
+   * Node and mechanism for a request whose head is there. `standby`: a clone that may have taken it. `stays`: here, if that
    * is possible.
    */
-  choose(head: RequestHead, kept: Kept | null, stays: boolean): Choice {
+  choose(head: RequestHead, standby: Standby | null, stays: boolean): Choice {
     const { sites, dispatcher } = this.#ports;
     this.#site = sites.find(head.host);
-    this.#kept = kept;
+    this.#standby = standby;
     this.#chosen =
-      kept === null
+      standby === null
         ? dispatcher.choose(head, this.#site, stays)
-        : { node: kept.target.node, mechanism: 'clone' };
+        : { node: standby.target.node, mechanism: 'clone' };
     return this.#chosen;
   }
 
@@ -56,10 +56,10 @@ export class RequestRoute {
   }
 
   /** The clone that may have taken the request, once. */
-  takeKept(): Kept | null {
-    const kept = this.#kept;
-    this.#kept = null;
-    return kept;
+  takeStandby(): Standby | null {
+    const standby = this.#standby;
+    this.#standby = null;
+    return standby;
   }
 
   /** What the body of the request that `choose` was asked about may have. */

@@ -1,8 +1,8 @@
 /** The request in progress on a connection: from one who answers it to the next, until it is answered or cannot be. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { AnnouncedResponse } from '../../src/handoff/anchor/attempt.ts';
 import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
+import type { AnnouncedResponse } from '../../src/handoff/anchor/handoff.ts';
 import type { Continuation } from '../../src/protocol/http/continuation.ts';
 import { START } from '../handoff/anchor/stand.ts';
 import { B, C, ClientStand, DeliveryModel, get, LIMITS, post, site } from './stand.ts';

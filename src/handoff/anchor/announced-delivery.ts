@@ -2,8 +2,8 @@
  * Handoffs whose target says where its response ends before it sends it, and then says no more: clone and split.
  * What the anchor still has to know it reads from the client's acknowledgements.
  *
- *   away --announcement--> announced --the client has acknowledged `watch`--> finished
- *   kept --SETUP_OK (announcement)--> announced   the clone has the request, and SETUP is sent when it does not answer
+ *   setup ---announcement-----> announced --the client has acknowledged `watch`--> finished
+ *   standby --announcement----> announced      the clone has the request; SETUP is sent when it does not answer
  *     `--no announcement (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
  */
 
@@ -20,7 +20,7 @@ import {
   type SetupMechanism,
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
-import type { Kept, Next } from './attempt.ts';
+import type { NextRequest, Standby } from './handoff.ts';
 import { HandoffDelivery, type HandoffGiven } from './handoff-delivery.ts';
 
 /**
@@ -42,12 +42,16 @@ export interface Form {
 }
 
 /** A clone that is there answers before that, or is asked. */
-const KEPT_ANSWER_MS = 30;
+const STANDBY_ANSWER_MS = 30;
 
 /** Not when some of it is here already: the target would not get it. */
-function nextOf({ request, host, flow }: HandoffGiven, { next }: Form, kept: Kept | null): Next | null {
+function nextOf(
+  { request, host, flow }: HandoffGiven,
+  { next }: Form,
+  standby: Standby | null,
+): NextRequest | null {
   // What it goes by the target was told once.
-  const same = kept === null || kept.choice.digest === next?.digest;
+  const same = standby === null || standby.choice.digest === next?.digest;
   if (next === null || !same || request.close || request.continuation !== null || !host.quiet) return null;
   const at = flow.nextRequest;
   return at < 0 ? null : { at, choice: next };
@@ -61,7 +65,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
   #explicit = false;
   #firstByteUs = -1;
   readonly #messages = { count: 0, bytes: 0 };
-  readonly #kept: Kept | null;
+  readonly #standby: Standby | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
   static start(given: HandoffGiven, form: Form): AnnouncedDelivery | null {
@@ -69,18 +73,18 @@ export class AnnouncedDelivery extends HandoffDelivery {
   }
 
   /** For a request that the clone may have taken: it is told nothing unless it does not answer. */
-  static startKept(given: HandoffGiven, form: Form, kept: Kept): AnnouncedDelivery {
-    const delivery = new AnnouncedDelivery(given, form, kept);
+  static startStandby(given: HandoffGiven, form: Form, standby: Standby): AnnouncedDelivery {
+    const delivery = new AnnouncedDelivery(given, form, standby);
     given.flow.current = delivery;
     given.handoffs.watch(delivery);
     given.handoffs.asked(delivery, given.handoffs.clock.nowMs);
     return delivery;
   }
 
-  private constructor(given: HandoffGiven, form: Form, kept: Kept | null = null) {
-    super(given, form.mechanism, form.closes, kept, nextOf(given, form, kept));
+  private constructor(given: HandoffGiven, form: Form, standby: Standby | null = null) {
+    super(given, form.mechanism, form.closes, standby, nextOf(given, form, standby));
     this.#form = form;
-    this.#kept = kept;
+    this.#standby = standby;
   }
 
   protected get name(): Form['name'] {
@@ -92,16 +96,16 @@ export class AnnouncedDelivery extends HandoffDelivery {
   }
 
   start(): void {
-    if (this.#kept === null) return;
+    if (this.#standby === null) return;
     const early = this.flow.takeEarly();
     for (const frame of early) this.answer(frame);
-    if (!this.over && !this.flow.isThere(this.#kept.target)) this.lost();
+    if (!this.over && !this.flow.isThere(this.#standby.target)) this.lost();
   }
 
   /** The clone has not taken it, or its word is late: then it passes over SETUP. */
-  #askKept(): void {
+  #askStandby(): void {
     if (this.asked || this.over) return;
-    const begun = this.flow.describeKept(this.begun);
+    const begun = this.flow.describeStandby(this.begun);
     this.sentAtMs = this.handoffs.clock.exactMs();
     if (!this.ask(begun)) this.lost();
   }
@@ -121,7 +125,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
     if (frame.type === FrameType.SETUP_REJECT) {
       // What it has accepted it does not refuse any more.
       if (this.#announcement !== null || this.#explicit) return;
-      if (frame.reason === RejectReason.NOT_KEPT) return this.#askKept();
+      if (frame.reason === RejectReason.NOT_KEPT) return this.#askStandby();
     }
     super.answer(frame);
   }
@@ -161,7 +165,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
     // The FIN follows what is announced, inside the client's window, and not before the target has begun.
     const ahead = Math.min(CLOSE_AHEAD_BYTES, announcement.bytes - 1, this.flow.windowBytes);
     this.#watch = closing ? (end - ahead) >>> 0 : end;
-    this.flow.announceEnd(this.node, end, this.#watch, this.#kept !== null || this.next !== null);
+    this.flow.announceEnd(this.node, end, this.#watch, this.#standby !== null || this.next !== null);
     this.handoffs.watch(this);
     this.acknowledged();
   }
@@ -170,8 +174,8 @@ export class AnnouncedDelivery extends HandoffDelivery {
   acknowledged(): void {
     if (this.over) return;
     if (this.#announcement === null) {
-      const waits = this.#kept !== null && !this.asked;
-      if (waits && this.handoffs.clock.nowMs - this.sentAtMs > KEPT_ANSWER_MS) this.#askKept();
+      const waits = this.#standby !== null && !this.asked;
+      if (waits && this.handoffs.clock.nowMs - this.sentAtMs > STANDBY_ANSWER_MS) this.#askStandby();
       return;
     }
     if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#announcement, this.end!);

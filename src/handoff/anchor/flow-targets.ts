@@ -15,7 +15,7 @@ export interface Target {
   /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
   implicit: boolean;
   /** It stays for the next request all the same, until RESET. */
-  kept: boolean;
+  standby: boolean;
 }
 
 export class FlowTargets {
@@ -67,7 +67,7 @@ export class FlowTargets {
       id: link.openConversation(this.#owner),
       leaving: false,
       implicit: false,
-      kept: false,
+      standby: false,
     };
     this.#byNode.set(node, target);
     return target;
@@ -111,7 +111,7 @@ export class FlowTargets {
   reset(entry: FlowEntry, epoch: number, discard: boolean): void {
     this.forgetImplicit(entry);
     for (const target of this.all) {
-      if (target.implicit && !target.kept && !discard) continue;
+      if (target.implicit && !target.standby && !discard) continue;
       target.leaving = true;
       const { link, id } = target;
       this.send(link, { type: FrameType.RESET, request: id, epoch, discard, onlyEpoch: false });
@@ -121,7 +121,7 @@ export class FlowTargets {
   /** Those that let go by themselves are gone once all of theirs is acknowledged. */
   forgetImplicit(entry: FlowEntry): void {
     for (const target of this.all) {
-      if (!target.implicit || target.kept || target.leaving) continue;
+      if (!target.implicit || target.standby || target.leaving) continue;
       if (entry.owedBy(target.node).length === 0) this.close(target);
     }
   }

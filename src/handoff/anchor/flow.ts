@@ -19,11 +19,18 @@ import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
 import type { FlowTable } from '../flow/table.ts';
-import type { AnnouncedResponse, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
+import { AnchorStandby } from './anchor-standby.ts';
 import type { Closed } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
-import { Following } from './following.ts';
+import type {
+  AnnouncedResponse,
+  Handoff,
+  HandoffStart,
+  NextRequest,
+  Standby,
+  StandbyStart,
+} from './handoff.ts';
 import type { OwnSocket } from './own-socket.ts';
 
 /** Who has the flows, and what all of them share. */
@@ -45,7 +52,7 @@ export class AnchorFlow implements Conversation {
   readonly #owner: FlowOwner;
   readonly #entry: FlowEntry;
   readonly #targets: FlowTargets;
-  readonly #following: Following;
+  readonly #standby: AnchorStandby;
   /** Null once it is closed, or has moved. */
   #socket: OwnSocket | null;
   epoch = 0;
@@ -71,7 +78,7 @@ export class AnchorFlow implements Conversation {
       this.#letsGoItself(range),
     );
     const { rules } = this.#entry;
-    this.#following = new Following(this.#entry);
+    this.#standby = new AnchorStandby(this.#entry);
     rules.clientScale = Math.max(captured.sendScale, 0);
     rules.inScale = Math.max(captured.receiveScale, 0);
     rules.engine = owner.engine;
@@ -79,7 +86,7 @@ export class AnchorFlow implements Conversation {
   }
 
   #letsGoItself(range: ranges.Range): boolean {
-    return range !== this.#following.range && this.#targets.get(range.owner - 1)?.implicit === true;
+    return range !== this.#standby.range && this.#targets.get(range.owner - 1)?.implicit === true;
   }
 
   get clientText(): string {
@@ -144,7 +151,7 @@ export class AnchorFlow implements Conversation {
    * Gives the out-half to `node` from here on: the router is told first, then the caller sends the frame made of
    * what is returned. The in-half stays. `next`: the target may take that request as well.
    */
-  beginTarget(node: number, link: Link, next: Next | null): BegunTarget {
+  beginTarget(node: number, link: Link, next: NextRequest | null): HandoffStart {
     const { rules } = this.#entry;
     const socket = this.#socket!;
     const last = ranges.lastRange(rules)!;
@@ -158,7 +165,7 @@ export class AnchorFlow implements Conversation {
     target.implicit = false;
     const begun = this.#describe(target.id, start);
     // What has come since: the target would take the next but one for the next.
-    this.#following.begin(target, begun.halfPipe.acknowledge === next?.at ? next : null, this.epoch, true);
+    this.#standby.begin(target, begun.halfPipe.acknowledge === next?.at ? next : null, this.epoch, true);
     this.#entry.write();
     return begun;
   }
@@ -172,22 +179,22 @@ export class AnchorFlow implements Conversation {
     return last.open ? ranges.closeOwn(rules) : last.end;
   }
 
-  #describe(id: number, start: number): BegunTarget {
+  #describe(id: number, start: number): HandoffStart {
     const now = this.#owner.clock.exactMs();
     const halfPipe = this.#socket!.halfPipe(this.#entry, start, now);
     return { id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
   }
 
   /** The clone that may have taken the request which begins with `head`; null: none, and none will. */
-  takenBy(head: RequestHead): Kept | null {
-    return this.#following.takenBy(head, this.#owner.clock.nowMs);
+  takenBy(head: RequestHead): Standby | null {
+    return this.#standby.takenBy(head, this.#owner.clock.nowMs);
   }
 
   /** The clone may send from here on, and had what it begins by before. */
-  beginKept({ target }: Kept, next: Next | null): BegunKept {
+  beginStandby({ target }: Standby, next: NextRequest | null): StandbyStart {
     const start = this.#nextTurn();
     ranges.openTarget(this.#entry.rules, target.node + 1, start, false);
-    this.#following.begin(target, next, this.epoch, false);
+    this.#standby.begin(target, next, this.epoch, false);
     this.#entry.write();
     return { id: target.id, epoch: this.epoch, start };
   }
@@ -198,7 +205,7 @@ export class AnchorFlow implements Conversation {
   }
 
   /** It has not answered: what SETUP is to say. */
-  describeKept({ id, start }: BegunKept): BegunTarget {
+  describeStandby({ id, start }: StandbyStart): HandoffStart {
     const { rules } = this.#entry;
     ranges.advanceStamp(rules);
     const begun = this.#describe(id, start);
@@ -209,7 +216,7 @@ export class AnchorFlow implements Conversation {
 
   /** What it has said already. */
   takeEarly(): Frame[] {
-    return this.#following.takeEarly();
+    return this.#standby.takeEarly();
   }
 
   /** Where the next request begins, when nothing of it has come yet; else -1. */
@@ -224,7 +231,7 @@ export class AnchorFlow implements Conversation {
   endTarget(end: number): void {
     // One that has not announced its response takes nothing after it.
     this.#entry.rules.flags = 0;
-    this.#following.forget();
+    this.#standby.forget();
     ranges.endTarget(this.#entry.rules, end);
     this.#entry.write();
   }
@@ -237,7 +244,7 @@ export class AnchorFlow implements Conversation {
     const target = this.#targets.get(node);
     if (target !== undefined) {
       target.implicit = true;
-      target.kept = keeps;
+      target.standby = keeps;
     }
     const { rules } = this.#entry;
     rules.watch = watch;
@@ -260,7 +267,7 @@ export class AnchorFlow implements Conversation {
    */
   cutTarget(node: number, at: number): void {
     this.#cutAtMs = this.#owner.clock.nowMs;
-    this.#following.stop(this.#cutAtMs);
+    this.#standby.stop(this.#cutAtMs);
     this.dropTarget(node);
     const { rules } = this.#entry;
     ranges.lastRange(rules)!.open = true;
@@ -322,7 +329,7 @@ export class AnchorFlow implements Conversation {
     if (frame.type === FrameType.DATA_DONE) this.#socket?.hear(frame);
     if (!('epoch' in frame)) return;
     const current = this.current;
-    if (this.#following.hears(frame, target, this.epoch)) return;
+    if (this.#standby.hears(frame, target, this.epoch)) return;
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
@@ -341,7 +348,7 @@ export class AnchorFlow implements Conversation {
     for (const target of this.#targets.all) {
       if (target.link !== link) continue;
       this.#targets.close(target);
-      if (this.#following.isTo(target)) this.#following.stop(this.#owner.clock.nowMs);
+      if (this.#standby.isTo(target)) this.#standby.stop(this.#owner.clock.nowMs);
       if (!target.leaving) this.#lost(target);
     }
   }
@@ -379,7 +386,7 @@ export class AnchorFlow implements Conversation {
     const { rules } = entry;
     const socket = this.#socket!;
     this.#letGo();
-    this.#following.forget();
+    this.#standby.forget();
     const last = ranges.lastRange(rules)!;
     if (!last.open) ranges.openOwn(rules, last.end);
     else if (last.owner === OWNER_SELF) rules.ownNext = socket.writeSequence(rules.ownNext);
@@ -411,8 +418,8 @@ export class AnchorFlow implements Conversation {
    */
   ownSpace(): OwnSpace | null {
     if (this.current !== null || this.#owner.clock.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
-    this.#following.stop(this.#owner.clock.nowMs);
-    if (!this.#following.isOver(this.#owner.clock.nowMs) || this.#entry.isOwed) return null;
+    this.#standby.stop(this.#owner.clock.nowMs);
+    if (!this.#standby.isOver(this.#owner.clock.nowMs) || this.#entry.isOwed) return null;
     const { acknowledged } = this;
     this.beginOwn();
     const last = ranges.lastRange(this.#entry.rules)!;
@@ -438,7 +445,7 @@ export class AnchorFlow implements Conversation {
   /** Keeps sequence distances small on connections that carry much. */
   tick(nowMs: number): void {
     this.current?.tick();
-    this.#following.tick(nowMs, this.current !== null);
+    this.#standby.tick(nowMs, this.current !== null);
     const trimmed = this.#entry.trim();
     const dropped = this.#entry.dropLate(nowMs);
     if (trimmed || dropped) this.#entry.write();

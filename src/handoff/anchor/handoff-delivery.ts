@@ -6,7 +6,7 @@
  *     |--SETUP_REJECT--> again        `--lost, draining, taken back--> take-over
  *     `--time-out, lost--> take-over
  *
- * A clone that is kept has the request without SETUP: kept --SETUP_OK--> accepted, or --not kept, no answer--> setup.
+ * A standby has the request without SETUP: standby --SETUP_OK--> accepted, or --not kept, no answer--> setup.
  */
 
 import { nowUs } from '../../base/time.ts';
@@ -26,8 +26,16 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
-import type { AnnouncedResponse, Attempt, BegunKept, BegunTarget, Handoff, Kept, Next } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
+import type {
+  AnnouncedResponse,
+  Handoff,
+  HandoffStart,
+  NextRequest,
+  OwedResponse,
+  Standby,
+  StandbyStart,
+} from './handoff.ts';
 import type { Handoffs } from './handoffs.ts';
 import { mayGoOn, soFarOf } from './take-over.ts';
 
@@ -53,8 +61,8 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   readonly #link: Link;
   readonly #mechanism: SetupMechanism;
   readonly #closes: boolean;
-  protected readonly begun: BegunKept;
-  protected readonly next: Next | null;
+  protected readonly begun: StandbyStart;
+  protected readonly next: NextRequest | null;
   /** SETUP has been sent. */
   protected asked = false;
   /** Where the response's byte `offset` lies in the client's space; at first the target's start. */
@@ -71,15 +79,15 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected over = false;
 
   /**
-   * `closes`: the connection ends with the response, whatever the request says. `kept`: the target may have taken the
+   * `closes`: the connection ends with the response, whatever the request says. `standby`: the target may have taken the
    * request already. `next`: and may take the one after it.
    */
   protected constructor(
     given: HandoffGiven,
     mechanism: SetupMechanism,
     closes: boolean,
-    kept: Kept | null = null,
-    next: Next | null = null,
+    standby: Standby | null = null,
+    next: NextRequest | null = null,
   ) {
     const { handoffs, host, flow, request, node, link } = given;
     this.handoffs = handoffs;
@@ -91,7 +99,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.#mechanism = mechanism;
     this.#closes = closes;
     this.next = next;
-    this.begun = kept === null ? flow.beginTarget(node, link, next) : flow.beginKept(kept, next);
+    this.begun = standby === null ? flow.beginTarget(node, link, next) : flow.beginStandby(standby, next);
     // Nothing that the target may begin by was sent later.
     this.sentAtMs = this.handoffs.clock.exactMs();
     this.epoch = this.begun.epoch;
@@ -104,13 +112,13 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected static begin<T extends HandoffDelivery>(make: () => T): T | null {
     try {
       const delivery = make();
-      return delivery.#begin(delivery.begun as BegunTarget) ? delivery : null;
+      return delivery.#begin(delivery.begun as HandoffStart) ? delivery : null;
     } catch (error) {
       return unlessSocketDied(error, null);
     }
   }
 
-  #begin(begun: BegunTarget): boolean {
+  #begin(begun: HandoffStart): boolean {
     if (!this.ask(begun)) {
       this.over = true;
       this.flow.cancelTarget(this.from);
@@ -121,7 +129,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   }
 
   /** Sends SETUP. False: it could not be sent. */
-  protected ask(begun: BegunTarget): boolean {
+  protected ask(begun: HandoffStart): boolean {
     const { request } = this;
     const sent = this.send({
       type: FrameType.SETUP,
@@ -245,15 +253,15 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     return this.#identity !== null;
   }
 
-  protected abstract readonly name: Attempt['mechanism'];
+  protected abstract readonly name: OwedResponse['mechanism'];
   /** Of the response; 0 while the target has not said so. */
   protected abstract readonly status: number;
 
   get soFar(): SoFar {
-    return soFarOf(this.flow.acknowledged, this.attempt);
+    return soFarOf(this.flow.acknowledged, this.owed);
   }
 
-  protected get attempt(): Attempt {
+  protected get owed(): OwedResponse {
     const { node, from: start, offset, end, sentAtMs } = this;
     const { name: mechanism, status } = this;
     return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status };
@@ -269,17 +277,17 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   #giveUp(): void {
     this.leave();
     this.flow.dropTarget(this.node);
-    this.host.takeOver(this.handoffs.takeOver(this.flow, this.host, this.attempt));
+    this.host.takeOver(this.handoffs.takeOver(this.flow, this.host, this.owed));
   }
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   tick(): void {
-    if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.attempt)) return;
+    if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.owed)) return;
     if (this.host.servedWithout(this.node)) this.#giveUp();
   }
 
   takeBack(): void {
-    if (mayGoOn(this.flow.acknowledged, this.attempt)) this.#giveUp();
+    if (mayGoOn(this.flow.acknowledged, this.owed)) this.#giveUp();
   }
 
   body(): void {

@@ -4,8 +4,8 @@ import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
 import type { DeliveryOwner } from '../request/delivery.ts';
-import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
+import type { OwedResponse } from './handoff.ts';
 import { TakeOver } from './take-over.ts';
 
 /** Has sent SETUP, and waits for the answer. */
@@ -59,8 +59,8 @@ export class Handoffs implements Ticking {
   }
 
   /** The target of this response has failed: finds out what the client has of it. */
-  takeOver(flow: AnchorFlow, host: DeliveryOwner, attempt: Attempt): TakeOver {
-    const takeOver = new TakeOver(this, flow, host, attempt);
+  takeOver(flow: AnchorFlow, host: DeliveryOwner, owed: OwedResponse): TakeOver {
+    const takeOver = new TakeOver(this, flow, host, owed);
     this.#takeOvers.add(takeOver);
     return takeOver;
   }

@@ -20,8 +20,8 @@ import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { SETUP_LEASE_MS } from '../flow/lease.ts';
 import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
-import type { Attempt } from './attempt.ts';
 import type { AnchorFlow } from './flow.ts';
+import type { OwedResponse } from './handoff.ts';
 
 /** Clocks, and segments that left at the lease's last moment. */
 const LEASE_MARGIN_MS = 50;
@@ -30,13 +30,13 @@ const PROBE_INTERVAL_MS = 200;
 const PROBE_LIMIT_MS = 5000;
 
 /** Bytes of the response before `acknowledged`; below `offset` when not even all that was before is acknowledged. */
-function bytesBefore(acknowledged: number, { start, offset }: Attempt): number {
+function bytesBefore(acknowledged: number, { start, offset }: OwedResponse): number {
   return offset + distance(start, acknowledged);
 }
 
 /** Whether another node can go on with a response at `acknowledged`: its identity is known, and its head is out. */
-export function mayGoOn(acknowledged: number, attempt: Attempt): boolean {
-  return attempt.identity !== null && bytesBefore(acknowledged, attempt) >= attempt.identity.headBytes;
+export function mayGoOn(acknowledged: number, owed: OwedResponse): boolean {
+  return owed.identity !== null && bytesBefore(acknowledged, owed) >= owed.identity.headBytes;
 }
 
 export interface TakeOverPorts {
@@ -46,16 +46,16 @@ export interface TakeOverPorts {
   readonly peerMs: number;
 }
 
-export function soFarOf(acknowledged: number, attempt: Attempt): SoFar {
-  const { node, mechanism, status } = attempt;
-  return { node, mechanism, status, bytes: Math.max(attempt.offset, bytesBefore(acknowledged, attempt)) };
+export function soFarOf(acknowledged: number, owed: OwedResponse): SoFar {
+  const { node, mechanism, status } = owed;
+  return { node, mechanism, status, bytes: Math.max(owed.offset, bytesBefore(acknowledged, owed)) };
 }
 
 export class TakeOver implements Delivery {
   readonly #count: Count;
   readonly #flow: AnchorFlow;
   readonly #host: DeliveryOwner;
-  readonly #attempt: Attempt;
+  readonly #owed: OwedResponse;
   readonly #leaseEndMs: number;
   readonly #limitMs: number;
   #segments = -1;
@@ -66,15 +66,15 @@ export class TakeOver implements Delivery {
     { clock, count, peerMs }: TakeOverPorts,
     flow: AnchorFlow,
     host: DeliveryOwner,
-    attempt: Attempt,
+    owed: OwedResponse,
   ) {
     this.#count = count;
     this.#flow = flow;
     this.#host = host;
-    this.#attempt = attempt;
+    this.#owed = owed;
     const quietAtMs = flow.confirmed
       ? clock.nowMs + Math.max(ALIVE_LEASE_MS, peerMs)
-      : attempt.sentAtMs + SETUP_LEASE_MS;
+      : owed.sentAtMs + SETUP_LEASE_MS;
     this.#leaseEndMs = quietAtMs + LEASE_MARGIN_MS;
     this.#limitMs = Math.max(this.#leaseEndMs, clock.nowMs) + PROBE_LIMIT_MS;
   }
@@ -82,12 +82,12 @@ export class TakeOver implements Delivery {
   /** One step; called every tick while it lasts. Returns true when it is over. */
   tick(nowMs: number): boolean {
     if (this.#over) return true;
-    const { end, identity } = this.#attempt;
+    const { end, identity } = this.#owed;
     // Read once: the place in the client's space and the byte of the response must be of the same acknowledgement.
     const { acknowledged } = this.#flow;
-    const have = bytesBefore(acknowledged, this.#attempt);
+    const have = bytesBefore(acknowledged, this.#owed);
     if (end !== null && distance(end, acknowledged) >= 0) return this.#settle(end);
-    if (mayGoOn(acknowledged, this.#attempt)) {
+    if (mayGoOn(acknowledged, this.#owed)) {
       return have >= identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
     }
     if (have > 0 && end === null && identity === null)
@@ -106,15 +106,15 @@ export class TakeOver implements Delivery {
   #serveAgain(): true {
     this.#over = true;
     this.#count.add('handoffs_taken_over');
-    this.#flow.cancelTarget(this.#attempt.start);
-    this.#host.again(this.#attempt.node, 'lost');
+    this.#flow.cancelTarget(this.#owed.start);
+    this.#host.again(this.#owed.node, 'lost');
     return true;
   }
 
   #goOn(offset: number, acknowledged: number): true {
     this.#over = true;
     this.#count.add('handoffs_continued');
-    const { node, identity } = this.#attempt;
+    const { node, identity } = this.#owed;
     const { headBytes, lengthBytes, validator } = identity!;
     this.#flow.cutTarget(node, acknowledged);
     this.#host.goOn(node, { headBytes, lengthBytes, validator, offset });
@@ -123,7 +123,7 @@ export class TakeOver implements Delivery {
 
   #settle(end: number): true {
     this.#over = true;
-    this.#flow.cutTarget(this.#attempt.node, end);
+    this.#flow.cutTarget(this.#owed.node, end);
     this.#host.settled();
     return true;
   }
@@ -139,7 +139,7 @@ export class TakeOver implements Delivery {
   }
 
   get soFar(): SoFar {
-    return soFarOf(this.#flow.acknowledged, this.#attempt);
+    return soFarOf(this.#flow.acknowledged, this.#owed);
   }
 
   get wantsBody(): boolean {

@@ -14,7 +14,7 @@ import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
 import { AnnouncedDelivery } from '../anchor/announced-delivery.ts';
-import type { Kept } from '../anchor/attempt.ts';
+import type { Standby } from '../anchor/handoff.ts';
 import { LocalDelivery } from '../anchor/local.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 import { cloneForm } from './clone.ts';
@@ -86,8 +86,8 @@ export class Dispatcher {
     tried: readonly number[],
     chosen: Choice | null,
   ): Delivery | null {
-    const kept = host.takeKept();
-    if (kept !== null) return this.#kept(host, site, kept);
+    const standby = host.takeStandby();
+    if (standby !== null) return this.#standby(host, site, standby);
     const { head } = host.request;
     const { self } = this.#means;
     if (site === null || this.#nobodyHasIt(site, head)) return this.#begin(host, null, self, 'local', false);
@@ -117,14 +117,14 @@ export class Dispatcher {
   }
 
   /** The clone that is there has the request, and may be answering it. */
-  #kept(host: RequestInProgress, site: Site | null, kept: Kept): Delivery {
+  #standby(host: RequestInProgress, site: Site | null, standby: Standby): Delivery {
     const { flow } = host;
     assert(flow !== null && site !== null, 'a clone is there');
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
     const { handoffs, nextChoices } = this.#means;
-    const { node, link } = kept.target;
+    const { node, link } = standby.target;
     const given = { handoffs, host, flow, request: host.retain(), node, link };
-    return AnnouncedDelivery.startKept(given, cloneForm(site.config.clone, nextChoices.of(site)), kept);
+    return AnnouncedDelivery.startStandby(given, cloneForm(site.config.clone, nextChoices.of(site)), standby);
   }
 
   /** That nobody has it is an answer (404); that nobody can be reached is another (503). */

@@ -6,8 +6,8 @@ import type { Later } from '../../kernel/loop/ports.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
-import type { Kept } from '../anchor/attempt.ts';
 import type { AnchorFlow } from '../anchor/flow.ts';
+import type { Standby } from '../anchor/handoff.ts';
 import type { Handoffs } from '../anchor/handoffs.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 
@@ -25,7 +25,7 @@ export interface RequestInProgress extends DeliveryOwner {
   /** What the connection is known by on every node; null when the client has just reset it. */
   readonly key: string | null;
   /** The clone that may have taken the request, once. */
-  takeKept(): Kept | null;
+  takeStandby(): Standby | null;
   /** As many nodes have failed the request as may be tried. */
   readonly fullyTried: boolean;
 }

@@ -39,15 +39,15 @@ import type { HalfPipeOwner } from './half-pipe-ports.ts';
 import { HalfPipeResponse } from './half-pipe-response.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 import { assertEdge, type HalfPipeState, owes, unacknowledgedEnd } from './half-pipe-state.ts';
-import { KeptTarget } from './kept-target.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
+import { TargetStandby } from './target-standby.ts';
 
 export class HalfPipe implements Conversation, Source {
   readonly #owner: HalfPipeOwner;
   readonly #anchor: HalfPipeConversation;
   readonly #socket: HalfPipeSocket;
   /** How it stays for the flow's next request, where the anchor wants that. */
-  readonly kept: KeptTarget;
+  readonly standby: TargetStandby;
   #state: HalfPipeState;
   /** The anchor wants nothing more of this half-pipe, which closes as soon as it owes nothing. */
   #leaving = false;
@@ -57,7 +57,7 @@ export class HalfPipe implements Conversation, Source {
     this.#owner = owner;
     this.#anchor = anchor;
     this.#socket = socket;
-    this.kept = new KeptTarget(owner.ports, socket);
+    this.standby = new TargetStandby(owner.ports, socket);
     this.#state = { name: 'idle', sinceMs: owner.ports.clock.nowMs };
   }
 
@@ -102,9 +102,9 @@ export class HalfPipe implements Conversation, Source {
     beginResponse(rules, setup, block, sentMs);
     const response = new HalfPipeResponse(socket, setup.mechanism, exchange);
     const digest = response.implicit && !exchange.close ? setup.keep : null;
-    this.kept.begin(digest, block.acknowledge);
+    this.standby.begin(digest, block.acknowledge);
     if (response.announced)
-      endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.kept.stays);
+      endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.standby.stays);
     const olderEnd = unacknowledgedEnd(this.#state);
     const isUsed = socket.isOpen;
     const failure = isUsed ? socket.reuse(block, exchange, olderEnd === null) : socket.open(block, sentMs);
@@ -130,7 +130,7 @@ export class HalfPipe implements Conversation, Source {
     const { epoch } = rules;
     if (!isOpen || this.#response !== null || piece.epoch !== epoch) return;
     const sentMs = this.#anchor.sentAtMs(piece.sentMs, piece.arrivedMs);
-    const response = this.kept.hear(piece, sentMs, !this.#leaving);
+    const response = this.standby.hear(piece, sentMs, !this.#leaving);
     if (response === null) return;
     if (response === 'cannot') return this.#anchor.refuse(nextEpoch(epoch), RejectReason.NOT_KEPT);
     // The client has all that was sent before: it acknowledged that with this very request.
@@ -170,7 +170,7 @@ export class HalfPipe implements Conversation, Source {
     const range = lastRange(rules);
     assert(range !== undefined, 'what is sent has a range');
     if (range.open) {
-      endResponse(rules, nextWire(rules), this.kept.stays);
+      endResponse(rules, nextWire(rules), this.standby.stays);
       this.#socket.write();
     }
     if (!announced) this.#anchor.say(response.done(this.#anchor.id, bytes));
@@ -274,7 +274,7 @@ export class HalfPipe implements Conversation, Source {
     if (!implicit) this.#anchor.collected(this.#socket.rules.epoch, end, this.#socket.report(0));
     if (state.name === 'sending')
       return this.#become({ name: 'sending', response: state.response, olderEnd: null });
-    const stays = (!implicit || this.kept.stays) && !this.#leaving && !this.#owner.ports.isStopping();
+    const stays = (!implicit || this.standby.stays) && !this.#leaving && !this.#owner.ports.isStopping();
     if (stays) this.#rest();
     else this.discard();
   }
@@ -313,7 +313,7 @@ export class HalfPipe implements Conversation, Source {
       this.#askConfirm();
       // Keeps sequence distances small while much is sent in one response.
       if (this.#socket.trim()) this.#socket.write();
-    } else if (state.name === 'idle' && this.kept.stays) {
+    } else if (state.name === 'idle' && this.standby.stays) {
       if (this.#owner.ports.clock.nowMs - state.sinceMs > KEEP_IDLE_MS) this.discard();
     }
   }
@@ -321,7 +321,7 @@ export class HalfPipe implements Conversation, Source {
   #fail(reason: AbortReason): void {
     this.#owner.ports.count.add('half_pipes_failed');
     this.#abort(reason);
-    this.#close(this.kept.hasTaken(this.#socket.rules.epoch));
+    this.#close(this.standby.hasTaken(this.#socket.rules.epoch));
   }
 
   linkDown(): void {

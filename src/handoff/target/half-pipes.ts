@@ -83,13 +83,13 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   /** Takes a SETUP of anchor, clone or split. `known`: the half-pipe of its conversation; null: it is a new one. */
   setup(link: Link, known: HalfPipe | null, setup: Setup): void {
     // It has been answered already.
-    if (known?.kept.hasTaken(setup.epoch)) return;
+    if (known?.standby.hasTaken(setup.epoch)) return;
     const block = setup.halfPipe;
     if (block === null) return link.protocolError('SETUP without a half-pipe');
     const ends = endsOfBlock(block);
     if (known?.isOf(ends) === false)
       return link.protocolError('SETUP of another connection in its conversation');
-    known?.kept.forget();
+    known?.standby.forget();
     const { count } = this.ports;
     count.add('setups_received');
     const live = known === null || known.isClosed ? null : known;

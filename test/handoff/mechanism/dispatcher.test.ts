@@ -50,7 +50,7 @@ class InProgressModel extends HostModel implements RequestInProgress {
     return this.#stand.flows.create(FD);
   }
 
-  takeKept() {
+  takeStandby() {
     return null;
   }
 }

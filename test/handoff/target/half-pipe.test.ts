@@ -62,7 +62,7 @@ class Case extends TargetStand {
   }
 
   /** A clone with `keep` whose response the client has. */
-  kept(): this {
+  standby(): this {
     return this.ask(KIB, KEEP).settle().acknowledge(this.end);
   }
 
@@ -274,7 +274,7 @@ describe('a half-pipe', () => {
       (it: Case) => it.ask(),
       (it: Case) => it.ask(100 * KIB).settle(),
       (it: Case) => it.ask().settle().acknowledge(it.end),
-      (it: Case) => it.kept(),
+      (it: Case) => it.standby(),
     ]) {
       const it = begin(new Case());
       it.link.down();
@@ -465,9 +465,9 @@ function response502() {
   };
 }
 
-describe('a kept clone', () => {
+describe('a standby', () => {
   test('it waits, and answers the next request without SETUP', () => {
-    const it = new Case().kept();
+    const it = new Case().standby();
     assert.equal(it.state, 'idle');
     assert.equal(it.rules.flags, FLAG_WATCH | FLAG_FOLLOW);
     const second = it.end;
@@ -494,7 +494,7 @@ describe('a kept clone', () => {
       (it: Case) => it.copy(HEAD.subarray(5), 5).copy(HEAD),
       (it: Case) => it.copy(HEAD, 0, 5),
     ]) {
-      const it = new Case().kept();
+      const it = new Case().standby();
       const said = it.link.sent.length;
       it.serves = new Answer(KIB).exchange;
       happen(it);
@@ -512,7 +512,7 @@ describe('a kept clone', () => {
       (it: Case) => Object.assign(it, { serves: new Answer(KIB, true).exchange }),
       (it: Case) => Object.assign(it, { serves: RejectReason.NOT_SERVED }),
     ]) {
-      const it = new Case().kept();
+      const it = new Case().standby();
       it.serves = new Answer(KIB).exchange;
       happen(it);
       it.copy(HEAD);
@@ -523,7 +523,7 @@ describe('a kept clone', () => {
   });
 
   test('SETUP for the next request comes first: a late copy is not taken', () => {
-    const it = new Case().kept();
+    const it = new Case().standby();
     it.ask(KIB, { ...KEEP, epoch: 2 }, it.end);
     it.copy(HEAD, 0, 2).settle();
     assert.equal(it.counters.get('setups_received'), 2);
@@ -537,7 +537,7 @@ describe('a kept clone', () => {
       (it: Case) => it.abort(),
       (it: Case) => it.link.down(),
     ]) {
-      const it = new Case().kept();
+      const it = new Case().standby();
       it.serves = new Answer(KIB).exchange;
       it.copy(HEAD);
       it.socket.broken = true;
@@ -553,7 +553,7 @@ describe('a kept clone', () => {
   });
 
   test('nothing is asked of it for long: it goes', () => {
-    const it = new Case().kept().pass(KEEP_IDLE_MS - 100);
+    const it = new Case().standby().pass(KEEP_IDLE_MS - 100);
     assert.equal(it.state, 'idle');
     it.pass(300).assertGone();
   });

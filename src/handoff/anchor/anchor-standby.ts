@@ -12,18 +12,18 @@ import { type Frame, FrameType } from '../../protocol/backplane/frames.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { nextEpoch } from '../flow/epoch.ts';
-import type { Kept, Next } from './attempt.ts';
 import type { FlowEntry } from './flow-entry.ts';
 import type { Target } from './flow-targets.ts';
+import type { NextRequest, Standby } from './handoff.ts';
 
 /** Segments that the router was at work on when it was told to follow no more are through by then. */
 const UNFOLLOWED_MS = 10;
 /** It answers, asks whether it may begin late, and gives up: no more is said of a request before it is read here. */
 const MAX_EARLY_FRAMES = 8;
 
-export class Following {
+export class AnchorStandby {
   readonly #entry: FlowEntry;
-  #kept: Kept | null = null;
+  #standby: Standby | null = null;
   /** What it has said of the next request before that was read. */
   #early: Frame[] = [];
   #stoppedAtMs = 0;
@@ -37,12 +37,12 @@ export class Following {
    * Whether, and to whom, the request after the one of `epoch` goes as well. `asked`: that one by SETUP. The caller
    * writes the rules.
    */
-  begin(target: Target, next: Next | null, epoch: number, asked: boolean): void {
+  begin(target: Target, next: NextRequest | null, epoch: number, asked: boolean): void {
     const { rules } = this.#entry;
     rules.flags = next === null ? 0 : FLAG_FOLLOW;
     rules.epoch = epoch;
     if (next === null) return;
-    this.#kept = { ...next, target };
+    this.#standby = { ...next, target };
     // The clone goes on by the clock it was told. What the own socket acknowledges meanwhile is never older than that.
     if (asked) advanceStamp(rules);
   }
@@ -57,26 +57,26 @@ export class Following {
   }
 
   isTo(target: Target): boolean {
-    return target === this.#kept?.target;
+    return target === this.#standby?.target;
   }
 
   /**
    * The clone that may have taken the request which begins with `head`, the next one of the connection; null: none,
    * and none will. From here on nothing more is sent on to it.
    */
-  takenBy(head: RequestHead, nowMs: number): Kept | null {
-    const kept = this.#kept;
-    this.#kept = null;
-    if (kept !== null && this.#hasTaken(kept, head)) return kept;
+  takenBy(head: RequestHead, nowMs: number): Standby | null {
+    const standby = this.#standby;
+    this.#standby = null;
+    if (standby !== null && this.#hasTaken(standby, head)) return standby;
     this.#early = [];
     this.stop(nowMs);
     return null;
   }
 
-  #hasTaken(kept: Kept, head: RequestHead): boolean {
+  #hasTaken(standby: Standby, head: RequestHead): boolean {
     if (this.#early.some(({ type }) => type === FrameType.SETUP_OK)) return true;
-    const hasAll = distance((kept.at + head.headLength) >>> 0, this.#entry.followed) >= 0;
-    return hasAll && kept.choice.nodeFor(head) === kept.target.node;
+    const hasAll = distance((standby.at + head.headLength) >>> 0, this.#entry.followed) >= 0;
+    return hasAll && standby.choice.nodeFor(head) === standby.target.node;
   }
 
   /** Whether a frame is the clone's word about the request after `epoch`, for later. */
@@ -103,7 +103,7 @@ export class Following {
 
   /** It takes nothing any more. */
   forget(): void {
-    this.#kept = null;
+    this.#standby = null;
   }
 
   /** A connection at rest is followed for a while only. */
@@ -114,10 +114,10 @@ export class Following {
 
   /** Whether no clone may have a byte of the next request, now and later. */
   isOver(nowMs: number): boolean {
-    if (this.#kept === null) return true;
+    if (this.#standby === null) return true;
     if (this.#follows || nowMs - this.#stoppedAtMs < UNFOLLOWED_MS) return false;
-    if (this.#entry.inNext !== this.#kept.at) return false;
-    this.#kept = null;
+    if (this.#entry.inNext !== this.#standby.at) return false;
+    this.#standby = null;
     return true;
   }
 }

@@ -6,7 +6,7 @@ export const MAX_NEXT_HEAD_BYTES = 8192;
 
 const NOTHING = Buffer.alloc(0);
 
-export class NextRequest {
+export class NextRequestCopy {
   /** The client's number of its first byte. */
   readonly start: number;
   /** What has come of it, without gaps. */

@@ -16,18 +16,18 @@ import { isStale } from '../flow/lease.ts';
 import type { NextPorts } from './half-pipe-ports.ts';
 import { HalfPipeResponse } from './half-pipe-response.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
-import { NextRequest } from './next-request.ts';
+import { NextRequestCopy } from './next-request-copy.ts';
 import { beginNext, endResponse } from './target-rules.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-export class KeptTarget {
+export class TargetStandby {
   readonly #ports: NextPorts;
   readonly #socket: HalfPipeSocket;
   /** What the anchor's choice goes by, when the next request may be taken; null: it may not. */
   #digest: number | null = null;
   /** The next request, as far as it is here; null: it is not waited for. */
-  #next: NextRequest | null = null;
+  #next: NextRequestCopy | null = null;
   /** The epoch that began without SETUP; 0: none has. */
   #takenEpoch = 0;
 
@@ -49,7 +49,7 @@ export class KeptTarget {
   /** A response begins by SETUP. `digest`: null when the next request is not to be taken; else it begins at `start`. */
   begin(digest: number | null, start: number): void {
     this.#digest = digest;
-    this.#next = digest === null ? null : new NextRequest(start);
+    this.#next = digest === null ? null : new NextRequestCopy(start);
   }
 
   /** Whatever becomes of the next request, it is taken by SETUP. */
@@ -86,7 +86,7 @@ export class KeptTarget {
   }
 
   /** Goes on with the next request, from behind the response before it. */
-  #take(next: NextRequest, sentMs: number): HalfPipeResponse | null {
+  #take(next: NextRequestCopy, sentMs: number): HalfPipeResponse | null {
     const { rules } = this.#socket;
     const asked = { head: next.bytes, body: NOTHING, bodyFollows: false, close: false, continuation: null };
     const exchange = this.#ports.isStopping() ? null : this.#ports.sites.serve(asked, 'clone', this.#socket);
@@ -102,7 +102,7 @@ export class KeptTarget {
     endResponse(rules, (end + exchange.lengthBytes) >>> 0, true);
     this.#socket.write();
     this.#takenEpoch = rules.epoch;
-    this.#next = new NextRequest((next.start + next.bytes.length) >>> 0);
+    this.#next = new NextRequestCopy((next.start + next.bytes.length) >>> 0);
     return response;
   }
 }

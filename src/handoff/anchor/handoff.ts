@@ -8,7 +8,7 @@ import type { DeliveryResult } from '../request/delivery.ts';
 import type { Target } from './flow-targets.ts';
 
 /** A response that a target was given to send, and what is known of it. */
-export interface Attempt {
+export interface OwedResponse {
   readonly node: number;
   /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
   readonly start: number;
@@ -24,13 +24,13 @@ export interface Attempt {
 }
 
 /** A response that a target has announced. */
-export interface AnnouncedResponse extends Attempt {
+export interface AnnouncedResponse extends OwedResponse {
   readonly request: Request;
   readonly end: number;
 }
 
 /** What SETUP says of a handoff. */
-export interface BegunTarget {
+export interface HandoffStart {
   readonly id: number;
   readonly epoch: number;
   readonly halfPipe: HalfPipe;
@@ -41,19 +41,19 @@ export interface BegunTarget {
 }
 
 /** The request after this one, when the target may take it without being asked (clone's option `keep`). */
-export interface Next {
+export interface NextRequest {
   /** Where it begins: the client's number. */
   readonly at: number;
   readonly choice: NextChoice;
 }
 
 /** A clone to which the next request goes as well, and which may have taken it. */
-export interface Kept extends Next {
+export interface Standby extends NextRequest {
   readonly target: Target;
 }
 
 /** How a handoff begins that the clone may have begun itself. */
-export type BegunKept = Pick<BegunTarget, 'id' | 'epoch' | 'start'>;
+export type StandbyStart = Pick<HandoffStart, 'id' | 'epoch' | 'start'>;
 
 /** The handoff in progress on a flow. */
 export interface Handoff {
