@@ -19,6 +19,8 @@ export interface ByteSink {
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number;
   /** Takes bytes of a file. Returns how many, BLOCKED or BROKEN (also when the file has become shorter). */
   sendFile(fd: number, offset: number, length: number, last: boolean): number;
+  /** Passes on what it has taken and still holds; BLOCKED: not all of it. */
+  flush(): number;
 }
 
 /** The tail of a file that is sent by send(), because sendfile() cannot mark the end of a record. */
@@ -71,6 +73,10 @@ export class SocketSink implements ByteSink {
     offsetWords[0] = offset >>> 0;
     offsetWords[1] = Math.floor(offset / 2 ** 32);
     return this.#outcome(libc.sendfile(this.fd, fd, fileOffset.address, Math.min(whole, SENDFILE_BYTES)));
+  }
+
+  flush(): number {
+    return 0;
   }
 }
 
@@ -155,6 +161,8 @@ export class Pump {
     }
     this.#parts.length = 0;
     this.#at = 0;
+    const left = out.flush();
+    if (left < 0) return left === BLOCKED ? 'blocked' : 'broken';
     return this.#final ? 'done' : 'waiting';
   }
 

@@ -33,6 +33,7 @@ async function stand(answers: number[]) {
   const output = new OwnOutput(() => ({
     send: (bytes) => answers.shift() ?? bytes.length,
     sendFile: () => assert.fail('it sends no file'),
+    flush: () => 0,
   }));
   output.say(Buffer.from('refused'));
   const ending = new Ending(connection, output, time, { clock, sockets: CLIENT_SOCKETS });

@@ -16,6 +16,7 @@ function socket(answers: number[]) {
       return answer;
     },
     sendFile: () => assert.fail('it sends no file'),
+    flush: () => 0,
   };
   return { output: new OwnOutput(() => out), said: () => Buffer.concat(taken).toString() };
 }

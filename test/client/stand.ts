@@ -331,6 +331,7 @@ export class ClientStand {
           return taken;
         },
         sendFile: () => assert.fail('a connection says no file'),
+        flush: () => 0,
       }),
       ends: (fd) => (this.client(fd).hasReset ? null : this.client(fd).ends),
       shut: (fd) => this.client(fd).done.push('shut'),

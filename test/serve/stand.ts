@@ -151,6 +151,7 @@ export class Answer {
         return bytes.length - from;
       },
       sendFile: () => -2,
+      flush: () => 0,
     });
     this.isWhole = state === 'done';
     if (!this.isWhole) this.#exchange.feed?.resume();

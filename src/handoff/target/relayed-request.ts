@@ -63,6 +63,10 @@ export class RelayedRequest implements Conversation, ByteSink {
     return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got));
   }
 
+  flush(): number {
+    return 0;
+  }
+
   #data(bytes: Buffer): number {
     const frame = {
       type: FrameType.RELAY_DATA,

@@ -68,6 +68,10 @@ class SocketModel implements ByteSink {
   sendFile(): number {
     assert.fail('responses are in memory');
   }
+
+  flush(): number {
+    return 0;
+  }
 }
 
 /** The kernel: its sockets by descriptor, and how the ones that are gone went. */

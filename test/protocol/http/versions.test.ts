@@ -156,6 +156,10 @@ class SlowSink implements ByteSink {
     this.takenBytes += taken;
     return taken;
   }
+
+  flush(): number {
+    return 0;
+  }
 }
 
 test('a response whose file is written to while it is sent does not end as if it were whole', () => {

@@ -1,0 +1,213 @@
+/** Responses as records: what goes over the wire, and what arithmetic says of it. */
+import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import type { FileState } from '../../src/kernel/linux/file-state.ts';
+import type { Part } from '../../src/protocol/http/reply.ts';
+import { ReadHalf } from '../../src/protocol/tls/read-half.ts';
+import {
+  type Layout,
+  placeAt,
+  recordCount,
+  wireAt,
+  wireBytes,
+} from '../../src/protocol/tls/record-layout.ts';
+import { Sealer } from '../../src/protocol/tls/records.ts';
+import { SUITES } from '../../src/protocol/tls/suites.ts';
+import { trafficKeys } from '../../src/protocol/tls/traffic.ts';
+import { BLOCKED, BROKEN, type ByteSink, Pump } from '../../src/serve/byte-sink.ts';
+import { SealedSink } from '../../src/serve/sealed-sink.ts';
+
+const [suite] = SUITES;
+const halfAt = (number: number) => ({ suite, secret: Buffer.alloc(suite.secretBytes, 3), number });
+
+/** A socket that takes what `room` says, and nothing at every third call. */
+class Socket implements ByteSink {
+  readonly pieces: Buffer[] = [];
+  readonly #room: number;
+  #calls = 0;
+  /** The wire bytes that were sent when the response's end was marked. */
+  markedAt = -1;
+
+  constructor(room: number) {
+    this.#room = room;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.pieces);
+  }
+
+  send(bytes: Buffer, from: number, _more: boolean, last: boolean): number {
+    if (++this.#calls % 3 === 0) return BLOCKED;
+    const piece = Buffer.from(bytes.subarray(from, from + this.#room));
+    this.pieces.push(piece);
+    if (last && from + piece.length === bytes.length) this.markedAt = this.bytes.length;
+    return piece.length;
+  }
+
+  sendFile(): number {
+    assert.fail('files are sealed');
+  }
+
+  flush(): number {
+    return 0;
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'sealed-'));
+const FILE_BYTES = 200_000;
+const ramp = Buffer.from(Array.from({ length: FILE_BYTES }, (_, at) => (at * 31 + (at >> 8)) & 0xff));
+writeFileSync(join(folder, 'ramp'), ramp);
+const fd = openSync(join(folder, 'ramp'), 'r');
+after(() => {
+  closeSync(fd);
+  rmSync(folder, { recursive: true });
+});
+const state = { isUnwritten: () => true } as unknown as FileState;
+
+/** Bytes of the ramp, as parts. */
+interface Response {
+  readonly parts: readonly { readonly length: number; readonly isFile: boolean }[];
+  readonly headBytes: number;
+}
+
+const responses: fc.Arbitrary<Response> = fc.record({
+  headBytes: fc.integer({ min: 1, max: 400 }),
+  parts: fc.array(
+    fc.record({
+      length: fc.oneof(fc.integer({ min: 1, max: 40_000 }), fc.constantFrom(16383, 16384, 16385, 32768)),
+      isFile: fc.boolean(),
+    }),
+    { maxLength: 4 },
+  ),
+});
+
+const bodyBytesOf = ({ parts }: Response) => parts.reduce((sum, { length }) => sum + length, 0);
+const layoutOf = (response: Response): Layout => ({
+  headBytes: response.headBytes,
+  lengthBytes: response.headBytes + bodyBytesOf(response),
+});
+
+/** The ramp from its beginning, `headBytes` of it as the head. `joined`: the head and the part behind it are one. */
+function pumpOf(response: Response, joined: boolean): Pump {
+  let at = response.headBytes;
+  const list: Part[] = [{ bytes: ramp.subarray(0, at) }];
+  for (const { length, isFile } of response.parts) {
+    const bytes = ramp.subarray(at, at + length);
+    if (joined && at === response.headBytes) list[0] = { bytes: ramp.subarray(0, at + length) };
+    else list.push(isFile ? { fd, offset: at, length, state } : { bytes });
+    at += length;
+  }
+  return new Pump(list, true);
+}
+
+function runAll(pump: Pump, sink: ByteSink): void {
+  for (let turns = 0; ; turns++) {
+    assert.ok(turns < 100_000, 'it ends');
+    const how = pump.run(sink);
+    if (how === 'done') return;
+    assert.ok(how === 'blocked' || how === 'yield', how);
+  }
+}
+
+/** Contents of the records, the first of which has this number. */
+function open(bytes: Buffer, number: number): Buffer[] {
+  const read = new ReadHalf({ half: halfAt(number), rest: Buffer.alloc(0) });
+  read.push(bytes);
+  const list: Buffer[] = [];
+  for (let one = read.next(); one !== null; one = read.next()) if (one.kind === 'data') list.push(one.bytes);
+  return list;
+}
+
+function send(response: Response, layout: Layout | null, room: number, number: number, joined = false) {
+  const socket = new Socket(room);
+  const sealer = new Sealer(trafficKeys(halfAt(number)));
+  const sink = new SealedSink(socket, sealer, layout, 0);
+  runAll(pumpOf(response, joined), sink);
+  assert.equal(sink.wireBytes, socket.bytes.length);
+  assert.equal(sealer.number, number + sink.records);
+  sealer.free();
+  return { socket, sink };
+}
+
+const rooms = fc.constantFrom(1_000_000, 5000, 1448, 16406);
+
+test('a response of known length has the records that arithmetic says, whatever its parts and the socket', () => {
+  fc.assert(
+    fc.property(responses, rooms, fc.nat(5), fc.boolean(), (response, room, number, joined) => {
+      const layout = layoutOf(response);
+      const { socket, sink } = send(response, layout, room, number, joined);
+      const contents = open(socket.bytes, number);
+      assert.deepEqual(Buffer.concat(contents), ramp.subarray(0, layout.lengthBytes));
+      assert.equal(contents[0].length, response.headBytes, 'the head has its own');
+      assert.equal(sink.records, recordCount(layout));
+      assert.equal(socket.bytes.length, wireBytes(layout));
+      assert.equal(socket.markedAt, socket.bytes.length, 'its end is marked');
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('of unknown length: the same bytes', () => {
+  fc.assert(
+    fc.property(responses, rooms, (response, room) => {
+      const { socket, sink } = send(response, null, room, 0);
+      const contents = open(socket.bytes, 0);
+      assert.deepEqual(Buffer.concat(contents), ramp.subarray(0, layoutOf(response).lengthBytes));
+      assert.equal(contents.length, sink.records);
+      assert.equal(socket.markedAt, socket.bytes.length);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('what is left behind any byte of the wire is sealed again to the same bytes', () => {
+  fc.assert(
+    fc.property(responses, fc.nat(), fc.boolean(), (response, where, joined) => {
+      const layout = layoutOf(response);
+      const { headBytes, lengthBytes } = layout;
+      const { bytes: whole } = send(response, layout, 1_000_000, 7).socket;
+      const headWire = wireAt(layout, headBytes);
+      const wire = headWire + (where % (whole.length - headWire + 1));
+      const place = placeAt(layout, wire);
+      assert.ok(place.offset >= headBytes && place.offset <= lengthBytes);
+      assert.equal(wireAt(layout, place.offset) + place.cut, wire);
+      if (wire === whole.length)
+        return assert.deepEqual(place, { records: recordCount(layout), offset: lengthBytes, cut: 0 });
+      const rest: Layout = { headBytes: 0, lengthBytes: lengthBytes - place.offset };
+      assert.equal(wireBytes(rest) - place.cut, whole.length - wire);
+      const socket = new Socket(3000);
+      const sealer = new Sealer(trafficKeys(halfAt(7 + place.records)));
+      const pump = pumpOf(response, joined);
+      pump.skip(place.offset);
+      runAll(pump, new SealedSink(socket, sealer, rest, place.cut));
+      assert.deepEqual(socket.bytes, whole.subarray(wire));
+      assert.equal(sealer.number, 7 + recordCount(layout));
+      sealer.free();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('inside the head there is a place, too', () => {
+  const layout = { headBytes: 40_000, lengthBytes: 40_010 };
+  const step = 16384 + 22;
+  assert.deepEqual(placeAt(layout, 0), { records: 0, offset: 0, cut: 0 });
+  assert.deepEqual(placeAt(layout, step + 3), { records: 1, offset: 16384, cut: 3 });
+  assert.deepEqual(placeAt(layout, 40_066), { records: 3, offset: 40_000, cut: 0 });
+  assert.deepEqual(placeAt(layout, 40_067), { records: 3, offset: 40_000, cut: 1 });
+});
+
+test('a socket that fails, and a file that is too short', () => {
+  const sealer = new Sealer(trafficKeys(halfAt(0)));
+  const failing: ByteSink = { send: () => BROKEN, sendFile: () => BROKEN, flush: () => 0 };
+  assert.equal(new SealedSink(failing, sealer, null, 0).send(ramp, 0, false, true), BROKEN);
+  const socket = new Socket(100);
+  assert.equal(new SealedSink(socket, sealer, null, 0).sendFile(fd, FILE_BYTES - 10, 20, true), BROKEN);
+  assert.equal(socket.bytes.length, 0, 'nothing of it is sent');
+  sealer.free();
+  assert.throws(() => new SealedSink(socket, sealer, null, 0).send(ramp, 0, false, true), /held/);
+});
