@@ -24,9 +24,14 @@ const NOTHING = Buffer.alloc(0);
 const scratch = allocate(MAX_SEALED_BYTES);
 const content = scratch.bytes.subarray(RECORD_HEADER_BYTES);
 
+/** Who holds the write half: this node has it, for as long as the response lasts. */
+export interface SealingHalf {
+  readonly sealer: Sealer;
+}
+
 export class SealedSink implements ByteSink {
   readonly #socket: ByteSink;
-  readonly #sealer: Sealer;
+  readonly #half: SealingHalf;
   /** Null: the length is not known. */
   readonly #layout: Layout | null;
   /** Wire bytes of the first record that the client has from elsewhere. */
@@ -44,9 +49,9 @@ export class SealedSink implements ByteSink {
   /** Records that are sealed. */
   records = 0;
 
-  constructor(socket: ByteSink, sealer: Sealer, layout: Layout | null, cut: number) {
+  constructor(socket: ByteSink, half: SealingHalf, layout: Layout | null, cut: number) {
     this.#socket = socket;
-    this.#sealer = sealer;
+    this.#half = half;
     this.#layout = layout;
     this.#cut = cut;
   }
@@ -94,7 +99,7 @@ export class SealedSink implements ByteSink {
 
   /** Seals the content in the scratch record, and sends what the socket takes. */
   #seal(bytes: number, more: boolean, last: boolean): number {
-    const sealed = this.#sealer.seal(scratch, 0, bytes, ContentType.APPLICATION_DATA);
+    const sealed = this.#half.sealer.seal(scratch, 0, bytes, ContentType.APPLICATION_DATA);
     this.records++;
     this.#offset += bytes;
     this.#isLast = last;
