@@ -7,7 +7,7 @@ import type { Endpoint } from '../base/address.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { Guest } from '../handoff/move/guests.ts';
-import type { Arrived } from '../handoff/move/means.ts';
+import type { ArrivedConnection } from '../handoff/move/means.ts';
 import type { Movable } from '../handoff/move/movable.ts';
 import { CLIENT_GONE } from '../handoff/request/delivery.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
@@ -48,7 +48,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   #ending: Ending | null = null;
 
   /** `client`: as it was accepted; the client may have reset the connection by now. */
-  constructor(owner: ConnectionOwner, fd: number, client: Endpoint, arrived: Arrived | null) {
+  constructor(owner: ConnectionOwner, fd: number, client: Endpoint, arrived: ArrivedConnection | null) {
     const { ports, receiveBuffer } = owner;
     this.#owner = owner;
     this.#ports = ports;
@@ -101,7 +101,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   }
 
   /** Begins: most clients have sent something by then. */
-  start(arrived: Arrived | null): void {
+  start(arrived: ArrivedConnection | null): void {
     const response = arrived?.response;
     // A new client is to ask; one that has come from another node may rest.
     this.#time.start(arrived === null ? 'head' : 'idle');

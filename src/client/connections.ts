@@ -1,7 +1,7 @@
 /** The clients' connections of an engine: how they come here, how many fit, and how time passes in them. */
 import assert from 'node:assert';
 import { type Endpoint, formatEndpoint } from '../base/address.ts';
-import type { Arrived } from '../handoff/move/means.ts';
+import type { ArrivedConnection } from '../handoff/move/means.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import { IDLE_MS } from '../kernel/loop/loop.ts';
@@ -55,13 +55,13 @@ export class Connections implements ConnectionOwner, Ticking {
   }
 
   /** Goes on with a connection that has come from another node. */
-  adopt(fd: number, arrived: Arrived): void {
+  adopt(fd: number, arrived: ArrivedConnection): void {
     const { sockets, config } = this.ports;
     sockets.limitSilence(fd, config.limits.stallSeconds * 1000);
     this.#take(fd, arrived.guest.ends.client, arrived);
   }
 
-  #take(fd: number, client: Endpoint, arrived: Arrived | null): void {
+  #take(fd: number, client: Endpoint, arrived: ArrivedConnection | null): void {
     const connection = new Connection(this, fd, client, arrived);
     this.#all.set(fd, connection);
     this.ports.watch.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
@@ -69,7 +69,7 @@ export class Connections implements ConnectionOwner, Ticking {
   }
 
   /** A connection whose ends were a guest's comes by that one's route, and keeps it. */
-  #revived(fd: number): Arrived | null {
+  #revived(fd: number): ArrivedConnection | null {
     const { guests, sockets } = this.ports;
     if (guests.size === 0) return null;
     const ends = sockets.ends(fd);

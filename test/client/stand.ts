@@ -15,7 +15,7 @@ import type { Ends } from '../../src/handoff/flow/ends.ts';
 import type { RequestInProgress } from '../../src/handoff/mechanism/mechanism.ts';
 import { moves } from '../../src/handoff/mechanism/moves.ts';
 import type { Guest } from '../../src/handoff/move/guests.ts';
-import type { Arrived } from '../../src/handoff/move/means.ts';
+import type { ArrivedConnection } from '../../src/handoff/move/means.ts';
 import type { Movable } from '../../src/handoff/move/movable.ts';
 import type { Delivery, DeliveryOwner, DeliveryResult, SoFar } from '../../src/handoff/request/delivery.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../src/kernel/linux/epoll.ts';
@@ -402,7 +402,7 @@ export class ClientStand {
   }
 
   /** A client whose connection comes from another node. */
-  arrives(changes: Partial<Arrived> = {}): ClientModel {
+  arrives(changes: Partial<ArrivedConnection> = {}): ClientModel {
     const client = this.knocks();
     this.connections.adopt(client.fd, { guest: guest(), serveFirst: false, ...changes });
     return client;

@@ -56,7 +56,7 @@ export interface GuestsPorts extends StatusOrigin {
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
   linkFor(node: number, key: string): Link | undefined;
   /** What knows of connections of own addresses that live elsewhere: this one is back. */
-  readonly diverted: { returned(ends: Ends): void };
+  readonly homeRoutes: { returned(ends: Ends): void };
 }
 
 export class Guests {
@@ -90,7 +90,7 @@ export class Guests {
     this.#drop(this.#byKey.get(key));
     this.#byKey.set(key, guest);
     if (home === ports.self) {
-      ports.diverted.returned(ends);
+      ports.homeRoutes.returned(ends);
       ports.routes.set(ends.client, ends.public, OWNER_SELF);
       guest.announced = true;
     } else this.#announce(guest);

@@ -11,8 +11,8 @@ import type { Sites } from '../../serve/sites.ts';
 import type { Ends } from '../flow/ends.ts';
 import type { StatusOrigin } from '../flow/flow-status.ts';
 import type { FlowTable } from '../flow/table.ts';
-import type { DivertedConnections } from './diverted.ts';
 import type { Guest, Guests } from './guests.ts';
+import type { HomeRoutes } from './home-routes.ts';
 import type { ParkedSegments } from './parked.ts';
 
 /** What every move needs to know. */
@@ -28,7 +28,7 @@ interface MoveMeans extends StatusOrigin {
 }
 
 /** How a connection that has come from another node begins. */
-export interface Arrived {
+export interface ArrivedConnection {
   readonly guest: Guest;
   /** Its first request is answered here, whatever the policy says. */
   readonly serveFirst: boolean;
@@ -42,11 +42,11 @@ export interface Arrived {
 export type ArrivedResponse = MovedResponse & { readonly exchange: Exchange };
 
 /** At the node that a connection comes to. */
-export interface ArrivalMeans<Arriving> extends MoveMeans {
+export interface IncomingMeans<Arriving> extends MoveMeans {
   readonly log: Log;
   readonly flows: FlowTable;
   readonly sites: Pick<Sites, 'serve'>;
-  readonly connections: { readonly hasRoom: boolean; adopt(fd: number, arrived: Arrived): void };
+  readonly connections: { readonly hasRoom: boolean; adopt(fd: number, arrived: ArrivedConnection): void };
   /** Whether other nodes may send connections here. */
   readonly accepts: boolean;
   readonly arrivals: Set<Arriving>;
@@ -61,8 +61,8 @@ export interface ArrivalMeans<Arriving> extends MoveMeans {
 }
 
 /** At the node that gives a connection away. */
-export interface MigrationMeans<Moving extends object> extends MoveMeans {
-  readonly diverted: DivertedConnections;
+export interface OutgoingMeans<Moving extends object> extends MoveMeans {
+  readonly homeRoutes: HomeRoutes;
   readonly parked: Pick<ParkedSegments, 'park' | 'release' | 'giveBack'>;
   /** Connections that are to move, and wait for their last acknowledgements. */
   readonly migrations: Set<Moving>;

@@ -1,6 +1,6 @@
 /** What an engine lends to its clients' connections. */
 import type { ClientPorts } from '../../client/ports.ts';
-import { Migration } from '../../handoff/move/migrate.ts';
+import { OutgoingMove } from '../../handoff/move/outgoing-move.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
 import type { Engine } from './engine.ts';
 
@@ -19,7 +19,7 @@ export function clientPorts(engine: Engine): ClientPorts {
     guests,
     access,
     log: (level, message, fields) => engine.log(level, message, fields),
-    startMove: (connection, to) => Migration.start(engine, connection, to),
+    startMove: (connection, to) => OutgoingMove.start(engine, connection, to),
     isClosing: () => engine.closing,
   };
 }

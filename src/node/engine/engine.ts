@@ -22,10 +22,10 @@ import { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import { Handoffs } from '../../handoff/anchor/handoffs.ts';
 import { type Ends, engineFor } from '../../handoff/flow/ends.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
-import { DivertedConnections } from '../../handoff/move/diverted.ts';
 import { Guests } from '../../handoff/move/guests.ts';
-import type { Migration } from '../../handoff/move/migrate.ts';
-import type { Arrival } from '../../handoff/move/migrate-target.ts';
+import { HomeRoutes } from '../../handoff/move/home-routes.ts';
+import type { IncomingMove } from '../../handoff/move/incoming-move.ts';
+import type { OutgoingMove } from '../../handoff/move/outgoing-move.ts';
 import { ParkedSegments } from '../../handoff/move/parked.ts';
 import { HalfPipes } from '../../handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
@@ -90,21 +90,21 @@ export class Engine {
   readonly relayed: RelayedRequests;
   readonly connections: Connections;
   readonly guests: Guests;
-  readonly diverted: DivertedConnections;
-  readonly arrivals = new Set<Arrival>();
+  readonly homeRoutes: HomeRoutes;
+  readonly arrivals = new Set<IncomingMove>();
   /** Bytes of their states. */
   arrivalBytes = 0;
   /** What clients send while their connections move. */
   readonly parked: ParkedSegments;
   readonly #frames: FrameWriter;
   /** Connections that are to move, and wait for their last acknowledgements. */
-  readonly migrations = new Set<Migration>();
+  readonly migrations = new Set<OutgoingMove>();
   /** Connections that are frozen here and sent to another node. */
-  readonly underWay = new Set<Migration>();
+  readonly underWay = new Set<OutgoingMove>();
   /** Bytes of their states. */
   underWayBytes = 0;
-  readonly setupDeadlines: Deadlines<Migration>;
-  readonly leavingDeadlines: Deadlines<Migration>;
+  readonly setupDeadlines: Deadlines<OutgoingMove>;
+  readonly leavingDeadlines: Deadlines<OutgoingMove>;
   /** Set once the engine is told to stop. */
   drain: Drain | null = null;
   readonly digests: DigestRequests;
@@ -163,8 +163,8 @@ export class Engine {
     openRawSockets();
     loadDropAll();
     this.guests = new Guests(this);
-    this.diverted = new DivertedConnections(this);
-    this.diverted.inherit();
+    this.homeRoutes = new HomeRoutes(this);
+    this.homeRoutes.inherit();
     this.views = new Views(this);
     const switchboard = new Switchboard(this, this.#router, options.mac, options.clusterKey);
     this.peers = new Peers(config, this.self, this.index, switchboard);

@@ -70,7 +70,7 @@ export class Housekeeping {
     anchorFlows.round(now);
     halfPipes.round(now);
     engine.guests.tick(now);
-    engine.diverted.tick(now);
+    engine.homeRoutes.tick(now);
     engine.sites.catalogues.tick(now);
     engine.sites.memories.tick(now, (site) => engine.policies.asksMemory(site));
     this.#count();
@@ -81,7 +81,7 @@ export class Housekeeping {
   }
 
   #count(): void {
-    const { counters, sites, connections, anchorFlows, halfPipes, guests, diverted } = this.#engine;
+    const { counters, sites, connections, anchorFlows, halfPipes, guests, homeRoutes } = this.#engine;
     sites.count();
     counters.set('catalogue_documents_now', sites.catalogues.size);
     counters.set('cached_documents_now', sites.memories.size);
@@ -89,7 +89,7 @@ export class Housekeeping {
     counters.set('flows_now', anchorFlows.size);
     counters.set('half_pipes_now', halfPipes.size);
     counters.set('guests_now', guests.size);
-    counters.set('diverted_now', diverted.size);
+    counters.set('diverted_now', homeRoutes.size);
   }
 
   /** To the main thread. */

@@ -43,6 +43,6 @@ export function flowStatus(engine: Engine): FlowStatus[] {
     pipes,
     arrivals,
     engine.guests.status(REPORTED_FLOWS),
-    engine.diverted.status(REPORTED_FLOWS),
+    engine.homeRoutes.status(REPORTED_FLOWS),
   );
 }

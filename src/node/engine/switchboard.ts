@@ -1,7 +1,7 @@
 /** What the links of an engine ask of it: who it is, and who gets the frames that open something. */
 import { randomBytes } from 'node:crypto';
 import { formatAddress } from '../../base/address.ts';
-import { Arrival } from '../../handoff/move/migrate-target.ts';
+import { IncomingMove } from '../../handoff/move/incoming-move.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
@@ -79,14 +79,14 @@ export class Switchboard implements LinkHost {
   }
 
   linkClosed(link: Link, reason: string, expected: boolean): void {
-    const { peers, diverted, loads, sites, views, counters, config } = this.#engine;
+    const { peers, homeRoutes, loads, sites, views, counters, config } = this.#engine;
     // A server that takes nothing more is about to end; its kernel may do that with a reset.
     const isLeaving =
       link.peer !== null && config.nodes[link.node].role === 'server' && !loads.of(link.node).accepting;
     peers.closed(link);
     const isGone = link.node < 0 || !peers.isThere(link.node);
     if (link.node >= 0 && isGone) {
-      diverted.nodeDown(link.node);
+      homeRoutes.nodeDown(link.node);
       views.forget(link.node);
     }
     loads.linkClosed(link);
@@ -154,11 +154,11 @@ export class Switchboard implements LinkHost {
       case FrameType.MIGRATE:
         if (link.conversationOf(frame.request) !== null)
           return link.protocolError('MIGRATE in a conversation');
-        return Arrival.open(engine, link, frame);
+        return IncomingMove.open(engine, link, frame);
       case FrameType.ROUTE:
-        return engine.diverted.route(link, frame);
+        return engine.homeRoutes.route(link, frame);
       case FrameType.CLEANUP:
-        return engine.diverted.cleanup(link, frame);
+        return engine.homeRoutes.cleanup(link, frame);
       case FrameType.CLEANUP_OK:
         return engine.guests.cleanedUp(link.node, frame);
       case FrameType.CATALOGUE:

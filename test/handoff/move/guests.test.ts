@@ -25,7 +25,7 @@ function stand() {
     linkFor: () => undefined,
     homeOf: () => HOME,
     loop: { nowMs: 0, exactMs: () => 0 },
-    diverted: { returned: () => {} },
+    homeRoutes: { returned: () => {} },
     sockets: { of: () => TcpState.CLOSE },
     routes: {
       set: (client: typeof ENDS.client, pub: typeof ENDS.public, owner: number) => {

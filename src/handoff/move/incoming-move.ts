@@ -31,7 +31,7 @@ import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
-import type { ArrivalMeans } from './means.ts';
+import type { IncomingMeans } from './means.ts';
 
 /** Connections of an means that are on their way here at a time. */
 export const MAX_ARRIVALS = 1024;
@@ -49,15 +49,15 @@ const NS_PER_MS = 1_000_000;
 const NOTHING = Buffer.alloc(0);
 
 function hasRoom(
-  { arrivals, arrivalBytes, connections }: ArrivalMeans<Arrival>,
+  { arrivals, arrivalBytes, connections }: IncomingMeans<IncomingMove>,
   { stateBytes }: Migrate,
 ): boolean {
   const hasBytes = arrivalBytes + stateBytes <= MAX_ARRIVAL_BYTES;
   return hasBytes && arrivals.size < MAX_ARRIVALS && connections.hasRoom;
 }
 
-export class Arrival implements Conversation {
-  readonly #means: ArrivalMeans<Arrival>;
+export class IncomingMove implements Conversation {
+  readonly #means: IncomingMeans<IncomingMove>;
   readonly #link: Link;
   readonly #id: number;
   readonly #epoch: number;
@@ -83,7 +83,7 @@ export class Arrival implements Conversation {
   #over = false;
 
   /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
-  static open(means: ArrivalMeans<Arrival>, link: Link, frame: Migrate): void {
+  static open(means: IncomingMeans<IncomingMove>, link: Link, frame: Migrate): void {
     const refusal = !means.accepts
       ? RejectReason.SHUTTING_DOWN
       : hasRoom(means, frame)
@@ -95,10 +95,10 @@ export class Arrival implements Conversation {
       link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal });
       return;
     }
-    new Arrival(means, link, frame).#take(frame.bytes);
+    new IncomingMove(means, link, frame).#take(frame.bytes);
   }
 
-  private constructor(means: ArrivalMeans<Arrival>, link: Link, frame: Migrate) {
+  private constructor(means: IncomingMeans<IncomingMove>, link: Link, frame: Migrate) {
     this.#means = means;
     this.#link = link;
     this.#id = frame.request;

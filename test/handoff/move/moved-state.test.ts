@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseAddress } from '../../../src/base/address.ts';
 import type { OwnSpace } from '../../../src/handoff/flow/own-space.ts';
-import { onTheRoad, putBack, toClientSpace, withoutUnsent } from '../../../src/handoff/move/migrate-state.ts';
+import { onTheRoad, putBack, toClientSpace, withoutUnsent } from '../../../src/handoff/move/moved-state.ts';
 import { decodeState, encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { add, distance } from '../../../src/kernel/tcp/sequence.ts';
 import { type ConnectionState, STATE_VERSION, validateState } from '../../../src/kernel/tcp/state.ts';

@@ -29,14 +29,14 @@ import {
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
 import { type Ends, endsOf } from '../flow/ends.ts';
-import type { MigrationMeans } from './means.ts';
-import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './migrate-state.ts';
+import type { OutgoingMeans } from './means.ts';
 import type { Movable } from './movable.ts';
+import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './moved-state.ts';
 
 /** Frame headers and record overhead of one state, generously. */
 const OVERHEAD_BYTES = 16 * 1024;
 
-interface MigrationOptions {
+interface MoveOptions {
   /** The target answers the first request itself; else its own policy decides. */
   readonly serveFirst: boolean;
   /** This node goes away. */
@@ -45,13 +45,13 @@ interface MigrationOptions {
   readonly whenAcknowledged: boolean;
 }
 
-export class Migration implements Conversation {
+export class OutgoingMove implements Conversation {
   readonly places: Places = [];
-  readonly #engine: MigrationMeans<Migration>;
+  readonly #engine: OutgoingMeans<OutgoingMove>;
   readonly #connection: Movable;
   readonly #node: number;
   readonly #link: Link;
-  readonly #options: MigrationOptions;
+  readonly #options: MoveOptions;
   readonly #epoch: number;
   #id = -1;
   #ends: Ends | null = null;
@@ -63,28 +63,28 @@ export class Migration implements Conversation {
 
   /** Null when the connection cannot go now; it then is as before. */
   static start(
-    engine: MigrationMeans<Migration>,
+    engine: OutgoingMeans<OutgoingMove>,
     connection: Movable,
     { node, mechanism }: Choice,
-  ): Migration | null {
+  ): OutgoingMove | null {
     const link = engine.linkOf(node, connection);
     if (link === undefined) return null;
     const draining = engine.stopping;
     const options = { serveFirst: !draining, draining, whenAcknowledged: mechanism === 'drain' };
-    const migration = new Migration(engine, connection, node, link, options);
-    if (options.whenAcknowledged && migration.#unacknowledged() > 0) {
-      engine.migrations.add(migration);
-      return migration;
+    const move = new OutgoingMove(engine, connection, node, link, options);
+    if (options.whenAcknowledged && move.#unacknowledged() > 0) {
+      engine.migrations.add(move);
+      return move;
     }
-    return migration.#ask() ? migration : null;
+    return move.#ask() ? move : null;
   }
 
   private constructor(
-    engine: MigrationMeans<Migration>,
+    engine: OutgoingMeans<OutgoingMove>,
     connection: Movable,
     node: number,
     link: Link,
-    options: MigrationOptions,
+    options: MoveOptions,
   ) {
     this.#engine = engine;
     this.#connection = connection;
@@ -96,7 +96,7 @@ export class Migration implements Conversation {
   }
 
   /** A node that goes away waits longer: its links may be as busy as it is. */
-  get #deadlines(): Pick<Deadlines<Migration>, 'set' | 'clear'> {
+  get #deadlines(): Pick<Deadlines<OutgoingMove>, 'set' | 'clear'> {
     return this.#options.draining ? this.#engine.leavingDeadlines : this.#engine.setupDeadlines;
   }
 
@@ -224,7 +224,7 @@ export class Migration implements Conversation {
     const engine = this.#engine;
     const ends = this.#ends!;
     const home = engine.homeOf(ends.public.address);
-    if (home === engine.self && !engine.diverted.divert(ends, this.#node, this.#epoch)) {
+    if (home === engine.self && !engine.homeRoutes.divert(ends, this.#node, this.#epoch)) {
       engine.counters.add('handoffs_no_room');
       this.#tellOff();
       return this.#resume();

@@ -25,7 +25,7 @@ import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-statu
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
 
-interface Diverted {
+interface HomeRoute {
   readonly ends: Ends;
   readonly node: number;
   /** Moves of the connection; 0 for a route that a predecessor left. */
@@ -34,7 +34,7 @@ interface Diverted {
   lostAtMs: number;
 }
 
-export interface DivertedPorts extends StatusOrigin {
+export interface HomeRoutesPorts extends StatusOrigin {
   readonly loop: Clock;
   readonly counters: Count;
   readonly log: Log;
@@ -48,11 +48,11 @@ export interface DivertedPorts extends StatusOrigin {
   readonly guests: { epochOf(key: string): number | null };
 }
 
-export class DivertedConnections {
-  readonly #ports: DivertedPorts;
-  readonly #byKey = new Map<string, Diverted>();
+export class HomeRoutes {
+  readonly #ports: HomeRoutesPorts;
+  readonly #byKey = new Map<string, HomeRoute>();
 
-  constructor(ports: DivertedPorts) {
+  constructor(ports: HomeRoutesPorts) {
     this.#ports = ports;
   }
 
@@ -129,25 +129,25 @@ export class DivertedConnections {
     this.#byKey.delete(endsKey(ends));
   }
 
-  #end(diverted: Diverted): void {
-    const { client, public: pub } = diverted.ends;
-    this.#byKey.delete(endsKey(diverted.ends));
-    if (this.#ports.routes.owner(client, pub) === diverted.node + 1) this.#ports.routes.delete(client, pub);
+  #end(route: HomeRoute): void {
+    const { client, public: pub } = route.ends;
+    this.#byKey.delete(endsKey(route.ends));
+    if (this.#ports.routes.owner(client, pub) === route.node + 1) this.#ports.routes.delete(client, pub);
   }
 
   /** The last link to a node is gone. */
   nodeDown(node: number): void {
     const now = this.#ports.loop.nowMs;
-    for (const diverted of this.#byKey.values()) {
-      if (diverted.node === node && diverted.lostAtMs < 0) diverted.lostAtMs = now;
+    for (const route of this.#byKey.values()) {
+      if (route.node === node && route.lostAtMs < 0) route.lostAtMs = now;
     }
   }
 
   tick(nowMs: number): void {
-    for (const diverted of this.#byKey.values()) {
-      if (diverted.lostAtMs < 0 || nowMs - diverted.lostAtMs < LOST_LIMIT_MS) continue;
+    for (const route of this.#byKey.values()) {
+      if (route.lostAtMs < 0 || nowMs - route.lostAtMs < LOST_LIMIT_MS) continue;
       this.#ports.counters.add('routes_lost');
-      this.#end(diverted);
+      this.#end(route);
     }
   }
 
