@@ -7,7 +7,7 @@
  *     `--no announcement (length unknown)--> sending --DATA_DONE--> finished        (as mechanism anchor)
  */
 
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
   type Announcement,
@@ -38,7 +38,7 @@ export interface Form {
   /** The next pipelined request is handed off as soon as the end of this one's response is known. */
   readonly ahead: boolean;
   /** The target may take the connection's next request as well, if that is for it; null: it may not. */
-  readonly next: NextChoice | null;
+  readonly next: RepeatableChoice | null;
 }
 
 /** A clone that is there answers before that, or is asked. */

@@ -1,6 +1,6 @@
 /** What is known of a response that another node was given to send, and who waits for it. */
 
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import type { Frame, HalfPipe } from '../../protocol/backplane/frames.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
@@ -44,7 +44,7 @@ export interface HandoffStart {
 export interface NextRequest {
   /** Where it begins: the client's number. */
   readonly at: number;
-  readonly choice: NextChoice;
+  readonly choice: RepeatableChoice;
 }
 
 /** A clone to which the next request goes as well, and which may have taken it. */

@@ -12,14 +12,14 @@
  */
 
 import type { CloneConfig } from '../../base/config/config.ts';
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
 import { AnnouncedDelivery, type Form } from '../anchor/announced-delivery.ts';
 import type { Mechanism } from './mechanism.ts';
 import { outHalfTo } from './out-half.ts';
 
 /** `next`: which node the connection's next request is for, when the clone may find that out by itself. */
-export function cloneForm(options: CloneConfig, next: NextChoice | null): Form {
+export function cloneForm(options: CloneConfig, next: RepeatableChoice | null): Form {
   return { name: 'clone', mechanism: SetupMechanism.CLONE, closes: false, ahead: options.pre, next };
 }
 
@@ -34,6 +34,6 @@ export const CLONE: Mechanism = {
     const { site, means } = dispatch;
     const given = outHalfTo(dispatch);
     if (given === null || site === null) return null;
-    return AnnouncedDelivery.start(given, cloneForm(site.config.clone, means.nextChoices.of(site)));
+    return AnnouncedDelivery.start(given, cloneForm(site.config.clone, means.repeatableChoices.of(site)));
   },
 };

@@ -121,10 +121,14 @@ export class Dispatcher {
     const { flow } = host;
     assert(flow !== null && site !== null, 'a clone is there');
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
-    const { handoffs, nextChoices } = this.#means;
+    const { handoffs, repeatableChoices } = this.#means;
     const { node, link } = standby.target;
     const given = { handoffs, host, flow, request: host.retain(), node, link };
-    return AnnouncedDelivery.startStandby(given, cloneForm(site.config.clone, nextChoices.of(site)), standby);
+    return AnnouncedDelivery.startStandby(
+      given,
+      cloneForm(site.config.clone, repeatableChoices.of(site)),
+      standby,
+    );
   }
 
   /** That nobody has it is an answer (404); that nobody can be reached is another (503). */

@@ -1,7 +1,7 @@
 /** What a mechanism is: the columns of the table (table.ts), and how it begins to answer a request at the anchor. */
 import type { MechanismName } from '../../base/config/config.ts';
 import type { Count } from '../../base/counters.ts';
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Request } from '../../serve/request.ts';
@@ -38,7 +38,7 @@ export interface Means {
   readonly self: number;
   readonly handoffs: Handoffs;
   readonly sites: Pick<Sites, 'exchange' | 'candidatesFor'>;
-  readonly nextChoices: { of(site: Site): NextChoice | null };
+  readonly repeatableChoices: { of(site: Site): RepeatableChoice | null };
   /**
    * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster
    * hands requests off: then every response ends its segment.

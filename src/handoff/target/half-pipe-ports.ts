@@ -1,7 +1,7 @@
 /** What half-pipes and their sockets need: the kernel, the router's table, and who has them. Types only. */
 import type { Endpoint } from '../../base/address.ts';
 import type { Count } from '../../base/counters.ts';
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import type { HalfPipeSeed } from '../../kernel/linux/half-pipe.ts';
 import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
 import type { ByteSink } from '../../serve/byte-sink.ts';
@@ -88,7 +88,7 @@ export interface SocketOwner {
 export interface NextPorts {
   readonly clock: Clock;
   readonly sites: Pick<Sites, 'serve' | 'find' | 'heads'>;
-  readonly nextChoices: { of(site: Site): NextChoice | null };
+  readonly repeatableChoices: { of(site: Site): RepeatableChoice | null };
   /** Index of this node. */
   readonly self: number;
   isStopping(): boolean;

@@ -4,7 +4,7 @@
  * or a new one.
  */
 import type { Count } from '../../base/counters.ts';
-import type { NextChoice } from '../../cluster/policy/next-choice.ts';
+import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Later, Ticking, Watch } from '../../kernel/loop/ports.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
@@ -41,7 +41,7 @@ export interface HalfPipesPorts {
   readonly table: TargetTable;
   readonly kernel: HalfPipeKernel;
   readonly sites: Pick<Sites, 'serve' | 'find' | 'heads'>;
-  readonly nextChoices: { of(site: Site): NextChoice | null };
+  readonly repeatableChoices: { of(site: Site): RepeatableChoice | null };
   /** Index of the engine: the router tells it what its half-pipes wait for. */
   readonly engine: number;
   /** Index of this node. */

@@ -69,7 +69,7 @@ export class TargetStandby {
   ): HalfPipeResponse | 'cannot' | null {
     const next = this.#next;
     if (next === null) return null;
-    const { sites, nextChoices, self } = this.#ports;
+    const { sites, repeatableChoices, self } = this.#ports;
     // As late as a SETUP may be; the anchor may have given the request to another node after that.
     const isLate = isStale(this.#ports.clock.exactMs() - sentMs);
     const head =
@@ -78,7 +78,7 @@ export class TargetStandby {
     this.#next = null;
     if (head === undefined || head instanceof HeadError) return null;
     const site = sites.find(head.host);
-    const choice = site === null ? null : nextChoices.of(site);
+    const choice = site === null ? null : repeatableChoices.of(site);
     if (choice?.nodeFor(head) !== self) return null;
     const isSure = choice.digest === this.#digest && site?.content != null;
     const isAll = head.headLength === next.bytes.length;

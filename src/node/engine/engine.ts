@@ -15,8 +15,8 @@ import { Addresses } from '../../cluster/addresses.ts';
 import { Views } from '../../cluster/exchange-views.ts';
 import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
-import { NextChoices } from '../../cluster/policy/next-choice.ts';
 import type { Candidate } from '../../cluster/policy/policy.ts';
+import { RepeatableChoices } from '../../cluster/policy/repeatable-choice.ts';
 import { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import { Handoffs } from '../../handoff/anchor/handoffs.ts';
@@ -115,7 +115,7 @@ export class Engine {
   readonly loads: Loads;
   readonly views: Views;
   readonly policies: SitePolicies;
-  readonly nextChoices = new NextChoices(this);
+  readonly repeatableChoices = new RepeatableChoices(this);
   readonly access: AccessRecords;
   readonly #post: (message: FromEngine) => void;
   readonly #router: RouterEngine;
@@ -185,7 +185,7 @@ export class Engine {
       self: this.self,
       handoffs: this.handoffs,
       sites: this.sites,
-      nextChoices: this.nextChoices,
+      repeatableChoices: this.repeatableChoices,
       policies: this.policies,
       linkOf: (node, connection) => this.linkOf(node, connection),
       mayMoveTo: (node) => this.views.mayMove(node),

@@ -5,7 +5,7 @@ import type { Engine } from './engine.ts';
 import { HALF_PIPE_KERNEL } from './half-pipe-kernel.ts';
 
 export function halfPipesPorts(engine: Engine): HalfPipesPorts {
-  const { loop, counters, flows, sites, nextChoices, index, self } = engine;
+  const { loop, counters, flows, sites, repeatableChoices, index, self } = engine;
   const { flows: most, stallSeconds } = engine.config.limits;
   return {
     clock: loop,
@@ -15,7 +15,7 @@ export function halfPipesPorts(engine: Engine): HalfPipesPorts {
     table: flows,
     kernel: HALF_PIPE_KERNEL,
     sites,
-    nextChoices,
+    repeatableChoices,
     engine: index,
     self,
     most,

@@ -106,7 +106,7 @@ class Case extends AnchorStand {
       self: A,
       handoffs,
       sites: { exchange: () => new Exchange(), candidatesFor: () => site.candidates },
-      nextChoices: { of: () => null },
+      repeatableChoices: { of: () => null },
       config: { sites: [site.config] },
       policies: { of: () => ({ choose: () => choice }) },
       linkOf: () => (up ? link.link : undefined),

@@ -202,7 +202,7 @@ export class TargetStand {
       parsed: (head: Buffer) => heads.parse(head, 0, head.length),
     };
     const sites = served as unknown as Sites;
-    const nextChoices = { of: () => ({ digest: this.next.digest, nodeFor: () => this.next.node }) };
+    const repeatableChoices = { of: () => ({ digest: this.next.digest, nodeFor: () => this.next.node }) };
     const isStopping = () => this.stopping;
     this.pipes = new HalfPipes({
       clock,
@@ -212,7 +212,7 @@ export class TargetStand {
       table,
       kernel,
       sites,
-      nextChoices,
+      repeatableChoices,
       engine: 0,
       self: SELF,
       most: MOST,

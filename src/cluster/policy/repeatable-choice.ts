@@ -17,7 +17,7 @@ export interface ChoiceSite {
 }
 
 /** What is asked of the engine. */
-export interface NextChoiceHost {
+export interface RepeatableChoiceHost {
   readonly config: ClusterConfig;
   readonly self: number;
   readonly sites: { find(host: string): ChoiceSite | null };
@@ -25,7 +25,7 @@ export interface NextChoiceHost {
 }
 
 /** How the next requests of a site are distributed, at one moment: neither nodes nor policy change in it. */
-export interface NextChoice {
+export interface RepeatableChoice {
   readonly digest: number;
   /** Index of the node that a request is for; -1: it is none that a clone may take. */
   nodeFor(head: RequestHead): number;
@@ -38,20 +38,20 @@ function isSimple(head: RequestHead): boolean {
   return isRead && minor === 1 && keepAlive && contentLength <= 0 && !chunked && !expectContinue;
 }
 
-export class NextChoices {
-  readonly #host: NextChoiceHost;
+export class RepeatableChoices {
+  readonly #host: RepeatableChoiceHost;
   /** The newest of each site, with what it was made from. */
   readonly #choices = new Map<
     ChoiceSite,
-    { candidates: readonly Candidate[]; policy: Policy; choice: NextChoice }
+    { candidates: readonly Candidate[]; policy: Policy; choice: RepeatableChoice }
   >();
 
-  constructor(host: NextChoiceHost) {
+  constructor(host: RepeatableChoiceHost) {
     this.#host = host;
   }
 
   /** Null: the site keeps no clones, or nobody can answer. */
-  of(site: ChoiceSite): NextChoice | null {
+  of(site: ChoiceSite): RepeatableChoice | null {
     const { candidates, config } = site;
     if (config.mechanism !== 'clone' || !config.clone.keep || candidates.length === 0) return null;
     const policy = this.#host.policies.of(config);
@@ -63,7 +63,7 @@ export class NextChoices {
     return choice;
   }
 
-  #make(site: ChoiceSite, candidates: readonly Candidate[], policy: Policy): NextChoice {
+  #make(site: ChoiceSite, candidates: readonly Candidate[], policy: Policy): RepeatableChoice {
     const { sites, self } = this.#host;
     const nodeFor = (head: RequestHead): number => {
       if (!isSimple(head) || sites.find(head.host) !== site) return -1;

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import type { ClusterConfig, PolicyConfig, SiteConfig } from '../../../src/base/config/config.ts';
 import { Outages } from '../../../src/cluster/outages.ts';
 import { Hash } from '../../../src/cluster/policy/hash.ts';
-import { NextChoices } from '../../../src/cluster/policy/next-choice.ts';
 import type { Policy } from '../../../src/cluster/policy/policy.ts';
+import { RepeatableChoices } from '../../../src/cluster/policy/repeatable-choice.ts';
 import { parseRequestHead, type RequestHead } from '../../../src/protocol/http/request.ts';
 import type { Site } from '../../../src/serve/sites.ts';
 
@@ -27,7 +27,7 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const config = { ...base, ...rest, policy } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
   const site: Site = { config, digest: 1, content: null, upstream: null, candidates, outages: new Outages() };
-  const choices = new NextChoices({
+  const choices = new RepeatableChoices({
     config: { limits: { headBytes: 4096, headFields: 50 }, sites: [config] } as unknown as ClusterConfig,
     self,
     sites: { find: (host) => (host === 's.test' ? site : null) },
