@@ -7,8 +7,8 @@ import type { Link } from '../protocol/backplane/link.ts';
 import { Catalogue, type Holding } from './catalogue.ts';
 import { type Found, scanDocuments } from './document-scan.ts';
 import { type DocumentPlace, newDocumentPlace, OwnDocuments } from './own-documents.ts';
+import { publish } from './publish.ts';
 import { goOn } from './steps.ts';
-import { tell } from './tell.ts';
 
 /** Between the end of one look at a tree and the start of the next. */
 const RESCAN_MS = 1000;
@@ -69,7 +69,7 @@ export class Catalogues {
   tick(nowMs: number): void {
     for (const own of this.#own.values()) {
       this.#look(own, nowMs);
-      for (const [link, place] of own.places) tell(own.documents, link, place);
+      for (const [link, place] of own.places) publish(own.documents, link, place);
     }
   }
 

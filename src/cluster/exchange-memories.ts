@@ -9,8 +9,8 @@ import { newPlace, type Place } from './change-log.ts';
 import { scanMemory } from './memory-scan.ts';
 import { MemoryTable } from './memory-table.ts';
 import { OwnMemory } from './own-memory.ts';
+import { publish } from './publish.ts';
 import { goOn } from './steps.ts';
-import { tell } from './tell.ts';
 
 /** Between the end of one look at a cache and the start of the next. */
 const LOOK_MS = 500;
@@ -70,7 +70,7 @@ export class Memories {
     for (const [site, own] of this.#own) {
       if (isAsked(site)) look(own, nowMs);
       else if (own.memory.size > 0) own.memory.update(NOTHING);
-      for (const [link, place] of own.places) tell(own.memory, link, place);
+      for (const [link, place] of own.places) publish(own.memory, link, place);
     }
   }
 

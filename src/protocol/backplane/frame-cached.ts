@@ -1,6 +1,6 @@
 /** CACHED: what documents of a site the sending engine has in memory. `at` is the first byte after the header. */
 import type { Codec } from './codec.ts';
-import { getTold, putTold, toldSize } from './frame-told.ts';
+import { getSiteList, putSiteList, siteListSize } from './frame-site-list.ts';
 import { FrameType } from './frame-types.ts';
 import { must, putU8, putU32, requireLength } from './wire.ts';
 
@@ -39,17 +39,17 @@ const RESTART = 1;
 export const CACHED_ENTRY_BYTES = 5;
 
 function cachedSize(frame: Cached): number {
-  return toldSize(frame.site) + frame.entries.length * CACHED_ENTRY_BYTES;
+  return siteListSize(frame.site) + frame.entries.length * CACHED_ENTRY_BYTES;
 }
 
 function writeCached(frame: Cached, into: Buffer, start: number): number {
-  let at = putTold(into, start, frame.site, frame.restart ? RESTART : 0, frame.entries.length);
+  let at = putSiteList(into, start, frame.site, frame.restart ? RESTART : 0, frame.entries.length);
   for (const { document, held } of frame.entries) at = putU8(into, putU32(into, at, document), held ? 1 : 0);
   return at;
 }
 
 function readCached(bytes: Buffer, start: number, end: number): Cached {
-  const { site, flags, count, at: first } = getTold(bytes, start, end, RESTART);
+  const { site, flags, count, at: first } = getSiteList(bytes, start, end, RESTART);
   requireLength(first, end, count * CACHED_ENTRY_BYTES);
   const entries: Cached['entries'] = [];
   for (let at = first; at < end; at += CACHED_ENTRY_BYTES) {

@@ -1,6 +1,6 @@
 /** CATALOGUE: what documents the sending node has of a site, in pieces. `at` is the first byte after the header. */
 import type { Codec } from './codec.ts';
-import { getTold, putTold, toldSize } from './frame-told.ts';
+import { getSiteList, putSiteList, siteListSize } from './frame-site-list.ts';
 import { FrameType, MAX_DOCUMENT_PATH_BYTES } from './frame-types.ts';
 import {
   getText,
@@ -70,7 +70,7 @@ export function entrySize(path: string, document: Document | null): number {
 }
 
 function catalogueSize(frame: Catalogue): number {
-  let size = toldSize(frame.site);
+  let size = siteListSize(frame.site);
   for (const { path, document } of frame.entries) size += entrySize(path, document);
   return size;
 }
@@ -78,7 +78,7 @@ function catalogueSize(frame: Catalogue): number {
 function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
   const { restart, complete, partial } = frame;
   const flags = (restart ? RESTART : 0) | (complete ? COMPLETE : 0) | (partial ? PARTIAL : 0);
-  let at = putTold(into, start, frame.site, flags, frame.entries.length);
+  let at = putSiteList(into, start, frame.site, flags, frame.entries.length);
   for (const { path, document } of frame.entries) {
     at = putText(into, putU16(into, at, textLength(path, MAX_DOCUMENT_PATH_BYTES)), path);
     at = putU8(into, at, document === null ? 0 : 1);
@@ -90,7 +90,7 @@ function writeCatalogue(frame: Catalogue, into: Buffer, start: number): number {
 }
 
 function readCatalogue(bytes: Buffer, start: number, end: number): Catalogue {
-  const { site, flags, count, at: first } = getTold(bytes, start, end, RESTART | COMPLETE | PARTIAL);
+  const { site, flags, count, at: first } = getSiteList(bytes, start, end, RESTART | COMPLETE | PARTIAL);
   let at = first;
   const entries: Catalogue['entries'] = [];
   for (let i = 0; i < count; i++) {

@@ -12,19 +12,19 @@ import { getFlags, getText, putText, putU8, putU16, requireAtLeast, textLength }
  */
 const FIXED_BYTES = 4;
 
-export function toldSize(site: string): number {
+export function siteListSize(site: string): number {
   return FIXED_BYTES + Buffer.byteLength(site);
 }
 
 /** Returns where the entries begin. */
-export function putTold(into: Buffer, start: number, site: string, flags: number, count: number): number {
+export function putSiteList(into: Buffer, start: number, site: string, flags: number, count: number): number {
   let at = putText(into, putU8(into, start, textLength(site, MAX_NODE_NAME_BYTES)), site);
   at = putU8(into, at, flags);
   return putU16(into, at, count);
 }
 
 /** `mask`: the flags that there are. `at`: where the entries begin. */
-export function getTold(
+export function getSiteList(
   bytes: Buffer,
   start: number,
   end: number,

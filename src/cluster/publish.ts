@@ -1,14 +1,14 @@
-/** Telling a peer what it has not heard yet, a little at a time. */
+/** Publishes to a peer what it has not heard yet, a little at a time. */
 import type { Frame } from '../protocol/backplane/frames.ts';
 import type { Link } from '../protocol/backplane/link.ts';
 
-/** Pieces told to one link in one step. */
+/** Pieces published to one link in one step. */
 const STEP_PIECES = 4;
-/** A link with more waiting is told later. */
+/** A link with more waiting gets its next piece later. */
 const LINK_BUSY_BYTES = 256 * 1024;
 
-/** Something that is told in pieces; each peer has a place in it. */
-interface Told<Place, Piece extends Frame> {
+/** What is published in pieces; each peer has a place in it. */
+interface Published<Place, Piece extends Frame> {
   /** Null when the peer knows everything. */
   next(place: Place): Piece | null;
   /** What `next` gave has been sent. */
@@ -16,10 +16,14 @@ interface Told<Place, Piece extends Frame> {
 }
 
 /** One step: as much as the link takes now. */
-export function tell<Place, Piece extends Frame>(told: Told<Place, Piece>, link: Link, place: Place): void {
+export function publish<Place, Piece extends Frame>(
+  published: Published<Place, Piece>,
+  link: Link,
+  place: Place,
+): void {
   for (let i = 0; i < STEP_PIECES && link.queuedBytes < LINK_BUSY_BYTES; i++) {
-    const piece = told.next(place);
+    const piece = published.next(place);
     if (piece === null || !link.send(piece)) return;
-    told.sent(place, piece);
+    published.sent(place, piece);
   }
 }
