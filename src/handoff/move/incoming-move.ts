@@ -15,7 +15,7 @@ import { SystemError } from '../../kernel/linux/errors.ts';
 import { monotonicMs } from '../../kernel/linux/monotonic.ts';
 import { probe } from '../../kernel/linux/repair-options.ts';
 import { release, restoreSilently, silentClose } from '../../kernel/linux/tcp-repair.ts';
-import { ROLE_OWNER } from '../../kernel/router/layout.ts';
+import { ROLE_ARRIVING } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { decodeState } from '../../kernel/tcp/codec.ts';
 import { add } from '../../kernel/tcp/sequence.ts';
@@ -74,7 +74,7 @@ export class IncomingMove implements Conversation {
   #state: ConnectionState | null = null;
   #fd = -1;
   #slot = -1;
-  readonly #rules = ranges.emptyRules(ROLE_OWNER);
+  readonly #rules = ranges.emptyRules(ROLE_ARRIVING);
   #doubtSinceMs = -1;
   #probedAtMs = 0;
   #claimed = false;

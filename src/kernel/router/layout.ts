@@ -14,7 +14,7 @@ export const ROLE_NONE = 0;
 export const ROLE_ANCHOR = 1;
 export const ROLE_TARGET = 2;
 /** A connection that has migrated here and is not confirmed yet. */
-export const ROLE_OWNER = 3;
+export const ROLE_ARRIVING = 3;
 
 export const FLAG_CLOSING = 1;
 export const FLAG_WATCH = 2;

@@ -88,23 +88,23 @@ int baton_ingress(struct __sk_buff *skb)
 	if (!route && kind == PUBLIC_OWN && owner == OWNER_SELF &&
 	    (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && has_socket(skb, &key, 0) == SOCKET_NONE)
 		owner = heir_of(&key, &s);
-	if (owner != OWNER_SELF && !(role == ROLE_OWNER && came_from(skb, owner)))
+	if (owner != OWNER_SELF && !(role == ROLE_ARRIVING && came_from(skb, owner)))
 		return divert(skb, owner);
 	if (role == ROLE_NONE && ((flags & CONTROL_ENDED) || (s.tcp.flags & TCP_SYN)) && is_ended(&key, &s))
 		return answer_reset(skb, &s);
 	/* Rule stray: what reaches a foreign public address is for a socket here, or for nobody. What reaches a connection
 	 * that arrives is for its socket: a listener would take it for a stranger's. A half-pipe takes copies only. */
-	if (kind == PUBLIC_FOREIGN || role == ROLE_OWNER || role == ROLE_TARGET) {
+	if (kind == PUBLIC_FOREIGN || role == ROLE_ARRIVING || role == ROLE_TARGET) {
 		int socket = has_socket(skb, &key, s.offset);
 
 		if (socket == SOCKET_NONE && role == ROLE_NONE && is_ended(&key, &s))
 			return answer_reset(skb, &s);
-		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_OWNER && socket == SOCKET_LISTENS)) {
+		if (socket == SOCKET_NONE || role == ROLE_TARGET || (role == ROLE_ARRIVING && socket == SOCKET_LISTENS)) {
 			count(COUNT_STRAY);
 			return TC_ACT_SHOT;
 		}
 	}
-	if (role == ROLE_OWNER && o)
+	if (role == ROLE_ARRIVING && o)
 		o->segments++;
 	return TC_ACT_UNSPEC;
 }
@@ -163,7 +163,7 @@ int baton_egress(struct __sk_buff *skb)
 	}
 	/* Rule arrived: until the move is confirmed, by the initiator or by a segment of the client, it may be undone.
 	 * Before it is known to be ours nothing here ends it. */
-	if (role == ROLE_OWNER && r && o && ((!o->segments && now > r->lease_ns) || (s.tcp.flags & (TCP_FIN | TCP_RST)))) {
+	if (role == ROLE_ARRIVING && r && o && ((!o->segments && now > r->lease_ns) || (s.tcp.flags & (TCP_FIN | TCP_RST)))) {
 		count(COUNT_LEASE_ENDED);
 		return TC_ACT_SHOT;
 	}

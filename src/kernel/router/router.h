@@ -63,7 +63,7 @@
 #define ND_ADVERTISEMENT 136
 
 enum { PUBLIC_NONE, PUBLIC_OWN, PUBLIC_FOREIGN };
-enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER };
+enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_ARRIVING };
 enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
 /* Other owners are indices into `peers`; or, of a connection that moves, OWNER_PARKED and the index of an engine. */
 enum { OWNER_SELF = 0, OWNER_PARKED = 0x8000 };

@@ -194,9 +194,9 @@ test('layout.ts states the constants of router.h', () => {
   assert.deepEqual(names(publics), ['PUBLIC_NONE', 'PUBLIC_OWN', 'PUBLIC_FOREIGN']);
   assert.deepEqual([layout.PUBLIC_OWN, layout.PUBLIC_FOREIGN], [1, 2]);
   const [, roles] = /enum \{ (ROLE_[^}]+) \}/.exec(HEADER)!;
-  assert.deepEqual(names(roles), ['ROLE_NONE', 'ROLE_ANCHOR', 'ROLE_TARGET', 'ROLE_OWNER']);
-  const { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER } = layout;
-  assert.deepEqual([ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_OWNER], [0, 1, 2, 3]);
+  assert.deepEqual(names(roles), ['ROLE_NONE', 'ROLE_ANCHOR', 'ROLE_TARGET', 'ROLE_ARRIVING']);
+  const { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_ARRIVING } = layout;
+  assert.deepEqual([ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_ARRIVING], [0, 1, 2, 3]);
   const [, owners] = /enum \{ (OWNER_[^}]+) \}/.exec(HEADER)!;
   assert.deepEqual(names(owners), ['OWNER_SELF = 0', 'OWNER_PARKED = 0x8000']);
   assert.deepEqual([layout.OWNER_SELF, layout.OWNER_PARKED], [0, 0x8000]);

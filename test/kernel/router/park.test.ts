@@ -156,7 +156,7 @@ for (const family of FAMILIES) {
     const diverted = [REDIRECT, { diverted: 1 }];
     stand.route(family.client, family.foreign, 1);
     assert.deepEqual(runs(PEERS[0]), diverted, 'nothing arrives here');
-    const rules = { ...ranges.emptyRules(layout.ROLE_OWNER), leaseNs: 1 };
+    const rules = { ...ranges.emptyRules(layout.ROLE_ARRIVING), leaseNs: 1 };
     const slot = stand.install(family.client, family.foreign, rules, { ack: 0, edge: 0, sentNext: 0 });
     assert.deepEqual(runs(PEERS[0]), [SHOT, { stray: 1 }], 'there is no socket');
     const fd = restoreHalfPipe({

@@ -217,7 +217,10 @@ for (const family of FAMILIES) {
   test(`${family.name}: arrived: silent after the lease until the client's segments come here`, {
     skip,
   }, () => {
-    const rules = { ...ranges.emptyRules(layout.ROLE_OWNER), leaseNs: Number(process.hrtime.bigint()) + 1e9 };
+    const rules = {
+      ...ranges.emptyRules(layout.ROLE_ARRIVING),
+      leaseNs: Number(process.hrtime.bigint()) + 1e9,
+    };
     const observed = { ack: 0, edge: 0, sentNext: 0 };
     for (const pub of [family.own, family.foreign]) {
       const slot = stand.install(family.client, pub, rules, observed);
