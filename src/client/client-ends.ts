@@ -1,6 +1,6 @@
 /** Who the client of a connection is. The kernel is asked only where it matters, and once. */
 import { type Endpoint, formatEndpoint } from '../base/address.ts';
-import { endsKey } from '../handoff/flow/ends.ts';
+import { tupleKey } from '../handoff/flow/four-tuple.ts';
 import type { ClientSockets } from './sockets.ts';
 
 export class ClientEnds {
@@ -21,7 +21,7 @@ export class ClientEnds {
   get key(): string | null {
     if (this.#key === null) {
       const ends = this.#sockets.ends(this.#fd);
-      if (ends !== null) this.#key = endsKey(ends);
+      if (ends !== null) this.#key = tupleKey(ends);
     }
     return this.#key;
   }

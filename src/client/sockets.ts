@@ -1,6 +1,6 @@
 /** What connections do to their clients' sockets. An interface, so that a test needs no socket. */
 
-import type { Ends } from '../handoff/flow/ends.ts';
+import type { FourTuple } from '../handoff/flow/four-tuple.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { ByteSink } from '../serve/byte-sink.ts';
 
@@ -19,7 +19,7 @@ export interface ClientSockets {
   /** Where what a connection says by itself goes: the end of each piece ends its segment. */
   out(fd: number): ByteSink;
   /** Null: the client has just reset the connection. */
-  ends(fd: number): Ends | null;
+  ends(fd: number): FourTuple | null;
   /** Sends FIN: the connection says nothing any more. */
   shut(fd: number): void;
   /** What was sent still arrives, unless something was not read. */

@@ -11,7 +11,7 @@ import type { ClientPorts } from '../../src/client/ports.ts';
 import { type ClientSockets, EMPTY, FAILED } from '../../src/client/sockets.ts';
 import { Outages } from '../../src/cluster/outages.ts';
 import type { Choice } from '../../src/cluster/policy/policy.ts';
-import type { Ends } from '../../src/handoff/flow/ends.ts';
+import type { FourTuple } from '../../src/handoff/flow/four-tuple.ts';
 import type { RequestInProgress } from '../../src/handoff/mechanism/mechanism.ts';
 import { moves } from '../../src/handoff/mechanism/moves.ts';
 import type { Guest } from '../../src/handoff/move/guests.ts';
@@ -59,7 +59,7 @@ const OUTCOME: DeliveryResult = {
 /** A client, and the socket of its connection here. */
 export class ClientModel {
   readonly fd: number;
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   readonly #watched: () => Source | undefined;
   /** What has arrived and was not read. */
   arrived = Buffer.alloc(0);

@@ -1,7 +1,7 @@
 /** The router's flow table in user space: what the anchor or a target has written, and what a test lets the router see. */
 import assert from 'node:assert/strict';
 import type { Endpoint } from '../../src/base/address.ts';
-import type { Ends } from '../../src/handoff/flow/ends.ts';
+import type { FourTuple } from '../../src/handoff/flow/four-tuple.ts';
 import type { FlowTable } from '../../src/handoff/flow/table.ts';
 import { flowKeyText } from '../../src/kernel/router/flow-key.ts';
 import type { Observed } from '../../src/kernel/router/flows.ts';
@@ -24,7 +24,7 @@ export class TableModel implements FlowTable {
   readonly #taken: number[] = [];
   readonly seen = new Map<number, Seen>();
   readonly rules = new Map<number, FlowRules>();
-  readonly #ends = new Map<number, Ends>();
+  readonly #ends = new Map<number, FourTuple>();
   readonly #installed = new Map<string, number>();
 
   constructor(slots = 4) {
@@ -135,11 +135,11 @@ export class TableModel implements FlowTable {
   }
 
   uninstall(slot: number): void {
-    const { client, public: pub } = this.endsOf(slot);
+    const { client, public: pub } = this.tupleOf(slot);
     if (this.isInstalled(slot)) this.#installed.delete(flowKeyText(client, pub));
   }
 
-  endsOf(slot: number): Ends {
+  tupleOf(slot: number): FourTuple {
     const ends = this.#ends.get(slot);
     assert(ends !== undefined, `slot ${slot} was never installed`);
     return ends;

@@ -3,7 +3,7 @@ import type { Observed } from '../../kernel/router/flows.ts';
 import { OWNER_SELF, ROLE_ANCHOR } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
-import type { Ends } from '../flow/ends.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import type { FlowTable } from '../flow/table.ts';
 import { LateRanges } from './late-ranges.ts';
 
@@ -11,7 +11,7 @@ export class FlowEntry {
   readonly slot: number;
   /** What `write` puts in force. */
   readonly rules = ranges.emptyRules(ROLE_ANCHOR);
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   readonly #table: FlowTable;
   readonly #late: LateRanges;
   #installed = false;
@@ -23,7 +23,7 @@ export class FlowEntry {
   constructor(
     table: FlowTable,
     slot: number,
-    ends: Ends,
+    ends: FourTuple,
     seen: Observed,
     letsGoItself: (range: ranges.Range) => boolean,
   ) {

@@ -85,7 +85,7 @@ export class LingeringFlows {
   #waitsForFin({ slot, hasFin }: LingeringFlow): boolean {
     // A client that uses the port anew (rule syn-ends-flow) acknowledges nothing of the old connection any more.
     if (!hasFin || !this.#table.isInstalled(slot)) return false;
-    const { client, public: pub } = this.#table.endsOf(slot);
+    const { client, public: pub } = this.#table.tupleOf(slot);
     return FIN_STATES.includes(this.#sockets.of(pub, client));
   }
 
@@ -106,7 +106,7 @@ export class LingeringFlows {
       role: 'anchor',
       state: 'closing',
       entry: { slot, acknowledged: this.#table.ack(slot) },
-      ends: this.#table.endsOf(slot),
+      ends: this.#table.tupleOf(slot),
       nodes: [],
     }));
   }

@@ -3,7 +3,7 @@
 import { formatEndpoint } from '../../base/address.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { FlowRules } from '../../kernel/router/ranges.ts';
-import type { Ends } from './ends.ts';
+import type { FourTuple } from './four-tuple.ts';
 
 /** One flow in the router, as its node sees it. */
 export interface FlowStatus {
@@ -36,7 +36,7 @@ export interface StatusOrigin {
 export interface StatusParts
   extends Pick<FlowStatus, 'role' | 'state'>,
     Partial<Pick<FlowStatus, 'identified'>> {
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   /** The other nodes that have a part in it. */
   readonly nodes: readonly number[];
   /** In the router's table, with the ranges that it goes by; absent: it is not there. */

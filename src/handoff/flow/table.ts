@@ -2,7 +2,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import type { Observed } from '../../kernel/router/flows.ts';
 import type { FlowRules } from '../../kernel/router/ranges.ts';
-import type { Ends } from './ends.ts';
+import type { FourTuple } from './four-tuple.ts';
 
 /** A flow's slot, the rules that the router goes by, and what it has seen of the flow; numbers are u32. */
 export interface FlowTable {
@@ -33,5 +33,5 @@ export interface FlowTable {
   install(client: Endpoint, pub: Endpoint, slot: number): void;
   isInstalled(slot: number): boolean;
   uninstall(slot: number): void;
-  endsOf(slot: number): Ends;
+  tupleOf(slot: number): FourTuple;
 }

@@ -20,12 +20,12 @@ import type { Routes } from '../../kernel/router/routes.ts';
 import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
-import { type Ends, endsKey, endsOfFrame, endsToFrame } from '../flow/ends.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
+import { type FourTuple, tupleKey, tupleOfFrame, tupleToFrame } from '../flow/four-tuple.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
 
 export interface Guest {
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   readonly key: string;
   /** Index of the node that owns the public address. */
   readonly home: number;
@@ -41,7 +41,7 @@ export interface Guest {
 
 /** A route here to a node that a connection has moved on to. */
 interface Forward {
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   readonly node: number;
   readonly home: number;
   sinceMs: number;
@@ -56,7 +56,7 @@ export interface GuestsPorts extends StatusOrigin {
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
   linkFor(node: number, key: string): Link | undefined;
   /** What knows of connections of own addresses that live elsewhere: this one is back. */
-  readonly homeRoutes: { returned(ends: Ends): void };
+  readonly homeRoutes: { returned(ends: FourTuple): void };
 }
 
 export class Guests {
@@ -81,10 +81,10 @@ export class Guests {
   }
 
   /** A connection has come, its move is sure: from now on its segments come here. */
-  arrive(ends: Ends, epoch: number): Guest {
+  arrive(ends: FourTuple, epoch: number): Guest {
     const ports = this.#ports;
     const home = ports.homeOf(ends.public.address);
-    const key = endsKey(ends);
+    const key = tupleKey(ends);
     const sinceMs = ports.loop.nowMs;
     const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
     this.#drop(this.#byKey.get(key));
@@ -97,12 +97,12 @@ export class Guests {
     return guest;
   }
 
-  #linkHome(guest: { readonly home: number; readonly ends: Ends }): Link | undefined {
-    return this.#ports.linkFor(guest.home, endsKey(guest.ends));
+  #linkHome(guest: { readonly home: number; readonly ends: FourTuple }): Link | undefined {
+    return this.#ports.linkFor(guest.home, tupleKey(guest.ends));
   }
 
   #announce(guest: Guest): void {
-    const flow = endsToFrame(guest.ends);
+    const flow = tupleToFrame(guest.ends);
     const sent = this.#linkHome(guest)?.send({ type: FrameType.ROUTE, flow, epoch: guest.epoch });
     guest.announced = sent === true;
     if (!guest.announced) this.#owesNews = true;
@@ -145,8 +145,8 @@ export class Guests {
    * or the home would take what it hears of the new connection for old. A guest that is `here` has not heard yet that
    * its connection is over; then the new one takes its place.
    */
-  revive(ends: Ends): Guest | null {
-    const key = endsKey(ends);
+  revive(ends: FourTuple): Guest | null {
+    const key = tupleKey(ends);
     const guest = this.#byKey.get(key);
     if (guest === undefined) return null;
     if (guest.state === 'here') {
@@ -165,18 +165,18 @@ export class Guests {
   }
 
   /** A connection moves to `node`. What still comes here follows it until its home knows. */
-  movedOn(ends: Ends, guest: Guest | null, node: number): void {
+  movedOn(ends: FourTuple, guest: Guest | null, node: number): void {
     const home = this.#ports.homeOf(ends.public.address);
     if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
     if (home === this.#ports.self) return;
     // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
     this.#ports.routes.set(ends.client, ends.public, node + 1);
-    this.#forwards.set(endsKey(ends), { ends, node, home, sinceMs: this.#ports.loop.nowMs });
+    this.#forwards.set(tupleKey(ends), { ends, node, home, sinceMs: this.#ports.loop.nowMs });
   }
 
   /** A connection comes: what any engine of this node forwarded of it before must not go away again. */
-  stopForwarding(ends: Ends): void {
-    this.#forwards.delete(endsKey(ends));
+  stopForwarding(ends: FourTuple): void {
+    this.#forwards.delete(tupleKey(ends));
     if (this.#ports.homeOf(ends.public.address) !== this.#ports.self)
       this.#ports.routes.delete(ends.client, ends.public);
   }
@@ -248,14 +248,14 @@ export class Guests {
       if (routes.owner(ends.client, ends.public) === OWNER_SELF) routes.delete(ends.client, ends.public);
       return;
     }
-    const frame = { type: FrameType.CLEANUP, flow: endsToFrame(ends), epoch } as const;
+    const frame = { type: FrameType.CLEANUP, flow: tupleToFrame(ends), epoch } as const;
     // A home that has lost us waits a while, and ends the route by itself.
     if (this.#linkHome(guest)?.send(frame) !== true) this.#drop(guest);
   }
 
   /** The home has ended the route. */
   cleanedUp(node: number, { flow, epoch }: CleanupOk): void {
-    const guest = this.#byKey.get(endsKey(endsOfFrame(flow)));
+    const guest = this.#byKey.get(tupleKey(tupleOfFrame(flow)));
     if (guest === undefined || guest.home !== node || guest.epoch !== epoch) return;
     if (guest.state === 'lingering') this.#drop(guest);
     // CLEANUP was held up for so long that the SYN of a connection here was old.

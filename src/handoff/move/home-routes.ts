@@ -19,14 +19,14 @@ import type { Routes } from '../../kernel/router/routes.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
-import { type Ends, endsKey, endsOfFrame, engineFor } from '../flow/ends.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
+import { engineFor, type FourTuple, tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
 
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
 
 interface HomeRoute {
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   readonly node: number;
   /** Moves of the connection; 0 for a route that a predecessor left. */
   readonly epoch: number;
@@ -43,7 +43,7 @@ export interface HomeRoutesPorts extends StatusOrigin {
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number;
   /** Whether a connection can be one that this cluster serves. */
-  canServe(ends: Ends): boolean;
+  canServe(ends: FourTuple): boolean;
   /** Moves of a connection that is a guest here; null: it is none. */
   readonly guests: { epochOf(key: string): number | null };
 }
@@ -70,7 +70,7 @@ export class HomeRoutes {
     const { config, self, routes } = this.#ports;
     for (const { client, public: pub, owner } of routes.entries()) {
       const ends = { client, public: pub };
-      const key = endsKey(ends);
+      const key = tupleKey(ends);
       if (!this.#keeps(key)) continue;
       const isOurs = this.#ports.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
       if (!isOurs || owner - 1 === self) routes.delete(client, pub);
@@ -79,9 +79,9 @@ export class HomeRoutes {
   }
 
   /** Routes a connection that is given to `node`. False: no room for the route, it has to stay. */
-  divert(ends: Ends, node: number, epoch: number): boolean {
+  divert(ends: FourTuple, node: number, epoch: number): boolean {
     if (!this.#ports.routes.set(ends.client, ends.public, node + 1)) return false;
-    const key = endsKey(ends);
+    const key = tupleKey(ends);
     // Of another engine's the owner's ROUTE makes a record.
     if (this.#keeps(key)) this.#byKey.set(key, { ends, node, epoch, lostAtMs: -1 });
     return true;
@@ -90,12 +90,12 @@ export class HomeRoutes {
   /** A node says that it has a connection. */
   route(link: Link, frame: Route): void {
     const ports = this.#ports;
-    const ends = endsOfFrame(frame.flow);
+    const ends = tupleOfFrame(frame.flow);
     if (ports.homeOf(ends.public.address) !== ports.self || !ports.canServe(ends)) {
       ports.counters.add('routes_refused');
       return;
     }
-    const key = endsKey(ends);
+    const key = tupleKey(ends);
     const known = this.#byKey.get(key);
     // It may have come back here meanwhile.
     const here = ports.guests.epochOf(key);
@@ -112,8 +112,8 @@ export class HomeRoutes {
 
   /** A connection has ended at its owner. */
   cleanup(link: Link, frame: Cleanup): void {
-    const ends = endsOfFrame(frame.flow);
-    const key = endsKey(ends);
+    const ends = tupleOfFrame(frame.flow);
+    const key = tupleKey(ends);
     const known = this.#byKey.get(key);
     // Whoever has it says so, and says things in order; only what another node has is not its to end.
     if (known?.node === link.node) {
@@ -125,13 +125,13 @@ export class HomeRoutes {
   }
 
   /** A connection is here again; whoever has it sees to its route. */
-  returned(ends: Ends): void {
-    this.#byKey.delete(endsKey(ends));
+  returned(ends: FourTuple): void {
+    this.#byKey.delete(tupleKey(ends));
   }
 
   #end(route: HomeRoute): void {
     const { client, public: pub } = route.ends;
-    this.#byKey.delete(endsKey(route.ends));
+    this.#byKey.delete(tupleKey(route.ends));
     if (this.#ports.routes.owner(client, pub) === route.node + 1) this.#ports.routes.delete(client, pub);
   }
 

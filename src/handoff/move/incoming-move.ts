@@ -29,8 +29,8 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { type Ends, endsKey, endsToFrame } from '../flow/ends.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
+import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
 import type { IncomingMeans } from './means.ts';
 
 /** Connections of an means that are on their way here at a time. */
@@ -116,7 +116,7 @@ export class IncomingMove implements Conversation {
     link.takeConversation(this.#id, this);
   }
 
-  get #ends(): Ends {
+  get #ends(): FourTuple {
     return { client: this.#state!.client, public: this.#state!.public };
   }
 
@@ -196,7 +196,7 @@ export class IncomingMove implements Conversation {
   }
 
   #linkHome(home: number): Link | undefined {
-    return this.#means.linkFor(home, endsKey(this.#ends));
+    return this.#means.linkFor(home, tupleKey(this.#ends));
   }
 
   /** Nothing leaves until the lease is given, or a segment of the client has come. False: the flow is another's. */
@@ -292,14 +292,14 @@ export class IncomingMove implements Conversation {
     this.#claimed = true;
     const home = this.#means.homeOf(this.#state!.public.address);
     if (home === this.#link.node) return;
-    const flow = endsToFrame(this.#ends);
+    const flow = tupleToFrame(this.#ends);
     this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
   }
 
   /** Nobody has it: what was claimed of it ends. */
   #disclaim(): void {
     if (!this.#claimed) return;
-    const flow = endsToFrame(this.#ends);
+    const flow = tupleToFrame(this.#ends);
     const home = this.#means.homeOf(this.#state!.public.address);
     this.#linkHome(home)?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch });
   }

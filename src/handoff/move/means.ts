@@ -8,8 +8,8 @@ import type { MovedResponse } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Sites } from '../../serve/sites.ts';
-import type { Ends } from '../flow/ends.ts';
 import type { StatusOrigin } from '../flow/flow-status.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import type { FlowTable } from '../flow/table.ts';
 import type { Guest, Guests } from './guests.ts';
 import type { HomeRoutes } from './home-routes.ts';
@@ -55,9 +55,9 @@ export interface IncomingMeans<Arriving> extends MoveMeans {
   readonly setupDeadlines: { readonly durationMs: number };
   readonly leavingDeadlines: { readonly durationMs: number };
   /** Whether a connection can be one that this cluster serves. */
-  canServe(ends: Ends): boolean;
+  canServe(ends: FourTuple): boolean;
   /** Lets segments of a connection reach the slot. False: they reach another's, whose entry must stay. */
-  claimFlow(ends: Ends, slot: number): boolean;
+  claimFlow(ends: FourTuple, slot: number): boolean;
 }
 
 /** At the node that gives a connection away. */

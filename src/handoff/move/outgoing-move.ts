@@ -28,7 +28,7 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
-import { type Ends, endsOf } from '../flow/ends.ts';
+import { type FourTuple, tupleOf } from '../flow/four-tuple.ts';
 import type { OutgoingMeans } from './means.ts';
 import type { Movable } from './movable.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './moved-state.ts';
@@ -54,7 +54,7 @@ export class OutgoingMove implements Conversation {
   readonly #options: MoveOptions;
   readonly #epoch: number;
   #id = -1;
-  #ends: Ends | null = null;
+  #ends: FourTuple | null = null;
   /** Captured: the socket is frozen. */
   #frozen = false;
   #over = false;
@@ -122,7 +122,7 @@ export class OutgoingMove implements Conversation {
   #ask(): boolean {
     const connection = this.#connection;
     const response = connection.movingResponse;
-    const ends = connection.guest?.ends ?? endsOf(connection.fd);
+    const ends = connection.guest?.ends ?? tupleOf(connection.fd);
     if (ends === null || !this.#fits(response !== null)) return false;
     this.#ends = ends;
     // Without room for that it moves all the same, and what comes meanwhile is lost.
@@ -134,7 +134,7 @@ export class OutgoingMove implements Conversation {
   }
 
   /** What the socket has, as the client counts; null when it cannot go. */
-  #freeze(ends: Ends): ConnectionState | null {
+  #freeze(ends: FourTuple): ConnectionState | null {
     const { fd, flow, shown } = this.#connection;
     const space = flow === null ? null : flow.ownSpace();
     if (flow !== null && space === null) return null;

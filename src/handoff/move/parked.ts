@@ -12,7 +12,7 @@
 import type { Counters } from '../../base/counters.ts';
 import type { ParkedRing, ParkedSegment } from '../../kernel/router/parked-ring.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
-import { type Ends, endsKey } from '../flow/ends.ts';
+import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
 
 /** Of all connections of an engine that move. */
 export const PARKED_LIMIT_BYTES = 8 * 1024 * 1024;
@@ -23,7 +23,7 @@ export interface Replay {
 }
 
 interface Parked {
-  readonly ends: Ends;
+  readonly ends: FourTuple;
   /** Puts back what the router knew of the connection before. */
   readonly restore: () => void;
   readonly segments: ParkedSegment[];
@@ -53,22 +53,22 @@ export class ParkedSegments {
   }
 
   /** From now on what comes of the connection is kept. False: no room, it goes on coming. */
-  park(ends: Ends): boolean {
+  park(ends: FourTuple): boolean {
     const restore = this.#routes.park(ends.client, ends.public, this.#engine);
     if (restore === null) return false;
-    this.#byKey.set(endsKey(ends), { ends, restore, segments: [] });
+    this.#byKey.set(tupleKey(ends), { ends, restore, segments: [] });
     return true;
   }
 
   /** The connection stays here, and its socket hears. */
-  giveBack(ends: Ends): void {
-    this.#byKey.get(endsKey(ends))?.restore();
+  giveBack(ends: FourTuple): void {
+    this.#byKey.get(tupleKey(ends))?.restore();
     this.release(ends);
   }
 
   /** A route says where the connection is now. */
-  release(ends: Ends): void {
-    const key = endsKey(ends);
+  release(ends: FourTuple): void {
+    const key = tupleKey(ends);
     const parked = this.#byKey.get(key);
     if (parked === undefined) return;
     this.hear();

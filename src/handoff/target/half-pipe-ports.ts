@@ -6,7 +6,7 @@ import type { HalfPipeSeed } from '../../kernel/linux/half-pipe.ts';
 import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
 import type { ByteSink } from '../../serve/byte-sink.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
-import type { Ends } from '../flow/ends.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import type { FlowTable } from '../flow/table.ts';
 
 export interface RestoredSocket {
@@ -81,7 +81,7 @@ export interface SocketOwner {
   /** Bound sockets that nobody uses: one for a public endpoint, or -1. */
   readonly spares: { take(pub: Endpoint): number; keep(fd: number, pub: Endpoint): void };
   /** Lets segments of a connection reach the slot. False: they reach something else, which stays. */
-  claim(ends: Ends, slot: number): boolean;
+  claim(ends: FourTuple, slot: number): boolean;
 }
 
 /** What the next request is judged and answered by. */

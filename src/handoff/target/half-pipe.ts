@@ -30,9 +30,9 @@ import {
 import type { Conversation } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
-import { type Ends, endsKey } from '../flow/ends.ts';
 import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
+import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
 import { liftLease } from '../flow/lease.ts';
 import type { HalfPipeConversation } from './half-pipe-conversation.ts';
 import type { HalfPipeOwner } from './half-pipe-ports.ts';
@@ -86,8 +86,8 @@ export class HalfPipe implements Conversation, Source {
   }
 
   /** Whether it sends on the connection with these ends. */
-  isOf(ends: Ends): boolean {
-    return endsKey(ends) === endsKey(this.#socket);
+  isOf(ends: FourTuple): boolean {
+    return tupleKey(ends) === tupleKey(this.#socket);
   }
 
   /**

@@ -17,8 +17,8 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
-import type { Ends } from '../flow/ends.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import { isStale } from '../flow/lease.ts';
 import { HalfPipe } from './half-pipe.ts';
 import { HalfPipeConversation } from './half-pipe-conversation.ts';
@@ -51,7 +51,7 @@ export interface HalfPipesPorts {
   /** limits.stallSeconds */
   readonly stallSeconds: number;
   /** Whether a connection with these ends, of which another node speaks, can be a client's. */
-  canServe(ends: Ends): boolean;
+  canServe(ends: FourTuple): boolean;
   /** SETUP is refused. */
   isStopping(): boolean;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
@@ -105,7 +105,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     known: HalfPipe | null,
     setup: Setup,
     block: HalfPipeBlock,
-    ends: Ends,
+    ends: FourTuple,
   ): RejectReason | null {
     const { clock, sites } = this.ports;
     const receivedMs = clock.exactMs();
@@ -152,7 +152,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
    * Lets segments of a connection reach the slot, in the place of a half-pipe here: that has nothing to send any more.
    * False: they reach another engine's, or a connection's, whose entry must stay.
    */
-  claim({ client, public: pub }: Ends, slot: number): boolean {
+  claim({ client, public: pub }: FourTuple, slot: number): boolean {
     const { table } = this.ports;
     if (table.claim(client, pub, slot)) return true;
     this.#all.get(table.installed(client, pub))?.giveWay();
@@ -204,7 +204,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   }
 }
 
-function endsOfBlock({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipeBlock): Ends {
+function endsOfBlock({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipeBlock): FourTuple {
   return {
     client: { address: clientAddress, port: clientPort },
     public: { address: publicAddress, port: publicPort },

@@ -225,7 +225,7 @@ export class Flows {
   }
 
   /** The two ends of the connection that the slot is for. */
-  endsOf(slot: number): { client: Endpoint; public: Endpoint } {
+  tupleOf(slot: number): { client: Endpoint; public: Endpoint } {
     return readFlowKey(this.#keyOf(slot));
   }
 

@@ -1,6 +1,6 @@
 /** What connections do to their clients' sockets, by the real kernel. */
 import { type ClientSockets, EMPTY, FAILED } from '../../client/sockets.ts';
-import { endsOf } from '../../handoff/flow/ends.ts';
+import { tupleOf } from '../../handoff/flow/four-tuple.ts';
 import { EAGAIN, EINTR, lastErrno, unlessSocketDied } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import {
@@ -31,7 +31,7 @@ export const CLIENT_SOCKETS: ClientSockets = {
     }
   },
   out: (fd) => new SocketSink(fd, true),
-  ends: endsOf,
+  ends: tupleOf,
   shut: (fd) => libc.shutdown(fd, SHUT_WR),
   close: (fd) => libc.close(fd),
   abort: abortClose,

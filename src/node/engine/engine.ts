@@ -20,7 +20,7 @@ import { RepeatableChoices } from '../../cluster/policy/repeatable-choice.ts';
 import { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import { Handoffs } from '../../handoff/anchor/handoffs.ts';
-import { type Ends, engineFor } from '../../handoff/flow/ends.ts';
+import { engineFor, type FourTuple } from '../../handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { Guests } from '../../handoff/move/guests.ts';
 import { HomeRoutes } from '../../handoff/move/home-routes.ts';
@@ -202,7 +202,7 @@ export class Engine {
     return this.loop.nowMs;
   }
 
-  claimFlow(ends: Ends, slot: number): boolean {
+  claimFlow(ends: FourTuple, slot: number): boolean {
     return this.halfPipes.claim(ends, slot);
   }
 
@@ -212,7 +212,7 @@ export class Engine {
   }
 
   /** Whether a connection with these ends, of which another node speaks, can be a client's. */
-  canServe({ client, public: pub }: Ends): boolean {
+  canServe({ client, public: pub }: FourTuple): boolean {
     return this.#addresses.canServe(client, pub);
   }
 

@@ -1,6 +1,6 @@
 /** What a flow does to its connection's socket, by the real kernel. */
 import type { SocketKernel } from '../../handoff/anchor/own-socket.ts';
-import { endsOf } from '../../handoff/flow/ends.ts';
+import { tupleOf } from '../../handoff/flow/four-tuple.ts';
 import type { ParkedSegments } from '../../handoff/move/parked.ts';
 import { refreshSendWindow } from '../../kernel/linux/half-pipe.ts';
 import { captureHalfPipe, type HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
@@ -17,7 +17,7 @@ type Parking = Pick<ParkedSegments, 'park' | 'giveBack'>;
 
 /** A socket that holds bytes back is deaf for a moment of its first capture: what comes in that moment comes after it. */
 function capture(parked: Parking, fd: number, before?: HalfPipeCapture): HalfPipeCapture {
-  const ends = before === undefined && unsentBytes(fd) > 0 ? endsOf(fd) : null;
+  const ends = before === undefined && unsentBytes(fd) > 0 ? tupleOf(fd) : null;
   if (ends === null) return captureHalfPipe(fd, before);
   parked.park(ends);
   try {

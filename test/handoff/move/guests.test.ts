@@ -3,7 +3,7 @@ import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import { FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
-import { endsKey } from '../../../src/handoff/flow/ends.ts';
+import { tupleKey } from '../../../src/handoff/flow/four-tuple.ts';
 import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
@@ -17,7 +17,7 @@ const ENDS = {
 
 function stand() {
   const routes = new Map<string, number>();
-  const key = (client: typeof ENDS.client, pub: typeof ENDS.public) => endsKey({ client, public: pub });
+  const key = (client: typeof ENDS.client, pub: typeof ENDS.public) => tupleKey({ client, public: pub });
   const ports: GuestsPorts = {
     index: 0,
     self: HOME,
@@ -51,7 +51,7 @@ test('the route that keeps a connection here goes with it', () => {
 test('the route of a next connection, which another engine gave away, stays', () => {
   const { routes, guests } = stand();
   guests.ended(guests.arrive(ENDS, 1));
-  routes.set(endsKey(ENDS), ELSEWHERE);
+  routes.set(tupleKey(ENDS), ELSEWHERE);
   guests.tick(FLOW_LINGER_MS);
   assert.deepEqual([...routes.values()], [ELSEWHERE]);
   assert.equal(guests.size, 0);

@@ -3,17 +3,17 @@ import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import { Counters } from '../../../src/base/counters.ts';
-import { endsKey } from '../../../src/handoff/flow/ends.ts';
+import { tupleKey } from '../../../src/handoff/flow/four-tuple.ts';
 import { PARKED_LIMIT_BYTES, ParkedSegments } from '../../../src/handoff/move/parked.ts';
 import type { ParkedSegment } from '../../../src/kernel/router/parked-ring.ts';
 
 const ENGINE = 3;
-const endsOf = (port: number) => ({
+const tupleOf = (port: number) => ({
   client: { address: parseAddress('198.51.100.7'), port },
   public: { address: parseAddress('192.0.2.80'), port: 80 },
 });
-const A = endsOf(1);
-const B = endsOf(2);
+const A = tupleOf(1);
+const B = tupleOf(2);
 
 function stand({ hasRoom = true, isDown = false } = {}) {
   const ring: Array<[string, ParkedSegment]> = [];
@@ -45,11 +45,11 @@ function stand({ hasRoom = true, isDown = false } = {}) {
   const view = Buffer.alloc(64);
   /** The router keeps a segment; its memory is used again. */
   const comes = (ends: typeof A, text: string, segmentBytes = 0) => {
-    ring.push([endsKey(ends), { frame: Buffer.from(text), segmentBytes }]);
+    ring.push([tupleKey(ends), { frame: Buffer.from(text), segmentBytes }]);
   };
   const hears = (ends: typeof A, text: string) => {
     const frame = view.subarray(0, view.write(text));
-    ring.push([endsKey(ends), { frame, segmentBytes: 0 }]);
+    ring.push([tupleKey(ends), { frame, segmentBytes: 0 }]);
     parked.hear();
     view.fill(0);
   };
@@ -96,7 +96,7 @@ test('memory is bounded, for all connections together, and free again afterwards
     parked.park(A);
     parked.park(B);
     for (let i = 0; i < fits + 4; i++)
-      ring.push([endsKey(i % 2 === 0 ? A : B), { frame, segmentBytes: 1448 }]);
+      ring.push([tupleKey(i % 2 === 0 ? A : B), { frame, segmentBytes: 1448 }]);
     parked.hear();
     parked.release(A);
     parked.giveBack(B);

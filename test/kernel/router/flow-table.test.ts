@@ -29,7 +29,7 @@ for (const { name, client, own } of FAMILIES) {
     assert.equal(claim(second), false);
     assert.equal(claim(first), true, 'its own already');
     assert.deepEqual([flows.isInstalled(first), flows.isInstalled(second)], [true, false]);
-    assert.deepEqual(flows.endsOf(first), ends);
+    assert.deepEqual(flows.tupleOf(first), ends);
     flows.uninstall(second);
     assert.equal(flows.installed(ends.client, ends.public), first);
     flows.uninstall(first);

@@ -1,7 +1,7 @@
 /** The first capture of a flow's socket: whether what comes in that moment is kept. */
 import assert from 'node:assert';
 import { before, test } from 'node:test';
-import { endsKey } from '../../../src/handoff/flow/ends.ts';
+import { tupleKey } from '../../../src/handoff/flow/four-tuple.ts';
 import * as sockets from '../../../src/kernel/linux/socket.ts';
 import { socketKernel } from '../../../src/node/engine/socket-kernel.ts';
 import { connected } from '../../kernel/tcp/live.ts';
@@ -17,10 +17,10 @@ function stand() {
   const log: string[] = [];
   const kernel = socketKernel({
     park: (ends) => {
-      log.push(`park ${endsKey(ends)}`);
+      log.push(`park ${tupleKey(ends)}`);
       return true;
     },
-    giveBack: (ends) => log.push(`give back ${endsKey(ends)}`),
+    giveBack: (ends) => log.push(`give back ${tupleKey(ends)}`),
   });
   return { kernel, log };
 }
@@ -41,7 +41,7 @@ test('one that holds bytes back is deaf for a moment, and what comes then is kep
   while (live.toClient.write(live.server, 65_536) === 65_536);
   assert.ok(sockets.unsentBytes(live.server) > 0);
   const captured = kernel.capture(live.server);
-  const key = endsKey({
+  const key = tupleKey({
     client: sockets.remoteEndpoint(live.server),
     public: sockets.localEndpoint(live.server),
   });

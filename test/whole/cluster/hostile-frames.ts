@@ -177,7 +177,7 @@ export class HostileFrames {
     const known = this.#random.below(3) === 0 && this.#own.length > 0 ? this.#pick(this.#own) : null;
     const mechanism = this.#pick([1, 2, 2, 3, 3, 4] as SetupMechanism[]);
     const relays = mechanism === SetupMechanism.RELAY;
-    const halfPipe = relays ? null : { ...this.#block(), ...(known?.pipe && endsOf(known.pipe)) };
+    const halfPipe = relays ? null : { ...this.#block(), ...(known?.pipe && tupleOf(known.pipe)) };
     const fits =
       known !== null && (known.kind === 'half-pipe') === !relays && known.kind !== 'move' && !relays;
     const reuses = known !== null && (fits || this.#random.below(WILD_EVERY) === 0);
@@ -388,7 +388,7 @@ export class HostileFrames {
   }
 }
 
-function endsOf({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipe): Partial<HalfPipe> {
+function tupleOf({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipe): Partial<HalfPipe> {
   return { clientAddress, clientPort, publicAddress, publicPort };
 }
 

@@ -1,4 +1,4 @@
-/** The two ends of a connection: as frames carry them, and as keys of maps. */
+/** The two ends of a connection, a four-tuple: as frames carry them, and as keys of maps. */
 
 import type { Endpoint } from '../../base/address.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
@@ -6,12 +6,12 @@ import { localEndpoint, remoteEndpoint } from '../../kernel/linux/socket.ts';
 import { flowKeyText } from '../../kernel/router/flow-key.ts';
 import type { FlowEndpoints } from '../../protocol/backplane/frames.ts';
 
-export interface Ends {
+export interface FourTuple {
   readonly client: Endpoint;
   readonly public: Endpoint;
 }
 
-export function endsToFrame({ client, public: pub }: Ends): FlowEndpoints {
+export function tupleToFrame({ client, public: pub }: FourTuple): FlowEndpoints {
   return {
     clientAddress: client.address,
     clientPort: client.port,
@@ -21,19 +21,19 @@ export function endsToFrame({ client, public: pub }: Ends): FlowEndpoints {
 }
 
 /** Copies: a frame's bytes are gone after its handler. */
-export function endsOfFrame(flow: FlowEndpoints): Ends {
+export function tupleOfFrame(flow: FlowEndpoints): FourTuple {
   return {
     client: { address: Buffer.from(flow.clientAddress), port: flow.clientPort },
     public: { address: Buffer.from(flow.publicAddress), port: flow.publicPort },
   };
 }
 
-export function endsKey(ends: Ends): string {
+export function tupleKey(ends: FourTuple): string {
   return flowKeyText(ends.client, ends.public);
 }
 
 /** The ends of an accepted socket; null when the client has just reset the connection. */
-export function endsOf(fd: number): Ends | null {
+export function tupleOf(fd: number): FourTuple | null {
   try {
     return { client: remoteEndpoint(fd), public: localEndpoint(fd) };
   } catch (error) {
