@@ -82,7 +82,7 @@ export class Connections implements ConnectionOwner, Ticking {
     const { sites, clock, access } = this.ports;
     const part = errorResponse(status, clock.wallMs, {
       close: true,
-      extraFields: sites.extraFields('local', 0),
+      extraFields: sites.extraFields('local', 0, null),
     }).parts[0];
     assert('bytes' in part, 'its text is here');
     access.refused(client, head, status, part.bytes.length, clock.wallMs);

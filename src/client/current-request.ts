@@ -42,6 +42,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   #request: Request | null = null;
   readonly #route: RequestRoute;
   readonly #reporting: Reporting;
+  readonly standing = { answered: 0, overpaidUs: 0 };
   #isBlocked = false;
 
   constructor(ports: RequestPorts, connection: RequestConnection, readInto: Memory) {
@@ -203,7 +204,11 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     if (this.#deliveries.current === null || request === null) return;
     const { site } = this.#route;
     this.#reporting.answered(request, site, result);
-    if (site !== null) this.#ports.sites.answered(site, result.node, result.status);
+    this.standing.answered++;
+    if (site !== null) {
+      this.#ports.sites.answered(site, result.node, result.status);
+      this.#ports.dispatcher.answered(site, request.head, result.bodyBytes);
+    }
     this.#deliveries.current = null;
     this.#request = null;
     this.#isBlocked = false;

@@ -34,7 +34,7 @@ export interface ClientPorts {
     Sites,
     'heads' | 'find' | 'parsed' | 'extraFields' | 'failure' | 'answered' | 'failed'
   >;
-  readonly dispatcher: Pick<Dispatcher, 'choose' | 'mayMove' | 'dispatch' | 'answer'>;
+  readonly dispatcher: Pick<Dispatcher, 'choose' | 'mayMove' | 'dispatch' | 'answer' | 'answered'>;
   readonly flows: Pick<AnchorFlows, 'create'>;
   readonly handoffs: Pick<Handoffs, 'takeOver'>;
   readonly guests: Pick<Guests, 'size' | 'revive' | 'ended' | 'close'>;

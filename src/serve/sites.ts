@@ -28,6 +28,7 @@ import { HeadCache } from '../protocol/http/head-cache.ts';
 import { emptyReply, textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { type AnswerOptions, Exchange } from './exchange.ts';
+import { type ExtraFields, extraFieldsOf } from './extra-fields.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
 import type { Client, Request } from './request.ts';
 import { Upstream, type UpstreamStatus } from './upstream.ts';
@@ -89,6 +90,7 @@ export class Sites {
   /** Of upstreams alone: what comes from one may have other buffers read. */
   readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
   readonly #forwarded: ForwardedHeads;
+  readonly extraFields: ExtraFields;
   readonly catalogues: Catalogues;
   readonly memories: Memories;
   readonly heads: HeadCache;
@@ -98,6 +100,7 @@ export class Sites {
     const { limits, forward } = config;
     const trusted = new Networks(forward.trusted);
     this.#host = host;
+    this.extraFields = extraFieldsOf(config.observe, this.#name);
     this.#forwarded = new ForwardedHeads({ ...forward, trusts: (address) => trusted.has(address) });
     this.heads = new HeadCache({
       headBytes: limits.headBytes,
@@ -196,15 +199,6 @@ export class Sites {
     return names === null ? null : this.catalogues.sizeOf(site, names);
   }
 
-  /** Field lines that every response carries when the configuration says so. */
-  extraFields(mechanism: string, durationUs: number): string {
-    const { servedBy, serverTiming } = this.#host.config.observe;
-    let lines = servedBy ? `X-Served-By: ${this.#name}\r\n` : '';
-    if (serverTiming)
-      lines += `Server-Timing: handoff;desc=${mechanism};dur=${(durationUs / 1000).toFixed(3)}\r\n`;
-    return lines;
-  }
-
   /** The answer to a request, or what is left of it; else why it cannot go on here. */
   exchange(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange | RejectReason {
     const { continuation } = asked;
@@ -219,15 +213,19 @@ export class Sites {
   }
 
   /** That the node is lost which was to answer. */
-  failure({ head, close, startUs }: Pick<Request, 'head' | 'close' | 'startUs'>): Exchange {
-    const extraFields = this.extraFields('local', nowUs() - startUs);
+  failure({
+    head,
+    close,
+    startUs,
+    client,
+  }: Pick<Request, 'head' | 'close' | 'startUs' | 'client'>): Exchange {
+    const extraFields = this.extraFields('local', nowUs() - startUs, client);
     return Exchange.error(502, head, { close, extraFields, nowMs: this.#host.loop.wallMs });
   }
 
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
     const { head, body, bodyFollows, client } = asked;
-    const { servedBy, serverTiming } = this.#host.config.observe;
-    const extraFields = servedBy || serverTiming ? this.extraFields(mechanism, durationUs) : '';
+    const extraFields = this.extraFields(mechanism, durationUs, client);
     const nowMs = this.#host.loop.wallMs;
     const upstream = site?.upstream ?? null;
     if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head)) {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
 import type { AnnouncedResponse } from '../../src/handoff/anchor/handoff.ts';
+import type { RequestInProgress } from '../../src/handoff/mechanism/mechanism.ts';
 import type { Continuation } from '../../src/protocol/http/continuation.ts';
 import { START } from '../handoff/anchor/stand.ts';
 import { B, C, ClientStand, DeliveryModel, get, LIMITS, post, site } from './stand.ts';
@@ -239,6 +240,16 @@ describe('an announced response', () => {
     assert.equal(stand.delivery.host.ensureFlow(), null);
     assert.equal(stand.delivery.host.flow, null);
   });
+});
+
+test('what mechanism auto learns: how large the response was, and that the connection is no new one', () => {
+  const stand = given(get('/1') + get('/2'));
+  const { standing } = stand.delivery.host as RequestInProgress;
+  assert.deepEqual(standing, { answered: 0, overpaidUs: 0 });
+  stand.delivery.finish({ bodyBytes: 700 });
+  assert.equal(standing.answered, 1);
+  assert.equal((stand.delivery.host as RequestInProgress).standing, standing);
+  assert.deepEqual(stand.sizes, ['/1 700']);
 });
 
 test('an answered request is recorded', () => {

@@ -227,6 +227,8 @@ export class ClientStand {
   readonly anchor = new AnchorStand();
   readonly access: AccessRecords;
   readonly log: string[] = [];
+  /** What is learnt of responses' sizes. */
+  readonly sizes: string[] = [];
   readonly clients = new Map<number, ClientModel>();
   /** Everything that was asked to answer, in order. */
   readonly deliveries: DeliveryModel[] = [];
@@ -284,6 +286,7 @@ export class ClientStand {
         mayMove: ({ mechanism }) => moves(mechanism),
         dispatch: (host, _site, tried) => this.#handle(host, host.request, tried),
         answer: (host, request) => this.#answer(host, request),
+        answered: (_site, { path }, bodyBytes) => this.sizes.push(`${path} ${bodyBytes}`),
       },
       flows: { create: (fd) => this.anchor.flows.create(fd) },
       handoffs: this.anchor.handoffs,

@@ -7,6 +7,10 @@ export type PolicyName = (typeof POLICIES)[number];
 export const MECHANISMS = ['local', 'relay', 'anchor', 'clone', 'split', 'migrate', 'drain'] as const;
 export type MechanismName = (typeof MECHANISMS)[number];
 
+/** What may be asked for: one of them, or, request by request, the one that is estimated to cost least. */
+export const MECHANISM_SETTINGS = ['auto', ...MECHANISMS] as const;
+export type MechanismSetting = (typeof MECHANISM_SETTINGS)[number];
+
 /** What a line of the access log may have beside what it always has. */
 export const ACCESS_FIELDS = ['userAgent', 'referer', 'protocol', 'site', 'requestId'] as const;
 export type AccessField = (typeof ACCESS_FIELDS)[number];
@@ -61,7 +65,7 @@ export interface ClassRule {
   /** Names of the nodes that answer. */
   readonly nodes: readonly string[];
   /** Null: the site's. */
-  readonly mechanism: MechanismName | null;
+  readonly mechanism: MechanismSetting | null;
 }
 
 export type PolicyConfig =
@@ -87,7 +91,7 @@ export interface SiteConfig {
   /** By node name; nodes without an entry only take requests and hand them off. */
   readonly content: Readonly<Record<string, ContentSource>>;
   readonly policy: PolicyConfig;
-  readonly mechanism: MechanismName;
+  readonly mechanism: MechanismSetting;
   readonly clone: CloneConfig;
   /** Nodes tell each other which documents they have; requests go only to nodes that may have theirs. */
   readonly catalogue: boolean;
@@ -165,8 +169,8 @@ export interface RedirectConfig {
 export interface ObserveConfig {
   /** `X-Served-By` in every response. */
   readonly servedBy: boolean;
-  /** `Server-Timing` in every response. */
-  readonly serverTiming: boolean;
+  /** `Server-Timing` in every response, in none, or in those to clients of these networks. */
+  readonly serverTiming: boolean | readonly string[];
   /** `-` is standard output, null is off, anything else an absolute path. */
   readonly accessLog: string | null;
   readonly accessFields: readonly AccessField[];

@@ -1,6 +1,6 @@
 /** The shape of a site's `policy`: a name, classes of requests, or a module. What belongs together is in policy-checks.ts. */
 import { z } from 'zod';
-import { MECHANISMS, POLICIES } from './config.ts';
+import { MECHANISM_SETTINGS, POLICIES } from './config.ts';
 import { choice, integer, must, text } from './values.ts';
 
 const MAX_RULES = 64;
@@ -8,7 +8,7 @@ const MAX_PATTERN_CHARACTERS = 512;
 const GIB = 1024 ** 3;
 
 /** `local` is what is left when the chosen node is this one. */
-const REMOTE_MECHANISMS = MECHANISMS.filter((mechanism) => mechanism !== 'local');
+const REMOTE_MECHANISMS = MECHANISM_SETTINGS.filter((mechanism) => mechanism !== 'local');
 
 function compiles(pattern: string): boolean {
   try {

@@ -3,7 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { formatAddress, parseAddress } from '../address.ts';
 import { parseNetwork } from '../networks.ts';
-import { ACCESS_FIELDS, type HostPort, LOG_LEVELS, MECHANISMS, ROLES } from './config.ts';
+import { ACCESS_FIELDS, type HostPort, LOG_LEVELS, MECHANISM_SETTINGS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
 
@@ -121,7 +121,7 @@ export const siteSchema = z.strictObject({
     .min(1, { error: 'must name at least one node' })
     .optional(),
   policy: policySchema.prefault('round-robin'),
-  mechanism: choice(MECHANISMS).default('anchor'),
+  mechanism: choice(MECHANISM_SETTINGS).default('auto'),
   catalogue: flag().default(false),
   /** The largest request body; `limits.bodyBytes` when absent. */
   bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').optional(),
@@ -182,19 +182,19 @@ export const redirectSchema = z
   )
   .prefault({});
 
-const MAX_TRUSTED_NETWORKS = 1024;
+const MAX_NETWORKS = 1024;
 const NETWORK = 'an address or a network, for example 10.0.0.0/8 or 2001:db8::/32';
+const networks = () =>
+  z
+    .array(
+      z.string(must(NETWORK)).refine((text) => parseNetwork(text) !== null, { error: `must be ${NETWORK}` }),
+      must('a list of networks'),
+    )
+    .max(MAX_NETWORKS, { error: `must have at most ${MAX_NETWORKS} networks` });
+
 const forward = z.strictObject(
   {
-    trusted: z
-      .array(
-        z
-          .string(must(NETWORK))
-          .refine((text) => parseNetwork(text) !== null, { error: `must be ${NETWORK}` }),
-        must('a list of networks'),
-      )
-      .max(MAX_TRUSTED_NETWORKS, { error: `must have at most ${MAX_TRUSTED_NETWORKS} networks` })
-      .default([]),
+    trusted: networks().default([]),
     xForwarded: flag().default(true),
     forwarded: flag().default(true),
     xRealIp: flag().default(false),
@@ -206,7 +206,9 @@ const ACCESS_LOG = '"-" for standard output, a path, or off';
 const observe = z.strictObject(
   {
     servedBy: flag().default(false),
-    serverTiming: flag().default(false),
+    serverTiming: z
+      .union([z.boolean(), networks()], must('true, false or a list of networks'))
+      .default(false),
     accessLog: z
       .union([z.string().min(1), z.literal(false)], must(ACCESS_LOG))
       .transform((value) => (value === 'off' || value === false ? null : value))

@@ -4,7 +4,7 @@
  * the mechanism. The first rule that matches and of whose nodes one is a candidate decides; else the fallback policy.
  * A rule's nodes share its paths by hash, so that each keeps its own in memory.
  */
-import type { ClassRule, MechanismName } from '../../base/config/config.ts';
+import type { ClassRule, MechanismSetting } from '../../base/config/config.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { globToRegExp } from './glob.ts';
 import { Hash } from './hash.ts';
@@ -17,7 +17,7 @@ interface Rule {
   readonly maxBytes: number;
   readonly popularPermille: number;
   readonly nodes: ReadonlySet<string>;
-  readonly mechanism: MechanismName | null;
+  readonly mechanism: MechanismSetting | null;
 }
 
 export class ClassPolicy implements Policy {

@@ -2,7 +2,7 @@
  * A policy that is somebody else's code: whatever it does wrong, the request is served by policy `local`, and the
  * failure is reported. It cannot be kept from taking long.
  */
-import { MECHANISMS } from '../../base/config/config.ts';
+import { MECHANISM_SETTINGS } from '../../base/config/config.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { Local } from './local.ts';
 import type { Candidate, Choice, Policy } from './policy.ts';
@@ -39,8 +39,8 @@ function objection(choice: unknown, candidates: readonly Candidate[], self: numb
   const { node, mechanism } = isNumber ? { node: choice, mechanism: null } : (choice as Partial<Choice>);
   if (!candidates.some((candidate) => candidate.index === node))
     return `choose() returned node ${String(node)}, which is no candidate`;
-  if (!isNumber && !MECHANISMS.includes(mechanism as Choice['mechanism']))
-    return `choose() returned mechanism ${String(mechanism)}; there are ${MECHANISMS.join(', ')}`;
+  if (!isNumber && !MECHANISM_SETTINGS.includes(mechanism as Choice['mechanism']))
+    return `choose() returned mechanism ${String(mechanism)}; there are ${MECHANISM_SETTINGS.join(', ')}`;
   if (mechanism === 'local' && node !== self)
     return `choose() returned mechanism local for node ${node}, which is another one`;
   return null;

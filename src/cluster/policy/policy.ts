@@ -12,7 +12,7 @@
  *     }
  */
 
-import type { MechanismName } from '../../base/config/config.ts';
+import type { MechanismSetting } from '../../base/config/config.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import type { NodeLoad } from '../load.ts';
 
@@ -26,7 +26,7 @@ export interface Candidate {
 /** A node, and the mechanism when it is not to be the site's. */
 export interface Choice {
   readonly node: number;
-  readonly mechanism: MechanismName;
+  readonly mechanism: MechanismSetting;
 }
 
 export interface Policy {

@@ -58,7 +58,7 @@ export class SitePolicies {
   }
 
   #make(config: SiteConfig, factories: PolicyFactories): Policy {
-    const context = { site: config.name, sizeOf: (head: RequestHead) => this.#sizeOf(config, head) };
+    const context = { site: config.name, sizeOf: (head: RequestHead) => this.sizeOf(config, head) };
     const memory = {
       holders: (head: RequestHead, candidates: readonly Candidate[]) =>
         this.#host.holders(config.name, head, candidates),
@@ -68,7 +68,7 @@ export class SitePolicies {
   }
 
   /** Bytes of the file that a request is for: this node's, else one that another node has told about; null: none. */
-  #sizeOf(config: SiteConfig, head: RequestHead): number | null {
+  sizeOf(config: SiteConfig, head: RequestHead): number | null {
     return this.#ownSize(config, head) ?? this.#host.listedBytes(config.name, head.path);
   }
 

@@ -52,6 +52,12 @@ export class FlowTargets {
     return target?.link === link && target.id === id && !target.leaving && link.up;
   }
 
+  /** Whether a node's half-pipe stays for another response: a clone's goes by itself. */
+  keepsHalfPipe(node: number): boolean {
+    const target = this.#byNode.get(node);
+    return target !== undefined && !target.leaving && (target.standby || !target.implicit);
+  }
+
   of(link: Link, id: number): Target | undefined {
     for (const target of this.#byNode.values()) if (target.link === link && target.id === id) return target;
     return undefined;

@@ -117,6 +117,16 @@ export class AnchorFlow implements Conversation {
     return this.#entry.segments;
   }
 
+  /** Index of the node that was given the newest response; -1: the anchor itself. */
+  get lastSender(): number {
+    return ranges.lastRange(this.#entry.rules)!.owner - 1;
+  }
+
+  /** Whether a node has a half-pipe of this flow that its next response can use. */
+  hasHalfPipeAt(node: number): boolean {
+    return this.#targets.keepsHalfPipe(node);
+  }
+
   /** Sends a frame of this flow's conversations, and counts it. */
   send(link: Link, frame: Frame): boolean {
     if (frame.type === FrameType.CONFIRM && frame.epoch === this.epoch) this.confirmed = true;

@@ -4,7 +4,7 @@
  * or here.
  */
 import assert from 'node:assert';
-import type { ClusterConfig, MechanismName } from '../../base/config/config.ts';
+import type { ClusterConfig, MechanismName, MechanismSetting } from '../../base/config/config.ts';
 import type { Candidate, Choice } from '../../cluster/policy/policy.ts';
 import type { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
@@ -17,12 +17,13 @@ import { AnnouncedDelivery } from '../anchor/announced-delivery.ts';
 import type { Standby } from '../anchor/handoff.ts';
 import { LocalDelivery } from '../anchor/local.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
+import { Auto, type AutoPorts } from './auto.ts';
 import { cloneForm } from './clone.ts';
 import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
 import { moves } from './moves.ts';
 import { MECHANISM_TABLE } from './table.ts';
 
-export interface DispatcherPorts extends Omit<Means, 'sharesConnections'> {
+export interface DispatcherPorts extends Omit<Means, 'sharesConnections'>, AutoPorts {
   readonly clock: Clock;
   readonly config: Pick<ClusterConfig, 'sites'>;
   readonly policies: Pick<SitePolicies, 'of'>;
@@ -39,11 +40,13 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'> {
 export class Dispatcher {
   readonly #ports: DispatcherPorts;
   readonly #means: Means;
+  readonly #auto: Auto;
 
   constructor(ports: DispatcherPorts) {
     this.#ports = ports;
     const sharesConnections = ports.config.sites.some(({ mechanism }) => mechanism !== 'local');
     this.#means = { ...ports, sharesConnections };
+    this.#auto = new Auto(ports);
   }
 
   /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */
@@ -101,19 +104,34 @@ export class Dispatcher {
     host: RequestInProgress,
     site: Site | null,
     node: number,
-    mechanism: MechanismName,
+    asked: MechanismSetting,
     isServedHere: boolean,
   ): Delivery | null {
     const means = this.#means;
     const link = node === means.self ? null : (this.#ports.linkOf(node, host) ?? null);
+    const mechanism = link === null || site === null ? 'local' : this.#rowFor(asked, host, site, node);
     const dispatch: Dispatch = { means, host, site, mechanism, node, link, isServedHere };
-    let row: MechanismName | null = link === null ? 'local' : mechanism;
+    let row: MechanismName | null = mechanism;
     while (row !== null) {
       const delivery = MECHANISM_TABLE[row].begin(dispatch);
       if (delivery !== null) return delivery;
       row = MECHANISM_TABLE[row].otherwise;
     }
     return null;
+  }
+
+  #rowFor(asked: MechanismSetting, host: RequestInProgress, site: Site, node: number): MechanismName {
+    return asked === 'auto' ? this.#auto.choose(host, site, node) : asked;
+  }
+
+  /** A response has been sent. */
+  answered(site: Site, head: RequestHead, bodyBytes: number): void {
+    this.#auto.answered(site, head, bodyBytes);
+  }
+
+  /** What mechanism auto has chosen and learnt. */
+  get auto(): Pick<Auto, 'status' | 'explain'> {
+    return this.#auto;
   }
 
   /** The clone that is there has the request, and may be answering it. */

@@ -11,6 +11,14 @@ import type { Standby } from '../anchor/handoff.ts';
 import type { Handoffs } from '../anchor/handoffs.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 
+/** What a client's connection remembers for mechanism auto. */
+export interface Standing {
+  /** Requests answered on it, here. */
+  answered: number;
+  /** What those since the last change between relay and half-pipes have cost too much, in microseconds. */
+  overpaidUs: number;
+}
+
 /** The request in progress on a connection, as mechanisms see it. */
 export interface RequestInProgress extends DeliveryOwner {
   readonly request: Request;
@@ -28,6 +36,8 @@ export interface RequestInProgress extends DeliveryOwner {
   takeStandby(): Standby | null;
   /** As many nodes have failed the request as may be tried. */
   readonly fullyTried: boolean;
+  /** Of the connection. */
+  readonly standing: Standing;
 }
 
 /** What an engine lends to the mechanisms. */

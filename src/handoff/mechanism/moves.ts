@@ -1,7 +1,7 @@
 /** Which mechanisms move whole connections. */
-import type { MechanismName } from '../../base/config/config.ts';
+import type { MechanismSetting } from '../../base/config/config.ts';
 
 /** Whether the connection goes to the node that is to answer. */
-export function moves(mechanism: MechanismName): boolean {
+export function moves(mechanism: MechanismSetting): boolean {
   return mechanism === 'migrate' || mechanism === 'drain';
 }

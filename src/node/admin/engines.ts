@@ -8,11 +8,13 @@
  * `ready` comes and goes independently while the engine lives. At most one query of each kind is on its way: an
  * engine that is stuck finds two messages when it wakes, however often it was asked.
  */
+import assert from 'node:assert';
 import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { Explanation } from '../engine/explain.ts';
 import type { EngineStatus, FromEngine, ToEngine } from '../engine/messages.ts';
 import { AdminError } from './errors.ts';
 
@@ -29,6 +31,9 @@ export interface Answers {
   status: EngineStatus;
   flows: FlowStatus[];
 }
+
+/** An answer that is for one who asked alone. */
+type Called = Extract<FromEngine, { type: 'policies' | 'explained' }>;
 
 /** How long an engine may take to import its policies' modules and to take them over. */
 export const POLICIES_TIMEOUT_MS = 5000;
@@ -71,8 +76,8 @@ export class EngineClient extends EventEmitter<Events> {
   readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
   /** It has stopped, and connections live on elsewhere through the node's router. */
   leftRoutes = false;
-  /** Who waits for policies to be taken, by message. */
-  readonly #policies = new Map<number, (error: AdminError | null) => void>();
+  /** Who waits for an answer of its own, by message. Null: the engine has ended. */
+  readonly #calls = new Map<number, (answer: Called | null) => void>();
   #lastId = 0;
   #state: EngineState = 'starting';
   #ready = false;
@@ -143,23 +148,42 @@ export class EngineClient extends EventEmitter<Events> {
    * Gives the engine the policies of these sites. Rejects with POLICIES_REFUSED when it could not take them, with
    * QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
    */
-  usePolicies(sites: readonly SiteConfig[]): Promise<void> {
+  async usePolicies(sites: readonly SiteConfig[]): Promise<void> {
+    const asked = (id: number): ToEngine => ({ type: 'policies', id, sites });
+    const answer = await this.#call(asked, POLICIES_TIMEOUT_MS, 'did not take the policies');
+    if (answer.type === 'policies' && answer.error !== null)
+      throw new AdminError('POLICIES_REFUSED', `engine ${this.engine}: ${answer.error}`);
+  }
+
+  /**
+   * How a GET would be answered; a text: why it would be refused. Rejects with QUERY_TIMEOUT when the engine does not
+   * say in time, and with ENGINE_GONE.
+   */
+  async explain(host: string, target: string): Promise<Explanation | string> {
+    const asked = (id: number): ToEngine => ({ type: 'explain', id, host, target });
+    const answer = await this.#call(asked, QUERY_TIMEOUT_MS, 'did not explain a request');
+    assert(answer.type === 'explained', 'answers are told apart by their numbers');
+    return answer.value;
+  }
+
+  /** Asks what is answered to nobody else. `failing`: what the engine has not done when its time is over. */
+  #call(asked: (id: number) => ToEngine, timeoutMs: number, failing: string): Promise<Called> {
     if (this.#state === 'gone') return Promise.reject(this.#goneError());
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
-      const finish = (error: AdminError | null) => {
-        clearTimeout(timer);
-        this.#policies.delete(id);
-        if (error === null) resolve();
-        else reject(error);
-      };
       const timer = setTimeout(() => {
-        const detail = `engine ${this.engine} did not take the policies within ${POLICIES_TIMEOUT_MS} ms`;
-        finish(new AdminError('QUERY_TIMEOUT', detail));
-      }, POLICIES_TIMEOUT_MS);
-      this.#policies.set(id, finish);
-      this.#post({ type: 'policies', id, sites });
+        this.#calls.delete(id);
+        const detail = `engine ${this.engine} ${failing} within ${timeoutMs} ms`;
+        reject(new AdminError('QUERY_TIMEOUT', detail));
+      }, timeoutMs);
+      this.#calls.set(id, (answer) => {
+        clearTimeout(timer);
+        this.#calls.delete(id);
+        if (answer === null) reject(this.#goneError());
+        else resolve(answer);
+      });
+      this.#post(asked(id));
     });
   }
 
@@ -226,12 +250,10 @@ export class EngineClient extends EventEmitter<Events> {
       case 'log':
         this.emit('log', message.level, message.message, message.fields);
         break;
-      case 'policies': {
-        const detail = `engine ${this.engine}: ${message.error}`;
-        const error = message.error === null ? null : new AdminError('POLICIES_REFUSED', detail);
-        this.#policies.get(message.id)?.(error);
+      case 'policies':
+      case 'explained':
+        this.#calls.get(message.id)?.(message);
         break;
-      }
       case 'reply':
         this.#reply(message.id, message.value);
         break;
@@ -248,7 +270,7 @@ export class EngineClient extends EventEmitter<Events> {
   }
 
   #gone(): void {
-    for (const finish of [...this.#policies.values()]) finish(this.#goneError());
+    for (const finish of [...this.#calls.values()]) finish(null);
     for (const what of ['status', 'flows'] as const) {
       const waiting = this.#asked[what]?.waiting;
       this.#asked[what] = null;

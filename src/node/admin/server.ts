@@ -7,6 +7,7 @@
  *     /metrics       Prometheus text format
  *     /api/status    JSON: NodeStatus
  *     /api/flows     JSON: FlowStatus[]; `Baton-Omitted: N` when more were left out, `Baton-Unanswered: ENGINES`
+ *     /api/explain   ?url=URL; JSON: Explanation, of a GET of that URL at this node
  *     /api/drain     POST, on the Unix socket, with `Baton-Node: NAME`: 202, and the node empties itself and ends
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -46,7 +47,7 @@ interface Answer {
   readonly fields?: Record<string, string>;
 }
 
-type Routes = ReadonlyMap<string, () => Answer | Promise<Answer>>;
+type Routes = ReadonlyMap<string, (query: URLSearchParams) => Answer | Promise<Answer>>;
 
 /** Has the admin API answer at its doors. */
 export function startAdmin(doors: Doors, options: AdminOptions): AdminServer {
@@ -75,7 +76,7 @@ export function startAdmin(doors: Doors, options: AdminOptions): AdminServer {
 }
 
 function createRoutes(options: AdminOptions, metrics: Metrics): Routes {
-  return new Map<string, () => Answer | Promise<Answer>>([
+  return new Map<string, (query: URLSearchParams) => Answer | Promise<Answer>>([
     ['/healthz', () => json(200, { status: 'ok' })],
     [
       '/readyz',
@@ -94,6 +95,7 @@ function createRoutes(options: AdminOptions, metrics: Metrics): Routes {
     ],
     ['/api/status', async () => json(200, await nodeStatus(options))],
     ['/api/flows', () => flows(options.engines)],
+    ['/api/explain', (query) => explain(options.engines, query.get('url') ?? '')],
   ]);
 }
 
@@ -115,6 +117,15 @@ async function flows(engines: readonly EngineClient[]): Promise<Answer> {
   return { ...json(200, list.flows), fields };
 }
 
+/** Of the first engine: the others know the same nodes. */
+async function explain([engine]: readonly EngineClient[], url: string): Promise<Answer> {
+  const asked = URL.canParse(url) ? new URL(url) : null;
+  if (asked === null || asked.protocol !== 'http:')
+    return failure(400, 'URL', `${JSON.stringify(url)} is no URL such as http://example.org/index.html`);
+  const value = await engine.explain(asked.host, asked.pathname + asked.search);
+  return typeof value === 'string' ? failure(400, 'REQUEST', value) : json(200, value);
+}
+
 async function answer(
   routes: Routes,
   actions: Routes,
@@ -122,7 +133,7 @@ async function answer(
   user: number | null,
   self: string,
 ): Promise<Answer> {
-  const path = (request.url ?? '').split('?', 1)[0]!;
+  const [path, ...rest] = (request.url ?? '').split('?');
   const action = actions.get(path);
   const refused = refusal({ ...asked(request), path, user, acts: action !== undefined }, self, [
     ROOT,
@@ -139,7 +150,7 @@ async function answer(
     const wrong = failure(405, 'METHOD_NOT_ALLOWED', `${path}: use ${allowed[0]}`);
     return { ...wrong, fields: { Allow: allowed.join(', ') } };
   }
-  return route();
+  return route(new URLSearchParams(rest.join('?')));
 }
 
 function asked({ method = '', headers }: IncomingMessage) {

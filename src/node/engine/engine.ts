@@ -187,6 +187,8 @@ export class Engine {
       sites: this.sites,
       repeatableChoices: this.repeatableChoices,
       policies: this.policies,
+      sizeOf: (site, head) => this.policies.sizeOf(site, head),
+      loadOf: (node) => this.loads.of(node),
       linkOf: (node, connection) => this.linkOf(node, connection),
       mayMoveTo: (node) => this.views.mayMove(node),
       nextTaker: () => this.drain?.next() ?? null,

@@ -7,11 +7,15 @@ import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import type { NodeLoadStatus } from '../../cluster/load.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { AutoStatus } from '../../handoff/mechanism/auto.ts';
 import type { SiteStatus } from '../../serve/sites.ts';
+import type { Explanation } from './explain.ts';
 
 /** Main thread to engine. */
 export type ToEngine =
   | { readonly type: 'query'; readonly id: number; readonly what: 'status' | 'flows' }
+  /** How would a GET be answered? `target`: path and query. Answered with `explained`. */
+  | { readonly type: 'explain'; readonly id: number; readonly host: string; readonly target: string }
   /** Take the policies of these sites, in the configuration's order; answered with `policies`. */
   | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
   /** What stands for the bytes of a file that was asked about; null: nobody can vouch for them. */
@@ -24,6 +28,8 @@ export type FromEngine =
   | { readonly type: 'listening' }
   | { readonly type: 'ready'; readonly ready: boolean }
   | { readonly type: 'reply'; readonly id: number; readonly value: EngineStatus | FlowStatus[] }
+  /** A text: why the request would be refused. */
+  | { readonly type: 'explained'; readonly id: number; readonly value: Explanation | string }
   /** `error`: why the policies were not taken; null when they were. */
   | { readonly type: 'policies'; readonly id: number; readonly error: string | null }
   /** A large file is to be read; its descriptor stays open until the answer. */
@@ -78,6 +84,8 @@ export interface EngineStatus {
   readonly spread: Record<string, number> | null;
   /** By site: a policy's name, or the file of its module. */
   readonly policies: Record<string, string>;
+  /** What mechanism auto has chosen, and what it has learnt. */
+  readonly auto: AutoStatus;
   /** By node: documents known to be in its memory; of this node, in this engine's. Counted where policy is `cached`. */
   readonly cached: Record<string, number>;
   /** The sites with an upstream. */

@@ -26,6 +26,7 @@ export function engineStatus(engine: Engine): EngineStatus {
     loads: engine.loads.status(),
     spread: engine.loads.spreadStatus(),
     policies: engine.policies.status(),
+    auto: engine.dispatcher.auto.status(),
     cached: Object.fromEntries(
       engine.config.nodes.map(({ name }, index) => [name, engine.sites.memories.sizeOf(index)]),
     ),

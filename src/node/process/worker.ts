@@ -5,6 +5,7 @@ import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
+import { explain } from '../engine/explain.ts';
 import type { FromEngine, ToEngine } from '../engine/messages.ts';
 import { engineStatus, flowStatus } from '../engine/status.ts';
 
@@ -53,6 +54,8 @@ function handle(message: ToEngine): void {
   if (message.type === 'stop') engine.stop(message.deadlineMs);
   else if (message.type === 'digest') engine.digests.take(message.id, message.digest);
   else if (message.type === 'policies') void takePolicies(message);
+  else if (message.type === 'explain')
+    post({ type: 'explained', id: message.id, value: explain(engine, message.host, message.target) });
   else if (message.type === 'query')
     post({
       type: 'reply',

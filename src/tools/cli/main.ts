@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
+import { explainCommand } from './explain.ts';
 import { labCommand } from './lab.ts';
 import { reportError } from './report.ts';
 import { serveCommand } from './serve.ts';
@@ -16,6 +17,7 @@ Examples:
   baton doctor                                    what this machine lacks
   baton check --config cluster.yaml
   baton serve --config cluster.yaml --node a
+  baton explain http://example.org/ --config cluster.yaml
   baton drain a --config cluster.yaml             move its connections away, then end it
   baton lab up --nodes 3                          a whole cluster on this machine
   baton lab exec client -- curl -si http://a/
@@ -30,6 +32,7 @@ const program = new Command('baton')
   .addCommand(serveCommand())
   .addCommand(drainCommand())
   .addCommand(checkCommand())
+  .addCommand(explainCommand())
   .addCommand(doctorCommand())
   .addCommand(labCommand());
 

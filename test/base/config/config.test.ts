@@ -83,7 +83,19 @@ test('a valid file is completed with defaults, and paths and addresses are canon
   assert.equal(config.limits.headBytes, 16384);
   assert.equal(config.timeouts.setupMs, 500);
   assert.equal(config.observe.accessLog, null);
+  assert.equal(config.observe.serverTiming, false, 'nobody is told who does not ask for it');
+  assert.deepEqual(
+    config.sites.map(({ mechanism }) => mechanism),
+    ['auto', 'relay'],
+  );
   assert.deepEqual(structuredClone(config), config);
+});
+
+test('Server-Timing goes to all, to none, or to clients of some networks', () => {
+  const timing = (value: string) =>
+    parse(changed('accessLog: off', `serverTiming: ${value}`)).observe.serverTiming;
+  assert.deepEqual([timing('true'), timing('false')], [true, false]);
+  assert.deepEqual(timing('[10.0.0.0/8, "::1"]'), ['10.0.0.0/8', '::1']);
 });
 
 /** What is changed in the valid file, and the one problem that must come of it. */
@@ -94,6 +106,13 @@ const WRONG: ReadonlyArray<{
   message: RegExp;
   hint: RegExp;
 }> = [
+  {
+    from: 'accessLog: off',
+    to: 'serverTiming: [10.0.0.0/33]',
+    at: [19, 27],
+    message: /must be (an address or a network|true, false or a list of networks)/,
+    hint: /^$/,
+  },
   { from: 'limits:', to: 'limts:', at: [17, 1], message: /unknown key limts/, hint: /limits/ },
   {
     from: 'idleSeconds',
@@ -248,7 +267,7 @@ const WRONG: ReadonlyArray<{
     from: 'mechanism: relay',
     to: 'mechanism: copy',
     at: [14, 16],
-    message: /one of local, relay, anchor, clone, split/,
+    message: /one of auto, local, relay, anchor, clone, split/,
     hint: /^$/,
   },
   {

@@ -109,7 +109,7 @@ describe('fronts, redirection, policies', () => {
     ['path: "/img/**"', 'path: /, regex: x', /:13:22: a rule has a path or a regex, not both/],
     ['path:', 'paht:', /unknown key paht in sites.0.policy.rules.0\n {2}hint: did you mean path\?/],
     ['minBytes: 10', 'minBytes: 30', /:14:23: minBytes is more than maxBytes/],
-    ['mechanism: relay', 'mechanism: local', /mechanism must be one of relay, anchor/],
+    ['mechanism: relay', 'mechanism: local', /mechanism must be one of auto, relay, anchor/],
     ['    root: www\n', '    root: www\n    mechanism: local\n', /has mechanism local, which asks no policy/],
     [
       'root: www, policy: hash',

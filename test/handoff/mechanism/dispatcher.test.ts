@@ -1,7 +1,7 @@
 /** Which row of the mechanism table a request comes to, by what can be had. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { MechanismName, SiteConfig } from '../../../src/base/config/config.ts';
+import type { MechanismSetting, SiteConfig } from '../../../src/base/config/config.ts';
 import { Outages } from '../../../src/cluster/outages.ts';
 import type { Choice } from '../../../src/cluster/policy/policy.ts';
 import { LocalDelivery } from '../../../src/handoff/anchor/local.ts';
@@ -13,6 +13,7 @@ import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frame
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import type { Site } from '../../../src/serve/sites.ts';
+import { parsed } from '../../protocol/http/support.ts';
 import { AnchorStand, FD, HostModel, LinkModel, request } from '../anchor/stand.ts';
 
 const A = 0;
@@ -30,6 +31,7 @@ class InProgressModel extends HostModel implements RequestInProgress {
   readonly key = 'key';
   hasCome = false;
   fullyTried = false;
+  readonly standing = { answered: 0, overpaidUs: 0 };
 
   constructor(stand: Case) {
     super();
@@ -56,7 +58,9 @@ class InProgressModel extends HostModel implements RequestInProgress {
 }
 
 interface Given {
-  readonly mechanism: MechanismName;
+  readonly mechanism: MechanismSetting;
+  /** Of the response, where mechanism auto asks. */
+  readonly bytes?: number;
   readonly node?: number;
   /** The link to node b is up. */
   readonly up?: boolean;
@@ -66,6 +70,7 @@ interface Given {
   readonly halfPipes?: number;
   readonly tried?: readonly number[];
   readonly leaving?: boolean;
+  readonly head?: string;
 }
 
 class Case extends AnchorStand {
@@ -77,7 +82,8 @@ class Case extends AnchorStand {
   constructor(given: Given) {
     super(given.halfPipes);
     this.#given = given;
-    this.asked = request({ bodyFollows: given.bodyFollows ?? false });
+    const head = given.head === undefined ? {} : { head: parsed(given.head) };
+    this.asked = request({ bodyFollows: given.bodyFollows ?? false, ...head });
   }
 
   get site(): Site {
@@ -94,12 +100,15 @@ class Case extends AnchorStand {
     };
   }
 
-  dispatch(): Delivery | null {
-    const { clock, counters: count, handoffs, link } = this;
-    const { mechanism, node = B, up = true, tried = [], leaving = false } = this.#given;
-    const { site } = this;
-    const choice: Choice = { node, mechanism };
-    const dispatcher = new Dispatcher({
+  get #choice(): Choice {
+    const { mechanism, node = B } = this.#given;
+    return { node, mechanism };
+  }
+
+  get dispatcher(): Dispatcher {
+    const { clock, counters: count, handoffs, link, site } = this;
+    const { up = true, leaving = false } = this.#given;
+    return new Dispatcher({
       clock,
       count,
       later: { defer: () => {} },
@@ -108,13 +117,19 @@ class Case extends AnchorStand {
       sites: { exchange: () => new Exchange(), candidatesFor: () => site.candidates },
       repeatableChoices: { of: () => null },
       config: { sites: [site.config] },
-      policies: { of: () => ({ choose: () => choice }) },
+      policies: { of: () => ({ choose: () => this.#choice }) },
+      sizeOf: () => this.#given.bytes ?? null,
+      loadOf: () => ({ cpuPermille: 0 }),
       linkOf: () => (up ? link.link : undefined),
       mayMoveTo: () => true,
       nextTaker: () => null,
       isLeaving: () => leaving,
     });
-    return dispatcher.dispatch(this.inProgress, site, tried, tried.length === 0 ? choice : null);
+  }
+
+  dispatch(dispatcher = this.dispatcher): Delivery | null {
+    const { tried = [] } = this.#given;
+    return dispatcher.dispatch(this.inProgress, this.site, tried, tried.length === 0 ? this.#choice : null);
   }
 
   /** The row that the request came to. */
@@ -174,6 +189,52 @@ describe('the dispatcher', () => {
       assert.equal(row({ mechanism, here: false }), 'relay');
     });
   }
+
+  test('auto: by relay what is small, straight from the target what is large, or of unknown size', () => {
+    for (const here of [true, false]) {
+      assert.equal(row({ mechanism: 'auto', bytes: 1000, here }), 'relay');
+      assert.equal(row({ mechanism: 'auto', bytes: 1e6, here }), 'anchor');
+      assert.equal(row({ mechanism: 'auto', here }), 'anchor');
+    }
+  });
+
+  test('auto: here, by relay, or by what is left when the row that was chosen cannot be had, as any other', () => {
+    assert.equal(row({ mechanism: 'auto', bytes: 1e6, node: A }), 'local');
+    assert.equal(row({ mechanism: 'auto', bytes: 1e6, up: false }), 'local');
+    assert.equal(row({ mechanism: 'auto', bytes: 1e6, bodyFollows: true }), 'relay');
+    assert.equal(row({ mechanism: 'auto', bytes: 1e6, halfPipes: 0 }), 'local');
+    assert.equal(row({ mechanism: 'auto', bytes: 1e6, halfPipes: 0, here: false }), 'relay');
+  });
+
+  test('auto: only what is sent of a document counts', () => {
+    const asked = (bytes: number, head: string) => {
+      const it = new Case({ mechanism: 'auto', bytes });
+      return { row: new Case({ mechanism: 'auto', bytes, head }).row, whole: it.row };
+    };
+    assert.deepEqual(asked(1e6, 'HEAD / HTTP/1.1\r\nHost: h\r\n\r\n'), { row: 'relay', whole: 'anchor' });
+    const range = (field: string) => `GET / HTTP/1.1\r\nHost: h\r\nRange: bytes=${field}\r\n\r\n`;
+    assert.equal(asked(1e6, range('5-9')).row, 'relay');
+    assert.equal(asked(1e6, range('5-')).row, 'anchor');
+  });
+
+  test('auto: what a target answers is learnt, where this node has no files', () => {
+    const it = new Case({ mechanism: 'auto', here: false });
+    const { site, dispatcher } = it;
+    const row = () => {
+      it.dispatch(dispatcher);
+      return ROW_OF[it.link.last(FrameType.SETUP).mechanism];
+    };
+    assert.equal(row(), 'anchor');
+    dispatcher.answered(site, it.asked.head, 500);
+    assert.equal(row(), 'relay');
+    assert.deepEqual(dispatcher.auto.status(), {
+      chosen: { relay: 1, anchor: 1, clone: 0 },
+      learntPaths: 1,
+      meanBytes: { site: 500 },
+    });
+    for (let i = 0; i < 20; i++) dispatcher.answered(site, it.asked.head, 1e6);
+    assert.equal(row(), 'anchor');
+  });
 
   test('a node that has failed the request is not asked again, this one is when it is the last', () => {
     assert.equal(row({ mechanism: 'anchor', node: A, tried: [B] }), 'local');

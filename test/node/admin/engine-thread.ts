@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
+import type { Explanation } from '../../../src/node/engine/explain.ts';
 import type { EngineStatus, FromEngine, LinkStatus, ToEngine } from '../../../src/node/engine/messages.ts';
 
 export interface ThreadData {
@@ -59,6 +60,7 @@ function status(): EngineStatus {
     loads: [],
     spread: null,
     policies: {},
+    auto: { chosen: { relay: 0, anchor: 0, clone: 0 }, learntPaths: 0, meanBytes: {} },
     cached: {},
     sites: [],
   };
@@ -73,6 +75,12 @@ function onMessage(message: ToEngine): void {
   if (message.type === 'policies') {
     const error = message.sites.length > 0 ? null : 'no sites';
     say({ type: 'policies', id: message.id, error });
+    return;
+  }
+  if (message.type === 'explain') {
+    const { id, host, target } = message;
+    const value: Explanation = { site: host, policy: target, node: 'b', mechanism: 'relay', auto: null };
+    say({ type: 'explained', id, value: target === '/refused' ? 'it cannot be' : value });
     return;
   }
   if (message.type !== 'query') return;

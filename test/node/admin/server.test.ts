@@ -104,6 +104,40 @@ describe('admin API', () => {
     assert.deepEqual(status.router, { acks_clamped: 9 });
   });
 
+  it('explains a request, as its first engine does', async () => {
+    const { address } = await start([new EngineThread(0), new EngineThread(1)]);
+    const ask = (url: string) => get(address, `/api/explain?url=${encodeURIComponent(url)}`);
+    const { status, body } = await ask('http://h.test:8080/a?b=c&d');
+    assert.equal(status, 200);
+    assert.deepEqual(JSON.parse(body), {
+      site: 'h.test:8080',
+      policy: '/a?b=c&d',
+      node: 'b',
+      mechanism: 'relay',
+      auto: null,
+    });
+    for (const [url, code] of [
+      ['nonsense', 'URL'],
+      ['ftp://h.test/', 'URL'],
+      ['', 'URL'],
+      ['http://h.test/refused', 'REQUEST'],
+    ] as const) {
+      const refused = await ask(url);
+      assert.deepEqual([refused.status, JSON.parse(refused.body).error.code], [400, code], url);
+    }
+  });
+
+  it('explains nothing when the engine is stuck, or has ended', async () => {
+    const { address } = await start([new EngineThread(0)]);
+    threads[0]!.deaf(true);
+    const stuck = await get(address, '/api/explain?url=http://h.test/');
+    assert.match(JSON.parse(stuck.body).error.message, /^QUERY_TIMEOUT: engine 0 did not explain a request/);
+    threads[0]!.exit();
+    await threads[0]!.until(() => threads[0]!.client.state === 'gone');
+    const gone = await get(address, '/api/explain?url=http://h.test/');
+    assert.match(JSON.parse(gone.body).error.message, /^ENGINE_GONE/);
+  });
+
   it('answers without an engine that is stuck, and names it', async () => {
     const { address } = await start([new EngineThread(0, { flows: 1 }), new EngineThread(1)]);
     threads[1]!.deaf(true);

@@ -56,6 +56,17 @@ describe('bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await stand.nothingLeft();
   });
 
+  test('mechanism auto among the others, one request after the other and pipelined', async () => {
+    const items = mix(256, [...SMALL, ...MEDIUM, 16 * KIB], ['auto.test', ...HOSTS]);
+    const before = await stand.total('requests_relay');
+    for (const pipeline of [1, 8]) await stand.runRight({ address: 'b', items, pipeline });
+    // A third of relay.test's is answered at the anchor; of auto.test's nearly as many as are small are relayed.
+    const relayed = (await stand.total('requests_relay')) - before;
+    assert.ok(relayed > (2 * (2 * items.length)) / (3 * 4), `${relayed} relayed`);
+    await stand.nothingLeft();
+    await stand.noResets();
+  });
+
   test('16 pipelined requests at a time', async () => {
     const items = mix(480, [...SMALL, ...MEDIUM], HOSTS);
     const report = await stand.runRight({ address: 'c', items, pipeline: 16 });

@@ -4,11 +4,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Report } from './client.ts';
 import { item, KIB, Stand } from './support.ts';
 
+const MAIN = fileURLToPath(new URL('../../../src/tools/cli/main.js', import.meta.url));
 const NODES = ['a', 'b', 'c'];
 const BY_NAME = `export default (options) => ({
   choose(head, candidates, self) {
@@ -26,6 +28,15 @@ const CLASSES = {
   fallback: 'local',
 };
 
+const AT_B = {
+  name: 'class',
+  rules: [
+    { path: '/0.bin', nodes: ['b'], mechanism: 'clone' },
+    { path: '/**', nodes: ['b'] },
+  ],
+  fallback: 'local',
+};
+
 /** The cluster file as far as it is changed here. */
 interface ClusterFile {
   readonly sites: { readonly name: string; policy: unknown }[];
@@ -37,7 +48,7 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
   before(async () => {
     stand = await Stand.up({
       name: 'clpolicy',
-      sizes: [0, 1, KIB, 4 * KIB, 16 * KIB],
+      sizes: [0, 1, KIB, 4 * KIB, 16 * KIB, 256 * KIB],
       sites: (root) => [
         {
           name: 'listed',
@@ -46,7 +57,10 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
           serve: ['b', 'c'],
           catalogue: true,
           policy: { name: 'class', rules: [{ maxBytes: KIB, nodes: ['b'] }], fallback: 'round-robin' },
+          mechanism: 'anchor',
         },
+        { name: 'at-b', hosts: ['at-b.test'], root, policy: AT_B },
+        { name: 'learnt', hosts: ['learnt.test'], root, serve: ['b'] },
       ],
       set: ['observe.accessLog=off', 'nodes.a.engines=2', 'nodes.b.engines=2'],
     });
@@ -103,6 +117,43 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     assert.deepEqual([large.byNode, large.byMechanism], [{ c: 2 }, { anchor: 2 }]);
     const other = await fetch(4 * KIB);
     assert.deepEqual([other.byNode, other.byMechanism], [{ a: 1 }, { local: 1 }]);
+  });
+
+  const fetchOf = (host: string, ...sizes: number[]): Promise<Report> =>
+    stand.runRight({ address: 'a', items: sizes.map((size) => item(host, size)) });
+
+  test('mechanism auto: by size, from the first request on; what a policy names is not changed', async () => {
+    const sizes = [KIB, KIB, 256 * KIB, 256 * KIB, KIB, 0, 1, 256 * KIB];
+    const { byNode, byMechanism } = await fetchOf('at-b.test', ...sizes);
+    assert.deepEqual([byNode, byMechanism], [{ b: 8 }, { relay: 4, anchor: 3, clone: 1 }]);
+    // What lies between is relayed until a half-pipe would have paid.
+    const between = (await fetchOf('at-b.test', ...Array(20).fill(16 * KIB))).byMechanism;
+    assert.equal(between.relay + between.anchor, 20, JSON.stringify(between));
+  });
+
+  test('mechanism auto: what a node has no files of it learns', async () => {
+    const { byMechanism } = await fetchOf('learnt.test', ...Array(12).fill(KIB));
+    assert.deepEqual(byMechanism, { anchor: 1, relay: 11 });
+    const large = await fetchOf('learnt.test', ...Array(12).fill(256 * KIB));
+    assert.ok(large.byMechanism.anchor >= 10, JSON.stringify(large.byMechanism));
+  });
+
+  test('mechanism auto explains itself', async () => {
+    const explained = await stand.lab.exec('a', [
+      process.execPath,
+      MAIN,
+      ...['explain', 'http://at-b.test/262144.bin', '--config', stand.lab.plan.configFile],
+    ]);
+    assert.equal(explained.code, 0, explained.stderr);
+    assert.match(explained.stdout, /node b \(site at-b, policy class\); mechanism auto/);
+    assert.match(explained.stdout, /262144 bytes, as the file has/);
+    assert.match(explained.stdout, /kept, a half-pipe there .* anchor\n/);
+    const { engines } = await stand.lab.admin('a', '/api/status');
+    const chosen = engines.map(({ auto }: { auto: { chosen: Record<string, number> } }) => auto.chosen);
+    assert.ok(
+      chosen.some(({ anchor }: Record<string, number>) => anchor > 0),
+      JSON.stringify(chosen),
+    );
   });
 
   test('classes by the size that another node tells, at a node without the file', async () => {

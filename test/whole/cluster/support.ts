@@ -43,7 +43,7 @@ export function mix(count: number, sizes: readonly number[], hosts: readonly str
 }
 
 /**
- * Sites `anchor.test`, `relay.test` and so on, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
+ * Sites `anchor.test`, `relay.test` and so on, `auto.test` among them, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
  * with pre-cloning; `hash.test`, which is `migrate` to one node for each path; and `extra` ones.
  */
 export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
@@ -55,7 +55,7 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
     ...fields,
   });
   const others = MECHANISMS.filter((mechanism) => mechanism !== 'anchor');
-  const sites = ['anchor', ...others].map((mechanism) => site(mechanism, { mechanism }));
+  const sites = ['anchor', ...others, 'auto'].map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
   return `sites=${JSON.stringify([...sites, pre, hash, ...extra])}`;

@@ -1,0 +1,115 @@
+/**
+ * Which row of the mechanism table a request costs least by, as estimated. Pure: a situation comes in, numbers go out.
+ *
+ *   cost  = processor time of the whole, that of a node that is busy counting for up to MOST_TIMES as much
+ *         + what the change costs from the anchor's own socket to a target, or back; less what was overpaid
+ *
+ * To relay a request, or to make a half-pipe that later ones use as well, is to rent or to buy, and how many will come
+ * nobody knows. So a connection goes on as before until it has paid as much too much as the change costs (ski rental:
+ * that is at most twice what the best choice in hindsight costs). For that reason nothing flaps either.
+ */
+import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, TURN_US } from './prices.ts';
+
+/** What of a request, its connection and the nodes the estimates go by. */
+export interface Situation {
+  /** Of the response's body, as far as is known. */
+  readonly bytes: number;
+  /** The body of the request is too large for SETUP. */
+  readonly bodyFollows: boolean;
+  /** No request of the connection has been answered here. */
+  readonly isFirst: boolean;
+  /** The connection ends with the response. */
+  readonly isLast: boolean;
+  /** The client has sent its next request already. */
+  readonly hasMore: boolean;
+  /** The target has a half-pipe of the connection. */
+  readonly hasHalfPipe: boolean;
+  /** The response before came from the anchor's own socket: by relay, or the anchor's own. */
+  readonly ownSentLast: boolean;
+  /** What the requests since the last change have cost beyond what they would have cost after one. */
+  readonly overpaidUs: number;
+  /** Of a processor: how busy the nodes' busiest engines are. */
+  readonly anchorPermille: number;
+  readonly targetPermille: number;
+}
+
+/** A node that is busier than this counts as if it were as busy: nothing is gained by making it dearer still. */
+const BUSIEST_PERMILLE = 750;
+/** What processor time of the busiest node counts for, in that of an idle one. */
+export const MOST_TIMES = 1000 / (1000 - BUSIEST_PERMILLE);
+
+/**
+ * What processor time of a node counts for: by how much a request more makes those wait that are there, which is
+ * 1 / (1 - utilisation) of its time (M/M/1).
+ */
+export function times(permille: number): number {
+  return 1000 / (1000 - Math.min(Math.max(permille, 0), BUSIEST_PERMILLE));
+}
+
+/** Why a row is not to be had, in words; null: it is. */
+export function objectionTo(row: AutoRow, situation: Situation): string | null {
+  if (row === 'relay') return null;
+  if (situation.bodyFollows) return 'the request’s body is too large for SETUP';
+  if (row === 'anchor') return null;
+  if (!situation.isLast) return 'a clone serves one response, and the connection goes on';
+  return situation.hasMore
+    ? 'the client has asked for more, which would wait for its acknowledgements'
+    : null;
+}
+
+/** Microseconds. */
+export function costOf(row: AutoRow, situation: Situation): number {
+  const { anchorPermille, targetPermille, overpaidUs } = situation;
+  const both = (times(anchorPermille) + times(targetPermille)) / 2;
+  return responseUs(row, situation) + Math.max(0, both * changeUs(row, situation) - overpaidUs);
+}
+
+/** When nothing has to be changed first. */
+function responseUs(row: AutoRow, { isFirst, bytes, anchorPermille, targetPermille }: Situation): number {
+  const list = PRICES[row][isFirst ? 'first' : 'later'];
+  return weighed(list, bytes, times(anchorPermille) - 1, times(targetPermille) - 1);
+}
+
+/** What has to be changed first. */
+function changeUs(row: AutoRow, { isFirst, hasHalfPipe, ownSentLast }: Situation): number {
+  if (isFirst) return 0;
+  const turnUs = ownSentLast === (row === 'relay') ? 0 : TURN_US;
+  return row === 'anchor' && !hasHalfPipe ? turnUs + HALF_PIPE_US : turnUs;
+}
+
+/** By the list, with what counts more at a node. */
+function weighed(list: readonly Price[], bytes: number, moreAtAnchor: number, moreAtTarget: number): number {
+  let at = 1;
+  while (at < list.length - 1 && bytes > list[at].bytes) at++;
+  const [low, high] = [list[at - 1], list[at]];
+  const of = ({ wholeUs, anchorUs, targetUs }: Price) =>
+    wholeUs + moreAtAnchor * anchorUs + moreAtTarget * targetUs;
+  const share = Math.max(0, bytes - low.bytes) / (high.bytes - low.bytes);
+  return of(low) + share * (of(high) - of(low));
+}
+
+/** The row that costs least of those that can be had. */
+export function cheapest(situation: Situation): AutoRow {
+  let best: AutoRow = 'relay';
+  let leastUs = Number.POSITIVE_INFINITY;
+  for (const row of AUTO_ROWS) {
+    if (objectionTo(row, situation) !== null) continue;
+    const us = costOf(row, situation);
+    if (us >= leastUs) continue;
+    best = row;
+    leastUs = us;
+  }
+  return best;
+}
+
+/** What the connection has overpaid once `row` has served a request. */
+export function overpaidAfter(row: AutoRow, situation: Situation): number {
+  const { overpaidUs, isFirst, ownSentLast } = situation;
+  const changes = !isFirst && ownSentLast !== (row === 'relay');
+  if (changes) return 0;
+  const other = row === 'relay' ? 'anchor' : 'relay';
+  // Of a first request anchor's price has the half-pipe in it, which stays.
+  const otherUs = responseUs(other, situation) - (isFirst && other === 'anchor' ? HALF_PIPE_US : 0);
+  const most = MOST_TIMES * (HALF_PIPE_US + TURN_US);
+  return Math.min(Math.max(0, overpaidUs + responseUs(row, situation) - otherUs), most);
+}
