@@ -2,7 +2,7 @@
  * Lines of the access log and times of requests, on their way to the main thread. Bytes are gathered as they come, so
  * that no moment has more to do than another: handing over a batch is one small message, whatever is in it.
  */
-import { MECHANISMS, type MechanismName } from '../base/config/config.ts';
+import { MECHANISM_ROWS, type MechanismRow } from '../base/config/config.ts';
 
 const BATCH_BYTES = 32 * 1024;
 /** UTF-8 takes no more for a character of a string. */
@@ -20,7 +20,7 @@ export interface AccessBatch {
   readonly lines: number;
   /** Lines that were dropped before these. */
   readonly dropped: number;
-  /** By request: number of the mechanism in MECHANISMS, handoffUs, firstByteUs (-1: does not apply). */
+  /** By request: number of the mechanism in MECHANISM_ROWS, handoffUs, firstByteUs (-1: does not apply). */
   readonly timings: Int32Array;
   /** The main thread counts here what it has taken. */
   readonly taken: SharedArrayBuffer;
@@ -52,9 +52,9 @@ export class AccessBatches {
     this.#lines++;
   }
 
-  addTiming(mechanism: MechanismName, handoffUs: number, firstByteUs: number): void {
+  addTiming(mechanism: MechanismRow, handoffUs: number, firstByteUs: number): void {
     if (this.#numbers === this.#timings.length) this.flush();
-    this.#timings[this.#numbers++] = MECHANISMS.indexOf(mechanism);
+    this.#timings[this.#numbers++] = MECHANISM_ROWS.indexOf(mechanism);
     this.#timings[this.#numbers++] = Math.min(handoffUs, MAX_INT32);
     this.#timings[this.#numbers++] = Math.min(firstByteUs, MAX_INT32);
   }

@@ -1,5 +1,5 @@
 /** A request as a line of the access log: one JSON object, made by the engine that had the request. */
-import type { AccessField, MechanismName } from '../base/config/config.ts';
+import type { AccessField, MechanismRow } from '../base/config/config.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 
 /** Times are microseconds; -1 where something does not apply or is not known, which is null in the line. */
@@ -18,7 +18,7 @@ export interface AccessRecord {
   readonly anchor: string;
   /** The node that answered. */
   readonly node: string;
-  readonly mechanism: MechanismName;
+  readonly mechanism: MechanismRow;
   /** Request read to response's first byte handed to the kernel. */
   readonly firstByteUs: number;
   /** Request read to SETUP answered. */

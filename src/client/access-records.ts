@@ -4,6 +4,8 @@ import type { ClusterConfig } from '../base/config/config.ts';
 import type { Counters } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
 import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
+import type { Answered } from '../handoff/target/relayed-request.ts';
+import type { Boosted } from '../handoff/target/relayed-requests.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Request } from '../serve/request.ts';
 import { type AccessBatch, AccessBatches } from './access-batch.ts';
@@ -128,6 +130,27 @@ export class AccessRecords {
       head,
       site,
     );
+  }
+
+  /** A booster's client was answered: for this node's log and counts; the booster has its own. `client`: its address. */
+  boosted(
+    client: string,
+    { booster, head }: Boosted,
+    site: string | null,
+    answered: Answered,
+    wallMs: number,
+  ): void {
+    const { status, complete, ...rest } = answered;
+    this.#counters.add('boosted_requests');
+    if (!this.#isLogged) return;
+    const record: AccessRecord = {
+      ...{ timeMs: wallMs, client, method: head.method, target: head.target, host: head.host },
+      ...{ anchor: this.#config.nodes[booster].name, node: this.#anchor, mechanism: 'boost' },
+      ...rest,
+      ...{ status: status === 0 ? UNKNOWN : status, complete, continued: false },
+      ...{ handoffUs: UNKNOWN, messages: UNKNOWN, messageBytes: UNKNOWN },
+    };
+    this.#write(record, head, site);
   }
 
   /** A request was refused, after which its connection ends. `head`: null when it could not be read. */

@@ -62,6 +62,7 @@ export class Connections implements ConnectionOwner, Ticking {
   }
 
   #take(fd: number, client: Endpoint, arrived: ArrivedConnection | null): void {
+    this.ports.boosted?.accepted(fd);
     const connection = new Connection(this, fd, client, arrived);
     this.#all.set(fd, connection);
     this.ports.watch.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
@@ -91,6 +92,7 @@ export class Connections implements ConnectionOwner, Ticking {
 
   closed({ fd }: { readonly fd: number }): void {
     this.#all.delete(fd);
+    this.ports.boosted?.closed(fd);
     this.ports.watch.forget(fd);
   }
 

@@ -18,6 +18,7 @@ import type { RequestHead } from '../protocol/http/request.ts';
 import type { Client } from '../serve/request.ts';
 import type { Sites } from '../serve/sites.ts';
 import type { AccessRecords } from './access-records.ts';
+import type { BoostedClients } from './boosted-clients.ts';
 import type { ConnectionDeadlines } from './connection-deadlines.ts';
 import type { ConnectionState } from './connection-state.ts';
 import type { Move } from './moving.ts';
@@ -39,6 +40,8 @@ export interface ClientPorts {
   readonly handoffs: Pick<Handoffs, 'takeOver'>;
   readonly guests: Pick<Guests, 'size' | 'revive' | 'ended' | 'close'>;
   readonly access: Pick<AccessRecords, 'answered' | 'cut' | 'refused'>;
+  /** At a booster. */
+  readonly boosted: Pick<BoostedClients, 'accepted' | 'closed'> | null;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
   /** Begins to give a connection to another node. Null: it cannot go now, and is as before. */
   startMove(connection: Movable, to: Choice): Move | null;

@@ -47,11 +47,27 @@ export interface NodeLoad {
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** An engine's load as one number, 0 to 1000: the largest share of what it has that is used. */
-export function loadPermille(load: EngineLoad, connectionsLimit: number): number {
-  const connections = (1000 * load.connections) / connectionsLimit;
-  const queue = (1000 * load.acceptQueue) / LISTEN_BACKLOG;
-  return Math.min(1000, Math.round(Math.max(load.cpuPermille, queue, connections)));
+/** What an engine has least left of. */
+export type LoadCause = 'processor' | 'accept queue' | 'connections';
+
+/** What a load is made of. */
+type Used = Pick<EngineLoad, 'cpuPermille' | 'acceptQueue' | 'connections'>;
+
+/** An engine's load as one number, 0 to 1000: the largest share of what it has that is used, and of what. */
+export function loadOf(used: Used, connectionsLimit: number): { permille: number; cause: LoadCause } {
+  const connections = (1000 * used.connections) / connectionsLimit;
+  const queue = (1000 * used.acceptQueue) / LISTEN_BACKLOG;
+  const most = Math.max(used.cpuPermille, queue, connections);
+  const other = most === connections ? 'connections' : 'accept queue';
+  return {
+    permille: Math.min(1000, Math.round(most)),
+    cause: most === used.cpuPermille ? 'processor' : other,
+  };
+}
+
+/** The number alone. */
+export function loadPermille(used: Used, connectionsLimit: number): number {
+  return loadOf(used, connectionsLimit).permille;
 }
 
 export class LoadTable {

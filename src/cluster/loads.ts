@@ -7,13 +7,25 @@ import type { ClusterConfig } from '../base/config/config.ts';
 import { Counters } from '../base/counters.ts';
 import { acceptQueueOf } from '../kernel/linux/accept-queue.ts';
 import { threadCpuMs } from '../kernel/linux/thread-time.ts';
+import { IDLE_MS } from '../kernel/loop/loop.ts';
 import { SPREAD_SIZE, type Spread } from '../kernel/router/spread.ts';
 import type { Load } from '../protocol/backplane/frames.ts';
 import { FrameType } from '../protocol/backplane/frames.ts';
 import type { Link } from '../protocol/backplane/link.ts';
 import type { Peers } from '../protocol/backplane/peers.ts';
-import type { NodeLoadStatus } from './load.ts';
-import { type EngineLoad, LOAD_INTERVAL_MS, LoadMeter, LoadTable, type NodeLoad } from './load.ts';
+import type { BoostMode } from './boost-switch.ts';
+import { Boosting, type BoostStatus } from './boosting.ts';
+import {
+  type EngineLoad,
+  LOAD_INTERVAL_MS,
+  type LoadCause,
+  LoadMeter,
+  LoadTable,
+  loadOf,
+  type NodeLoad,
+  type NodeLoadStatus,
+} from './load.ts';
+import { QUICK_LOOK_MS, QuickLoad } from './quick-load.ts';
 import { Spreading } from './spreading.ts';
 
 /** What is asked of the engine. */
@@ -26,6 +38,7 @@ export interface LoadHost {
   readonly stopping: boolean;
   readonly connectionCount: number;
   readonly listeners: { readonly fds: readonly number[] };
+  log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
 
 export class Loads {
@@ -39,6 +52,10 @@ export class Loads {
   #measured = { cpuPermille: 0, requestsPerSecond: 0, acceptQueue: 0 };
   /** Of the first engine only: the router's table is the node's. */
   readonly #spreading: Spreading | null;
+  /** Likewise; null: no booster takes clients of this node. */
+  readonly #boosting: Boosting | null;
+  /** Null: nobody has to know it. */
+  readonly #quick: QuickLoad | null;
   /** Links have had the time to come up. */
   #settled = false;
 
@@ -50,8 +67,32 @@ export class Loads {
     const loads = new LoadTable(config.nodes.length, config.limits.connections);
     this.#table = loads;
     const isUp = (node: number) => peers.isUp(node);
-    this.#spreading =
-      host.index === 0 ? new Spreading({ config, self, loads, isUp, map: spread, size: SPREAD_SIZE }) : null;
+    const isFirst = host.index === 0;
+    const isBoosted = config.nodes[self].boost.boosters.length > 0;
+    const boosting = isFirst && isBoosted ? new Boosting({ config, self, loads, isUp }) : null;
+    this.#boosting = boosting;
+    this.#spreading = isFirst
+      ? new Spreading({ config, self, loads, isUp, boosting, map: spread, size: SPREAD_SIZE })
+      : null;
+    this.#quick = isBoosted ? new QuickLoad(this.#looks(), this.#counters[host.index]) : null;
+  }
+
+  #looks(): ConstructorParameters<typeof QuickLoad>[0] {
+    const host = this.#host;
+    return {
+      get nowMs() {
+        return host.nowMs;
+      },
+      get connectionCount() {
+        return host.connectionCount;
+      },
+      cpuMs: threadCpuMs,
+      acceptQueue: () => this.#acceptQueue,
+    };
+  }
+
+  get #acceptQueue(): number {
+    return this.#host.listeners.fds.reduce((sum, fd) => sum + acceptQueueOf(fd), 0);
   }
 
   /** A node's load; always the same object, kept up to date. */
@@ -66,7 +107,7 @@ export class Loads {
 
   get #own(): EngineLoad {
     const { connectionCount, stopping, config, self } = this.#host;
-    const accepting = !stopping && config.nodes[self].role === 'server';
+    const accepting = !stopping && config.nodes[self].role !== 'front';
     return { ...this.#measured, connections: connectionCount, accepting };
   }
 
@@ -78,6 +119,42 @@ export class Loads {
   /** A link is gone, and what its peer said with it. */
   linkClosed(link: Link): void {
     if (link.node >= 0 && link.peer !== null) this.#table.forget(link.node, link.peer.engine);
+  }
+
+  /** Called once a turn: whether new clients are to go to boosters has to be known soon. */
+  turn(): void {
+    if (this.#quick?.look() && this.#boosting !== null) this.#switch(this.#boosting);
+  }
+
+  get waitMs(): number {
+    return this.#quick === null ? IDLE_MS : QUICK_LOOK_MS;
+  }
+
+  /** By hand, or as the load says. */
+  boost(mode: BoostMode): void {
+    this.#boosting?.set(mode);
+  }
+
+  /** Looks at the busiest engine. */
+  #switch(boosting: Boosting): void {
+    const { nowMs, config } = this.#host;
+    let permille = 0;
+    let cause: LoadCause = 'processor';
+    for (const counters of this.#counters) {
+      const cpuPermille = counters.get('quick_cpu_permille_now');
+      const load = loadOf({ ...countedLoad(counters), cpuPermille }, config.limits.connections);
+      if (load.permille > permille) ({ permille, cause } = load);
+    }
+    if (!boosting.look(nowMs, permille, cause)) return;
+    const { on, why } = boosting.state;
+    this.#host.log('info', on ? 'new clients go to boosters' : 'new clients come here again', {
+      why: why ?? 'the load is low',
+      loadPermille: permille,
+    });
+    const own = this.#counters[this.#host.index];
+    own.set('boost_on_now', on ? 1 : 0);
+    own.add('boost_switches');
+    this.spread();
   }
 
   /** Measures and reports when it is time; `settled`: links have had the time to come up. */
@@ -108,11 +185,11 @@ export class Loads {
   }
 
   #measure(): void {
-    const { nowMs, self, index, listeners } = this.#host;
+    const { nowMs, self, index } = this.#host;
     const own = this.#counters[index];
     this.#measuredAtMs = nowMs;
     const { cpuPermille, requestsPerSecond } = this.#meter.rates(nowMs, threadCpuMs(), own.get('requests'));
-    const acceptQueue = listeners.fds.reduce((sum, fd) => sum + acceptQueueOf(fd), 0);
+    const acceptQueue = this.#acceptQueue;
     this.#measured = { cpuPermille, requestsPerSecond, acceptQueue };
     own.set('cpu_permille_now', cpuPermille);
     own.set('requests_per_second_now', requestsPerSecond);
@@ -136,6 +213,11 @@ export class Loads {
   /** Permille of new connections by node; null where another engine decides. */
   spreadStatus(): Record<string, number> | null {
     return this.#spreading?.shares() ?? null;
+  }
+
+  /** Null: there are no boosters for this node, or another engine decides. */
+  boostStatus(): BoostStatus | null {
+    return this.#boosting?.status(this.#host.nowMs) ?? null;
   }
 }
 

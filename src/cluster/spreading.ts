@@ -3,6 +3,7 @@
  *
  *     front                  Maglev over the servers that can be reached and accept
  *     server                 this node; with redirect enabled, a share of it to lighter peers
+ *     server that is boosted boosters, all or a share of it
  *     server that is ending  Maglev over the others, so that clients who come now are served by them
  *
  * A server keeps a second table ready as well: Maglev over the others, for when its process is killed (rule heirs).
@@ -10,6 +11,7 @@
  * A front that reaches no server leaves its table as it is: it answers nobody itself, and they may come back.
  */
 import type { ClusterConfig } from '../base/config/config.ts';
+import type { Boosting } from './boosting.ts';
 import { LOAD_STALE_MS, type LoadTable } from './load.ts';
 import { maglevTable, type SpreadNode } from './maglev.ts';
 import { type PeerLoad, Redirect, redirectTable } from './redirect.ts';
@@ -27,9 +29,14 @@ export interface SpreadingOptions {
   readonly loads: LoadTable;
   readonly isUp: (node: number) => boolean;
   readonly map: SpreadMap;
+  /** Null: there are no boosters for this node. */
+  readonly boosting: Pick<Boosting, 'shares'> | null;
   /** Entries of the table; a prime. */
   readonly size: number;
 }
+
+const NO_SHARES: ReadonlyMap<number, number> = new Map();
+const madeFromShares = (shares: ReadonlyMap<number, number>): string => JSON.stringify([...shares]);
 
 export class Spreading {
   readonly #options: SpreadingOptions;
@@ -51,7 +58,9 @@ export class Spreading {
     this.#table = new Uint8Array(options.size);
     options.map.setFront(this.#isFront);
     // A front goes on with what an earlier process left until it knows its servers.
-    if (!this.#isFront) options.map.write(this.#table);
+    if (this.#isFront) return;
+    options.map.write(this.#table);
+    this.#madeFrom = madeFromShares(NO_SHARES);
   }
 
   /** Looks at loads and links. `settled`: links have had the time to come up. `ending`: this node takes no more. */
@@ -61,15 +70,13 @@ export class Spreading {
       return;
     }
     if (settled) this.#nameHeirs(this.#acceptingServers());
-    if (ending) {
-      this.#spreadOver(this.#acceptingServers());
-    } else if (this.#redirect !== null) {
-      const own = this.#options.loads.of(this.#options.self).loadPermille;
-      if (this.#redirect.look(nowMs, own, this.#peerLoads(nowMs))) {
-        const { shares } = this.#redirect;
-        this.#write(JSON.stringify([...shares]), redirectTable(shares, this.#options.size));
-      }
-    }
+    if (ending) return this.#spreadOver(this.#acceptingServers());
+    const own = this.#options.loads.of(this.#options.self).loadPermille;
+    this.#redirect?.look(nowMs, own, this.#peerLoads(nowMs));
+    const boosted = this.#options.boosting?.shares(nowMs) ?? NO_SHARES;
+    const shares = boosted.size > 0 ? boosted : (this.#redirect?.shares ?? NO_SHARES);
+    const madeFrom = madeFromShares(shares);
+    if (madeFrom !== this.#madeFrom) this.#write(madeFrom, redirectTable(shares, this.#options.size));
   }
 
   #acceptingServers(): SpreadNode[] {
@@ -103,7 +110,7 @@ export class Spreading {
   }
 
   #write(madeFrom: string, table: Uint8Array): void {
-    if (this.#madeFrom !== '' || !this.#isFront) this.changes++;
+    if (this.#madeFrom !== '') this.changes++;
     this.#madeFrom = madeFrom;
     this.#table = table;
     this.#options.map.write(table);

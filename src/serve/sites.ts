@@ -263,8 +263,9 @@ export class Sites {
     const unserved = continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
     if (head === null || head instanceof HeadError) return unserved;
     const site = this.find(head.host);
-    if (site === null || !answers(site)) return unserved;
-    if (setup.site !== undefined && setup.site !== site.digest) return unserved;
+    // An origin decides by itself what no site has.
+    if (site === null ? mechanism !== 'boost' : !answers(site)) return unserved;
+    if (setup.site !== undefined && setup.site !== site?.digest) return unserved;
     const asked = { head, body, bodyFollows, close, continuation, client };
     return this.exchange(site, asked, mechanism, nowUs() - startUs);
   }

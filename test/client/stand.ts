@@ -302,6 +302,7 @@ export class ClientStand {
         },
       },
       access: this.access,
+      boosted: null,
       log: (_level, message, { reason }) => this.log.push(`${message}: ${reason}`),
       startMove: (connection, to) => this.#startMove(connection, to),
       isClosing: () => this.isClosing,

@@ -20,7 +20,10 @@ function spreading(self: number, up: Set<number>) {
     setFront: () => {},
   };
   const isUp = (node: number) => up.has(node);
-  return { spreading: new Spreading({ config, self, loads, isUp, map, size: SIZE }), written };
+  return {
+    spreading: new Spreading({ config, self, loads, isUp, boosting: null, map, size: SIZE }),
+    written,
+  };
 }
 
 test('a server names its heirs: the other servers that can be reached, once links are settled', () => {

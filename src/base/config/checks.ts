@@ -2,10 +2,17 @@
  * What must hold between the entries of a configuration. These checks run also when some entries are wrong by
  * themselves, on those that are right, so that one run shows every problem.
  */
+import type { Role } from './config.ts';
 import type { ConfigProblem } from './error.ts';
 import { nearest } from './nearest.ts';
 import { checkPolicy } from './policy-checks.ts';
-import { MIN_REDIRECT_BAND_PERMILLE, type NodeValue, type RedirectValue, type SiteValue } from './schema.ts';
+import {
+  type BoostValue,
+  MIN_REDIRECT_BAND_PERMILLE,
+  type NodeValue,
+  type RedirectValue,
+  type SiteValue,
+} from './schema.ts';
 import type { Path, Source } from './source.ts';
 
 /** The entries that are right by themselves. `nodeNames` has the others too. */
@@ -16,6 +23,7 @@ export interface Entries {
   readonly sites: ReadonlyMap<number, SiteValue>;
   readonly listenPort: number;
   readonly redirect: RedirectValue | undefined;
+  readonly boost: BoostValue | undefined;
 }
 
 const WILDCARDS = new Set(['0.0.0.0', '::']);
@@ -26,8 +34,9 @@ export function checkEntries(source: Source, entries: Entries): ConfigProblem[] 
     ...checkPorts(source, entries),
     ...checkSites(source, entries),
     ...checkContent(source, entries),
-    ...checkFronts(source, entries),
+    ...checkIdle(source, entries),
     ...checkRedirect(source, entries),
+    ...checkBoost(source, entries),
   ];
 }
 
@@ -124,8 +133,8 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
     for (const [at, name] of (site.serve ?? []).entries()) {
       if (!nodeNames.includes(name)) problems.push(unknownNode([...path, 'serve', at], 'value', name));
     }
-    const fronts = frontNames(nodes);
-    const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? !fronts.includes(name));
+    const idle = namesOf(nodes, ...SERVES_NOTHING);
+    const serving = nodeNames.filter((name) => site.serve?.includes(name) ?? !idle.includes(name));
     const bare = serving.filter((name) => !isCovered(name));
     if (site.root === undefined && site.upstream === undefined && bare.length > 0) {
       const message = `site ${site.name} has neither root nor upstream (node ${bare.join(', ')})`;
@@ -137,28 +146,35 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
   return problems;
 }
 
-/** A front only spreads connections: somebody has to serve them, and it has to have addresses to be reached at. */
-function checkFronts(source: Source, { sites, nodes, nodeNames }: Entries): ConfigProblem[] {
+/**
+ * A front only spreads connections, and a booster only takes them: somebody has to serve them. A front has to have
+ * addresses to be reached at, and a booster none: it has its clients by those of servers.
+ */
+function checkIdle(source: Source, { sites, nodes, nodeNames }: Entries): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
-  const fronts = frontNames(nodes);
-  if (fronts.length === 0) return [];
-  if (fronts.length === nodeNames.length) {
+  const idle = namesOf(nodes, ...SERVES_NOTHING);
+  if (idle.length === 0) return [];
+  if (idle.length === nodeNames.length) {
     const hint = 'give one of them role: server';
-    problems.push(source.problem(['nodes'], 'key', 'every node is a front; none is left to serve', hint));
+    const message = 'every node is a front or a booster; none is left to serve';
+    problems.push(source.problem(['nodes'], 'key', message, hint));
   }
-  for (const name of fronts) {
-    if (nodes.get(name)!.public.length > 0) continue;
-    const hint = 'add public: [ADDRESS]';
-    problems.push(
-      source.problem(['nodes', name, 'role'], 'value', `front ${name} has no public address`, hint),
-    );
+  for (const name of idle) {
+    const { role, public: addresses } = nodes.get(name)!;
+    if ((role === 'front') === addresses.length > 0) continue;
+    const path = ['nodes', name, role === 'front' ? 'role' : 'public'];
+    const message = `${role} ${name} has ${role === 'front' ? 'no' : 'a'} public address`;
+    const hint =
+      role === 'front' ? 'add public: [ADDRESS]' : 'remove it: its clients come by those of servers';
+    problems.push(source.problem(path, 'value', message, hint));
   }
   const refuse = (path: Path, at: 'key' | 'value', name: string) => {
     const hint = 'remove it, or give the node role: server';
-    problems.push(source.problem(path, at, `node ${name} is a front and serves nothing`, hint));
+    const { role } = nodes.get(name)!;
+    problems.push(source.problem(path, at, `node ${name} is a ${role} and serves nothing`, hint));
   };
   for (const [index, site] of sites) {
-    for (const name of fronts) {
+    for (const name of idle) {
       const place = site.serve?.indexOf(name) ?? -1;
       if (place >= 0) refuse(['sites', index, 'serve', place], 'value', name);
       for (const key of ['roots', 'upstreams'] as const) {
@@ -169,8 +185,37 @@ function checkFronts(source: Source, { sites, nodes, nodeNames }: Entries): Conf
   return problems;
 }
 
-function frontNames(nodes: ReadonlyMap<string, NodeValue>): string[] {
-  return [...nodes].filter(([, node]) => node.role === 'front').map(([name]) => name);
+const SERVES_NOTHING = ['front', 'booster'] as const;
+
+function namesOf(nodes: ReadonlyMap<string, NodeValue>, ...roles: readonly Role[]): string[] {
+  return [...nodes].filter(([, node]) => roles.includes(node.role)).map(([name]) => name);
+}
+
+/** Boosters that are none, and two marks that would make it switch to and fro. */
+function checkBoost(source: Source, { boost, nodes }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const known = namesOf(nodes, 'booster');
+  const check = (path: Path, boosters: readonly string[], onPermille: number, offPermille: number) => {
+    for (const [at, name] of boosters.entries()) {
+      if (known.includes(name)) continue;
+      const hint = known.length > 0 ? `boosters are ${known.join(', ')}` : 'give a node role: booster';
+      problems.push(source.problem([...path, 'boosters', at], 'value', `node ${name} is no booster`, hint));
+    }
+    if (offPermille < onPermille) return;
+    const message = `offPermille (${offPermille}) is not below onPermille (${onPermille})`;
+    problems.push(source.problem(path, 'value', message));
+  };
+  if (boost === undefined) return [];
+  check(['boost'], boost.boosters ?? [], boost.onPermille, boost.offPermille);
+  for (const [name, node] of nodes) {
+    if (node.boost === undefined) continue;
+    const path = ['nodes', name, 'boost'];
+    const { boosters = [], onPermille = boost.onPermille, offPermille = boost.offPermille } = node.boost;
+    if (node.role === 'server') check(path, boosters, onPermille, offPermille);
+    else
+      problems.push(source.problem(path, 'key', `${node.role} ${name} cannot be boosted: it serves nothing`));
+  }
+  return problems;
 }
 
 function checkRedirect(source: Source, { redirect }: Entries): ConfigProblem[] {

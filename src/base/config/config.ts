@@ -11,6 +11,10 @@ export type MechanismName = (typeof MECHANISMS)[number];
 export const MECHANISM_SETTINGS = ['auto', ...MECHANISMS] as const;
 export type MechanismSetting = (typeof MECHANISM_SETTINGS)[number];
 
+/** Every row of the mechanism table: those that a site can name, and what a booster does with every request. */
+export const MECHANISM_ROWS = [...MECHANISMS, 'boost'] as const;
+export type MechanismRow = (typeof MECHANISM_ROWS)[number];
+
 /** What a line of the access log may have beside what it always has. */
 export const ACCESS_FIELDS = ['userAgent', 'referer', 'protocol', 'site', 'requestId'] as const;
 export type AccessField = (typeof ACCESS_FIELDS)[number];
@@ -24,8 +28,11 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** `server`: takes clients and serves. `front`: only spreads the connections to its public addresses over servers. */
-export const ROLES = ['server', 'front'] as const;
+/**
+ * `server`: takes clients and serves. `front`: only spreads the connections to its public addresses over servers.
+ * `booster`: takes clients of servers that have too many; the servers answer.
+ */
+export const ROLES = ['server', 'front', 'booster'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface NodeConfig {
@@ -44,6 +51,20 @@ export interface NodeConfig {
   readonly admin: HostPort;
   /** Engine threads; 1 to 64. */
   readonly engines: number;
+  /** When new clients of its public addresses go to boosters. */
+  readonly boost: BoostConfig;
+}
+
+/** When a server's new clients go to boosters, and to which. */
+export interface BoostConfig {
+  /** Names; none: never. */
+  readonly boosters: readonly string[];
+  /** From that load on new clients go to boosters. */
+  readonly onPermille: number;
+  /** Below it they come back. */
+  readonly offPermille: number;
+  /** How many of the new clients. */
+  readonly sharePermille: number;
 }
 
 /** Where a node takes a site's responses from: files, or an HTTP server it can reach. `root` is absolute. */

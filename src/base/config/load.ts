@@ -3,9 +3,17 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { checkEntries, didYouMean, type Entries } from './checks.ts';
-import type { ClusterConfig, ContentSource, NodeConfig, PolicyConfig, SiteConfig } from './config.ts';
+import type {
+  BoostConfig,
+  ClusterConfig,
+  ContentSource,
+  NodeConfig,
+  PolicyConfig,
+  SiteConfig,
+} from './config.ts';
 import { ConfigError, type ConfigProblem } from './error.ts';
 import {
+  boostSchema,
   type FileValue,
   fileSchema,
   keysAt,
@@ -111,12 +119,14 @@ function validEntries(value: unknown): Entries {
   }
   const listen = listenSchema.safeParse(valueAt(value, ['listen']));
   const redirect = redirectSchema.safeParse(valueAt(value, ['redirect']));
+  const boost = boostSchema.safeParse(valueAt(value, ['boost']));
   return {
     nodeNames: named.map(([name]) => name),
     nodes,
     sites,
     listenPort: listen.success ? listen.data.port : 0,
     redirect: redirect.success ? redirect.data : undefined,
+    boost: boost.success ? boost.data : undefined,
   };
 }
 
@@ -154,7 +164,12 @@ function readKey(source: Source, problems: ConfigProblem[]): string {
 function build(file: string, key: string, value: FileValue): ClusterConfig {
   const base = dirname(resolve(file));
   const nodes = Object.entries(value.nodes).map(
-    ([name, node]): NodeConfig => ({ ...node, name, address6: node.address6 ?? null }),
+    ([name, node]): NodeConfig => ({
+      ...node,
+      name,
+      address6: node.address6 ?? null,
+      boost: boostOf(value, node),
+    }),
   );
   const sites = value.sites.map((site): SiteConfig => {
     const serving = nodes.filter(({ name, role }) => site.serve?.includes(name) ?? role === 'server');
@@ -171,6 +186,18 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   };
   const { listen, limits, timeouts, redirect, forward } = value;
   return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward, observe };
+}
+
+/** A server's, with what holds for all where it says nothing; without boosters for a node that is none. */
+function boostOf({ nodes, boost }: FileValue, node: NodeValue): BoostConfig {
+  const all = Object.keys(nodes).filter((name) => nodes[name].role === 'booster');
+  const own = node.boost ?? {};
+  return {
+    boosters: node.role === 'server' ? (own.boosters ?? boost.boosters ?? all) : [],
+    onPermille: own.onPermille ?? boost.onPermille,
+    offPermille: own.offPermille ?? boost.offPermille,
+    sharePermille: own.sharePermille ?? boost.sharePermille,
+  };
 }
 
 function policyOf({ policy }: SiteValue, base: string): PolicyConfig {

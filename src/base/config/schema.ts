@@ -68,6 +68,28 @@ const hostPort = () =>
     return z.NEVER;
   });
 
+const PERMILLE_OF_LOAD = 'permille of what a node can do';
+const boostKeys = {
+  boosters: z.array(text('a node name'), must('a list of node names')),
+  onPermille: integer(1, 1000, PERMILLE_OF_LOAD),
+  offPermille: integer(1, 1000, PERMILLE_OF_LOAD),
+  sharePermille: integer(1, 1000, 'permille of new connections'),
+};
+/** Of one server: what it does not say is as for all. */
+const nodeBoost = z.strictObject(boostKeys, must('a map')).partial();
+export const boostSchema = z
+  .strictObject(
+    {
+      /** All boosters when absent. */
+      boosters: boostKeys.boosters.optional(),
+      onPermille: boostKeys.onPermille.default(800),
+      offPermille: boostKeys.offPermille.default(500),
+      sharePermille: boostKeys.sharePermille.default(1000),
+    },
+    must('a map'),
+  )
+  .prefault({});
+
 const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
 const NODE_NAME_RULE = 'a node name: 1 to 32 of a-z, 0-9 and -, not - at either end';
 const HOST_PATTERN = /^(\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])$/;
@@ -91,6 +113,7 @@ export const nodeSchema = z.strictObject({
   backplane: port(7946),
   admin: hostPort().default({ host: '127.0.0.1', port: 9900 }),
   engines: integer(1, MAX_ENGINES).default(1),
+  boost: nodeBoost.optional(),
 });
 
 const perNode = <T extends z.ZodType>(value: T) =>
@@ -175,8 +198,8 @@ export const redirectSchema = z
   .strictObject(
     {
       enabled: flag().default(false),
-      highPermille: integer(1, 1000, 'permille of what a node can do').default(800),
-      lowPermille: integer(1, 1000, 'permille of what a node can do').default(500),
+      highPermille: integer(1, 1000, PERMILLE_OF_LOAD).default(800),
+      lowPermille: integer(1, 1000, PERMILLE_OF_LOAD).default(500),
     },
     must('a map'),
   )
@@ -248,6 +271,7 @@ export const fileSchema = z.strictObject(
     limits: limits.prefault({}),
     timeouts: timeouts.prefault({}),
     redirect: redirectSchema,
+    boost: boostSchema,
     forward: forward.prefault({}),
     observe: observe.prefault({}),
   },
@@ -256,6 +280,7 @@ export const fileSchema = z.strictObject(
 
 export type FileValue = z.output<typeof fileSchema>;
 export type NodeValue = z.output<typeof nodeSchema>;
+export type BoostValue = z.output<typeof boostSchema>;
 export type RedirectValue = z.output<typeof redirectSchema>;
 export type SiteValue = z.output<typeof siteSchema>;
 

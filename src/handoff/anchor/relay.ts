@@ -1,6 +1,7 @@
 /**
  * Mechanism relay (the papers' back-end forwarding), at the anchor: the target's response comes over the backplane
- * and goes out on the anchor's own socket. Slow for the anchor, possible for everything.
+ * and goes out on the anchor's own socket. Slow for the anchor, possible for everything. Likewise mechanism boost, at
+ * the booster, whose target is the origin.
  */
 
 import type { Count } from '../../base/counters.ts';
@@ -12,7 +13,7 @@ import {
   type Frame,
   FrameType,
   RejectReason,
-  SetupMechanism,
+  type SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { Pump, SocketSink } from '../../serve/byte-sink.ts';
@@ -35,6 +36,12 @@ export interface RelayPorts {
   readonly sharesConnections: boolean;
 }
 
+/** By which of the two the response comes. */
+export interface RelayForm {
+  readonly name: 'relay' | 'boost';
+  readonly mechanism: SetupMechanism;
+}
+
 export class RelayDelivery implements Delivery, Conversation {
   readonly places: Places = [];
   readonly node: number;
@@ -42,6 +49,7 @@ export class RelayDelivery implements Delivery, Conversation {
   readonly #host: DeliveryOwner;
   readonly #request: Request;
   readonly #link: Link;
+  readonly #form: RelayForm;
   readonly #id: number;
   readonly #out: SocketSink;
   readonly #pump = new Pump([], false);
@@ -64,14 +72,15 @@ export class RelayDelivery implements Delivery, Conversation {
     request: Request,
     node: number,
     link: Link,
+    form: RelayForm,
   ): RelayDelivery | null {
-    const delivery = new RelayDelivery(ports, host, request, node, link);
+    const delivery = new RelayDelivery(ports, host, request, node, link, form);
     const sentAtMs = ports.handoffs.clock.exactMs();
     const sent = link.send({
       type: FrameType.SETUP,
       request: delivery.#id,
       epoch: 1,
-      mechanism: SetupMechanism.RELAY,
+      mechanism: form.mechanism,
       http10: request.head.minor === 0,
       close: request.close,
       bodyFollows: request.bodyFollows,
@@ -93,11 +102,19 @@ export class RelayDelivery implements Delivery, Conversation {
     return delivery;
   }
 
-  private constructor(ports: RelayPorts, host: DeliveryOwner, request: Request, node: number, link: Link) {
+  private constructor(
+    ports: RelayPorts,
+    host: DeliveryOwner,
+    request: Request,
+    node: number,
+    link: Link,
+    form: RelayForm,
+  ) {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
     this.#link = link;
+    this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
     this.#out = new SocketSink(host.fd, ports.sharesConnections);
@@ -192,7 +209,7 @@ export class RelayDelivery implements Delivery, Conversation {
     const { status, bodyBytes, close } = this.#done!;
     this.#host.finished({
       node: this.node,
-      mechanism: 'relay',
+      mechanism: this.#form.name,
       status,
       bytes: this.#pump.sentBytes,
       bodyBytes,
@@ -239,7 +256,7 @@ export class RelayDelivery implements Delivery, Conversation {
 
   get soFar(): SoFar {
     const bytes = (this.#request.continuation?.offset ?? 0) + this.#pump.sentBytes;
-    return { node: this.node, mechanism: 'relay', status: this.#status, bytes };
+    return { node: this.node, mechanism: this.#form.name, status: this.#status, bytes };
   }
 
   writable(): void {

@@ -41,6 +41,15 @@ export function tupleOf(fd: number): FourTuple | null {
   }
 }
 
+/** The address that the client of an accepted socket has connected to; empty when it has just reset the connection. */
+export function publicAddressOf(fd: number): Buffer {
+  try {
+    return localEndpoint(fd).address;
+  } catch (error) {
+    return unlessSocketDied(error, Buffer.alloc(0));
+  }
+}
+
 /**
  * The engine of a node with `engines` that gets whatever comes there of a connection: half-pipes, the connection itself,
  * at its home its route. The same for every node that asks; two engines would be in each other's way.

@@ -4,7 +4,7 @@
  * or here.
  */
 import assert from 'node:assert';
-import type { ClusterConfig, MechanismName, MechanismSetting } from '../../base/config/config.ts';
+import type { ClusterConfig, MechanismRow, MechanismSetting } from '../../base/config/config.ts';
 import type { Candidate, Choice } from '../../cluster/policy/policy.ts';
 import type { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
@@ -35,6 +35,8 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'>, AutoP
   nextTaker(): number | null;
   /** This node goes away. */
   readonly isLeaving: () => boolean;
+  /** At a booster: the node that owns the address a client has connected to; -1: not known any more. Else null. */
+  readonly originOf: ((connection: { readonly fd: number }) => number) | null;
 }
 
 export class Dispatcher {
@@ -54,6 +56,8 @@ export class Dispatcher {
     const { self } = this.#means;
     const away = stays ? null : this.#ports.nextTaker();
     if (away !== null) return { node: away, mechanism: 'migrate' };
+    // A booster knows better when it has the connection.
+    if (this.#ports.originOf !== null) return { node: self, mechanism: 'local' };
     if (site === null || (stays && answers(site))) return { node: self, mechanism: 'local' };
     return this.#choose(site, head, this.#means.sites.candidatesFor(site, head));
   }
@@ -91,12 +95,48 @@ export class Dispatcher {
   ): Delivery | null {
     const standby = host.takeStandby();
     if (standby !== null) return this.#standby(host, site, standby);
+    if (this.#ports.originOf !== null) return this.#boost(host, site, tried, this.#ports.originOf(host));
     const { head } = host.request;
     const { self } = this.#means;
     if (site === null || this.#nobodyHasIt(site, head)) return this.#begin(host, null, self, 'local', false);
     if (host.fullyTried || this.#keeps(site)) return this.#begin(host, site, self, 'local', true);
     const { node, mechanism } = (tried.length === 0 ? chosen : null) ?? this.#again(site, head, tried);
     return this.#begin(host, site, node, mechanism, answers(site) && !tried.includes(self));
+  }
+
+  /** To the origin; when it cannot be reached, or has failed, to another server that has the site. */
+  #boost(
+    host: RequestInProgress,
+    site: Site | null,
+    tried: readonly number[],
+    origin: number,
+  ): Delivery | null {
+    const { self } = this.#means;
+    if (origin >= 0 && !tried.includes(origin)) {
+      const delivery = this.#carry(host, site, origin, 'boost');
+      if (delivery !== null) return delivery;
+    }
+    const { head } = host.request;
+    const others = site === null ? [] : this.#means.sites.candidatesFor(site, head);
+    const left = others.filter(({ index }) => index !== origin && !tried.includes(index));
+    if (site === null || left.length === 0 || host.fullyTried)
+      return this.#begin(host, site, self, 'local', false);
+    const choice = this.#ports.policies.of(site.config).choose(head, left, self);
+    const node = typeof choice === 'number' ? choice : choice.node;
+    return this.#carry(host, site, node, 'relay') ?? this.#begin(host, site, self, 'local', false);
+  }
+
+  /** Null: the node cannot be reached. */
+  #carry(
+    host: RequestInProgress,
+    site: Site | null,
+    node: number,
+    mechanism: 'boost' | 'relay',
+  ): Delivery | null {
+    const link = this.#ports.linkOf(node, host);
+    if (link === undefined) return null;
+    const dispatch = { means: this.#means, host, site, mechanism, node, link, isServedHere: false };
+    return MECHANISM_TABLE[mechanism].begin(dispatch);
   }
 
   /** Tries the rows of the table, from the one that was asked for on. */
@@ -111,7 +151,7 @@ export class Dispatcher {
     const link = node === means.self ? null : (this.#ports.linkOf(node, host) ?? null);
     const mechanism = link === null || site === null ? 'local' : this.#rowFor(asked, host, site, node);
     const dispatch: Dispatch = { means, host, site, mechanism, node, link, isServedHere };
-    let row: MechanismName | null = mechanism;
+    let row: MechanismRow | null = mechanism;
     while (row !== null) {
       const delivery = MECHANISM_TABLE[row].begin(dispatch);
       if (delivery !== null) return delivery;
@@ -120,7 +160,7 @@ export class Dispatcher {
     return null;
   }
 
-  #rowFor(asked: MechanismSetting, host: RequestInProgress, site: Site, node: number): MechanismName {
+  #rowFor(asked: MechanismSetting, host: RequestInProgress, site: Site, node: number): MechanismRow {
     return asked === 'auto' ? this.#auto.choose(host, site, node) : asked;
   }
 

@@ -1,5 +1,5 @@
 /** What a mechanism is: the columns of the table (table.ts), and how it begins to answer a request at the anchor. */
-import type { MechanismName } from '../../base/config/config.ts';
+import type { MechanismRow } from '../../base/config/config.ts';
 import type { Count } from '../../base/counters.ts';
 import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
@@ -63,7 +63,7 @@ export interface Dispatch {
   /** Null: no site has this host. */
   readonly site: Site | null;
   /** What was asked for, by the policy: other rows are tried when it cannot be had. */
-  readonly mechanism: MechanismName;
+  readonly mechanism: MechanismRow;
   /** The node that the policy names. */
   readonly node: number;
   /** To that node; null: it is this one, or cannot be reached. */
@@ -74,17 +74,17 @@ export interface Dispatch {
 
 export interface Mechanism {
   /** Who hears the client. */
-  readonly inHalf: 'anchor' | 'owner';
+  readonly inHalf: 'anchor' | 'owner' | 'booster';
   /** Who speaks to it. */
-  readonly outHalf: 'anchor' | 'target' | 'owner';
+  readonly outHalf: 'anchor' | 'target' | 'owner' | 'booster';
   /** By what the one with the in-half learns that the response is out. */
   readonly endBy: 'own socket' | 'DATA_DONE' | 'announcement, then acknowledgement';
   /** Who ends the connection. */
-  readonly closes: 'anchor' | 'anchor, with the response' | 'owner';
+  readonly closes: 'anchor' | 'anchor, with the response' | 'owner' | 'booster';
   /** When the next request is taken up. */
   readonly next: 'at once' | 'when acknowledged' | 'never' | 'at the owner';
   /** What is tried when it cannot be had. */
-  readonly otherwise: MechanismName | null;
+  readonly otherwise: MechanismRow | null;
   /** Begins to answer, at the anchor. Null: it cannot be had. */
   begin(dispatch: Dispatch): Delivery | null;
 }

@@ -1,7 +1,10 @@
 /** Mechanism relay: the target's response comes over the backplane and leaves from the anchor's socket. */
-import { RelayDelivery } from '../anchor/relay.ts';
+import { SetupMechanism } from '../../protocol/backplane/frames.ts';
+import { RelayDelivery, type RelayForm } from '../anchor/relay.ts';
 import type { Mechanism } from './mechanism.ts';
 import { moves } from './moves.ts';
+
+const FORM: RelayForm = { name: 'relay', mechanism: SetupMechanism.RELAY };
 
 export const RELAY: Mechanism = {
   inHalf: 'anchor',
@@ -18,6 +21,6 @@ export const RELAY: Mechanism = {
     const carries = mechanism === 'relay' || !isServedHere || (request.bodyFollows && !moves(mechanism));
     if (!carries) return null;
     host.flow?.beginOwn();
-    return RelayDelivery.start(means, host, request, node, link);
+    return RelayDelivery.start(means, host, request, node, link, FORM);
   },
 };

@@ -1,6 +1,7 @@
 /** The mechanism table. docs/architecture.md shows it; a test compares the two. */
-import type { MechanismName } from '../../base/config/config.ts';
+import type { MechanismRow } from '../../base/config/config.ts';
 import { ANCHOR } from './anchor.ts';
+import { BOOST } from './boost.ts';
 import { CLONE } from './clone.ts';
 import { DRAIN } from './drain.ts';
 import { LOCAL } from './local.ts';
@@ -9,7 +10,7 @@ import { MIGRATE } from './migrate.ts';
 import { RELAY } from './relay.ts';
 import { SPLIT } from './split.ts';
 
-export const MECHANISM_TABLE: Readonly<Record<MechanismName, Mechanism>> = {
+export const MECHANISM_TABLE: Readonly<Record<MechanismRow, Mechanism>> = {
   local: LOCAL,
   relay: RELAY,
   anchor: ANCHOR,
@@ -17,4 +18,5 @@ export const MECHANISM_TABLE: Readonly<Record<MechanismName, Mechanism>> = {
   split: SPLIT,
   migrate: MIGRATE,
   drain: DRAIN,
+  boost: BOOST,
 };

@@ -1,5 +1,5 @@
-/** A delivery is a mechanism at work: how the response to one request gets to its client. And what its owner is asked. */
-import type { MechanismName } from '../../base/config/config.ts';
+/** What a request in progress and the mechanism that handles it know of each other. */
+import type { MechanismRow } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 
 /** Why a connection is broken when that is the client's doing: nothing to warn of. */
@@ -8,7 +8,7 @@ export const CLIENT_GONE = 'the client is gone';
 /** How a response got to its client. */
 export interface DeliveryResult {
   readonly node: number;
-  readonly mechanism: Exclude<MechanismName, 'drain'>;
+  readonly mechanism: Exclude<MechanismRow, 'drain'>;
   readonly status: number;
   readonly bytes: number;
   readonly bodyBytes: number;

@@ -28,6 +28,7 @@ import { SpareSockets } from './spare-sockets.ts';
 
 const MECHANISM_NAMES = {
   [SetupMechanism.RELAY]: 'relay',
+  [SetupMechanism.BOOST]: 'boost',
   [SetupMechanism.ANCHOR]: 'anchor',
   [SetupMechanism.CLONE]: 'clone',
   [SetupMechanism.SPLIT]: 'split',

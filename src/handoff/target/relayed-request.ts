@@ -1,4 +1,4 @@
-/** Mechanism relay, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
+/** Mechanisms relay and boost, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
 
 import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
@@ -26,12 +26,28 @@ export interface RelayOwner {
   over(relayed: RelayedRequest): void;
 }
 
+/** How it was answered. */
+export interface Answered {
+  /** 0: not known. */
+  readonly status: number;
+  readonly bytes: number;
+  readonly bodyBytes: number;
+  /** From SETUP on; -1 where there was no first byte. */
+  readonly firstByteUs: number;
+  readonly durationUs: number;
+  /** All of it has gone to the anchor. */
+  readonly complete: boolean;
+}
+
+export type Reporter = (answered: Answered) => void;
+
 export class RelayedRequest implements Conversation, ByteSink {
   readonly #owner: RelayOwner;
   readonly #link: Link;
   readonly #id: number;
   readonly #exchange: Exchange;
   readonly #receivedUs = nowUs();
+  readonly #report: Reporter | null;
   #credit = RELAY_WINDOW_BYTES;
   /** Bytes of the request body that are still to come; infinite where the head does not say. */
   #bodyLeft: number;
@@ -40,13 +56,24 @@ export class RelayedRequest implements Conversation, ByteSink {
   #firstByteUs = -1;
   #over = false;
 
-  /** `bodyBytes`: of the request body that are to come; infinite where the head does not say. */
-  constructor(owner: RelayOwner, link: Link, id: number, exchange: Exchange, bodyBytes: number) {
+  /**
+   * `bodyBytes`: of the request body that are to come; infinite where the head does not say. `report`: is told once,
+   * at the end.
+   */
+  constructor(
+    owner: RelayOwner,
+    link: Link,
+    id: number,
+    exchange: Exchange,
+    bodyBytes: number,
+    report: Reporter | null,
+  ) {
     this.#owner = owner;
     this.#link = link;
     this.#id = id;
     this.#exchange = exchange;
     this.#bodyLeft = bodyBytes;
+    this.#report = report;
     exchange.onProgress = () => this.drive();
   }
 
@@ -119,7 +146,7 @@ export class RelayedRequest implements Conversation, ByteSink {
       identity: null,
     });
     this.#owner.count.add('served_bytes', sent);
-    this.#leave();
+    this.#leave(true);
   }
 
   #fail(): void {
@@ -128,7 +155,16 @@ export class RelayedRequest implements Conversation, ByteSink {
     this.#leave();
   }
 
-  #leave(): void {
+  #leave(complete = false): void {
+    const { status, bodyBytes, pump } = this.#exchange;
+    this.#report?.({
+      status,
+      bytes: pump.sentBytes,
+      bodyBytes,
+      firstByteUs: this.#firstByteUs,
+      durationUs: nowUs() - this.#receivedUs,
+      complete,
+    });
     this.#over = true;
     this.#owner.over(this);
     this.#link.closeConversation(this.#id);

@@ -1,12 +1,22 @@
-/** The requests that an engine answers for other nodes, which carry the response (mechanism relay). */
+/** The requests that an engine answers for other nodes, which carry the response (mechanisms relay and boost). */
 import type { Count } from '../../base/counters.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Later, Ticking } from '../../kernel/loop/ports.ts';
-import { FrameType, RejectReason, type Setup } from '../../protocol/backplane/frames.ts';
+import { FrameType, RejectReason, type Setup, SetupMechanism } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Sites } from '../../serve/sites.ts';
-import { RelayedRequest, type RelayOwner } from './relayed-request.ts';
+import { type Answered, RelayedRequest, type RelayOwner, type Reporter } from './relayed-request.ts';
+
+/** A request of a client that a booster has. */
+export interface Boosted {
+  /** Index of the booster. */
+  readonly booster: number;
+  /** Address; null: not known any more. */
+  readonly client: Buffer | null;
+  readonly head: RequestHead;
+}
 
 export interface RelayedRequestsPorts {
   readonly count: Count;
@@ -16,6 +26,8 @@ export interface RelayedRequestsPorts {
   readonly most: number;
   /** SETUP is refused. */
   isStopping(): boolean;
+  /** A booster's request has been answered, or has ended otherwise. */
+  boosted(asked: Boosted, answered: Answered): void;
 }
 
 export class RelayedRequests implements Ticking, RelayOwner {
@@ -36,7 +48,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
     return this.#all.size;
   }
 
-  /** Takes a SETUP of relay, which opens a conversation. */
+  /** Takes a SETUP of relay or boost, which opens a conversation. */
   setup(link: Link, setup: Setup): void {
     this.count.add('setups_received');
     const { request, epoch } = setup;
@@ -48,7 +60,8 @@ export class RelayedRequests implements Ticking, RelayOwner {
     }
     const told = { confirmWanted: false, identity: null, announcement: null };
     link.send({ type: FrameType.SETUP_OK, request, epoch, ...told });
-    const relayed = new RelayedRequest(this, link, request, exchange, this.#bodyBytes(setup));
+    const bodyBytes = this.#bodyBytes(setup);
+    const relayed = new RelayedRequest(this, link, request, exchange, bodyBytes, this.#reporter(link, setup));
     this.#all.add(relayed);
     link.takeConversation(request, relayed);
     relayed.drive();
@@ -58,7 +71,18 @@ export class RelayedRequests implements Ticking, RelayOwner {
     const { isStopping, most, sites } = this.#ports;
     if (isStopping()) return RejectReason.SHUTTING_DOWN;
     if (this.#all.size >= most) return RejectReason.FULL;
-    return sites.serve(setup, 'relay', { clientAddress: setup.client });
+    const client = { clientAddress: setup.client };
+    if (setup.mechanism !== SetupMechanism.BOOST) return sites.serve(setup, 'relay', client);
+    // The origin decides which site it is.
+    const { head, body, bodyFollows, close, continuation } = setup;
+    return sites.serve({ head, body, bodyFollows, close, continuation }, 'boost', client);
+  }
+
+  /** Whom to tell how it was answered: what a booster asks for is a request of this node's own clients. */
+  #reporter({ node }: Link, { mechanism, head, client }: Setup): Reporter | null {
+    if (mechanism !== SetupMechanism.BOOST) return null;
+    const asked = { booster: node, client, head: this.#ports.sites.parsed(head) };
+    return (answered) => this.#ports.boosted(asked, answered);
   }
 
   /** Bytes of a request body that follow; infinite where its head does not say how many. */

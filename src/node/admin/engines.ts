@@ -13,6 +13,7 @@ import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
+import type { BoostMode } from '../../cluster/boost-switch.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { Explanation } from '../engine/explain.ts';
 import type { EngineStatus, FromEngine, ToEngine } from '../engine/messages.ts';
@@ -185,6 +186,11 @@ export class EngineClient extends EventEmitter<Events> {
       });
       this.#post(asked(id));
     });
+  }
+
+  /** New clients are to go to boosters, or not, or as the load says. */
+  boost(mode: BoostMode): void {
+    if (!this.#ended()) this.#post({ type: 'boost', mode });
   }
 
   /** What `digest` asked for. */

@@ -1,6 +1,6 @@
 /** Prometheus metrics of a node: `baton_*`, computed when they are asked for from counters that exist anyway. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { MECHANISMS } from '../../base/config/config.ts';
+import { MECHANISM_ROWS } from '../../base/config/config.ts';
 import { type Counters, ENGINE_COUNTERS } from '../../base/counters.ts';
 import { TIMING_NUMBERS } from '../../client/access-batch.ts';
 import type { EngineClient } from './engines.ts';
@@ -56,7 +56,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     observe(timings) {
       for (let i = 0; i < timings.length; i += TIMING_NUMBERS) {
         const [number, handoffUs, firstByteUs] = timings.subarray(i, i + TIMING_NUMBERS);
-        const mechanism = MECHANISMS[number];
+        const mechanism = MECHANISM_ROWS[number];
         if (handoffUs >= 0) handoff.observe({ mechanism }, handoffUs / MICROSECONDS_PER_SECOND);
         if (firstByteUs >= 0) firstByte.observe({ mechanism }, firstByteUs / MICROSECONDS_PER_SECOND);
       }

@@ -9,10 +9,13 @@
  *     /api/flows     JSON: FlowStatus[]; `Baton-Omitted: N` when more were left out, `Baton-Unanswered: ENGINES`
  *     /api/explain   ?url=URL; JSON: Explanation, of a GET of that URL at this node
  *     /api/drain     POST, on the Unix socket, with `Baton-Node: NAME`: 202, and the node empties itself and ends
+ *     /api/boost/on  likewise: 202, and its new clients go to boosters; /off: they do not; /auto: as its load says; 409
+ *                    when there are no boosters for it
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HostPort } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
+import { BOOST_MODES, type BoostMode } from '../../cluster/boost-switch.ts';
 import { nodeFlows, nodeStatus, readiness, type StatusOptions } from './api.ts';
 import type { Doors } from './doors.ts';
 import type { EngineClient } from './engines.ts';
@@ -28,6 +31,8 @@ export interface AdminOptions extends StatusOptions {
   readonly engines: readonly EngineClient[];
   /** Empties the node: its connections go to the others, then the process ends. */
   readonly drain: () => void;
+  /** Whether new clients go to boosters. Null: there are none for this node. */
+  readonly boost: ((mode: BoostMode) => void) | null;
   /** Lines dropped, by log, for the metrics. */
   readonly droppedLines?: () => Record<string, number>;
   /** Told when an answer could not be made (its client gets 500) or a connection could not be accepted. */
@@ -105,7 +110,14 @@ function createActions(options: AdminOptions): Routes {
     options.drain();
     return json(202, { draining: true });
   };
-  return new Map([['/api/drain', drain]]);
+  const boost = (mode: BoostMode) => () => {
+    if (options.boost === null)
+      return failure(409, 'NO_BOOSTER', `the configuration has no boosters for node ${options.node}`);
+    options.boost(mode);
+    return json(202, { boost: mode });
+  };
+  const modes = BOOST_MODES.map((mode) => [`/api/boost/${mode}`, boost(mode)] as const);
+  return new Map<string, () => Answer>([['/api/drain', drain], ...modes]);
 }
 
 async function flows(engines: readonly EngineClient[]): Promise<Answer> {

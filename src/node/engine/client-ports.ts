@@ -5,7 +5,8 @@ import { CLIENT_SOCKETS } from './client-sockets.ts';
 import type { Engine } from './engine.ts';
 
 export function clientPorts(engine: Engine): ClientPorts {
-  const { loop, counters, config, sites, dispatcher, anchorFlows, handoffs, guests, access } = engine;
+  const { loop, counters, config, sites, dispatcher, anchorFlows, handoffs, guests, access, boosted } =
+    engine;
   return {
     clock: loop,
     watch: loop,
@@ -18,6 +19,7 @@ export function clientPorts(engine: Engine): ClientPorts {
     handoffs,
     guests,
     access,
+    boosted,
     log: (level, message, fields) => engine.log(level, message, fields),
     startMove: (connection, to) => OutgoingMove.start(engine, connection, to),
     isClosing: () => engine.closing,

@@ -77,7 +77,8 @@ export class Drain {
       if (since >= HANDSHAKES_MS) this.#stopListening();
     }
     if (nowMs >= this.#endsAtMs) return true;
-    const busy = engine.connections.size + engine.anchorFlows.size + engine.halfPipes.size;
+    const busy =
+      engine.connections.size + engine.anchorFlows.size + engine.halfPipes.size + engine.relayed.size;
     return busy + engine.arrivals.size + engine.guests.lingering === 0 && !this.#listening;
   }
 

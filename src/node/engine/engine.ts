@@ -9,6 +9,7 @@ import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { LineLimit } from '../../base/line-limit.ts';
 import { AccessRecords } from '../../client/access-records.ts';
+import { BoostedClients } from '../../client/boosted-clients.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
 import { Addresses } from '../../cluster/addresses.ts';
@@ -20,7 +21,7 @@ import { RepeatableChoices } from '../../cluster/policy/repeatable-choice.ts';
 import { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import { Handoffs } from '../../handoff/anchor/handoffs.ts';
-import { engineFor, type FourTuple } from '../../handoff/flow/four-tuple.ts';
+import { engineFor, type FourTuple, publicAddressOf } from '../../handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { Guests } from '../../handoff/move/guests.ts';
 import { HomeRoutes } from '../../handoff/move/home-routes.ts';
@@ -89,6 +90,8 @@ export class Engine {
   readonly halfPipes: HalfPipes;
   readonly relayed: RelayedRequests;
   readonly connections: Connections;
+  /** At a booster. */
+  readonly boosted: BoostedClients | null;
   readonly guests: Guests;
   readonly homeRoutes: HomeRoutes;
   readonly arrivals = new Set<IncomingMove>();
@@ -173,10 +176,12 @@ export class Engine {
     this.listeners = new Listeners(this.loop, limits.stallSeconds * 1000, (fd, client) =>
       this.connections.accept(fd, client),
     );
-    for (const address of role === 'server' ? config.nodes.flatMap((node) => node.public) : [])
+    for (const address of role !== 'front' ? config.nodes.flatMap((node) => node.public) : [])
       this.listeners.listen({ address: parseAddress(address), port: config.listen.port });
     this.loads = new Loads(this, this.peers, this.spread, options.counters);
     this.policies = new SitePolicies(this, options.policies);
+    const originOf = role === 'booster' ? ({ fd }: { fd: number }) => this.homeOf(publicAddressOf(fd)) : null;
+    this.boosted = originOf === null ? null : new BoostedClients(originOf);
     this.dispatcher = new Dispatcher({
       clock,
       count,
@@ -193,6 +198,7 @@ export class Engine {
       mayMoveTo: (node) => this.views.mayMove(node),
       nextTaker: () => this.drain?.next() ?? null,
       isLeaving: () => this.drain !== null,
+      originOf,
     });
     this.connections = new Connections(clientPorts(this));
     this.#housekeeping = new Housekeeping(this, this.#router, options.post);

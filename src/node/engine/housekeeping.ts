@@ -31,12 +31,13 @@ export class Housekeeping {
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
     const engine = this.#engine;
-    const { loop, halfPipes, handoffs, relayed, migrations, arrivals } = engine;
+    const { loop, halfPipes, handoffs, relayed, loads, migrations, arrivals } = engine;
     const { setupDeadlines, leavingDeadlines } = engine;
     const now = loop.nowMs;
     if (halfPipes.isWaiting) this.hearRouter();
     handoffs.turn(now);
     relayed.turn();
+    loads.turn();
     for (const migration of migrations) if (migration.tick(now)) migrations.delete(migration);
     for (const arrival of arrivals) arrival.tick(now);
     engine.drain?.give();
@@ -47,7 +48,7 @@ export class Housekeeping {
     if (migrations.size > 0) return QUICK_TICK_MS;
     const sets = [setupDeadlines, arrivals];
     const waits = upstreamsWait || engine.drain !== null || sets.some(({ size }) => size > 0);
-    return waits ? TICK_MS : Math.min(handoffs.waitMs, halfPipes.waitMs, relayed.waitMs);
+    return waits ? TICK_MS : Math.min(handoffs.waitMs, halfPipes.waitMs, relayed.waitMs, loads.waitMs);
   }
 
   /** Which responses are acknowledged, and what clients send next: the router says so, and every tick it is asked. */

@@ -5,6 +5,8 @@
 
 import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
+import type { BoostMode } from '../../cluster/boost-switch.ts';
+import type { BoostStatus } from '../../cluster/boosting.ts';
 import type { NodeLoadStatus } from '../../cluster/load.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { AutoStatus } from '../../handoff/mechanism/auto.ts';
@@ -20,6 +22,8 @@ export type ToEngine =
   | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
   /** What stands for the bytes of a file that was asked about; null: nobody can vouch for them. */
   | { readonly type: 'digest'; readonly id: number; readonly digest: string | null }
+  /** New clients are to go to boosters, or not, or as the load says. */
+  | { readonly type: 'boost'; readonly mode: BoostMode }
   /** Accept nothing more, finish what is under way within `deadlineMs`, then say `stopped`. */
   | { readonly type: 'stop'; readonly deadlineMs: number };
 
@@ -82,6 +86,10 @@ export interface EngineStatus {
   readonly loads: NodeLoadStatus[];
   /** Where new connections to this node's addresses go: permille by node. Null at engines that do not decide it. */
   readonly spread: Record<string, number> | null;
+  /** Whether new clients of this node go to boosters. Null: there are none for it, or another engine decides. */
+  readonly boost: BoostStatus | null;
+  /** At a booster: its clients, by their origin. Null elsewhere. */
+  readonly boosted: Record<string, number> | null;
   /** By site: a policy's name, or the file of its module. */
   readonly policies: Record<string, string>;
   /** What mechanism auto has chosen, and what it has learnt. */

@@ -25,6 +25,8 @@ export function engineStatus(engine: Engine): EngineStatus {
     }),
     loads: engine.loads.status(),
     spread: engine.loads.spreadStatus(),
+    boost: engine.loads.boostStatus(),
+    boosted: engine.boosted === null ? null : boostedStatus(engine, engine.boosted.counts),
     policies: engine.policies.status(),
     auto: engine.dispatcher.auto.status(),
     cached: Object.fromEntries(
@@ -32,6 +34,10 @@ export function engineStatus(engine: Engine): EngineStatus {
     ),
     sites: engine.sites.status(),
   };
+}
+
+function boostedStatus({ config }: Engine, counts: ReadonlyMap<number, number>): Record<string, number> {
+  return Object.fromEntries([...counts].map(([origin, count]) => [config.nodes[origin]?.name ?? '?', count]));
 }
 
 export function flowStatus(engine: Engine): FlowStatus[] {

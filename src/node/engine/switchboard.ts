@@ -11,8 +11,8 @@ import {
   type Frame,
   FrameType,
   type Hello,
+  isCarried,
   PROTOCOL_VERSION,
-  SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Refusal } from '../../protocol/backplane/gate.ts';
 import type { Link, LinkHost } from '../../protocol/backplane/link.ts';
@@ -134,7 +134,7 @@ export class Switchboard implements LinkHost {
     switch (frame.type) {
       case FrameType.SETUP: {
         const isNew = link.conversationOf(frame.request) === null;
-        const relays = frame.mechanism === SetupMechanism.RELAY;
+        const relays = isCarried(frame.mechanism);
         if (isNew && relays) return engine.relayed.setup(link, frame);
         const known = engine.halfPipes.of(link, frame.request);
         if (!relays && (isNew || known !== null)) return engine.halfPipes.setup(link, known, frame);

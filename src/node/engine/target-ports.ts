@@ -1,4 +1,5 @@
 /** What an engine lends to what it sends for other nodes: half-pipes and relayed requests. */
+import { formatAddress } from '../../base/address.ts';
 import type { HalfPipesPorts } from '../../handoff/target/half-pipes.ts';
 import type { RelayedRequestsPorts } from '../../handoff/target/relayed-requests.ts';
 import type { Engine } from './engine.ts';
@@ -29,5 +30,16 @@ export function halfPipesPorts(engine: Engine): HalfPipesPorts {
 export function relayedRequestsPorts(engine: Engine): RelayedRequestsPorts {
   const { loop, counters, sites, config } = engine;
   const { connections: most } = config.limits;
-  return { count: counters, later: loop, sites, most, isStopping: () => engine.stopping };
+  return {
+    count: counters,
+    later: loop,
+    sites,
+    most,
+    isStopping: () => engine.stopping,
+    boosted(asked, answered) {
+      const client = asked.client === null ? '-' : formatAddress(asked.client);
+      const site = sites.find(asked.head.host)?.config.name ?? null;
+      engine.access.boosted(client, asked, site, answered, loop.wallMs);
+    },
+  };
 }

@@ -97,6 +97,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     routerCounters: () => (over ? {} : router.counters()),
     reload: () => reloader.status,
     drain: () => requestDrain(),
+    boost: self.boost.boosters.length > 0 ? (mode) => clients[0].boost(mode) : null,
     droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
     onError: (error) => logger.warn({ error: error.message }, 'admin API'),
   });

@@ -7,7 +7,7 @@ import { StartError } from './errors.ts';
 
 /** Throws StartError PORT when another program has one of them. */
 export function checkPorts(config: ClusterConfig, self: NodeConfig): void {
-  const publics = self.role === 'server' ? config.nodes.flatMap((node) => node.public) : [];
+  const publics = self.role !== 'front' ? config.nodes.flatMap((node) => node.public) : [];
   const own = Array.from({ length: self.engines }, (_, engine) => self.backplane + engine);
   const endpoints = [
     ...publics.map((address) => ({ address: parseAddress(address), port: config.listen.port })),

@@ -52,6 +52,7 @@ async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): P
 
 function handle(message: ToEngine): void {
   if (message.type === 'stop') engine.stop(message.deadlineMs);
+  else if (message.type === 'boost') engine.loads.boost(message.mode);
   else if (message.type === 'digest') engine.digests.take(message.id, message.digest);
   else if (message.type === 'policies') void takePolicies(message);
   else if (message.type === 'explain')

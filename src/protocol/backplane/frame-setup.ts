@@ -13,8 +13,13 @@ import {
 import { FrameType, MAX_BODY_BYTES, MAX_HEAD_BYTES } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
 
-export const SetupMechanism = { RELAY: 1, ANCHOR: 2, CLONE: 3, SPLIT: 4 } as const;
+export const SetupMechanism = { RELAY: 1, ANCHOR: 2, CLONE: 3, SPLIT: 4, BOOST: 5 } as const;
 export type SetupMechanism = (typeof SetupMechanism)[keyof typeof SetupMechanism];
+
+/** Whoever sends such a SETUP carries the response: there is no half-pipe. */
+export function isCarried(mechanism: SetupMechanism): boolean {
+  return mechanism === SetupMechanism.RELAY || mechanism === SetupMechanism.BOOST;
+}
 
 /** Anchor to target: serve this request. */
 export interface Setup {
@@ -30,9 +35,9 @@ export interface Setup {
   bodyFollows: boolean;
   /** The sender's monotonic clock in milliseconds, modulo 2^32. */
   sentAtMs: number;
-  /** Null with relay only. */
+  /** Null with relay and boost only. */
   halfPipe: HalfPipe | null;
-  /** With relay only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
+  /** With relay and boost only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
   client: Buffer | null;
   /** The response is to go on where another node left it; null: from its beginning. */
   continuation: Continuation | null;
@@ -125,7 +130,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   let client: Buffer | null = null;
-  if (mechanism !== SetupMechanism.RELAY) {
+  if (!isCarried(mechanism)) {
     requireAtLeast(at, end, HALF_PIPE_BYTES);
     halfPipe = readHalfPipe(bytes, at);
     at += HALF_PIPE_BYTES;
@@ -178,8 +183,8 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
 export const setupCodec: Codec<Setup> = { size: setupSize, write: writeSetup, read: readSetup };
 
 function checkSetup(frame: Setup): void {
-  must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.SPLIT, 'mechanism');
-  must((frame.mechanism === SetupMechanism.RELAY) === (frame.halfPipe === null), 'half-pipe and mechanism');
+  must(frame.mechanism >= SetupMechanism.RELAY && frame.mechanism <= SetupMechanism.BOOST, 'mechanism');
+  must(isCarried(frame.mechanism) === (frame.halfPipe === null), 'half-pipe and mechanism');
   must(frame.client === null || frame.halfPipe === null, 'client address beside a half-pipe');
   must(frame.client === null || !frame.client.equals(UNKNOWN_ADDRESS), 'unspecified client address');
   must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');

@@ -22,7 +22,7 @@ export type * from './frame-link.ts';
 export type * from './frame-migrate.ts';
 export { AbortReason, RejectReason } from './frame-reason.ts';
 export type * from './frame-response.ts';
-export { type Setup, SetupMechanism } from './frame-setup.ts';
+export { isCarried, type Setup, SetupMechanism } from './frame-setup.ts';
 export type * from './frame-setup-ok.ts';
 export type { Frame } from './frame-table.ts';
 export * from './frame-types.ts';

@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { Lab } from '../lab/lab.ts';
 import type { LabOptions } from '../lab/plan.ts';
+import { labBoosts } from './lab-boosts.ts';
 import { type ExecFlags, execInLab } from './lab-exec.ts';
 import { printLab, printStatus } from './lab-print.ts';
 
@@ -11,6 +12,7 @@ interface NameFlag {
 
 interface UpFlags extends NameFlag {
   readonly nodes: number;
+  readonly boosters?: number;
   readonly mechanism?: string;
   readonly policy?: string;
   readonly root?: string;
@@ -42,6 +44,7 @@ export function labCommand(): Command {
     'build a lab and start its nodes; an earlier one of that name is taken down first',
   )
     .option('--nodes <n>', 'how many nodes: a, b, c, ...', number, 3)
+    .option('--boosters <n>', 'how many boosters for them: x, y, z', number)
     .option('--mechanism <name>', 'local, relay, anchor, clone, split or migrate (default: anchor)')
     .option(
       '--policy <name>',
@@ -85,7 +88,9 @@ export function labCommand(): Command {
   const status = subcommand('status', 'what runs in the lab')
     .option('--json', 'as JSON')
     .action(async ({ name, json }: NameFlag & { json?: true }) => {
-      printStatus(await Lab.attach(name).status(), json === true);
+      const lab = Lab.attach(name);
+      const status = await lab.status();
+      printStatus({ ...status, boosts: await labBoosts(lab, status) }, json === true);
     });
   const down = subcommand('down', 'end and remove everything of the lab, whatever state it is in').action(
     ({ name }: NameFlag) => {

@@ -1,6 +1,7 @@
 /** The `baton` command. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { boostCommand } from './boost.ts';
 import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
@@ -19,6 +20,7 @@ Examples:
   baton serve --config cluster.yaml --node a
   baton explain http://example.org/ --config cluster.yaml
   baton drain a --config cluster.yaml             move its connections away, then end it
+  baton boost on a --config cluster.yaml          its new clients go to boosters
   baton lab up --nodes 3                          a whole cluster on this machine
   baton lab exec client -- curl -si http://a/
   baton lab down`;
@@ -31,6 +33,7 @@ const program = new Command('baton')
   .addHelpText('after', EXAMPLES)
   .addCommand(serveCommand())
   .addCommand(drainCommand())
+  .addCommand(boostCommand())
   .addCommand(checkCommand())
   .addCommand(explainCommand())
   .addCommand(doctorCommand())

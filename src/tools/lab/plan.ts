@@ -7,6 +7,8 @@ export const RUN_DIRECTORY = '/run/baton';
 export const NAMESPACE_DIRECTORY = '/run/netns';
 export const ADMIN_PORT = 9900;
 export const MAX_LAB_NODES = 26;
+/** The last letters: with boosters there are fewer nodes. */
+const BOOSTER_NAMES = ['x', 'y', 'z'];
 
 /** The least MTU of IPv6 (RFC 8200 section 5), and that of the lab's links. */
 const MIN_MTU = 1280;
@@ -22,6 +24,8 @@ export interface LabOptions {
   readonly name?: string;
   /** Default 3. */
   readonly nodes?: number;
+  /** Default 0: `x`, `y`, `z`. */
+  readonly boosters?: number;
   readonly mechanism?: string;
   readonly policy?: string;
   /** Directory to serve; default: a generated site of byte ramps. */
@@ -53,8 +57,9 @@ export interface LabNode {
   readonly namespace: string;
   readonly address: string;
   readonly address6: string;
-  /** IPv4 first, then IPv6. */
-  readonly public: readonly [string, string];
+  /** IPv4 first, then IPv6; none at a booster. */
+  readonly public: readonly string[];
+  readonly isBooster: boolean;
 }
 
 export interface LabPlan {
@@ -106,20 +111,26 @@ export function planLab(options: LabOptions): LabPlan {
   const count = inRange('nodes', options.nodes ?? 3, 1, MAX_LAB_NODES);
   if (!Number.isInteger(count))
     throw new LabError('LAB_OPTION', `nodes must be a whole number, not ${count}`);
+  const boosters = inRange('boosters', options.boosters ?? 0, 0, BOOSTER_NAMES.length);
+  if (!Number.isInteger(boosters))
+    throw new LabError('LAB_OPTION', `boosters must be a whole number, not ${boosters}`);
+  if (boosters > 0) inRange('nodes, with boosters,', count, 1, MAX_LAB_NODES - BOOSTER_NAMES.length);
   const delayMs = inRange('delay (ms)', options.delayMs ?? 0, 0, 10_000);
   const lossPercent = inRange('loss (percent)', options.lossPercent ?? 0, 0, 100);
   const mtu = options.mtu === undefined ? 0 : inRange('mtu', options.mtu, MIN_MTU, MAX_MTU);
   const prefix = namespacePrefix(name);
   const directory = labDirectory(name);
-  const nodes = Array.from({ length: count }, (_, index): LabNode => {
-    const letter = String.fromCharCode('a'.charCodeAt(0) + index);
+  const servers = Array.from({ length: count }, (_, i) => String.fromCharCode('a'.charCodeAt(0) + i));
+  const nodes = [...servers, ...BOOSTER_NAMES.slice(0, boosters)].map((letter, index): LabNode => {
     const own = index + 1;
+    const isBooster = index >= count;
     return {
       name: letter,
       namespace: prefix + letter,
       address: `10.77.0.${own}`,
       address6: `fd77::${own}`,
-      public: [`10.77.0.${100 + own}`, `fd77::${100 + own}`],
+      public: isBooster ? [] : [`10.77.0.${100 + own}`, `fd77::${100 + own}`],
+      isBooster,
     };
   });
   return {
@@ -141,10 +152,11 @@ export function planLab(options: LabOptions): LabPlan {
 
 /** The cluster's configuration as YAML, `--set` included. It is checked by whoever loads it. */
 export function labConfig(plan: LabPlan, options: LabOptions, root: string): string {
-  const nodes = plan.nodes.map(({ name, address, address6, public: addresses }) => [
-    name,
-    { address, address6, interface: 'eth0', public: [...addresses], admin: `127.0.0.1:${ADMIN_PORT}` },
-  ]);
+  const nodes = plan.nodes.map(({ name, address, address6, public: addresses, isBooster }) => {
+    const admin = `127.0.0.1:${ADMIN_PORT}`;
+    const own = { address, address6, interface: 'eth0', admin };
+    return [name, isBooster ? { role: 'booster', ...own } : { ...own, public: [...addresses] }];
+  });
   const document = new Document({
     cluster: { key: `the key of the lab ${plan.name}` },
     nodes: Object.fromEntries(nodes),
@@ -175,7 +187,8 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
 
 /** /etc/hosts of the client: `a` is node a's public IPv4 address, `a6` its IPv6 address. */
 export function clientHosts(plan: LabPlan): string {
-  const lines = plan.nodes.flatMap((node) => [
+  const servers = plan.nodes.filter(({ isBooster }) => !isBooster);
+  const lines = servers.flatMap((node) => [
     `${node.public[0]} ${node.name}`,
     `${node.public[1]} ${node.name}6`,
   ]);

@@ -76,7 +76,7 @@ describe('fronts, redirection, policies', () => {
   });
 
   const wrong: [string, string, RegExp][] = [
-    ['role: front', 'role: fornt', /:3:14: nodes.f.role must be one of server, front/],
+    ['role: front', 'role: fornt', /:3:14: nodes.f.role must be one of server, front, booster/],
     [', public: [10.77.0.101]', '', /:3:14: front f has no public address\n {2}hint: add public/],
     ['a: { address', 'a: { role: front, public: [10.77.0.102], address', /^$/],
     [
@@ -154,7 +154,7 @@ describe('fronts, redirection, policies', () => {
   it('refuses a cluster of fronts alone', () => {
     const text =
       'cluster: { key: "a key of enough characters" }\nnodes: { a: { role: front, address: 10.0.0.1, public: [10.0.0.2] } }\nsites: [{ name: x, root: w }]\n';
-    assert.throws(() => parse(text), /:2:1: every node is a front; none is left to serve/);
+    assert.throws(() => parse(text), /:2:1: every node is a front or a booster; none is left to serve/);
   });
 
   it('refuses a TypeScript module where Node cannot import one', { skip: importsTypeScript() }, () => {

@@ -23,6 +23,7 @@ const ROW_OF: Partial<Record<SetupMechanism, string>> = {
   [SetupMechanism.ANCHOR]: 'anchor',
   [SetupMechanism.CLONE]: 'clone',
   [SetupMechanism.SPLIT]: 'split',
+  [SetupMechanism.BOOST]: 'boost',
 };
 
 /** A request in progress whose connection is one of an anchor's. */
@@ -71,6 +72,8 @@ interface Given {
   readonly tried?: readonly number[];
   readonly leaving?: boolean;
   readonly head?: string;
+  /** This node is a booster, and has the connection for that one. */
+  readonly origin?: number;
 }
 
 class Case extends AnchorStand {
@@ -107,7 +110,7 @@ class Case extends AnchorStand {
 
   get dispatcher(): Dispatcher {
     const { clock, counters: count, handoffs, link, site } = this;
-    const { up = true, leaving = false } = this.#given;
+    const { up = true, leaving = false, origin = null } = this.#given;
     return new Dispatcher({
       clock,
       count,
@@ -124,6 +127,7 @@ class Case extends AnchorStand {
       mayMoveTo: () => true,
       nextTaker: () => null,
       isLeaving: () => leaving,
+      originOf: origin === null ? null : () => origin,
     });
   }
 
@@ -138,7 +142,7 @@ class Case extends AnchorStand {
     if (delivery instanceof LocalDelivery) return 'local';
     assert.ok(delivery !== null);
     const row = ROW_OF[this.link.last(FrameType.SETUP).mechanism]!;
-    assert.equal(delivery instanceof RelayDelivery, row === 'relay');
+    assert.equal(delivery instanceof RelayDelivery, row === 'relay' || row === 'boost');
     return row;
   }
 }
@@ -234,6 +238,19 @@ describe('the dispatcher', () => {
     });
     for (let i = 0; i < 20; i++) dispatcher.answered(site, it.asked.head, 1e6);
     assert.equal(row(), 'anchor');
+  });
+
+  test('boost: to the origin, whatever the policy says; without it, by relay to another server, else not at all', () => {
+    assert.equal(row({ mechanism: 'anchor', node: A, origin: B }), 'boost');
+    assert.equal(row({ mechanism: 'migrate', origin: B, bodyFollows: true }), 'boost');
+    assert.equal(row({ mechanism: 'anchor', node: B, origin: A, tried: [A] }), 'relay');
+    assert.equal(
+      row({ mechanism: 'local', node: B, origin: -1 }),
+      'relay',
+      'its client had left, or has not',
+    );
+    assert.equal(row({ mechanism: 'anchor', origin: B, up: false }), 'local');
+    assert.equal(row({ mechanism: 'anchor', origin: B, tried: [B, A] }), 'local');
   });
 
   test('a node that has failed the request is not asked again, this one is when it is the last', () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { MECHANISMS } from '../../../src/base/config/config.ts';
+import { MECHANISM_ROWS } from '../../../src/base/config/config.ts';
 import { MECHANISM_TABLE } from '../../../src/handoff/mechanism/table.ts';
 
 const DOCUMENT = new URL('../../../../docs/architecture.md', import.meta.url);
@@ -17,7 +17,7 @@ const COLUMNS = [
 ];
 
 test('docs/architecture.md shows the table as it is', () => {
-  const rows = MECHANISMS.map((name) => {
+  const rows = MECHANISM_ROWS.map((name) => {
     const { inHalf, outHalf, endBy, closes, next, otherwise } = MECHANISM_TABLE[name];
     return [`\`${name}\``, inHalf, outHalf, endBy, closes, next, otherwise ?? ''];
   });
@@ -27,8 +27,8 @@ test('docs/architecture.md shows the table as it is', () => {
 });
 
 test('every row falls back to one that is always there', () => {
-  for (const name of MECHANISMS) {
-    let row: (typeof MECHANISMS)[number] | null = name;
+  for (const name of MECHANISM_ROWS) {
+    let row: (typeof MECHANISM_ROWS)[number] | null = name;
     const way: string[] = [];
     for (; row !== null; row = MECHANISM_TABLE[row].otherwise) {
       assert.ok(!way.includes(row), `${name} falls back in a circle: ${way}`);

@@ -1,6 +1,7 @@
 /** Mechanism relay at the target: what is sent by credit, what waits for the link, and a body that follows. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { parseAddress } from '../../../src/base/address.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../../../src/handoff/flow/agreed.ts';
 import {
   AbortReason,
@@ -202,5 +203,33 @@ describe('a relayed request at the target', () => {
     assert.equal(begun.text, 'abc');
     assert.equal(begun.link.last(FrameType.ABORT).reason, AbortReason.INTERNAL);
     begun.assertOver();
+  });
+
+  test('a booster’s request is reported as one of this node’s own clients, whatever becomes of it', () => {
+    const it = new Case();
+    const client = parseAddress('10.0.0.9');
+    const boost = { mechanism: SetupMechanism.BOOST, halfPipe: null, client } as const;
+    const answer = new Answer(1000);
+    it.serves = answer.exchange;
+    it.setup(boost);
+    it.settle();
+    it.serves = new Answer(2 * RELAY_WINDOW_BYTES).exchange;
+    it.setup({ ...boost, request: ID + 2 });
+    it.settle().link.down();
+    const bytes = answer.text.length;
+    assert.deepEqual(
+      it.boosted.map(({ client: address, head, bytes: sent, complete }) => [
+        address,
+        head.path,
+        sent,
+        complete,
+      ]),
+      [
+        [client, '/1k.bin', bytes, true],
+        [client, '/1k.bin', RELAY_WINDOW_BYTES, false],
+      ],
+    );
+    it.ask(10);
+    assert.equal(it.boosted.length, 2, 'a relayed one is its anchor’s');
   });
 });

@@ -4,7 +4,8 @@ import { parseAddress } from '../../../src/base/address.ts';
 import { Counters } from '../../../src/base/counters.ts';
 import type { HalfPipeKernel } from '../../../src/handoff/target/half-pipe-ports.ts';
 import { HalfPipes } from '../../../src/handoff/target/half-pipes.ts';
-import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
+import type { Answered } from '../../../src/handoff/target/relayed-request.ts';
+import { type Boosted, RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
 import { EPOLLERR } from '../../../src/kernel/linux/epoll.ts';
 import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import type { HalfPipeSeed } from '../../../src/kernel/linux/half-pipe.ts';
@@ -12,6 +13,7 @@ import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Source } from '../../../src/kernel/loop/loop.ts';
 import {
   FrameType,
+  isCarried,
   RejectReason,
   type Setup,
   SetupMechanism,
@@ -170,6 +172,8 @@ export class TargetStand {
   readonly link = new LinkModel(ANCHOR);
   readonly pipes: HalfPipes;
   readonly relayed: RelayedRequests;
+  /** Of boosters' requests, in the order of their ends. */
+  readonly boosted: Array<Boosted & Answered> = [];
   /** What the next request is answered with. */
   serves: Exchange | RejectReason = RejectReason.NOT_SERVED;
   stopping = false;
@@ -221,7 +225,8 @@ export class TargetStand {
       isStopping,
       log: () => {},
     });
-    this.relayed = new RelayedRequests({ count, later, sites, most: MOST, isStopping });
+    const boosted = (asked: Boosted, answered: Answered) => void this.boosted.push({ ...asked, ...answered });
+    this.relayed = new RelayedRequests({ count, later, sites, most: MOST, isStopping, boosted });
   }
 
   /** A SETUP comes, as the switchboard gives it on. */
@@ -266,7 +271,7 @@ export class TargetStand {
       body: Buffer.alloc(0),
       ...changes,
     };
-    if (frame.mechanism === SetupMechanism.RELAY) this.relayed.setup(this.link.link, frame);
+    if (isCarried(frame.mechanism)) this.relayed.setup(this.link.link, frame);
     else this.pipes.setup(this.link.link, this.pipes.of(this.link.link, frame.request), frame);
   }
 

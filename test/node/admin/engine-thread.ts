@@ -59,6 +59,8 @@ function status(): EngineStatus {
     linkFailures: [],
     loads: [],
     spread: null,
+    boost: null,
+    boosted: null,
     policies: {},
     auto: { chosen: { relay: 0, anchor: 0, clone: 0 }, learntPaths: 0, meanBytes: {} },
     cached: {},

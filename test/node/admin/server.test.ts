@@ -28,6 +28,7 @@ describe('admin API', () => {
       routerCounters: () => ({}),
       reload: () => ({ done: 0, failed: 0, error: null }),
       drain: () => {},
+      boost: null,
       ...options,
     });
     return admin;

@@ -2,7 +2,7 @@
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { HostPort } from '../../../src/base/config/config.ts';
-import { MECHANISMS } from '../../../src/base/config/config.ts';
+import { MECHANISM_ROWS } from '../../../src/base/config/config.ts';
 import type { AccessBatch } from '../../../src/client/access-batch.ts';
 import { type AccessRecord, accessLine } from '../../../src/client/access-line.ts';
 import { EngineClient } from '../../../src/node/admin/engines.ts';
@@ -124,7 +124,7 @@ export function record(fields: Partial<AccessRecord> = {}): AccessRecord {
 /** As an engine hands them over. */
 export function batchOf(records: readonly AccessRecord[]): AccessBatch {
   const timings = records.flatMap(({ mechanism, handoffUs, firstByteUs }) => [
-    MECHANISMS.indexOf(mechanism),
+    MECHANISM_ROWS.indexOf(mechanism),
     handoffUs,
     firstByteUs,
   ]);

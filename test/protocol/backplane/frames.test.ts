@@ -147,6 +147,10 @@ const LAYOUTS: [Frame, string][] = [
     `00000035 01 01 0000 ${IDS} 01 03 ffffffff ${'00'.repeat(16)} 5173d16e 0003 474554 00000002 7879`,
   ],
   [
+    { ...SETUP, mechanism: SetupMechanism.BOOST, halfPipe: null, client: PIPE.clientAddress },
+    `00000035 01 01 0000 ${IDS} 05 03 ffffffff 00000000000000000000ffff0a4d0001 5173d16e 0003 474554 00000002 7879`,
+  ],
+  [
     { ...SETUP, continuation: { ...IDENTITY, offset: 2 ** 32 } },
     `0000008f 01 01 0000 ${IDS} 02 0b ffffffff
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
@@ -447,8 +451,9 @@ describe('frames', () => {
       { ...SETUP, epoch: 1.5 },
       { ...SETUP, sentAtMs: 2 ** 32 },
       { ...SETUP, request: Number.NaN },
-      { ...SETUP, mechanism: 5 as SetupMechanism },
+      { ...SETUP, mechanism: 6 as SetupMechanism },
       { ...SETUP, mechanism: SetupMechanism.RELAY },
+      { ...SETUP, mechanism: SetupMechanism.BOOST },
       { ...SETUP, halfPipe: null },
       { ...SETUP, client: PIPE.clientAddress },
       { ...SETUP, mechanism: SetupMechanism.RELAY, halfPipe: null, client: Buffer.alloc(16) },

@@ -84,7 +84,8 @@ const continuation = fc.tuple(wholeIdentity, count).map(([whole, out]) => ({
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
-    mechanism: fc.constantFrom(...Object.values(frames.SetupMechanism).filter((m) => m !== 1)),
+    mechanism: fc.constantFrom(...Object.values(frames.SetupMechanism).filter((m) => !frames.isCarried(m))),
+    carried: fc.constantFrom(frames.SetupMechanism.RELAY, frames.SetupMechanism.BOOST),
     http10: fc.boolean(),
     close: fc.boolean(),
     bodyFollows: fc.boolean(),
@@ -97,10 +98,10 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
   })
-  .map((fields) => ({
+  .map(({ carried, ...fields }) => ({
     ...fields,
     type: FrameType.SETUP,
-    mechanism: fields.halfPipe === null ? frames.SetupMechanism.RELAY : fields.mechanism,
+    mechanism: fields.halfPipe === null ? carried : fields.mechanism,
     client: fields.halfPipe === null ? fields.client : null,
     bodyFollows: fields.bodyFollows && fields.halfPipe === null,
   }))

@@ -17,6 +17,22 @@ test('every size of lab has a valid configuration', () => {
   assert.deepEqual(b.public, ['10.77.0.102', 'fd77::102']);
 });
 
+test('boosters are the last letters, and own no public address', () => {
+  const config = configOf({ nodes: 2, boosters: 2 });
+  assert.deepEqual(
+    config.nodes.map(({ name, role, public: pub }) => [name, role, pub.length]),
+    [
+      ['a', 'server', 2],
+      ['b', 'server', 2],
+      ['x', 'booster', 0],
+      ['y', 'booster', 0],
+    ],
+  );
+  assert.deepEqual(config.nodes[0].boost.boosters, ['x', 'y']);
+  assert.deepEqual(Object.keys(config.sites[0].content), ['a', 'b']);
+  assert.doesNotMatch(clientHosts(planLab({ boosters: 1 })), / x$/m);
+});
+
 test('--set reaches any key, lists included, and wrong values are configuration errors', () => {
   const set = ['limits.idleSeconds=5', 'observe.servedBy=false', 'sites.0.policy=hash', 'nodes.b.engines=2'];
   const config = configOf({ set, mechanism: 'relay' });
@@ -41,6 +57,9 @@ test('options out of range are refused', () => {
     { nodes: 0 },
     { nodes: 27 },
     { nodes: 1.5 },
+    { boosters: 4 },
+    { boosters: 0.5 },
+    { nodes: 24, boosters: 1 },
   ]) {
     assert.throws(() => planLab(options), LabError, JSON.stringify(options));
   }

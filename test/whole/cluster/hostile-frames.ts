@@ -13,6 +13,7 @@ import {
   type Frame,
   FrameType,
   type HalfPipe,
+  isCarried,
   type Setup,
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
@@ -175,8 +176,8 @@ export class HostileFrames {
   /** A new conversation, or a further request in one that there is. */
   #setup(): Frame {
     const known = this.#random.below(3) === 0 && this.#own.length > 0 ? this.#pick(this.#own) : null;
-    const mechanism = this.#pick([1, 2, 2, 3, 3, 4] as SetupMechanism[]);
-    const relays = mechanism === SetupMechanism.RELAY;
+    const mechanism = this.#pick([1, 2, 2, 3, 3, 4, 5] as SetupMechanism[]);
+    const relays = isCarried(mechanism);
     const halfPipe = relays ? null : { ...this.#block(), ...(known?.pipe && tupleOf(known.pipe)) };
     const fits =
       known !== null && (known.kind === 'half-pipe') === !relays && known.kind !== 'move' && !relays;

@@ -1,0 +1,247 @@
+/** Boosters: they take a server's new clients, and the server answers as ever. */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { BoostMode } from '../../../src/cluster/boost-switch.ts';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import { Holding, tally } from './holding.ts';
+import { item, KIB, MIB, Stand } from './support.ts';
+
+const UPSTREAM = fileURLToPath(new URL('./upstream.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../src/tools/cli/main.js', import.meta.url));
+const PORT = 8080;
+const CONNECTIONS = 100;
+/** Of `limits.connections`, so many are held to make a node loaded. */
+const HELD = 90;
+const LINES = Array.from({ length: 10_000 }, (_, i) => `line ${i}`).join('\n');
+
+/** A response's heads, and a hash of what follows, without what differs from one to the next in any case. */
+function settled(text: string): string {
+  const same = text.replace(/^(Date|Server-Timing): .*\r\n/gim, '').replace(/\b[0-9a-f]{25}\b/g, 'boundary');
+  const heads = /^(HTTP\/.*?\r\n\r\n)+/s.exec(same)![0];
+  return heads + createHash('sha256').update(same.slice(heads.length)).digest('hex');
+}
+
+describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
+  let stand: Stand;
+  const upstreams: ChildProcess[] = [];
+  before(async () => {
+    stand = await Stand.up({
+      name: 'clboost',
+      nodes: 2,
+      boosters: 1,
+      sizes: [1, 10 * KIB, MIB, 16 * MIB],
+      sites: (root) => [
+        { name: 'up', hosts: ['up.test'], upstream: `127.0.0.1:${PORT}`, mechanism: 'local' },
+        { name: 'own', hosts: ['own.test'], root, serve: ['a'], mechanism: 'local' },
+      ],
+      set: [`limits.connections=${CONNECTIONS}`],
+    });
+    for (const node of ['a', 'b']) {
+      const server = stand.lab.spawn(node, [process.execPath, UPSTREAM, String(PORT)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      upstreams.push(server);
+      await once(server.stdout!, 'data');
+    }
+    await boost('off');
+  });
+  after(() => {
+    for (const server of upstreams) server.kill('SIGKILL');
+    stand?.down();
+  });
+
+  const boost = async (mode: BoostMode, node = 'a') => {
+    const argv = [process.execPath, MAIN, 'boost', mode, node, '--config', stand.lab.plan.configFile];
+    const { code, stdout, stderr } = await stand.lab.exec(node, argv);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const engine = async (node: string) => (await stand.lab.admin(node, '/api/status')).engines[0];
+  /** Clients of a that x has. */
+  const boosted = async () => ((await engine('x')).boosted.a ?? 0) as number;
+  /** Where new connections to a go. */
+  const spread = async () => (await engine('a')).spread as Record<string, number>;
+  const goesTo = (what: string, node: string) =>
+    stand.until(what, async () => (await spread())[node] === 1000);
+  const curl = async (path: string, ...more: string[]) => {
+    const argv = ['curl', '-sSi', '--http1.1', '-m', '20', ...more, path];
+    const { code, stdout, stderr } = await stand.lab.exec('client', argv, { timeoutMs: 30_000 });
+    assert.equal(code, 0, `${path}: ${stderr}`);
+    return stdout;
+  };
+
+  test('the command says what it has done, and refuses what cannot be', async () => {
+    assert.equal(await boost('on'), 'a: boost on (by hand), new clients to x\n');
+    assert.equal(await boost('off'), 'a: boost off (by hand)\n');
+    const argv = [process.execPath, MAIN, 'boost', 'on', 'x', '--config', stand.lab.plan.configFile];
+    const { code, stderr } = await stand.lab.exec('x', argv);
+    assert.equal(code, 1);
+    assert.match(stderr, /no boosters for node x/);
+  });
+
+  test('responses are those of the origin, field for field and byte for byte', async () => {
+    const up = ['-H', 'Host: up.test'];
+    const file = ['-H', 'Host: local.test'];
+    const cases: Array<readonly [string, ...string[]]> = [
+      ['/10240.bin', ...file],
+      [`/${MIB}.bin`, ...file],
+      ['/10240.bin', ...file, '-I'],
+      ['/10240.bin', ...file, '-r', '100-299'],
+      ['/10240.bin', ...file, '-r', '0-1,5-9'],
+      ['/10240.bin', ...file, '-H', 'If-None-Match: *'],
+      ['/none', ...file],
+      ['/10240.bin', ...file, '-0'],
+      ['/10240.bin', '-H', 'Host: nobody.test'],
+      ['/10240.bin', ...file, '--data', 'x'],
+      ['/length/20000', ...up],
+      ['/length/20000', ...up, '-I'],
+      ['/chunked/50000', ...up],
+      ['/close/50000', ...up],
+      ['/hints/1000', ...up],
+      ['/gap/50', ...up],
+      ['/slow/0', ...up, '--data-binary', 'abc'],
+      ['/slow/0', ...up, '--data-binary', LINES],
+      ['/slow/0', ...up, '-H', 'Transfer-Encoding: chunked', '--data-binary', LINES],
+      ['/slow/0', ...up, '-H', 'Expect: 100-continue', '--data-binary', 'abc'],
+      ['/early/0', ...up, '--data-binary', LINES],
+    ];
+    const all = async (host: string) => {
+      const answers: string[] = [];
+      for (const [path, ...more] of cases)
+        answers.push(settled(await curl(`http://${host}${path}`, ...more)));
+      return answers;
+    };
+    // Until a large file has been read its ETag is a weak one.
+    await stand.until('the file has its ETag', async () => {
+      return (await curl(`http://a/${MIB}.bin`, ...file, '-I')).includes('\nETag: "');
+    });
+    const direct = await all('a');
+    await boost('on');
+    const before = (await stand.lab.admin('x', '/api/status')).counters.requests_boost as number;
+    assert.deepEqual(await all('a'), direct);
+    assert.deepEqual(await all('a6'), direct);
+    const { counters } = await stand.lab.admin('x', '/api/status');
+    assert.equal(counters.requests_boost - before, 2 * cases.length, 'the booster had all of them');
+    assert.equal((await stand.lab.admin('a', '/api/status')).counters.boosted_requests > 0, true);
+    await boost('off');
+  });
+
+  test('the origin knows the client: its upstream, and its log', async () => {
+    await boost('on');
+    const fields = await curl('http://a/fields', '-H', 'Host: up.test');
+    const { address } = stand.lab.plan.client;
+    assert.ok(fields.includes(`"X-Forwarded-For","${address}"`), fields);
+    const log = join(stand.lab.plan.directory, 'a.log');
+    await stand.until('the request is in the log', async () => {
+      const lines = readFileSync(log, 'utf8').trim().split('\n');
+      const line = lines.map((one) => JSON.parse(one)).find(({ target }) => target === '/fields');
+      if (line === undefined) return false;
+      const { client, status, anchor, node, mechanism, complete } = line;
+      assert.deepEqual(
+        { client, status, anchor, node, mechanism, complete },
+        { client: address, status: 200, anchor: 'x', node: 'a', mechanism: 'boost', complete: true },
+      );
+      return true;
+    });
+    await boost('off');
+  });
+
+  test('on and off, with new clients all the time and long downloads on both sides: nothing fails', async () => {
+    const download = () =>
+      stand.runRight({ address: 'a', items: [item('local.test', 16 * MIB)], pauseMs: 1500 });
+    const downloads = [download()];
+    const load = stand.runRight({
+      address: 'a',
+      items: [item('local.test', 10 * KIB), item('local.test', MIB), item('local.test', 1)],
+      connections: 4,
+      each: true,
+      durationMs: 4000,
+    });
+    for (const mode of ['on', 'off', 'on', 'off'] as const) {
+      await boost(mode);
+      downloads.push(download());
+      if (mode === 'on') await stand.until('x has clients', async () => (await boosted()) > 0);
+    }
+    const { byMechanism } = await load;
+    assert.ok(byMechanism.local > 0 && byMechanism.boost > 0, JSON.stringify(byMechanism));
+    await Promise.all(downloads);
+    await stand.nothingLeft();
+  });
+
+  test('a booster that is killed or stopped: new clients come here, and those that are here notice nothing', async () => {
+    const here = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const isFine = async () => assert.deepEqual((await here.ask()).problems, []);
+    try {
+      await here.open(10);
+      await boost('on');
+      await there.open(10);
+      assert.equal(await boosted(), 10);
+      stand.lab.signal('x', 'SIGSTOP');
+      await goesTo('x is stopped: new clients come to a', 'a');
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /desc=local/);
+      await isFine();
+      stand.lab.signal('x', 'SIGCONT');
+      await goesTo('x goes on: it gets new clients', 'x');
+      assert.deepEqual((await there.ask()).problems, [], 'its clients have waited');
+      await stand.kill('x');
+      await goesTo('x is killed: new clients come to a', 'a');
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /desc=local/);
+      await isFine();
+      await stand.start('x');
+      await goesTo('x is there again: it gets new clients', 'x');
+      await boost('off');
+      await isFine();
+    } finally {
+      await Promise.all([here.end(), there.end()]);
+    }
+  });
+
+  test('an origin that is killed: another server answers where one can, else the booster says so', async () => {
+    await boost('on');
+    const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    try {
+      await there.open(10);
+      await stand.kill('a');
+      const { nodes, problems } = await there.ask();
+      assert.deepEqual([tally(nodes), problems], [{ b: 10 }, []]);
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: own.test'), /^HTTP\/1.1 503 /);
+      assert.match(await curl('http://a/length/10', '-H', 'Host: up.test'), /X-Served-By: b/);
+      await stand.start('a');
+      await stand.until('x knows that a is there', async () => {
+        const { nodes: now } = await there.ask();
+        return tally(now).a === 10;
+      });
+      assert.deepEqual(await spread(), { a: 1000 }, 'what was said by hand is forgotten');
+    } finally {
+      await there.end();
+    }
+  });
+
+  test('by load: on when there are too many connections, off when they are gone', async () => {
+    const crowd = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const others = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    try {
+      await crowd.open(HELD);
+      await goesTo('a has too many connections', 'x');
+      const { boost: status } = await engine('a');
+      assert.deepEqual([status.on, status.why, status.mode], [true, 'connections', 'auto']);
+      await others.open(20);
+      assert.equal(await boosted(), 20);
+      assert.deepEqual((await crowd.ask()).problems, []);
+      await crowd.end();
+      await goesTo('the load is low', 'a');
+      assert.deepEqual((await others.ask()).problems, [], 'they stay where they are');
+      assert.equal(await boosted(), 20);
+    } finally {
+      await Promise.all([crowd.end(), others.end()]);
+    }
+    await stand.nothingLeft();
+  });
+});
