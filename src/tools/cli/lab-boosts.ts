@@ -9,14 +9,20 @@ export interface LabBoost extends BoostStatus {
   readonly clients: Readonly<Record<string, number>>;
 }
 
+/** None when its process has ended since, or is another command, which says no more than that it is ready. */
+async function enginesOf(lab: Lab, node: string): Promise<readonly EngineStatus[]> {
+  try {
+    return ((await lab.admin(node, '/api/status')) as { engines: EngineStatus[] }).engines;
+  } catch {
+    return [];
+  }
+}
+
 /** Of the nodes that can be boosted and run. */
 export async function labBoosts(lab: Lab, { nodes }: LabStatus): Promise<LabBoost[]> {
   const running = nodes.filter(({ ready }) => ready);
   const all = await Promise.all(
-    running.map(async ({ name }) => {
-      const { engines } = (await lab.admin(name, '/api/status')) as { engines: EngineStatus[] };
-      return { name, engines };
-    }),
+    running.map(async ({ name }) => ({ name, engines: await enginesOf(lab, name) })),
   );
   const clientsOf = (origin: string) =>
     all.flatMap(({ name, engines }): Array<[string, number]> => {
