@@ -12,7 +12,8 @@ export interface LabBoost extends BoostStatus {
 /** None when its process has ended since, or is another command, which says no more than that it is ready. */
 async function enginesOf(lab: Lab, node: string): Promise<readonly EngineStatus[]> {
   try {
-    return ((await lab.admin(node, '/api/status')) as { engines: EngineStatus[] }).engines;
+    const { engines = [] } = (await lab.admin(node, '/api/status')) as { engines?: EngineStatus[] };
+    return engines;
   } catch {
     return [];
   }
