@@ -1,7 +1,7 @@
 /** The clients' connections of an engine: how they come here, how many fit, and how time passes in them. */
 import assert from 'node:assert';
 import { type Endpoint, formatEndpoint } from '../base/address.ts';
-import type { ArrivedConnection } from '../handoff/move/means.ts';
+import type { ArrivedConnection } from '../handoff/move/move-ports.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import { IDLE_MS } from '../kernel/loop/loop.ts';

@@ -16,7 +16,7 @@ import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { AnnouncedResponse, Standby } from '../handoff/anchor/handoff.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
-import type { ArrivedResponse } from '../handoff/move/means.ts';
+import type { ArrivedResponse } from '../handoff/move/move-ports.ts';
 import type { AgainReason, Delivery, DeliveryResult } from '../handoff/request/delivery.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';

@@ -35,8 +35,9 @@ export interface LoadHost {
   readonly index: number;
   readonly nowMs: number;
   /** Takes no new connections any more. */
-  readonly stopping: boolean;
-  readonly connectionCount: number;
+  isStopping(): boolean;
+  /** Of clients. */
+  connections(): number;
   readonly listeners: { readonly fds: readonly number[] };
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
@@ -84,7 +85,7 @@ export class Loads {
         return host.nowMs;
       },
       get connectionCount() {
-        return host.connectionCount;
+        return host.connections();
       },
       cpuMs: threadCpuMs,
       acceptQueue: () => this.#acceptQueue,
@@ -106,9 +107,9 @@ export class Loads {
   }
 
   get #own(): EngineLoad {
-    const { connectionCount, stopping, config, self } = this.#host;
-    const accepting = !stopping && config.nodes[self].role !== 'front';
-    return { ...this.#measured, connections: connectionCount, accepting };
+    const { config, self } = this.#host;
+    const accepting = !this.#host.isStopping() && config.nodes[self].role !== 'front';
+    return { ...this.#measured, connections: this.#host.connections(), accepting };
   }
 
   /** A peer's report. Returns whether the node's `accepting` has changed. */
@@ -178,7 +179,7 @@ export class Loads {
   /** Looks where new connections are to go: loads, links or this node's own state have changed. */
   spread(): void {
     if (this.#spreading === null) return;
-    this.#spreading.look(this.#host.nowMs, this.#settled, this.#host.stopping);
+    this.#spreading.look(this.#host.nowMs, this.#settled, this.#host.isStopping());
     const own = this.#counters[this.#host.index];
     own.set('redirected_permille_now', this.#spreading.redirectedPermille);
     own.set('spread_changes', this.#spreading.changes);

@@ -48,7 +48,7 @@ interface Forward {
 }
 
 export interface GuestsPorts extends StatusOrigin {
-  readonly loop: Clock;
+  readonly clock: Pick<Clock, 'nowMs'>;
   readonly routes: Pick<Routes, 'set' | 'delete' | 'owner'>;
   readonly sockets: SocketLook;
   /** The node that owns a public address, by index; -1: it is none. */
@@ -85,7 +85,7 @@ export class Guests {
     const ports = this.#ports;
     const home = ports.homeOf(ends.public.address);
     const key = tupleKey(ends);
-    const sinceMs = ports.loop.nowMs;
+    const sinceMs = ports.clock.nowMs;
     const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
     this.#drop(this.#byKey.get(key));
     this.#byKey.set(key, guest);
@@ -136,7 +136,7 @@ export class Guests {
   #leave(guest: Guest, state: 'closing' | 'lingering'): void {
     if (this.#isReplaced(guest)) return this.#closeSocket(guest);
     guest.state = state;
-    guest.sinceMs = this.#ports.loop.nowMs;
+    guest.sinceMs = this.#ports.clock.nowMs;
     this.#leaving.add(guest);
   }
 
@@ -171,7 +171,7 @@ export class Guests {
     if (home === this.#ports.self) return;
     // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
     this.#ports.routes.set(ends.client, ends.public, node + 1);
-    this.#forwards.set(tupleKey(ends), { ends, node, home, sinceMs: this.#ports.loop.nowMs });
+    this.#forwards.set(tupleKey(ends), { ends, node, home, sinceMs: this.#ports.clock.nowMs });
   }
 
   /** A connection comes: what any engine of this node forwarded of it before must not go away again. */

@@ -35,8 +35,8 @@ interface HomeRoute {
 }
 
 export interface HomeRoutesPorts extends StatusOrigin {
-  readonly loop: Clock;
-  readonly counters: Count;
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly count: Count;
   readonly log: Log;
   readonly config: Pick<ClusterConfig, 'nodes'>;
   readonly routes: Pick<Routes, 'entries' | 'set' | 'delete' | 'owner' | 'end'>;
@@ -74,7 +74,7 @@ export class HomeRoutes {
       if (!this.#keeps(key)) continue;
       const isOurs = this.#ports.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
       if (!isOurs || owner - 1 === self) routes.delete(client, pub);
-      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#ports.loop.nowMs });
+      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#ports.clock.nowMs });
     }
   }
 
@@ -92,7 +92,7 @@ export class HomeRoutes {
     const ports = this.#ports;
     const ends = tupleOfFrame(frame.flow);
     if (ports.homeOf(ends.public.address) !== ports.self || !ports.canServe(ends)) {
-      ports.counters.add('routes_refused');
+      ports.count.add('routes_refused');
       return;
     }
     const key = tupleKey(ends);
@@ -105,7 +105,7 @@ export class HomeRoutes {
       if (newer < 0 || (newer === 0 && known.node !== link.node)) return;
     }
     if (!this.divert(ends, link.node, frame.epoch)) {
-      ports.counters.add('routes_refused');
+      ports.count.add('routes_refused');
       ports.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
     }
   }
@@ -137,7 +137,7 @@ export class HomeRoutes {
 
   /** The last link to a node is gone. */
   nodeDown(node: number): void {
-    const now = this.#ports.loop.nowMs;
+    const now = this.#ports.clock.nowMs;
     for (const route of this.#byKey.values()) {
       if (route.node === node && route.lostAtMs < 0) route.lostAtMs = now;
     }
@@ -146,7 +146,7 @@ export class HomeRoutes {
   tick(nowMs: number): void {
     for (const route of this.#byKey.values()) {
       if (route.lostAtMs < 0 || nowMs - route.lostAtMs < LOST_LIMIT_MS) continue;
-      this.#ports.counters.add('routes_lost');
+      this.#ports.count.add('routes_lost');
       this.#end(route);
     }
   }

@@ -11,10 +11,8 @@
  * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner.
  */
 
+import assert from 'node:assert';
 import { SystemError } from '../../kernel/linux/errors.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
-import { probe } from '../../kernel/linux/repair-options.ts';
-import { release, restoreSilently, silentClose } from '../../kernel/linux/tcp-repair.ts';
 import { ROLE_ARRIVING } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { decodeState } from '../../kernel/tcp/codec.ts';
@@ -31,12 +29,8 @@ import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
-import type { IncomingMeans } from './means.ts';
+import type { IncomingOwner, MovePorts } from './move-ports.ts';
 
-/** Connections of an means that are on their way here at a time. */
-export const MAX_ARRIVALS = 1024;
-/** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
-export const MAX_ARRIVAL_BYTES = 64 * 1024 * 1024;
 /** A connection, frozen, waits no longer than this for its file to be read here; it may come again. */
 const MAX_WAIT_MS = 1000;
 /** An initiator that lives has gone on by then, and told the home. */
@@ -48,16 +42,8 @@ const PROBE_LEASE_MS = 20;
 const NS_PER_MS = 1_000_000;
 const NOTHING = Buffer.alloc(0);
 
-function hasRoom(
-  { arrivals, arrivalBytes, connections }: IncomingMeans<IncomingMove>,
-  { stateBytes }: Migrate,
-): boolean {
-  const hasBytes = arrivalBytes + stateBytes <= MAX_ARRIVAL_BYTES;
-  return hasBytes && arrivals.size < MAX_ARRIVALS && connections.hasRoom;
-}
-
 export class IncomingMove implements Conversation {
-  readonly #means: IncomingMeans<IncomingMove>;
+  readonly #owner: IncomingOwner<IncomingMove>;
   readonly #link: Link;
   readonly #id: number;
   readonly #epoch: number;
@@ -82,45 +68,38 @@ export class IncomingMove implements Conversation {
   #waits = false;
   #over = false;
 
-  /** Takes MIGRATE. Answers when the state is whole, or refuses at once. */
-  static open(means: IncomingMeans<IncomingMove>, link: Link, frame: Migrate): void {
-    const refusal = !means.accepts
-      ? RejectReason.SHUTTING_DOWN
-      : hasRoom(means, frame)
-        ? null
-        : RejectReason.FULL;
-    if (refusal !== null) {
-      means.counters.add('migrations_refused');
-      const { request, epoch } = frame;
-      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal });
-      return;
-    }
-    new IncomingMove(means, link, frame).#take(frame.bytes);
-  }
-
-  private constructor(means: IncomingMeans<IncomingMove>, link: Link, frame: Migrate) {
-    this.#means = means;
+  constructor(owner: IncomingOwner<IncomingMove>, link: Link, frame: Migrate) {
+    const { clock } = owner.ports;
+    this.#owner = owner;
     this.#link = link;
     this.#id = frame.request;
     this.#epoch = frame.epoch;
     this.#serveFirst = frame.serveFirst;
     this.#draining = frame.draining;
-    const nowMs = monotonicMs();
+    const nowMs = clock.exactMs();
     this.#sentMs = nowMs - link.clock.excessMs(frame.sentAtMs, nowMs);
     const { response } = frame;
     this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
-    this.#startedMs = means.loop.nowMs;
-    means.arrivals.add(this);
-    means.arrivalBytes += frame.stateBytes;
-    link.takeConversation(this.#id, this);
+    this.#startedMs = clock.nowMs;
+  }
+
+  get #ports(): MovePorts {
+    return this.#owner.ports;
   }
 
   get #ends(): FourTuple {
-    return { client: this.#state!.client, public: this.#state!.public };
+    const { client, public: pub } = this.#whole;
+    return { client, public: pub };
   }
 
-  #take(piece: Buffer): void {
+  get #whole(): ConnectionState {
+    assert(this.#state !== null, 'the state is whole');
+    return this.#state;
+  }
+
+  /** A piece of the state. */
+  take(piece: Buffer): void {
     if (this.#received + piece.length > this.#bytes.length) return this.#refuse(RejectReason.STATE_INVALID);
     this.#received += piece.copy(this.#bytes, this.#received);
     if (this.#received === this.#bytes.length) this.#answer();
@@ -129,51 +108,54 @@ export class IncomingMove implements Conversation {
   /** Takes it, or says why not. While its file is being read nobody knows; the client hears nothing meanwhile. */
   #answer(): void {
     const refusal = this.#restore();
-    const isLate = this.#isStale || monotonicMs() - this.#sentMs > MAX_WAIT_MS;
+    const isLate = this.#isStale || this.#ageMs > MAX_WAIT_MS;
     this.#waits = refusal === RejectReason.PENDING && !isLate;
     if (this.#waits) return;
     if (refusal !== null) return this.#refuse(refusal);
     this.#link.send({ type: FrameType.MIGRATE_OK, request: this.#id, epoch: this.#epoch });
   }
 
+  /** Since the initiator has sent it. */
+  get #ageMs(): number {
+    return this.#ports.clock.exactMs() - this.#sentMs;
+  }
+
   #refuse(reason: RejectReason): void {
-    this.#means.counters.add('migrations_refused');
+    this.#ports.count.add('migrations_refused');
     this.#link.send({ type: FrameType.SETUP_REJECT, request: this.#id, epoch: this.#epoch, reason });
     this.#drop();
   }
 
   /** The initiator may be about to go on by then, and whoever has the connection next may have set up a half-pipe. */
   get #isStale(): boolean {
-    const { leavingDeadlines, setupDeadlines } = this.#means;
-    const { durationMs } = this.#draining ? leavingDeadlines : setupDeadlines;
-    return monotonicMs() - this.#sentMs > durationMs / 2;
+    return this.#ageMs > this.#owner.patienceMs(this.#draining) / 2;
   }
 
   #restore(): RejectReason | null {
-    const means = this.#means;
+    const ports = this.#ports;
     if (this.#isStale) return RejectReason.STALE;
     try {
       this.#state = decodeState(this.#bytes);
     } catch (error) {
       if (!(error instanceof StateError)) throw error;
-      means.log('warn', 'a connection state refused', { code: error.code, reason: error.message });
+      ports.log('warn', 'a connection state refused', { code: error.code, reason: error.message });
       return RejectReason.STATE_INVALID;
     }
     const { public: pub } = this.#state;
-    const home = means.homeOf(pub.address);
-    if (!means.canServe(this.#ends)) return RejectReason.STATE_INVALID;
+    const home = ports.homeOf(pub.address);
+    if (!ports.canServe(this.#ends)) return RejectReason.STATE_INVALID;
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
     const refusal = this.#response === null ? null : this.#goOn(this.#response);
     if (refusal !== null) return refusal;
-    means.guests.stopForwarding(this.#ends);
-    this.#slot = means.flows.allocate();
+    ports.guests.stopForwarding(this.#ends);
+    this.#slot = ports.table.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
     if (!this.#takeFlow()) return RejectReason.BUSY_TUPLE;
     try {
-      this.#fd = restoreSilently(this.#state);
+      this.#fd = ports.kernel.restore(this.#state);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      means.log('warn', 'a connection refused by the kernel', { error: error.message });
+      ports.log('warn', 'a connection refused by the kernel', { error: error.message });
       return error.code === 'EADDRNOTAVAIL' ? RejectReason.BUSY_TUPLE : RejectReason.STATE_INVALID;
     }
     return null;
@@ -183,7 +165,7 @@ export class IncomingMove implements Conversation {
   #goOn({ head, close, continuation }: MovedResponse): RejectReason | null {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
     const client = { clientAddress: this.#ends.client.address };
-    const exchange = this.#means.sites.serve(request, 'migrate', client);
+    const exchange = this.#ports.sites.serve(request, 'migrate', client);
     if (typeof exchange === 'number') return exchange;
     this.#exchange = exchange;
     return null;
@@ -191,30 +173,30 @@ export class IncomingMove implements Conversation {
 
   /** Whether the home can be told: it is here, there, or has a link. */
   #canTell(home: number): boolean {
-    const { self } = this.#means;
+    const { self } = this.#ports;
     return home === self || home === this.#link.node || this.#linkHome(home) !== undefined;
   }
 
   #linkHome(home: number): Link | undefined {
-    return this.#means.linkFor(home, tupleKey(this.#ends));
+    return this.#ports.linkFor(home, tupleKey(this.#ends));
   }
 
   /** Nothing leaves until the lease is given, or a segment of the client has come. False: the flow is another's. */
   #takeFlow(): boolean {
-    const { flows } = this.#means;
-    const { sendSequence, sendQueue, unsentQueue, window } = this.#state!;
+    const { table } = this.#ports;
+    const { sendSequence, sendQueue, unsentQueue, window } = this.#whole;
     const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
     const edge = add(acknowledged, window.sendWindow);
-    flows.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
-    this.#rules.congestionWindow = this.#state!.congestion.window;
-    flows.write(this.#slot, this.#rules);
-    return this.#means.claimFlow(this.#ends, this.#slot);
+    table.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
+    this.#rules.congestionWindow = this.#whole.congestion.window;
+    table.write(this.#slot, this.#rules);
+    return this.#ports.claim(this.#ends, this.#slot);
   }
 
   frame(frame: Frame): void {
     switch (frame.type) {
       case FrameType.MIGRATE_DATA:
-        if (this.#state === null) this.#take(frame.bytes);
+        if (this.#state === null) this.take(frame.bytes);
         return;
       case FrameType.CONFIRM:
         if (this.#fd >= 0) this.#adopt();
@@ -228,69 +210,66 @@ export class IncomingMove implements Conversation {
 
   /** The connection is ours. */
   #adopt(): void {
-    const means = this.#means;
-    const state = this.#state!;
+    const ports = this.#ports;
+    const state = this.#whole;
     const fd = this.#fd;
     const exchange = this.#exchange;
     this.#fd = -1;
     this.#exchange = null;
     this.#drop();
-    const guest = means.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
-    means.counters.add('migrations_in');
+    const guest = ports.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
+    ports.count.add('migrations_in');
     try {
-      release(fd, state);
+      ports.kernel.release(fd, state);
     } catch (error) {
       // Its own next system call says that it has died.
       if (!(error instanceof SystemError)) throw error;
     }
     const response = exchange === null ? null : { ...this.#response!, exchange };
     const { advertisedEdge } = state;
-    means.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
+    ports.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
   }
 
   linkDown(): void {
     if (this.#over) return;
     // At home the client's segments still go to the initiator: with it gone, nobody can tell.
-    const home = this.#fd < 0 ? -1 : this.#means.homeOf(this.#state!.public.address);
-    if (this.#fd < 0 || home === this.#means.self) return this.#drop();
-    this.#doubtSinceMs = this.#means.loop.nowMs;
+    const home = this.#fd < 0 ? -1 : this.#ports.homeOf(this.#whole.public.address);
+    if (this.#fd < 0 || home === this.#ports.self) return this.#drop();
+    this.#doubtSinceMs = this.#ports.clock.nowMs;
   }
 
-  /** In doubt: makes the client speak. Returns true while it lasts. */
-  tick(nowMs: number): boolean {
-    if (this.#over) return false;
+  /** In doubt: makes the client speak. */
+  tick(nowMs: number): void {
+    if (this.#over) return;
     if (this.#waits) this.#answer();
     if (this.#doubtSinceMs < 0) {
       if (nowMs - this.#startedMs > this.#limitMs) this.#drop();
-      return false;
+      return;
     }
-    if (this.#means.flows.segments(this.#slot) > 0) {
-      this.#adopt();
-      return false;
+    if (this.#ports.table.segments(this.#slot) > 0) {
+      return this.#adopt();
     }
     const since = nowMs - this.#doubtSinceMs;
     if (since > IN_DOUBT_MS) {
       this.#disclaim();
-      this.#drop();
-      return false;
+      return this.#drop();
     }
     if (since > CLAIM_AFTER_MS && !this.#claimed) this.#claim();
-    if (nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return true;
+    if (nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return;
     this.#probedAtMs = nowMs;
     this.#probe(nowMs);
-    return true;
   }
 
   /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */
   get #limitMs(): number {
-    const { leavingDeadlines, setupDeadlines, config } = this.#means;
-    return 2 * Math.max(leavingDeadlines.durationMs, setupDeadlines.durationMs) + config.timeouts.peerMs;
+    const patienceMs = Math.max(this.#owner.patienceMs(false), this.#owner.patienceMs(true));
+    return 2 * patienceMs + this.#ports.config.timeouts.peerMs;
   }
 
   /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
   #claim(): void {
     this.#claimed = true;
-    const home = this.#means.homeOf(this.#state!.public.address);
+    const home = this.#ports.homeOf(this.#whole.public.address);
     if (home === this.#link.node) return;
     const flow = tupleToFrame(this.#ends);
     this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
@@ -300,15 +279,15 @@ export class IncomingMove implements Conversation {
   #disclaim(): void {
     if (!this.#claimed) return;
     const flow = tupleToFrame(this.#ends);
-    const home = this.#means.homeOf(this.#state!.public.address);
+    const home = this.#ports.homeOf(this.#whole.public.address);
     this.#linkHome(home)?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch });
   }
 
   #probe(nowMs: number): void {
     this.#rules.leaseNs = (nowMs + PROBE_LEASE_MS) * NS_PER_MS;
-    this.#means.flows.write(this.#slot, this.#rules);
+    this.#ports.table.write(this.#slot, this.#rules);
     try {
-      probe(this.#fd);
+      this.#ports.kernel.probe(this.#fd);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
     }
@@ -318,18 +297,17 @@ export class IncomingMove implements Conversation {
   #drop(): void {
     if (this.#over) return;
     this.#over = true;
-    const { flows, arrivals } = this.#means;
+    const { table } = this.#ports;
     this.#exchange?.end();
     this.#exchange = null;
-    if (this.#fd >= 0) silentClose(this.#fd);
+    if (this.#fd >= 0) this.#ports.kernel.closeSilently(this.#fd);
     this.#fd = -1;
     if (this.#slot >= 0) {
-      flows.uninstall(this.#slot);
-      flows.release(this.#slot);
+      table.uninstall(this.#slot);
+      table.release(this.#slot);
     }
     this.#link.closeConversation(this.#id);
-    arrivals.delete(this);
-    this.#means.arrivalBytes -= this.#bytes.length;
+    this.#owner.left(this, this.#bytes.length);
   }
 
   discard(): void {
@@ -339,12 +317,12 @@ export class IncomingMove implements Conversation {
   status(): FlowStatus | null {
     if (this.#slot < 0) return null;
     const slot = this.#slot;
-    return statusOf(this.#means, {
+    return statusOf(this.#ports, {
       role: 'arriving',
       state: this.#doubtSinceMs < 0 ? 'restored' : 'in doubt',
       ends: this.#ends,
       nodes: [this.#link.node],
-      entry: { slot, acknowledged: this.#means.flows.ack(slot) },
+      entry: { slot, acknowledged: this.#ports.table.ack(slot) },
     });
   }
 }

@@ -10,12 +10,9 @@
  * CONFIRM, so without MIGRATE_OK the connection is still ours whatever became of the target.
  */
 
-import type { Choice } from '../../cluster/policy/policy.ts';
+import assert from 'node:assert';
 import { SystemError } from '../../kernel/linux/errors.ts';
-import { monotonicMs } from '../../kernel/linux/monotonic.ts';
-import { receiveQueueBytes, sendQueueBytes, unsentBytes } from '../../kernel/linux/socket.ts';
-import { capture, silentClose, thaw } from '../../kernel/linux/tcp-repair.ts';
-import type { Deadlines, Places } from '../../kernel/loop/deadlines.ts';
+import type { Places } from '../../kernel/loop/deadlines.ts';
 import { encodedBytes, encodeState } from '../../kernel/tcp/codec.ts';
 import { type ConnectionState, StateError } from '../../kernel/tcp/state.ts';
 import { MAX_STATE_PIECE_BYTES } from '../../protocol/backplane/frame-migrate.ts';
@@ -28,81 +25,64 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
-import { type FourTuple, tupleOf } from '../flow/four-tuple.ts';
-import type { OutgoingMeans } from './means.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import type { Movable } from './movable.ts';
+import type { MovePorts, Outgoing, OutgoingOwner } from './move-ports.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './moved-state.ts';
 
 /** Frame headers and record overhead of one state, generously. */
 const OVERHEAD_BYTES = 16 * 1024;
 
-interface MoveOptions {
-  /** The target answers the first request itself; else its own policy decides. */
-  readonly serveFirst: boolean;
-  /** This node goes away. */
-  readonly draining: boolean;
-  /** Wait until everything sent is acknowledged (mechanism drain). */
-  readonly whenAcknowledged: boolean;
-}
-
-export class OutgoingMove implements Conversation {
+export class OutgoingMove implements Conversation, Outgoing {
   readonly places: Places = [];
-  readonly #engine: OutgoingMeans<OutgoingMove>;
+  readonly #owner: OutgoingOwner<OutgoingMove>;
   readonly #connection: Movable;
   readonly #node: number;
   readonly #link: Link;
-  readonly #options: MoveOptions;
+  /** This node goes away. */
+  readonly isDraining: boolean;
   readonly #epoch: number;
   #id = -1;
   #ends: FourTuple | null = null;
   /** Captured: the socket is frozen. */
   #frozen = false;
   #over = false;
-  #sentBytes = 0;
+  stateBytes = 0;
   readonly #startedMs: number;
 
-  /** Null when the connection cannot go now; it then is as before. */
-  static start(
-    engine: OutgoingMeans<OutgoingMove>,
-    connection: Movable,
-    { node, mechanism }: Choice,
-  ): OutgoingMove | null {
-    const link = engine.linkOf(node, connection);
-    if (link === undefined) return null;
-    const draining = engine.stopping;
-    const options = { serveFirst: !draining, draining, whenAcknowledged: mechanism === 'drain' };
-    const move = new OutgoingMove(engine, connection, node, link, options);
-    if (options.whenAcknowledged && move.#unacknowledged() > 0) {
-      engine.migrations.add(move);
-      return move;
-    }
-    return move.#ask() ? move : null;
-  }
-
-  private constructor(
-    engine: OutgoingMeans<OutgoingMove>,
+  constructor(
+    owner: OutgoingOwner<OutgoingMove>,
     connection: Movable,
     node: number,
     link: Link,
-    options: MoveOptions,
+    isDraining: boolean,
   ) {
-    this.#engine = engine;
+    this.#owner = owner;
     this.#connection = connection;
     this.#node = node;
     this.#link = link;
-    this.#options = options;
+    this.isDraining = isDraining;
     this.#epoch = ((connection.guest?.epoch ?? 0) + 1) >>> 0 || 1;
-    this.#startedMs = engine.loop.nowMs;
+    this.#startedMs = owner.ports.clock.nowMs;
   }
 
-  /** A node that goes away waits longer: its links may be as busy as it is. */
-  get #deadlines(): Pick<Deadlines<OutgoingMove>, 'set' | 'clear'> {
-    return this.#options.draining ? this.#engine.leavingDeadlines : this.#engine.setupDeadlines;
+  get #ports(): MovePorts {
+    return this.#owner.ports;
+  }
+
+  /**
+   * Sends the connection, or waits until everything sent on it is acknowledged (mechanism drain). False: it cannot go
+   * now, and is as before.
+   */
+  begin(whenAcknowledged: boolean): boolean {
+    if (!whenAcknowledged || this.#unacknowledged() === 0) return this.#ask();
+    this.#owner.waits(this);
+    return true;
   }
 
   #unacknowledged(): number {
     try {
-      return sendQueueBytes(this.#connection.fd);
+      return this.#ports.kernel.queuedBytes(this.#connection.fd);
     } catch (error) {
       if (error instanceof SystemError) return 0;
       throw error;
@@ -112,7 +92,7 @@ export class OutgoingMove implements Conversation {
   /** Mechanism drain waits for acknowledgements. Returns true when there is nothing more to wait for. */
   tick(nowMs: number): boolean {
     if (this.#over) return true;
-    const late = nowMs - this.#startedMs > this.#engine.config.limits.stallSeconds * 1000;
+    const late = nowMs - this.#startedMs > this.#ports.config.limits.stallSeconds * 1000;
     if (!late && this.#unacknowledged() > 0) return false;
     if (late || !this.#ask()) this.#resume();
     return true;
@@ -122,11 +102,11 @@ export class OutgoingMove implements Conversation {
   #ask(): boolean {
     const connection = this.#connection;
     const response = connection.movingResponse;
-    const ends = connection.guest?.ends ?? tupleOf(connection.fd);
+    const ends = connection.guest?.ends ?? this.#ports.kernel.ends(connection.fd);
     if (ends === null || !this.#fits(response !== null)) return false;
     this.#ends = ends;
     // Without room for that it moves all the same, and what comes meanwhile is lost.
-    this.#engine.parked.park(ends);
+    this.#ports.parked.park(ends);
     const state = this.#freeze(ends);
     const sent = state !== null && this.#prepare(state, response);
     if (!sent) this.#thaw();
@@ -139,7 +119,7 @@ export class OutgoingMove implements Conversation {
     const space = flow === null ? null : flow.ownSpace();
     if (flow !== null && space === null) return null;
     try {
-      const state = capture(fd, { freeze: true, ends, ...shown });
+      const state = this.#ports.kernel.freeze(fd, { ends, ...shown });
       this.#frozen = true;
       return space === null ? state : toClientSpace(state, space);
     } catch (error) {
@@ -151,9 +131,10 @@ export class OutgoingMove implements Conversation {
   /** Looked at before the socket is frozen: that is not for nothing. */
   #fits(inResponse: boolean): boolean {
     const { fd, unread } = this.#connection;
+    const { kernel } = this.#ports;
     try {
-      const toSend = sendQueueBytes(fd) - (inResponse ? unsentBytes(fd) : 0);
-      return toSend + receiveQueueBytes(fd) + unread.length < MAX_MIGRATED_STATE_BYTES - OVERHEAD_BYTES;
+      const toSend = kernel.queuedBytes(fd) - (inResponse ? kernel.unsentBytes(fd) : 0);
+      return toSend + kernel.unreadBytes(fd) + unread.length < MAX_MIGRATED_STATE_BYTES - OVERHEAD_BYTES;
     } catch (error) {
       if (error instanceof SystemError) return false;
       throw error;
@@ -176,16 +157,16 @@ export class OutgoingMove implements Conversation {
     if (link.queuedBytes + stateBytes + OVERHEAD_BYTES > OUTBOX_LIMIT_BYTES) return false;
     const bytes = encodeState(state);
     this.#id = link.openConversation(this);
-    const { serveFirst, draining } = this.#options;
     let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES);
     let sent = link.send({
       type: FrameType.MIGRATE,
       request: this.#id,
       epoch: this.#epoch,
-      serveFirst,
-      draining,
+      // The target answers the first request itself; when this node goes away the target's own policy decides.
+      serveFirst: !this.isDraining,
+      draining: this.isDraining,
       response,
-      sentAtMs: monotonicMs() >>> 0,
+      sentAtMs: this.#ports.clock.exactMs() >>> 0,
       stateBytes,
       bytes: bytes.subarray(0, at),
     });
@@ -202,11 +183,9 @@ export class OutgoingMove implements Conversation {
       this.#tellOff();
       return false;
     }
-    this.#engine.counters.add('migrations_sent');
-    this.#engine.underWay.add(this);
-    this.#sentBytes = stateBytes;
-    this.#engine.underWayBytes += stateBytes;
-    this.#deadlines.set(this, monotonicMs());
+    this.#ports.count.add('migrations_sent');
+    this.stateBytes = stateBytes;
+    this.#owner.asked(this);
     return true;
   }
 
@@ -214,30 +193,35 @@ export class OutgoingMove implements Conversation {
     if (this.#over) return;
     if (frame.type === FrameType.MIGRATE_OK) return this.#given();
     if (frame.type !== FrameType.SETUP_REJECT) return;
-    this.#engine.counters.add('migrations_rejected');
+    this.#ports.count.add('migrations_rejected');
     this.#link.closeConversation(this.#id);
     this.#resume();
   }
 
+  get #captured(): FourTuple {
+    assert(this.#ends !== null, 'what is on its way was captured');
+    return this.#ends;
+  }
+
   /** The target has it. From here on there is no way back. */
   #given(): void {
-    const engine = this.#engine;
-    const ends = this.#ends!;
-    const home = engine.homeOf(ends.public.address);
-    if (home === engine.self && !engine.homeRoutes.divert(ends, this.#node, this.#epoch)) {
-      engine.counters.add('handoffs_no_room');
+    const ports = this.#ports;
+    const ends = this.#captured;
+    const home = ports.homeOf(ends.public.address);
+    if (home === ports.self && !ports.homeRoutes.divert(ends, this.#node, this.#epoch)) {
+      ports.count.add('handoffs_no_room');
       this.#tellOff();
       return this.#resume();
     }
     this.#leave();
-    engine.guests.movedOn(ends, this.#connection.guest, this.#node);
-    engine.parked.release(ends);
+    ports.guests.movedOn(ends, this.#connection.guest, this.#node);
+    ports.parked.release(ends);
     this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
     this.#link.closeConversation(this.#id);
-    engine.counters.add('migrations_out');
+    ports.count.add('migrations_out');
     const { fd } = this.#connection;
     this.#connection.moved();
-    silentClose(fd);
+    ports.kernel.closeSilently(fd);
   }
 
   #tellOff(): void {
@@ -251,7 +235,7 @@ export class OutgoingMove implements Conversation {
   }
 
   timedOut(): void {
-    this.#engine.counters.add('handoffs_timed_out');
+    this.#ports.count.add('handoffs_timed_out');
     this.#tellOff();
     this.#reclaim();
     this.#resume();
@@ -259,43 +243,41 @@ export class OutgoingMove implements Conversation {
 
   linkDown(): void {
     if (this.#over) return;
-    this.#engine.counters.add('handoffs_lost');
+    this.#ports.count.add('handoffs_lost');
     this.#reclaim();
     this.#resume();
   }
 
   /** A target that knows nothing of our fate asks the home: it is to hear first that the connection is here. */
   #reclaim(): void {
-    const engine = this.#engine;
-    const ends = this.#ends!;
-    if (engine.homeOf(ends.public.address) === engine.self) return;
-    this.#connection.guest = engine.guests.arrive(ends, (this.#epoch + 1) >>> 0 || 1);
+    const ports = this.#ports;
+    const ends = this.#captured;
+    if (ports.homeOf(ends.public.address) === ports.self) return;
+    this.#connection.guest = ports.guests.arrive(ends, (this.#epoch + 1) >>> 0 || 1);
   }
 
   #leave(): void {
     this.#over = true;
-    this.#deadlines.clear(this);
-    this.#engine.migrations.delete(this);
-    if (this.#engine.underWay.delete(this)) this.#engine.underWayBytes -= this.#sentBytes;
+    this.#owner.over(this);
   }
 
   /** The socket hears again, and gets what has come meanwhile. */
   #thaw(): void {
     try {
-      if (this.#frozen) thaw(this.#connection.fd);
+      if (this.#frozen) this.#ports.kernel.thaw(this.#connection.fd);
     } catch (error) {
       // The connection's next system call says so again.
       if (!(error instanceof SystemError)) throw error;
     }
     this.#frozen = false;
-    if (this.#ends !== null) this.#engine.parked.giveBack(this.#ends);
+    if (this.#ends !== null) this.#ports.parked.giveBack(this.#ends);
   }
 
   /** As if nothing had happened. */
   #resume(): void {
     this.#leave();
     this.#thaw();
-    this.#engine.counters.add('migrations_resumed');
+    this.#ports.count.add('migrations_resumed');
     this.#connection.resumed();
   }
 
@@ -304,6 +286,6 @@ export class OutgoingMove implements Conversation {
     if (this.#over) return;
     this.#leave();
     if (this.#id >= 0) this.#tellOff();
-    if (this.#ends !== null) this.#engine.parked.giveBack(this.#ends);
+    if (this.#ends !== null) this.#ports.parked.giveBack(this.#ends);
   }
 }

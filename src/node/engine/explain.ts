@@ -1,8 +1,10 @@
 /** Which node a request would go to, and how: what `baton explain` tells. The policy is asked as for a request. */
-import type { MechanismSetting } from '../../base/config/config.ts';
+import type { ClusterConfig, MechanismSetting } from '../../base/config/config.ts';
+import type { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import type { ExplainedAuto } from '../../handoff/mechanism/auto.ts';
+import type { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { HeadError } from '../../protocol/http/request.ts';
-import type { Engine } from './engine.ts';
+import type { Sites } from '../../serve/sites.ts';
 
 export interface Explanation {
   /** Null: no site has the host. */
@@ -17,9 +19,17 @@ export interface Explanation {
   readonly auto: ExplainedAuto | null;
 }
 
+export interface ExplainPorts {
+  readonly config: Pick<ClusterConfig, 'nodes'>;
+  readonly self: number;
+  readonly sites: Pick<Sites, 'heads' | 'find'>;
+  readonly dispatcher: Pick<Dispatcher, 'choose' | 'auto'>;
+  readonly policies: Pick<SitePolicies, 'status'>;
+}
+
 /** `target`: path and query. A text: why the request would be refused. */
-export function explain(engine: Engine, host: string, target: string): Explanation | string {
-  const { sites, dispatcher, policies, config, self } = engine;
+export function explain(ports: ExplainPorts, host: string, target: string): Explanation | string {
+  const { sites, dispatcher, policies, config, self } = ports;
   const text = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n\r\n`, 'latin1');
   const head = sites.heads.parse(text, 0, text.length);
   if (head === null) return 'the request has no end';

@@ -2,105 +2,147 @@
  * What an engine does by the clock: in every turn of its loop, for what waits for a deadline or a router event, and
  * every 100 ms, for everything else that time changes. It also says how soon the next turn has to come.
  */
-
-import { QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import type { ClusterConfig } from '../../base/config/config.ts';
+import type { Counters } from '../../base/counters.ts';
+import type { Connections } from '../../client/connections.ts';
+import type { Catalogues } from '../../cluster/exchange-catalogues.ts';
+import type { Memories } from '../../cluster/exchange-memories.ts';
+import type { Views } from '../../cluster/exchange-views.ts';
+import type { Loads } from '../../cluster/loads.ts';
+import type { SitePolicies } from '../../cluster/policy/site-policies.ts';
+import type { AnchorFlows } from '../../handoff/anchor/flows.ts';
+import type { Handoffs } from '../../handoff/anchor/handoffs.ts';
+import type { Guests } from '../../handoff/move/guests.ts';
+import type { HomeRoutes } from '../../handoff/move/home-routes.ts';
+import type { Moves } from '../../handoff/move/moves.ts';
+import type { HalfPipes } from '../../handoff/target/half-pipes.ts';
+import type { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
+import { TICK_MS } from '../../kernel/loop/loop.ts';
+import type { Clock } from '../../kernel/loop/ports.ts';
 import type { RouterEngine } from '../../kernel/router/router-engine.ts';
-import type { Engine } from './engine.ts';
+import type { Peers } from '../../protocol/backplane/peers.ts';
+import type { Sites } from '../../serve/sites.ts';
+import type { Drain } from './drain.ts';
+import type { EngineLog } from './engine-log.ts';
 import type { FromEngine } from './messages.ts';
 
 /** Between two rounds of housekeeping. */
-const HOUSEKEEPING_MS = 100;
+export const HOUSEKEEPING_MS = 100;
 /** An engine is ready when all links are up, or after this: a node must serve when it is alone. */
 const READY_WITHOUT_LINKS_MS = 3000;
 
+/** The parts of an engine that time passes in, and what it says of them to the main thread. */
+export interface HousekeepingPorts {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly config: Pick<ClusterConfig, 'nodes' | 'timeouts'>;
+  readonly router: Pick<RouterEngine, 'drainEvents' | 'stayAlive'>;
+  readonly halfPipes: Pick<HalfPipes, 'followed' | 'isWaiting' | 'turn' | 'waitMs' | 'round' | 'size'>;
+  readonly handoffs: Pick<Handoffs, 'turn' | 'waitMs'>;
+  readonly relayed: Pick<RelayedRequests, 'turn' | 'waitMs'>;
+  readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
+  readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
+  readonly connections: Pick<Connections, 'round' | 'size'>;
+  readonly peers: Pick<Peers, 'tick' | 'up' | 'expected'>;
+  readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'round' | 'size'>;
+  readonly guests: Pick<Guests, 'tick' | 'size'>;
+  readonly homeRoutes: Pick<HomeRoutes, 'tick' | 'size'>;
+  readonly sites: Pick<Sites, 'tick' | 'count'>;
+  readonly catalogues: Pick<Catalogues, 'tick' | 'size'>;
+  readonly memories: Pick<Memories, 'tick' | 'size'>;
+  readonly policies: Pick<SitePolicies, 'asksMemory'>;
+  readonly views: Pick<Views, 'size'>;
+  readonly loads: Pick<Loads, 'turn' | 'waitMs' | 'tick'>;
+  readonly access: { flush(): void };
+  readonly log: Pick<EngineLog, 'round'>;
+  readonly gauges: Pick<Counters, 'set'>;
+  post(message: FromEngine): void;
+}
+
 export class Housekeeping {
-  readonly #engine: Engine;
-  readonly #router: RouterEngine;
-  readonly #post: (message: FromEngine) => void;
+  readonly #parts: HousekeepingPorts;
   readonly #startedMs: number;
   #keptAtMs = 0;
   #ready = false;
 
-  constructor(engine: Engine, router: RouterEngine, post: (message: FromEngine) => void) {
-    this.#engine = engine;
-    this.#router = router;
-    this.#post = post;
-    this.#startedMs = engine.loop.nowMs;
+  constructor(parts: HousekeepingPorts) {
+    this.#parts = parts;
+    this.#startedMs = parts.clock.nowMs;
   }
 
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
-    const engine = this.#engine;
-    const { loop, halfPipes, handoffs, relayed, loads, migrations, arrivals } = engine;
-    const { setupDeadlines, leavingDeadlines } = engine;
-    const now = loop.nowMs;
+    const { clock, halfPipes, handoffs, relayed, loads, moves, drain, sites } = this.#parts;
+    const now = clock.nowMs;
     if (halfPipes.isWaiting) this.hearRouter();
     handoffs.turn(now);
     relayed.turn();
     loads.turn();
-    for (const migration of migrations) if (migration.tick(now)) migrations.delete(migration);
-    for (const arrival of arrivals) arrival.tick(now);
-    engine.drain?.give();
-    setupDeadlines.run(now);
-    leavingDeadlines.run(now);
+    moves.turn(now);
+    drain.turn();
     if (now - this.#keptAtMs >= HOUSEKEEPING_MS) this.#keep(now);
-    const upstreamsWait = engine.sites.tick();
-    if (migrations.size > 0) return QUICK_TICK_MS;
-    const sets = [setupDeadlines, arrivals];
-    const waits = upstreamsWait || engine.drain !== null || sets.some(({ size }) => size > 0);
-    return waits ? TICK_MS : Math.min(handoffs.waitMs, halfPipes.waitMs, relayed.waitMs, loads.waitMs);
+    const upstreamsWait = sites.tick();
+    const waitMs = Math.min(
+      handoffs.waitMs,
+      halfPipes.waitMs,
+      relayed.waitMs,
+      loads.waitMs,
+      moves.waitMs,
+      drain.waitMs,
+    );
+    return upstreamsWait ? Math.min(waitMs, TICK_MS) : waitMs;
   }
 
   /** Which responses are acknowledged, and what clients send next: the router says so, and every tick it is asked. */
   hearRouter(): void {
-    const { anchorFlows, halfPipes } = this.#engine;
-    this.#router.drainEvents(
+    const { router, anchorFlows, halfPipes } = this.#parts;
+    router.drainEvents(
       (slot) => anchorFlows.acknowledged(slot),
       (slot, bytes) => halfPipes.followed(slot, bytes),
     );
     halfPipes.turn();
   }
 
+  /** The drain is last: it may end the engine. */
   #keep(now: number): void {
-    const engine = this.#engine;
-    const { anchorFlows, halfPipes } = engine;
+    const parts = this.#parts;
     this.#keptAtMs = now;
-    this.#router.stayAlive();
-    engine.connections.round(now);
-    engine.peers.tick(engine.config.timeouts.peerMs);
-    anchorFlows.round(now);
-    halfPipes.round(now);
-    engine.guests.tick(now);
-    engine.homeRoutes.tick(now);
-    engine.sites.catalogues.tick(now);
-    engine.sites.memories.tick(now, (site) => engine.policies.asksMemory(site));
+    parts.router.stayAlive();
+    parts.connections.round(now);
+    parts.peers.tick(parts.config.timeouts.peerMs);
+    parts.anchorFlows.round(now);
+    parts.halfPipes.round(now);
+    parts.guests.tick(now);
+    parts.homeRoutes.tick(now);
+    parts.catalogues.tick(now);
+    parts.memories.tick(now, (site) => parts.policies.asksMemory(site));
     this.#count();
-    engine.logLeftOut();
+    parts.log.round(now);
     this.#report(now);
-    engine.loads.tick(this.#ready);
-    if (engine.drain?.step(now)) engine.end(engine.drain);
+    parts.loads.tick(this.#ready);
+    parts.drain.round(now);
   }
 
   #count(): void {
-    const { counters, sites, connections, anchorFlows, halfPipes, guests, homeRoutes } = this.#engine;
-    sites.count();
-    counters.set('catalogue_documents_now', sites.catalogues.size);
-    counters.set('cached_documents_now', sites.memories.size);
-    counters.set('connections_now', connections.size);
-    counters.set('flows_now', anchorFlows.size);
-    counters.set('half_pipes_now', halfPipes.size);
-    counters.set('guests_now', guests.size);
-    counters.set('diverted_now', homeRoutes.size);
+    const parts = this.#parts;
+    const { gauges } = parts;
+    parts.sites.count();
+    gauges.set('catalogue_documents_now', parts.catalogues.size);
+    gauges.set('cached_documents_now', parts.memories.size);
+    gauges.set('connections_now', parts.connections.size);
+    gauges.set('flows_now', parts.anchorFlows.size);
+    gauges.set('half_pipes_now', parts.halfPipes.size);
+    gauges.set('guests_now', parts.guests.size);
+    gauges.set('diverted_now', parts.homeRoutes.size);
   }
 
   /** To the main thread. */
   #report(now: number): void {
-    const { access, peers, views, config } = this.#engine;
+    const { access, peers, views, config, post } = this.#parts;
     access.flush();
     const isTogether = peers.up >= peers.expected && views.size >= config.nodes.length - 1;
     const isReady = isTogether || now - this.#startedMs > READY_WITHOUT_LINKS_MS;
     if (!isReady || this.#ready) return;
     this.#ready = true;
-    this.#post({ type: 'ready', ready: true });
+    post({ type: 'ready', ready: true });
   }
 }

@@ -1,13 +1,10 @@
 /** The thread of an engine: its event loop, and the port to the main thread read between two turns. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { importPolicies } from '../../cluster/policy/create.ts';
-import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
-import { explain } from '../engine/explain.ts';
 import type { FromEngine, ToEngine } from '../engine/messages.ts';
-import { engineStatus, flowStatus } from '../engine/status.ts';
 
 export interface EngineWorkerData extends Omit<EngineOptions, 'post' | 'policies'> {
   readonly port: MessagePort;
@@ -28,7 +25,7 @@ const engine = new Engine({
 const counter = allocate(8);
 let woken = true;
 
-engine.loop.add(data.wakeFd, EPOLLIN, {
+engine.watch(data.wakeFd, {
   ready: () => {
     libc.read(data.wakeFd, counter.address, 8);
     woken = true;
@@ -51,24 +48,14 @@ async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): P
 }
 
 function handle(message: ToEngine): void {
-  if (message.type === 'stop') engine.stop(message.deadlineMs);
-  else if (message.type === 'boost') engine.loads.boost(message.mode);
-  else if (message.type === 'digest') engine.digests.take(message.id, message.digest);
-  else if (message.type === 'policies') void takePolicies(message);
-  else if (message.type === 'explain')
-    post({ type: 'explained', id: message.id, value: explain(engine, message.host, message.target) });
-  else if (message.type === 'query')
-    post({
-      type: 'reply',
-      id: message.id,
-      value: message.what === 'status' ? engineStatus(engine) : flowStatus(engine),
-    });
+  if (message.type === 'policies') void takePolicies(message);
+  else engine.take(message);
 }
 
 function turn(): void {
   if (woken) readMessages();
   // One turn of the engine, one of the thread's event loop: clients do not wait for an import.
-  if (importing > 0) engine.loop.pause();
+  if (importing > 0) engine.pause();
 }
 
 function readMessages(): void {

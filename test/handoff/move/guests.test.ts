@@ -24,7 +24,7 @@ function stand() {
     config: { nodes: [] },
     linkFor: () => undefined,
     homeOf: () => HOME,
-    loop: { nowMs: 0, exactMs: () => 0 },
+    clock: { nowMs: 0 },
     homeRoutes: { returned: () => {} },
     sockets: { of: () => TcpState.CLOSE },
     routes: {

@@ -229,7 +229,7 @@ export class TargetStand {
     this.relayed = new RelayedRequests({ count, later, sites, most: MOST, isStopping, boosted });
   }
 
-  /** A SETUP comes, as the switchboard gives it on. */
+  /** A SETUP comes, as it comes in. */
   setup(changes: Partial<Setup> = {}, block: Partial<NonNullable<Setup['halfPipe']>> = {}): void {
     const frame: Setup = {
       type: FrameType.SETUP,

@@ -1,0 +1,145 @@
+/** The connections of an engine that are on their way: from here, to here. How many fit, and how time passes in them. */
+import assert from 'node:assert';
+import { Deadlines } from '../../kernel/loop/deadlines.ts';
+import { IDLE_MS, QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
+import type { Ticking } from '../../kernel/loop/ports.ts';
+import { FrameType, type Migrate, RejectReason } from '../../protocol/backplane/frames.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
+import type { FlowStatus } from '../flow/flow-status.ts';
+import { IncomingMove } from './incoming-move.ts';
+import type { Movable } from './movable.ts';
+import type { IncomingOwner, MovePorts, OutgoingOwner } from './move-ports.ts';
+import { OutgoingMove } from './outgoing-move.ts';
+
+/** Connections that come here at a time, of one engine. */
+export const MAX_INCOMING = 1024;
+/** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
+export const MAX_INCOMING_BYTES = 64 * 1024 * 1024;
+/** Connections of a node that goes away which are frozen at a time, and bytes of their states: none is so for long. */
+const MAX_LEAVING = 256;
+const MAX_LEAVING_BYTES = 1024 * 1024;
+/** How long a node that goes away waits for another to take a connection: its links may be as busy as it is. */
+const LEAVING_MS = 10_000;
+
+export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwner<IncomingMove> {
+  readonly ports: MovePorts;
+  /** They are to move, and wait for their last acknowledgements. */
+  readonly #waiting = new Set<OutgoingMove>();
+  /** They are frozen here, and sent to another node. */
+  readonly #asked = new Set<OutgoingMove>();
+  #askedBytes = 0;
+  readonly #incoming = new Set<IncomingMove>();
+  #incomingBytes = 0;
+  readonly #setupDeadlines: Deadlines<OutgoingMove>;
+  readonly #leavingDeadlines: Deadlines<OutgoingMove>;
+
+  constructor(ports: MovePorts) {
+    this.ports = ports;
+    this.#setupDeadlines = new Deadlines(ports.config.timeouts.setupMs, (move) => move.timedOut());
+    this.#leavingDeadlines = new Deadlines(LEAVING_MS, (move) => move.timedOut());
+  }
+
+  /** Connections that are on their way here. */
+  get incoming(): number {
+    return this.#incoming.size;
+  }
+
+  /** Whether a node that goes away may freeze another connection. */
+  get hasRoomToLeave(): boolean {
+    return this.#asked.size < MAX_LEAVING && this.#askedBytes < MAX_LEAVING_BYTES;
+  }
+
+  /** Gives a connection to another node. Null when it cannot go now; it then is as before. */
+  start(connection: Movable, to: { readonly node: number; readonly mechanism: string }): OutgoingMove | null {
+    const link = this.ports.linkOf(to.node, connection);
+    if (link === undefined) return null;
+    const isDraining = this.ports.isStopping();
+    const whenAcknowledged = to.mechanism === 'drain';
+    const move = new OutgoingMove(this, connection, to.node, link, isDraining);
+    return move.begin(whenAcknowledged) ? move : null;
+  }
+
+  /** Takes MIGRATE: answers when the state is whole, or refuses at once. */
+  take(link: Link, frame: Migrate): void {
+    const { count } = this.ports;
+    const refusal = this.#refusal(frame);
+    if (refusal !== null) {
+      count.add('migrations_refused');
+      const { request, epoch } = frame;
+      link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: refusal });
+      return;
+    }
+    const move = new IncomingMove(this, link, frame);
+    this.#incoming.add(move);
+    this.#incomingBytes += frame.stateBytes;
+    link.takeConversation(frame.request, move);
+    move.take(frame.bytes);
+  }
+
+  #refusal({ stateBytes }: Migrate): RejectReason | null {
+    if (!this.ports.accepts()) return RejectReason.SHUTTING_DOWN;
+    const hasBytes = this.#incomingBytes + stateBytes <= MAX_INCOMING_BYTES;
+    const hasRoom = hasBytes && this.#incoming.size < MAX_INCOMING && this.ports.connections.hasRoom();
+    return hasRoom ? null : RejectReason.FULL;
+  }
+
+  waits(move: OutgoingMove): void {
+    this.#waiting.add(move);
+  }
+
+  asked(move: OutgoingMove): void {
+    assert(!this.#asked.has(move), 'a connection is asked for once');
+    this.#asked.add(move);
+    this.#askedBytes += move.stateBytes;
+    this.#deadlinesOf(move).set(move, this.ports.clock.exactMs());
+  }
+
+  over(move: OutgoingMove): void {
+    this.#deadlinesOf(move).clear(move);
+    this.#waiting.delete(move);
+    if (this.#asked.delete(move)) this.#askedBytes -= move.stateBytes;
+    assert(
+      this.#asked.size > 0 || this.#askedBytes === 0,
+      'without connections under way there are no bytes',
+    );
+  }
+
+  #deadlinesOf({ isDraining }: OutgoingMove): Deadlines<OutgoingMove> {
+    return isDraining ? this.#leavingDeadlines : this.#setupDeadlines;
+  }
+
+  patienceMs(isDraining: boolean): number {
+    return (isDraining ? this.#leavingDeadlines : this.#setupDeadlines).durationMs;
+  }
+
+  left(move: IncomingMove, stateBytes: number): void {
+    assert(this.#incoming.delete(move), 'a connection leaves once');
+    this.#incomingBytes -= stateBytes;
+    assert(this.#incoming.size > 0 || this.#incomingBytes === 0, 'without connections there are no bytes');
+  }
+
+  turn(nowMs: number): void {
+    for (const move of this.#waiting) if (move.tick(nowMs)) this.#waiting.delete(move);
+    for (const move of this.#incoming) move.tick(nowMs);
+    this.#setupDeadlines.run(nowMs);
+    this.#leavingDeadlines.run(nowMs);
+  }
+
+  get waitMs(): number {
+    if (this.#waiting.size > 0) return QUICK_TICK_MS;
+    return this.#asked.size + this.#incoming.size > 0 ? TICK_MS : IDLE_MS;
+  }
+
+  round(): void {
+    // Everything here has its time in every turn.
+  }
+
+  /** The process stops: whoever gave us a connection goes on with it. */
+  discard(): void {
+    for (const move of [...this.#incoming]) move.discard();
+  }
+
+  status(): FlowStatus[] {
+    return [...this.#incoming].map((move) => move.status()).filter((status) => status !== null);
+  }
+}
