@@ -1,7 +1,7 @@
 /** What is counted and reported of requests, by their anchor: answered, cut off, or refused. */
 
 import type { ClusterConfig } from '../base/config/config.ts';
-import type { Counters } from '../base/counters.ts';
+import type { Counters, EngineCounter } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
 import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Answered } from '../handoff/target/relayed-request.ts';
@@ -15,6 +15,16 @@ import { type AccessRecord, accessLine, moreMembers } from './access-line.ts';
 const SAMPLE_EVERY = 64;
 const UNKNOWN = -1;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
+/** By mechanism. */
+const REQUESTS = {
+  local: 'requests_local',
+  relay: 'requests_relay',
+  anchor: 'requests_anchor',
+  clone: 'requests_clone',
+  split: 'requests_split',
+  migrate: 'requests_migrate',
+  boost: 'requests_boost',
+} as const satisfies Record<DeliveryResult['mechanism'], EngineCounter>;
 
 /** A request, and where it came from. */
 export interface Reported {
@@ -63,7 +73,7 @@ export class AccessRecords {
   answered(reported: Reported, result: DeliveryResult): void {
     const { mechanism, status } = result;
     this.#countStatus(status);
-    this.#counters.add(`requests_${mechanism}`);
+    this.#counters.add(REQUESTS[mechanism]);
     const { request } = reported;
     const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
     const bytes = result.bytes + offset;

@@ -68,7 +68,7 @@ export interface FollowingBodyTaker extends BodyTaker {
 
 export interface ReaderPorts {
   readonly count: Count;
-  readonly sites: { readonly heads: Pick<HeadCache, 'parse'> };
+  readonly sites: { readonly heads: Pick<HeadCache, 'parse' | 'lastBytes'> };
 }
 
 export class RequestReader {
@@ -186,7 +186,9 @@ export class RequestReader {
       } else if (connection.state === 'rest') {
         at += this.#skip(bytes, at, end);
       } else {
-        const head = this.#ports.sites.heads.parse(bytes, at, end, at + scanned);
+        const { heads } = this.#ports.sites;
+        const head = heads.parse(bytes, at, end, at + scanned);
+        const known = heads.lastBytes;
         scanned = 0;
         if (head === null) {
           this.#scanned = end - at;
@@ -199,7 +201,7 @@ export class RequestReader {
         }
         this.#beyond = end - at - head.headLength;
         if (connection.movesBy(head, bytes, at, end)) break;
-        this.#begin(head, bytes.subarray(at, at + head.headLength));
+        this.#begin(head, known ?? bytes.subarray(at, at + head.headLength));
         at += head.headLength;
       }
     }

@@ -87,9 +87,16 @@ const LAST_BYTES = SENDFILE_BYTES;
 /** A pump gives way to other connections after this much in one turn. */
 const TURN_BYTES = 4 * 1024 * 1024;
 
+const NO_PARTS: readonly Part[] = [];
+
+const lengthOf = (part: Part): number => ('bytes' in part ? part.bytes.length : part.length);
+
 /** Parts on their way into a ByteSink. */
 export class Pump {
-  readonly #parts: Part[];
+  /** A response's own list while there is nothing else: it is not written to. */
+  #parts: readonly Part[] = NO_PARTS;
+  /** Parts that came one by one; null: none have. */
+  #added: Part[] | null = null;
   #at = 0;
   #offset = 0;
   #final: boolean;
@@ -102,17 +109,29 @@ export class Pump {
 
   /** `final`: no part will be added. */
   constructor(parts: readonly Part[], final: boolean) {
-    this.#parts = [];
     this.#final = false;
     for (const part of parts) this.add(part);
     this.#final = final;
   }
 
   add(part: Part): void {
-    const length = 'bytes' in part ? part.bytes.length : part.length;
+    const length = lengthOf(part);
     if (length === 0) return;
-    this.#parts.push(part);
+    if (this.#added === null) {
+      this.#added = [...this.#parts];
+      this.#parts = this.#added;
+    }
+    this.#added.push(part);
     this.queuedBytes += length;
+  }
+
+  /** All parts of a response, `bytes` together; none follow. */
+  take(parts: readonly Part[], bytes: number): void {
+    if (this.#parts === NO_PARTS && parts.every(lengthOf)) {
+      this.#parts = parts;
+      this.queuedBytes = bytes;
+    } else for (const part of parts) this.add(part);
+    this.#final = true;
   }
 
   /** Leaves out the next `bytes` of what is queued: they are out already, from elsewhere. */
@@ -121,7 +140,7 @@ export class Pump {
     this.queuedBytes -= bytes;
     for (let left = bytes; left > 0; ) {
       const part = this.#parts[this.#at];
-      const rest = ('bytes' in part ? part.bytes.length : part.length) - this.#offset;
+      const rest = lengthOf(part) - this.#offset;
       if (left < rest) {
         this.#offset += left;
         return;
@@ -155,11 +174,12 @@ export class Pump {
       this.sentBytes += taken;
       this.queuedBytes -= taken;
       this.#offset += taken;
-      if (this.#offset < ('bytes' in part ? part.bytes.length : part.length)) continue;
+      if (this.#offset < lengthOf(part)) continue;
       this.#offset = 0;
       this.#at++;
     }
-    this.#parts.length = 0;
+    this.#parts = NO_PARTS;
+    this.#added = null;
     this.#at = 0;
     const left = out.flush();
     if (left < 0) return left === BLOCKED ? 'blocked' : 'broken';

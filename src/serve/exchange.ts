@@ -5,7 +5,7 @@
 import assert from 'node:assert';
 import { type Continuation, type Identity, Stretch, sameBody } from '../protocol/http/continuation.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
-import { identify, type Response } from '../protocol/http/reply.ts';
+import { identify, noop, type Response } from '../protocol/http/reply.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import { Pump } from './byte-sink.ts';
 
@@ -43,7 +43,7 @@ export class Exchange {
   elsewhere = false;
   feed: Feed | null = null;
   /** Called when there is more to pump, or it has failed, or the body is wanted again. */
-  onProgress: () => void = () => {};
+  onProgress: () => void = noop;
   #response: Response | null = null;
   #continues: Continuation | null = null;
   /** What comes first is an upstream's, and no other node's. */
@@ -75,8 +75,7 @@ export class Exchange {
 
   /** Takes a complete response as the answer. */
   answer(response: Response): void {
-    for (const part of response.parts) this.pump.add(part);
-    this.pump.finish();
+    this.pump.take(response.parts, response.lengthBytes);
     this.status = response.status;
     this.lengthBytes = this.pump.sentBytes + this.pump.queuedBytes;
     this.bodyBytes = response.bodyBytes;
@@ -125,7 +124,7 @@ export class Exchange {
   end(): void {
     this.feed?.cancel();
     this.feed = null;
-    this.onProgress = () => {};
+    this.onProgress = noop;
     this.#response?.release();
     this.#response = null;
   }

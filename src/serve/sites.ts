@@ -224,16 +224,12 @@ export class Sites {
   }
 
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
-    const { head, body, bodyFollows, client } = asked;
+    const { head, bodyFollows, client } = asked;
     const extraFields = this.extraFields(mechanism, durationUs, client);
     const nowMs = this.#host.loop.wallMs;
     const upstream = site?.upstream ?? null;
-    if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head)) {
-      const peer = client.clientAddress;
-      const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, peer);
-      const answer = { close: asked.close, extraFields, nowMs };
-      return upstream.request({ head, forward, body, bodyFollows, answer });
-    }
+    if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head))
+      return this.#ask(upstream, asked, { close: asked.close, extraFields, nowMs });
     // Nobody here wants the body, and the client may send all of it before it reads the answer.
     const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;
     const answer: AnswerOptions = { close: asked.close || isTooLong, extraFields, nowMs };
@@ -243,6 +239,12 @@ export class Sites {
       return Exchange.of(isInLoop(head) ? textReply(508, '', context) : emptyReply(204, '', context));
     if (site !== null) return Exchange.error(asked.upstreamFailed ? 502 : 503, head, answer);
     return Exchange.of(textReply(404, '', context));
+  }
+
+  #ask(upstream: Upstream, { head, body, bodyFollows, client }: Asked, answer: AnswerOptions): Exchange {
+    const peer = client.clientAddress;
+    const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, peer);
+    return upstream.request({ head, forward, body, bodyFollows, answer });
   }
 
   /**

@@ -138,10 +138,9 @@ export class AnchorFlow implements Conversation {
     const { acknowledged } = this;
     const { rules } = this.#entry;
     ranges.trim(rules, acknowledged);
-    const unfinished = () => rules.ranges.filter((g) => g.owner !== OWNER_SELF).length;
-    const hasRoom = () => ranges.hasRoom(rules) && unfinished() < this.#owner.halfPipes;
+    if (this.#hasRoom) return true;
     for (const range of [...rules.ranges]) {
-      if (hasRoom()) break;
+      if (this.#hasRoom) break;
       if (range.owner === OWNER_SELF || range.open || distance(range.end, acknowledged) < 0) continue;
       // The client has it all; the owner may not know yet. It learns it from us and drops what it still holds.
       const target = this.#targets.get(range.owner - 1);
@@ -152,9 +151,16 @@ export class AnchorFlow implements Conversation {
       this.#targets.collected(target, this.epoch);
     }
     // Without room the own socket goes on, by rules that the router must have.
-    const room = hasRoom();
+    const room = this.#hasRoom;
     if (!room) this.#entry.write();
     return room;
+  }
+
+  get #hasRoom(): boolean {
+    const { rules } = this.#entry;
+    let unfinished = 0;
+    for (const { owner } of rules.ranges) if (owner !== OWNER_SELF) unfinished++;
+    return ranges.hasRoom(rules) && unfinished < this.#owner.halfPipes;
   }
 
   /**

@@ -46,11 +46,14 @@ export class LocalDelivery implements Delivery {
 
   /** Begins; may finish before it returns. */
   start(): void {
-    this.#exchange.onProgress = () => {
-      this.#drive();
-      if (!this.#over) this.#host.bodyWanted();
-    };
+    // What is complete makes no progress but here.
+    if (!this.#exchange.complete) this.#exchange.onProgress = () => this.#goOn();
     this.#drive();
+  }
+
+  #goOn(): void {
+    this.#drive();
+    if (!this.#over) this.#host.bodyWanted();
   }
 
   #drive(): void {

@@ -28,6 +28,15 @@ export function tupleOfFrame(flow: FlowEndpoints): FourTuple {
   };
 }
 
+export function sameTuple(one: FourTuple, other: FourTuple): boolean {
+  return (
+    one.client.port === other.client.port &&
+    one.public.port === other.public.port &&
+    one.client.address.equals(other.client.address) &&
+    one.public.address.equals(other.public.address)
+  );
+}
+
 export function tupleKey(ends: FourTuple): string {
   return flowKeyText(ends.client, ends.public);
 }

@@ -32,7 +32,7 @@ import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
-import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
+import { type FourTuple, sameTuple } from '../flow/four-tuple.ts';
 import { liftLease } from '../flow/lease.ts';
 import type { HalfPipeConversation } from './half-pipe-conversation.ts';
 import type { HalfPipeOwner } from './half-pipe-ports.ts';
@@ -49,6 +49,8 @@ export class HalfPipe implements Conversation, Source {
   /** How it stays for the flow's next request, where the anchor wants that. */
   readonly standby: TargetStandby;
   #state: HalfPipeState;
+  /** One for all responses. */
+  readonly #goOn = () => this.#drive();
   /** The anchor wants nothing more of this half-pipe, which closes as soon as it owes nothing. */
   #leaving = false;
 
@@ -87,7 +89,7 @@ export class HalfPipe implements Conversation, Source {
 
   /** Whether it sends on the connection with these ends. */
   isOf(ends: FourTuple): boolean {
-    return tupleKey(ends) === tupleKey(this.#socket);
+    return sameTuple(ends, this.#socket);
   }
 
   /**
@@ -119,9 +121,9 @@ export class HalfPipe implements Conversation, Source {
   /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
   #start(response: HalfPipeResponse, olderEnd: number | null): void {
     this.#become({ name: 'sending', response, olderEnd });
-    response.exchange.onProgress = () => this.#drive();
+    response.exchange.onProgress = this.#goOn;
     this.#anchor.say(response.answer(this.#anchor.id));
-    this.#owner.ports.later.defer(() => this.#drive());
+    this.#owner.ports.later.defer(this.#goOn);
   }
 
   /** What the client sends next, as the router has seen it (rule follow). */
@@ -142,7 +144,7 @@ export class HalfPipe implements Conversation, Source {
     if (response === null || (response.exchange.elsewhere && this.#letsGo(response))) return;
     const state = response.run();
     if (state === 'broken') this.#fail(response.failure);
-    else if (state === 'yield') this.#owner.ports.later.defer(() => this.#drive());
+    else if (state === 'yield') this.#owner.ports.later.defer(this.#goOn);
     else if (state === 'blocked') this.#socket.watchWrites(this);
     else if (state === 'done') this.#finish(response);
   }

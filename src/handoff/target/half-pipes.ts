@@ -113,7 +113,8 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     const lateMs = link.clock.excessMs(setup.sentAtMs, receivedMs);
     if (isStale(lateMs)) return RejectReason.STALE;
     if (this.ports.isStopping()) return RejectReason.SHUTTING_DOWN;
-    if (!this.ports.canServe(ends)) return RejectReason.STATE_INVALID;
+    // Those of one that is there were looked at when it came.
+    if (known === null && !this.ports.canServe(ends)) return RejectReason.STATE_INVALID;
     const pipe = known ?? this.#create(link, setup.request, block);
     if (pipe === null) return RejectReason.FULL;
     const exchange = sites.serve(setup, MECHANISM_NAMES[setup.mechanism], block);

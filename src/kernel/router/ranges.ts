@@ -106,9 +106,14 @@ export function nextWire(rules: FlowRules): number {
 
 /** The own socket's number up to which it may send when the client's window ends at `edge`: its own bytes before that. */
 export function localEdge(rules: FlowRules, edge: number): number {
-  const own = rules.ranges.filter((range) => range.owner === OWNER_SELF);
-  const range = own.findLast(({ start }) => distance(start, edge) >= 0);
-  if (range === undefined) return own.length > 0 ? own[0].local : rules.ownNext;
+  let first: Range | undefined;
+  let range: Range | undefined;
+  for (const one of rules.ranges) {
+    if (one.owner !== OWNER_SELF) continue;
+    first ??= one;
+    if (distance(one.start, edge) >= 0) range = one;
+  }
+  if (range === undefined) return first === undefined ? rules.ownNext : first.local;
   const bytes = distance(range.start, edge);
   return (range.local + (range.open ? bytes : Math.min(bytes, distance(range.start, range.end)))) >>> 0;
 }
@@ -199,7 +204,7 @@ function keepEnd(rules: FlowRules, last: Range | undefined): void {
  * `owner` has every byte up to `end` acknowledged: its ranges up to there go. Returns true when one went.
  */
 export function collect(rules: FlowRules, owner: number, end: number): boolean {
-  return drop(rules, (g) => g.owner === owner && !g.open && distance(g.end, end) >= 0);
+  return drop(rules, owner, end, undefined);
 }
 
 /**
@@ -207,23 +212,27 @@ export function collect(rules: FlowRules, owner: number, end: number): boolean {
  * flow, whose fate is another question. Returns true when one went.
  */
 export function forget(rules: FlowRules, owner: number, acknowledged: number): boolean {
-  const last = lastRange(rules);
-  return drop(rules, (g) => g !== last && g.owner === owner && !g.open && distance(g.end, acknowledged) >= 0);
+  return drop(rules, owner, acknowledged, lastRange(rules));
 }
 
-/** Takes ranges away; says whether there were any. */
-function drop(rules: FlowRules, gone: (range: Range) => boolean): boolean {
+/** Takes away the ranges of `owner` that end at `end` or before, but not `spared`; says whether there were any. */
+function drop(rules: FlowRules, owner: number, end: number, spared: Range | undefined): boolean {
+  const { ranges } = rules;
   const last = lastRange(rules);
-  const kept = rules.ranges.filter((range) => !gone(range));
-  if (kept.length === rules.ranges.length) return false;
-  rules.ranges = kept;
+  let kept = 0;
+  for (const range of ranges) {
+    const goes = range !== spared && range.owner === owner && !range.open && distance(range.end, end) >= 0;
+    if (!goes) ranges[kept++] = range;
+  }
+  if (kept === ranges.length) return false;
+  ranges.length = kept;
   keepEnd(rules, last);
   return true;
 }
 
 /** Drops own ranges that the client has acknowledged, and moves far-behind starts up. Returns true on change. */
 export function trim(rules: FlowRules, acknowledged: number): boolean {
-  let changed = drop(rules, (g) => g.owner === OWNER_SELF && !g.open && distance(g.end, acknowledged) >= 0);
+  let changed = drop(rules, OWNER_SELF, acknowledged, undefined);
   for (const range of rules.ranges) {
     const behind = distance(range.start, acknowledged);
     if (behind < REBASE_BEHIND_BYTES) continue;

@@ -83,6 +83,7 @@ const KEEPS = 16;
 const KEEP_BYTES = 4;
 const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
+const NOTHING = Buffer.alloc(0);
 
 /** Bytes after the header. */
 function setupSize(frame: Setup): number {
@@ -174,7 +175,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     keep,
     site,
     head: bytes.subarray(at + 2, headEnd),
-    body: bytes.subarray(headEnd + 4, end),
+    body: bodyLength === 0 ? NOTHING : bytes.subarray(headEnd + 4, end),
   };
   checkSetup(frame);
   return frame;

@@ -26,6 +26,8 @@ export class HeadCache {
   readonly #limits: HeadLimits;
   readonly #slots: (Slot | undefined)[] = new Array(SLOTS).fill(undefined);
   readonly #seen = new Int32Array(SLOTS);
+  /** The bytes of the head that was given out last, in memory that stays as it is; null: they are not remembered. */
+  lastBytes: Buffer | null = null;
 
   constructor(limits: HeadLimits) {
     this.#limits = limits;
@@ -34,11 +36,13 @@ export class HeadCache {
   /** As `parseRequestHead` with this cache's limits: the same result for the same bytes. */
   parse(buf: Buffer, start: number, end: number, scanned: number = start): RequestHead | HeadError | null {
     const length = end - start;
+    this.lastBytes = null;
     if (length > MAX_CACHED_HEAD_BYTES) return parseRequestHead(buf, start, end, this.#limits, scanned);
     const hash = sampleHash(buf, start, end);
     const index = hash & (SLOTS - 1);
     const slot = this.#slots[index];
     if (slot !== undefined && slot.bytes.length === length && sameBytes(slot.bytes, buf, start, end)) {
+      this.lastBytes = slot.bytes;
       return slot.head;
     }
     const head = parseRequestHead(buf, start, end, this.#limits, scanned);
