@@ -171,9 +171,8 @@ export class AnchorFlow implements Conversation {
     const { rules } = this.#entry;
     const socket = this.#socket!;
     const last = ranges.lastRange(rules)!;
-    // The capture that made the flow is of this very moment; and while the own socket sends nothing, what an old one
-    // says of it stays true: its window holds from what has been read, a number that no later one contradicts.
-    if (this.epoch > 0 && last.open) socket.capture();
+    if (last.open) socket.renew();
+    socket.leaveAcknowledging(this.#owner.clock.nowMs);
     rules.ownNext = socket.captured.writeSequence;
     const start = this.#nextTurn();
     ranges.openTarget(rules, node + 1, start);
@@ -297,6 +296,7 @@ export class AnchorFlow implements Conversation {
   beginOwn(): void {
     const { rules } = this.#entry;
     const last = ranges.lastRange(rules)!;
+    this.#socket?.begins();
     if (last.open && last.owner === OWNER_SELF) return;
     this.#entry.trim();
     ranges.openOwn(rules, last.end);

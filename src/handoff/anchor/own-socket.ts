@@ -24,9 +24,14 @@ export interface SocketKernel {
   probe(fd: number): void;
   /** Sets the send window, counted from the first unacknowledged byte; `windowOf` gets the bytes that are queued. */
   setSendWindow(fd: number, windowOf: (queued: number) => number): void;
+  /** Acknowledges what comes with what is sent, or later: not each segment at once. */
+  delayAcknowledgements(fd: number): void;
   /** Before the socket is closed: how long the kernel waits for the client's FIN. */
   limitFinWait(fd: number, seconds: number): void;
 }
+
+/** The least that a kernel waits before it acknowledges by itself (TCP_DELACK_MIN). */
+const ACKNOWLEDGEMENT_DUE_MS = 40;
 
 export class OwnSocket {
   readonly #fd: number;
@@ -35,6 +40,10 @@ export class OwnSocket {
   /** Of the last sender that has said. */
   #path: PathReport = { congestionWindow: 0, srttUs: 0 };
   #readSequence: number;
+  /** When acknowledgements were last left to a target. */
+  #leftAtMs = Number.NEGATIVE_INFINITY;
+  /** It may have sent something since it was captured. */
+  #mayHaveSent = false;
 
   /** Captures the out-half. Throws SystemError when the client has just reset the connection. */
   constructor(fd: number, kernel: SocketKernel) {
@@ -67,15 +76,25 @@ export class OwnSocket {
     return { ack, edge, sentNext: writeSequence, maxWindow, ...inHalf };
   }
 
-  /** Captures it again. */
-  capture(): void {
+  /** Whoever has the connection is about to write. */
+  begins(): void {
+    this.#mayHaveSent = true;
+  }
+
+  /**
+   * Captures it again, unless nothing was sent: while the own socket is silent, what an old capture says of it stays
+   * true. Its window holds from what has been read, a number that no later one contradicts.
+   */
+  renew(): void {
+    if (!this.#mayHaveSent) return;
     this.#capture = this.#kernel.capture(this.#fd, this.#capture);
+    this.#mayHaveSent = false;
   }
 
   /** The number that the next byte written gets, in the own space; `known` when the connection is dead. */
   writeSequence(known: number): number {
     try {
-      this.capture();
+      this.renew();
       return this.#capture.writeSequence;
     } catch (error) {
       return unlessSocketDied(error, known);
@@ -120,6 +139,22 @@ export class OwnSocket {
   probe(): void {
     try {
       this.#kernel.probe(this.#fd);
+    } catch (error) {
+      unlessSocketDied(error, undefined);
+    }
+  }
+
+  /**
+   * A target answers, and acknowledges the request with its response: the kernel here, which sees a socket that only
+   * receives, is told that this is a conversation. It forgets that whenever an acknowledgement was due and nothing was
+   * sent.
+   */
+  leaveAcknowledging(nowMs: number): void {
+    const isKnown = nowMs - this.#leftAtMs < ACKNOWLEDGEMENT_DUE_MS;
+    this.#leftAtMs = nowMs;
+    if (isKnown) return;
+    try {
+      this.#kernel.delayAcknowledgements(this.#fd);
     } catch (error) {
       unlessSocketDied(error, undefined);
     }

@@ -23,6 +23,7 @@ import {
 import type { Identity } from '../../protocol/http/continuation.ts';
 import type { PumpState } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
+import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { leaseIsOver } from '../flow/lease.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 
@@ -33,6 +34,8 @@ const ANNOUNCED_BYTES = 64 * 1024;
  * a hash of it would be a cost that counts.
  */
 const IDENTIFIED_BYTES = 16 * 1024;
+/** A half-pipe that goes by itself is worth keeping for a client that asks again at once. */
+const NEXT_MS = 1000;
 
 export class HalfPipeResponse {
   readonly #socket: HalfPipeSocket;
@@ -57,6 +60,16 @@ export class HalfPipeResponse {
     this.exchange = exchange;
     this.implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_ANNOUNCED_BYTES;
     this.announced = this.implicit || (complete && lengthBytes <= ANNOUNCED_BYTES);
+  }
+
+  /**
+   * How long the half-pipe waits for the flow's next request when all is acknowledged: one that the anchor lets go of
+   * (RESET) as long as it takes. `isStandby`: it may take that request without being asked.
+   */
+  restMs(isStandby: boolean): number {
+    if (!this.implicit) return Number.POSITIVE_INFINITY;
+    if (isStandby) return KEEP_IDLE_MS;
+    return this.exchange.close || this.#mechanism === SetupMechanism.SPLIT ? 0 : NEXT_MS;
   }
 
   /** The answer to SETUP: it has to be out before the first byte is. The rules are in force. */

@@ -8,6 +8,7 @@
  *   any of these --the socket fails--> closed, or failed --the anchor's last word--> closed
  */
 import assert from 'node:assert';
+import { distance } from '../../kernel/tcp/sequence.ts';
 import type { HalfPipeResponse } from './half-pipe-response.ts';
 
 export type HalfPipeState =
@@ -48,6 +49,16 @@ export function assertEdge(from: HalfPipeState, to: HalfPipeState): void {
 export function unacknowledgedEnd(state: HalfPipeState): number | null {
   if (state.name === 'sent') return state.end;
   return state.name === 'sending' ? state.olderEnd : null;
+}
+
+/** The same, unless it has become known by now. */
+export function owedEnd(
+  state: HalfPipeState,
+  socket: { readonly acknowledged: number; readonly queuedBytes: number },
+): number | null {
+  const end = unacknowledgedEnd(state);
+  if (end === null || distance(end, socket.acknowledged) < 0 || socket.queuedBytes > 0) return end;
+  return null;
 }
 
 /** Bytes are not sent, or not acknowledged. */

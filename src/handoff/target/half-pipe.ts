@@ -8,7 +8,7 @@
  *
  *           acknowledged         then
  *   anchor  COLLECTED            idle until RESET
- *   clone   nothing is said      closes by itself; with `keep` idle until RESET
+ *   clone   nothing is said      idle for a second, then closes by itself; with `keep` idle until RESET
  *   split   nothing is said      closes by itself
  */
 
@@ -16,7 +16,7 @@ import assert from 'node:assert';
 import { EPOLLERR, EPOLLHUP } from '../../kernel/linux/epoll.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
-import { distance, lastRange, nextWire } from '../../kernel/router/ranges.ts';
+import { lastRange, nextWire } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
 import {
   AbortReason,
@@ -29,7 +29,6 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation } from '../../protocol/backplane/link.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import { type FourTuple, sameTuple } from '../flow/four-tuple.ts';
@@ -38,7 +37,7 @@ import type { HalfPipeConversation } from './half-pipe-conversation.ts';
 import type { HalfPipeOwner } from './half-pipe-ports.ts';
 import { HalfPipeResponse } from './half-pipe-response.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
-import { assertEdge, type HalfPipeState, owes, unacknowledgedEnd } from './half-pipe-state.ts';
+import { assertEdge, type HalfPipeState, owedEnd, owes, unacknowledgedEnd } from './half-pipe-state.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
 import { TargetStandby } from './target-standby.ts';
 
@@ -51,6 +50,8 @@ export class HalfPipe implements Conversation, Source {
   #state: HalfPipeState;
   /** One for all responses. */
   readonly #goOn = () => this.#drive();
+  /** How long it waits for the flow's next request when all is acknowledged; for ever: until RESET. */
+  #restMs = Number.POSITIVE_INFINITY;
   /** The anchor wants nothing more of this half-pipe, which closes as soon as it owes nothing. */
   #leaving = false;
 
@@ -107,7 +108,8 @@ export class HalfPipe implements Conversation, Source {
     this.standby.begin(digest, block.acknowledge);
     if (response.announced)
       endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.standby.stays);
-    const olderEnd = unacknowledgedEnd(this.#state);
+    // What is acknowledged the anchor collects with the rest: it asks for more.
+    const olderEnd = owedEnd(this.#state, this.#socket);
     const isUsed = socket.isOpen;
     const failure = isUsed ? socket.reuse(block, exchange, olderEnd === null) : socket.open(block, sentMs);
     if (failure !== null) {
@@ -120,6 +122,7 @@ export class HalfPipe implements Conversation, Source {
 
   /** Tells the anchor; the bytes follow when that is out (the loop settles before it runs what was put off). */
   #start(response: HalfPipeResponse, olderEnd: number | null): void {
+    this.#restMs = response.restMs(this.standby.stays);
     this.#become({ name: 'sending', response, olderEnd });
     response.exchange.onProgress = this.#goOn;
     this.#anchor.say(response.answer(this.#anchor.id));
@@ -262,8 +265,7 @@ export class HalfPipe implements Conversation, Source {
     const end = unacknowledgedEnd(this.#state);
     if (end === null) return;
     this.#askConfirm();
-    if (distance(end, this.#socket.acknowledged) >= 0 && this.#socket.queuedBytes === 0)
-      return this.#acknowledged(end);
+    if (owedEnd(this.#state, this.#socket) === null) return this.#acknowledged(end);
     // A socket that gave up is not in epoll unless it blocked.
     if (this.#socket.hasGivenUp(this.#owner.ports.clock.nowMs)) this.#fail(AbortReason.TIMED_OUT);
   }
@@ -276,8 +278,7 @@ export class HalfPipe implements Conversation, Source {
     if (!implicit) this.#anchor.collected(this.#socket.rules.epoch, end, this.#socket.report(0));
     if (state.name === 'sending')
       return this.#become({ name: 'sending', response: state.response, olderEnd: null });
-    const stays = (!implicit || this.standby.stays) && !this.#leaving && !this.#owner.ports.isStopping();
-    if (stays) this.#rest();
+    if (this.#restMs > 0 && !this.#leaving && !this.#owner.ports.isStopping()) this.#rest();
     else this.discard();
   }
 
@@ -315,9 +316,8 @@ export class HalfPipe implements Conversation, Source {
       this.#askConfirm();
       // Keeps sequence distances small while much is sent in one response.
       if (this.#socket.trim()) this.#socket.write();
-    } else if (state.name === 'idle' && this.standby.stays) {
-      if (this.#owner.ports.clock.nowMs - state.sinceMs > KEEP_IDLE_MS) this.discard();
-    }
+    } else if (state.name === 'idle' && this.#owner.ports.clock.nowMs - state.sinceMs > this.#restMs)
+      this.discard();
   }
 
   #fail(reason: AbortReason): void {

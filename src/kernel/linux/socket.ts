@@ -34,6 +34,7 @@ export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;
 export const TCP_LINGER2 = 8;
 export const TCP_INFO = 11;
+export const TCP_QUICKACK = 12;
 export const TCP_USER_TIMEOUT = 18;
 
 export const MSG_PEEK = 0x2;

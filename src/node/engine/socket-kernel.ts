@@ -10,6 +10,7 @@ import {
   receiveQueueBytes,
   setOption,
   TCP_LINGER2,
+  TCP_QUICKACK,
   unsentBytes,
 } from '../../kernel/linux/socket.ts';
 
@@ -33,6 +34,7 @@ export function socketKernel(parked: Parking): SocketKernel {
     unreadBytes: receiveQueueBytes,
     probe,
     setSendWindow: refreshSendWindow,
+    delayAcknowledgements: (fd) => setOption(fd, IPPROTO_TCP, TCP_QUICKACK, 0),
     limitFinWait: (fd, seconds) => setOption(fd, IPPROTO_TCP, TCP_LINGER2, seconds),
   };
 }

@@ -6,7 +6,7 @@ import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-deliver
 import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
 import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
-import { FLAG_CLOSING, FLAG_WATCH } from '../../../src/kernel/router/layout.ts';
+import { FLAG_CLOSING, FLAG_WATCH, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import { AnchorStand, capture, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
 
@@ -103,6 +103,38 @@ describe('a handoff at the anchor', () => {
     it.begin();
     assert.equal(it.setup.halfPipe?.sequence, END);
     assert.equal(it.setup.halfPipe?.congestionWindow, 20);
+  });
+
+  test('the own socket is read out again when it has sent something, and not before', () => {
+    const it = new Case().begin().setupOk().done();
+    it.acknowledge(END);
+    it.link.hear({
+      ...{ type: FrameType.COLLECTED, request: it.setup.request, epoch: 1, end: END },
+      ...{ congestionWindow: 0, srttUs: 0 },
+    });
+    assert.equal(
+      it.table.rules.get(it.slot)?.ranges.at(-1)?.owner,
+      OWNER_SELF,
+      'its turn, if it had anything',
+    );
+    it.begin();
+    assert.equal(it.captures, 1);
+    assert.equal(it.setup.halfPipe?.sequence, END);
+    it.done({ end: (END + BYTES) >>> 0 });
+    const { writeSequence } = it.captured;
+    it.flow1.beginOwn();
+    it.captured = capture({ writeSequence: (writeSequence + 10) >>> 0 });
+    it.begin();
+    assert.equal(it.captures, 2);
+    assert.equal(it.setup.halfPipe?.sequence, (END + BYTES + 10) >>> 0);
+  });
+
+  test('acknowledgements are left to targets, as long as requests follow each other', () => {
+    const it = new Case().begin().done().begin();
+    assert.equal(it.delays, 1);
+    it.done({ end: (END + BYTES) >>> 0 }).pass(100);
+    it.begin();
+    assert.equal(it.delays, 2, 'the kernel has forgotten it');
   });
 
   test('a target starts with what the path is known to let through', () => {

@@ -193,6 +193,9 @@ export class AnchorStand {
   /** State of the closed socket in the kernel. */
   socketState: number = TcpState.CLOSE;
   captured = capture();
+  captures = 0;
+  /** How often the kernel was told to leave acknowledgements to others. */
+  delays = 0;
   probes = 0;
   readonly flows: AnchorFlows;
   readonly handoffs: Handoffs;
@@ -201,13 +204,19 @@ export class AnchorStand {
   constructor(halfPipes = 4) {
     const { clock, counters: count, table } = this;
     const kernel: SocketKernel = {
-      capture: () => this.captured,
+      capture: () => {
+        this.captures++;
+        return this.captured;
+      },
       unreadBytes: () => 0,
       probe: () => {
         this.probes++;
       },
       setSendWindow: (_fd, windowOf) => {
         windowOf(0);
+      },
+      delayAcknowledgements: () => {
+        this.delays++;
       },
       limitFinWait: () => {},
     };

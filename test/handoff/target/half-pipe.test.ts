@@ -21,8 +21,8 @@ class Case extends TargetStand {
   answer = new Answer(KIB);
 
   /** A SETUP whose request is answered with `bytes`. */
-  ask(bytes = KIB, changes: Parameters<TargetStand['setup']>[0] = {}, sequence = START): this {
-    this.answer = new Answer(bytes);
+  ask(bytes = KIB, changes: Parameters<TargetStand['setup']>[0] = {}, sequence = START, close = false): this {
+    this.answer = new Answer(bytes, close);
     this.serves = this.answer.exchange;
     this.setup(changes, { sequence });
     return this;
@@ -109,9 +109,22 @@ describe('SETUP at the target', () => {
     const it = new Case().ask(KIB, CLONE);
     assert.equal(it.link.last(FrameType.SETUP_OK).announcement?.bytes, it.answer.text.length);
     it.settle().acknowledge(it.end);
-    assert.equal(it.link.sent.length, 1);
-    it.assertGone();
+    assert.equal(it.state, 'idle');
+    const second = it.end;
+    it.pass(900)
+      .ask(2 * KIB, { ...CLONE, epoch: 2 }, second)
+      .settle();
+    assert.equal(it.kernel.made, 1, 'a client that asks again at once');
+    it.acknowledge((second + it.answer.text.length) >>> 0).pass(900);
+    assert.equal(it.state, 'idle');
+    it.pass(300).assertGone();
+    assert.equal(it.link.sent.length, 2);
     assert.deepEqual(it.kernel.gone, ['spare']);
+  });
+
+  test('clone: one whose connection ends with the response closes when all is acknowledged', () => {
+    const it = new Case().ask(KIB, CLONE, START, true).settle();
+    it.acknowledge(it.end).assertGone();
   });
 
   test('split: DATA_DONE, and it closes when all is acknowledged', () => {
@@ -221,6 +234,19 @@ describe('a half-pipe', () => {
       'from the first byte that it holds, to its end',
     );
     assert.equal(it.rules.ranges.length, 2);
+    it.acknowledge((second + it.answer.text.length) >>> 0);
+    assert.equal(it.link.count(FrameType.COLLECTED), 1, 'one word for both');
+  });
+
+  test('a next response when the one before is acknowledged, but not seen to be: nothing of it is waited for', () => {
+    const it = new Case().ask().settle();
+    const second = it.end;
+    it.table.acknowledge(it.slot, second);
+    it.socket.queued = 0;
+    it.ask(KIB, { epoch: 2 }, second).settle().turn();
+    assert.equal(it.socket.window, it.answer.text.length, 'from its start to its end');
+    assert.equal(it.rules.ranges.length, 1);
+    assert.equal(it.link.count(FrameType.COLLECTED), 0);
     it.acknowledge((second + it.answer.text.length) >>> 0);
     assert.equal(it.link.count(FrameType.COLLECTED), 1, 'one word for both');
   });
