@@ -1,13 +1,17 @@
 /**
  * The time that a handoff adds to a request, against the time that HAProxy adds: one request at a time over a
- * kept-alive connection. The response is one segment (nginx: with tcp_nopush), so the time to its end, which wrk measures, is that to its
- * first byte.
+ * kept-alive connection, by wrk and by a client that times each request; and by that client over 32 connections at
+ * once, where wrk's percentiles, corrected for what it would have liked to send meanwhile, say more about the longest
+ * pause than about requests. The response is one segment (nginx: with tcp_nopush), so the time to its end is that to
+ * its first byte.
  */
 import { Baton } from './lib/baton.ts';
 import { Peers } from './lib/peers.ts';
 import type { Report } from './lib/result.ts';
 import { alternate, medianOf } from './lib/rounds.ts';
 import { Site } from './lib/site.ts';
+import { times } from './lib/times.ts';
+import type { TimesReport } from './lib/times-client.ts';
 import { type Load, load } from './lib/wrk.ts';
 
 const SECONDS = 1;
@@ -16,6 +20,13 @@ const NODES = ['a', 'b'];
 const PERCENTILES: ReadonlyArray<readonly [string, (round: Load) => number]> = [
   ['p50', (round) => round.p50Us],
   ['p99', (round) => round.p99Us],
+];
+/** Requests at once, of the client that times each. */
+const CONNECTIONS = [1, 32];
+const TIMED: ReadonlyArray<readonly [string, (round: TimesReport) => number]> = [
+  ['p50', (round) => round.p50Us],
+  ['p99', (round) => round.p99Us],
+  ['p999', (round) => round.p999Us],
 ];
 
 export async function latency(report: Report): Promise<void> {
@@ -58,6 +69,32 @@ export async function latency(report: Report): Promise<void> {
       baseline: haproxyUs - nginxUs,
       target: '<= 1',
     });
+  }
+  for (const connections of CONNECTIONS) {
+    const job = (path: string) => ({ path, connections, seconds: SECONDS });
+    const [local, handedOff, nginx, haproxy] = await alternate(
+      [
+        () => times(baton, job(onA)),
+        () => baton.handingOff(() => times(baton, job(onB))),
+        () => times(peers.noPushServers.get('b')!, job(onB)),
+        () => times(peers.haproxy, job(onB)),
+      ],
+      ROUNDS,
+    );
+    for (const [name, of] of TIMED) {
+      const [value, handed, direct, proxied] = [local, handedOff, nginx, haproxy].map((rounds) =>
+        medianOf(rounds, of),
+      );
+      const figure = `latency.timed.${connections}`;
+      report({ name: `${figure}.direct.${name}`, value, unit: 'us', baseline: direct, target: null });
+      report({
+        name: `${figure}.handoff.${name}`,
+        value: handed,
+        unit: 'us',
+        baseline: proxied,
+        target: name === 'p99' ? '<= 1' : null,
+      });
+    }
   }
   baton.down();
   peers.down();
