@@ -1,6 +1,7 @@
 /** A request as a line of the access log: one JSON object, made by the engine that had the request. */
 import type { AccessField, MechanismRow } from '../base/config/config.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { TlsFacts } from './channel.ts';
 
 /** Times are microseconds; -1 where something does not apply or is not known, which is null in the line. */
 export interface AccessRecord {
@@ -62,8 +63,22 @@ export function accessLine(record: AccessRecord, more = ''): string {
   return `{"time":"${timeOf(record)}","client":"${client}",${asked},${size},${by},${times},${messages},${end}${more}}\n`;
 }
 
-function valueFor(field: AccessField, head: RequestHead | null, site: string | null): string | null {
+/** What the connection is known for, beside its request. */
+export interface About {
+  /** The site's name. */
+  readonly site: string | null;
+  readonly tls: TlsFacts | null;
+}
+
+function valueFor(
+  field: AccessField,
+  head: RequestHead | null,
+  { site, tls }: About,
+): string | boolean | null {
   if (field === 'site') return site;
+  if (field === 'tls') return tls?.version ?? null;
+  if (field === 'tlsCipher') return tls?.suite ?? null;
+  if (field === 'tlsResumed') return tls?.resumed ?? null;
   if (head === null) return null;
   if (field === 'protocol') return `HTTP/1.${head.minor}`;
   const name = { userAgent: 'user-agent', referer: 'referer', requestId: 'x-request-id' }[field];
@@ -71,12 +86,8 @@ function valueFor(field: AccessField, head: RequestHead | null, site: string | n
 }
 
 /** The members that the configuration adds (`observe.accessFields`). */
-export function moreMembers(
-  fields: readonly AccessField[],
-  head: RequestHead | null,
-  site: string | null,
-): string {
+export function moreMembers(fields: readonly AccessField[], head: RequestHead | null, about: About): string {
   let members = '';
-  for (const field of fields) members += `,"${field}":${JSON.stringify(valueFor(field, head, site))}`;
+  for (const field of fields) members += `,"${field}":${JSON.stringify(valueFor(field, head, about))}`;
   return members;
 }

@@ -9,7 +9,8 @@ import type { Boosted } from '../handoff/target/relayed-requests.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Request } from '../serve/request.ts';
 import { type AccessBatch, AccessBatches } from './access-batch.ts';
-import { type AccessRecord, accessLine, moreMembers } from './access-line.ts';
+import { type About, type AccessRecord, accessLine, moreMembers } from './access-line.ts';
+import type { TlsFacts } from './channel.ts';
 
 /** With the access log off, one request in so many is reported, for the histograms. */
 const SAMPLE_EVERY = 64;
@@ -26,10 +27,17 @@ const REQUESTS = {
   boost: 'requests_boost',
 } as const satisfies Record<DeliveryResult['mechanism'], EngineCounter>;
 
+/** A client, as its requests are reported. */
+export interface Described {
+  /** Address and port. */
+  readonly text: string;
+  /** Null: in the clear. */
+  readonly tls: TlsFacts | null;
+}
+
 /** A request, and where it came from. */
 export interface Reported {
-  /** The client's address. */
-  readonly client: string;
+  readonly client: Described;
   readonly request: Request;
   /** Name of its site. */
   readonly site: string | null;
@@ -121,7 +129,7 @@ export class AccessRecords {
   }
 
   #log(
-    { client, request, site, arrived, wallMs }: Reported,
+    { client: { text: client, tls }, request, site, arrived, wallMs }: Reported,
     record: Omit<
       AccessRecord,
       'timeMs' | 'client' | 'method' | 'target' | 'host' | 'anchor' | 'durationUs' | 'continued'
@@ -138,7 +146,7 @@ export class AccessRecords {
         ...{ durationUs, continued },
       },
       head,
-      site,
+      { site, tls },
     );
   }
 
@@ -160,11 +168,17 @@ export class AccessRecords {
       ...{ status: status === 0 ? UNKNOWN : status, complete, continued: false },
       ...{ handoffUs: UNKNOWN, messages: UNKNOWN, messageBytes: UNKNOWN },
     };
-    this.#write(record, head, site);
+    this.#write(record, head, { site, tls: null });
   }
 
   /** A request was refused, after which its connection ends. `head`: null when it could not be read. */
-  refused(client: string, head: RequestHead | null, status: number, bytes: number, wallMs: number): void {
+  refused(
+    { text: client, tls }: Described,
+    head: RequestHead | null,
+    status: number,
+    bytes: number,
+    wallMs: number,
+  ): void {
     this.#countStatus(status);
     if (!this.#isLogged) return;
     const record: AccessRecord = {
@@ -187,12 +201,12 @@ export class AccessRecords {
       complete: true,
       continued: false,
     };
-    this.#write(record, head, null);
+    this.#write(record, head, { site: null, tls });
   }
 
-  #write(record: AccessRecord, head: RequestHead | null, site: string | null): void {
+  #write(record: AccessRecord, head: RequestHead | null, about: About): void {
     const { accessFields } = this.#config.observe;
-    this.#batches.addLine(accessLine(record, moreMembers(accessFields, head, site)));
+    this.#batches.addLine(accessLine(record, moreMembers(accessFields, head, about)));
   }
 
   /** Hands over what there is. */

@@ -3,16 +3,18 @@
  * as far as nobody has used it when that is read into again. The socket is edge-triggered, so what it may still have
  * is known here, too.
  */
+import { EPOLLIN, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
-import { type ClientSockets, EMPTY } from './sockets.ts';
+import type { Channel } from './channel.ts';
+import { EMPTY } from './sockets.ts';
 
 const NOTHING = Buffer.alloc(0);
 
 export class ClientInput {
-  readonly #fd: number;
-  readonly #sockets: Pick<ClientSockets, 'receive' | 'unreadBytes'>;
+  readonly #channel: Pick<Channel, 'receive' | 'isDrained' | 'unreadBytes'>;
   /** Of all connections: what was read is gone with the next read. */
   readonly #buffer: Memory;
+  readonly #taken: (bytes: number) => void;
   /** Bytes read and not yet used. */
   #held: Buffer = NOTHING;
   /** The socket may have more. */
@@ -20,10 +22,21 @@ export class ClientInput {
   /** The client's FIN has come; what it sent before may still be unread. */
   ended = false;
 
-  constructor(fd: number, sockets: Pick<ClientSockets, 'receive' | 'unreadBytes'>, buffer: Memory) {
-    this.#fd = fd;
-    this.#sockets = sockets;
+  /** `taken`: told how many bytes of the socket were read. */
+  constructor(
+    channel: Pick<Channel, 'receive' | 'isDrained' | 'unreadBytes'>,
+    buffer: Memory,
+    taken: (bytes: number) => void,
+  ) {
+    this.#channel = channel;
     this.#buffer = buffer;
+    this.#taken = taken;
+  }
+
+  /** What the loop says of the socket. */
+  hear(events: number): void {
+    if ((events & EPOLLRDHUP) !== 0) this.ended = true;
+    if ((events & EPOLLIN) !== 0) this.readable = true;
   }
 
   /** What has been read and not used. */
@@ -39,16 +52,17 @@ export class ClientInput {
   /** The same, when the client's FIN alone is not taken for more: the kernel is asked. */
   get hasUnread(): boolean {
     if (this.#held.length > 0) return true;
-    return this.readable && (!this.ended || this.#sockets.unreadBytes(this.#fd) > 0);
+    return this.readable && (!this.ended || this.#channel.unreadBytes > 0);
   }
 
   /** Reads once. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. */
   receive(): number {
-    const got = this.#sockets.receive(this.#fd, this.#buffer);
+    const got = this.#channel.receive(this.#buffer, this.#taken);
     if (got === EMPTY) this.readable = false;
     if (got < 0) return got;
+    if (got === 0) this.ended = true;
     // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
-    if (got === 0 || (got < this.#buffer.bytes.length && !this.ended)) this.readable = false;
+    if (got === 0 || (this.#channel.isDrained && !this.ended)) this.readable = false;
     return got;
   }
 

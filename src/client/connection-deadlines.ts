@@ -2,6 +2,7 @@
  * What the connections of an engine are given time for. Which of the deadlines runs for a connection is the
  * connection's to say:
  *
+ *   hello   a TLS handshake, from the connection's beginning
  *   head    the head of a request, from the connection's beginning or the head's first byte
  *   idle    the next request, on a connection that has nothing to do
  *   stall   what only the client can do: send the next bytes of a body that is wanted, or take some of a response
@@ -17,9 +18,10 @@ import type { ClientSockets } from './sockets.ts';
 const DRAIN_MS = 2000;
 const LATER_MS = 100;
 
-export type DeadlineKind = 'head' | 'idle' | 'stall' | 'drain' | 'later';
+export type DeadlineKind = 'hello' | 'head' | 'idle' | 'stall' | 'drain' | 'later';
 
 export class ConnectionDeadlines {
+  readonly hello: Deadlines<ClientTime>;
   readonly head: Deadlines<ClientTime>;
   readonly idle: Deadlines<ClientTime>;
   readonly stall: Deadlines<ClientTime>;
@@ -27,6 +29,7 @@ export class ConnectionDeadlines {
   readonly later: Deadlines<ClientTime>;
 
   constructor({ headSeconds, idleSeconds, stallSeconds }: ClusterConfig['limits']) {
+    this.hello = new Deadlines(headSeconds * 1000, (time) => time.expired('hello'));
     this.head = new Deadlines(headSeconds * 1000, (time) => time.expired('head'));
     this.idle = new Deadlines(idleSeconds * 1000, (time) => time.expired('idle'));
     this.stall = new Deadlines(stallSeconds * 1000, (time) => time.expired('stall'));
@@ -35,6 +38,7 @@ export class ConnectionDeadlines {
   }
 
   run(nowMs: number): void {
+    this.hello.run(nowMs);
     this.head.run(nowMs);
     this.idle.run(nowMs);
     this.stall.run(nowMs);
@@ -98,6 +102,7 @@ export class ClientTime implements Timed {
 
   /** No request is waited for, for now. */
   attended(): void {
+    this.clear('hello');
     this.clear('idle');
     this.clear('head');
   }

@@ -10,11 +10,12 @@ import type { Guest } from '../handoff/move/guests.ts';
 import type { Movable } from '../handoff/move/movable.ts';
 import type { ArrivedConnection } from '../handoff/move/move-ports.ts';
 import { CLIENT_GONE } from '../handoff/request/delivery.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
+import { EPOLLIN, EPOLLOUT, hasFailed } from '../kernel/linux/epoll.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { Channel } from './channel.ts';
 import { ClientEnds } from './client-ends.ts';
 import { ClientInput } from './client-input.ts';
 import { ClientTime, type DeadlineKind } from './connection-deadlines.ts';
@@ -27,6 +28,8 @@ import type { ClientPorts, ConnectionOwner, RequestConnection } from './ports.ts
 import { RequestReader, type RequestTaker } from './request-reader.ts';
 
 export class Connection implements Source, Movable, RequestConnection, RequestTaker {
+  readonly channel: Channel;
+  readonly client: ClientEnds;
   readonly fd: number;
   readonly #owner: ConnectionOwner;
   readonly #ports: ClientPorts;
@@ -34,7 +37,6 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   readonly #request: CurrentRequest;
   readonly #reader: RequestReader;
   readonly #input: ClientInput;
-  readonly #ends: ClientEnds;
   #state: ConnectionState = 'head';
   flow: AnchorFlow | null = null;
   /** Not null: the connection has come from another node. */
@@ -48,15 +50,16 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   #ending: Ending | null = null;
 
   /** `client`: as it was accepted; the client may have reset the connection by now. */
-  constructor(owner: ConnectionOwner, fd: number, client: Endpoint, arrived: ArrivedConnection | null) {
+  constructor(owner: ConnectionOwner, channel: Channel, client: Endpoint, arrived: ArrivedConnection | null) {
     const { ports, receiveBuffer } = owner;
     this.#owner = owner;
     this.#ports = ports;
-    this.#time = new ClientTime(owner.deadlines, ports, fd, (kind) => this.#expired(kind));
-    this.fd = fd;
-    this.#ends = new ClientEnds(fd, client, ports.sockets);
-    this.#output = new OwnOutput(() => ports.sockets.out(fd));
-    this.#input = new ClientInput(fd, ports.sockets, receiveBuffer);
+    this.channel = channel;
+    this.fd = channel.fd;
+    this.#time = new ClientTime(owner.deadlines, ports, this.fd, (kind) => this.#expired(kind));
+    this.client = new ClientEnds(channel, client, ports.sockets);
+    this.#output = new OwnOutput(() => channel.out(true));
+    this.#input = new ClientInput(channel, receiveBuffer, (bytes) => this.flow?.consumed(bytes));
     this.#request = new CurrentRequest(ports, this, receiveBuffer);
     this.#reader = new RequestReader(ports, this.#input, this, this.#request);
     this.#moving = new Moving(this.#input, ports.clock, (to) => ports.startMove(this, to));
@@ -70,15 +73,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   }
 
   get key(): string | null {
-    return this.guest === null ? this.#ends.key : this.guest.key;
-  }
-
-  get clientAddress(): Buffer {
-    return this.#ends.address;
-  }
-
-  get clientText(): string {
-    return this.#ends.text;
+    return this.guest === null ? this.client.key : this.guest.key;
   }
 
   /** The client has sent more than the request in progress. */
@@ -102,32 +97,28 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** Begins: most clients have sent something by then. */
   start(arrived: ArrivedConnection | null): void {
-    const response = arrived?.response;
     // A new client is to ask; one that has come from another node may rest.
     this.#time.start(arrived === null ? 'head' : 'idle');
-    if (response) {
+    if (arrived?.response) {
       this.occupied();
-      this.#request.goOnWith(response);
+      this.#request.goOnWith(arrived.response);
     }
     this.ready(EPOLLIN);
   }
 
   ready(events: number): void {
     if (this.#state === 'closed') return;
-    const hasFailed = (events & EPOLLERR) !== 0 || (events & (EPOLLHUP | EPOLLIN)) === EPOLLHUP;
-    if (hasFailed) return this.gone();
-    if ((events & EPOLLRDHUP) !== 0) this.#input.ended = true;
+    if (hasFailed(events)) return this.gone();
+    this.#input.hear(events);
     // It reads again when it goes on here.
     if (this.#state === 'moving') return;
-    if ((events & EPOLLIN) !== 0) {
-      this.#input.readable = true;
-      this.#request.more();
-    }
+    if ((events & EPOLLIN) !== 0) this.#request.more();
     if ((events & EPOLLOUT) !== 0) this.#writable();
     this.#reader.read();
   }
 
   #writable(): void {
+    if (!this.channel.flush()) return this.gone();
     if (this.#output.waits) {
       if (!this.#output.flush()) return this.gone();
       if (this.#ending !== null) return this.#ending.said();
@@ -136,8 +127,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.#request.writable();
   }
 
-  received(bytes: number): void {
-    this.flow?.consumed(bytes);
+  received(): void {
     if (this.#state === 'draining') this.#ending?.drained();
   }
 
@@ -222,7 +212,12 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    if (!this.#ports.dispatcher.mayMove(to) || !this.#moving.begin(to, bytes, at, end)) return false;
+    if (
+      this.client.isSecure ||
+      !this.#ports.dispatcher.mayMove(to) ||
+      !this.#moving.begin(to, bytes, at, end)
+    )
+      return false;
     this.#request.moving.pause();
     this.#become('moving');
     this.#time.attended();
@@ -232,6 +227,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
   leaveFor(node: number): void {
     if (this.#reader.isProcessing || !this.#moving.mayTry) return;
+    if (this.client.isSecure) return this.closeWhenIdle();
     if (this.#state === 'head' || this.movingResponse !== null) {
       const { held } = this.#input;
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
@@ -288,7 +284,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.#time.clear('stall');
     this.#reader.forgetBody();
     this.#output.withdraw();
-    if (this.#say(this.#owner.refusal(status, this.clientText, head))) this.#finishUp(true);
+    if (this.#say(this.#owner.refusal(status, this.client, head))) this.#finishUp(true);
   }
 
   /** Nothing more is answered. With input that nobody will read, or something that waits to be said, it lasts a while. */
@@ -298,7 +294,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.#become('draining');
     this.#input.drop();
     this.#time.clear('idle');
-    this.#ending = new Ending(this, this.#output, this.#time, this.#ports);
+    this.#ending = new Ending(this, this.channel, this.#output, this.#time, this.#ports.clock);
     this.#ending.said();
     this.#input.readable = true;
     if (!this.#reader.isProcessing) this.#reader.read();
@@ -330,6 +326,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   /** Ends it: what was sent still arrives. */
   close(): void {
     if (this.#state === 'closed') return;
+    if (this.#ending === null) this.channel.end();
     this.#leave((flow) => flow.end(false));
     if (this.guest === null) this.#ports.sockets.close(this.fd);
     else this.#ports.guests.close(this.guest, this.fd);
@@ -338,6 +335,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   /** `end`: what becomes of the flow, if there is one. */
   #leave(end: (flow: AnchorFlow) => void): void {
     this.#become('closed');
+    this.channel.forget();
     this.#input.drop();
     this.#moving.cancel();
     this.#request.abandon();

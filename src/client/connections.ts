@@ -8,19 +8,27 @@ import { IDLE_MS } from '../kernel/loop/loop.ts';
 import type { Ticking } from '../kernel/loop/ports.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { HandshakeResult } from '../protocol/tls/handshake.ts';
+import type { Described } from './access-records.ts';
+import { type Channel, SocketChannel } from './channel.ts';
+import { ClientHandshake, type HandshakeOwner } from './client-handshake.ts';
 import { Connection } from './connection.ts';
 import { ConnectionDeadlines } from './connection-deadlines.ts';
-import type { ClientPorts, ConnectionOwner } from './ports.ts';
+import type { ClientPorts } from './ports.ts';
+import { TlsChannel } from './tls-channel.ts';
 
 const RECEIVE_BYTES = 256 * 1024;
+const EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
-export class Connections implements ConnectionOwner, Ticking {
+export class Connections implements HandshakeOwner, Ticking {
   readonly ports: ClientPorts;
   readonly deadlines: ConnectionDeadlines;
   /** Of connections alone: handling what came on one may read from a link before its bytes are used up. */
   readonly receiveBuffer = allocate(RECEIVE_BYTES);
   /** By their sockets. */
   readonly #all = new Map<number, Connection>();
+  /** TLS handshakes, the oldest first. */
+  readonly #handshakes = new Set<ClientHandshake>();
 
   constructor(ports: ClientPorts) {
     this.ports = ports;
@@ -28,7 +36,11 @@ export class Connections implements ConnectionOwner, Ticking {
   }
 
   get size(): number {
-    return this.#all.size;
+    return this.#all.size + this.#handshakes.size;
+  }
+
+  get handshakes(): number {
+    return this.#handshakes.size;
   }
 
   /** A copy: connections may end while they are gone through. */
@@ -41,31 +53,75 @@ export class Connections implements ConnectionOwner, Ticking {
     return this.size < this.ports.config.limits.connections;
   }
 
-  /** A client has connected. */
-  accept(fd: number, client: Endpoint): void {
-    const { count, sockets } = this.ports;
+  /** A client has connected. `isSecure`: to the port where TLS is spoken. */
+  accept(fd: number, client: Endpoint, isSecure: boolean): void {
+    const { count, sockets, tls } = this.ports;
     if (!this.hasRoom) {
       count.add('connections_refused');
+      // It could not read it.
+      if (isSecure) return sockets.close(fd);
       // It is new, so its socket has room for the answer.
-      return sockets.turnAway(fd, this.refusal(503, formatEndpoint(client), null), this.receiveBuffer);
+      const answer = this.refusal(503, { text: formatEndpoint(client), tls: null }, null);
+      return sockets.turnAway(fd, answer, this.receiveBuffer);
     }
     count.add('connections_accepted');
+    if (isSecure) {
+      assert(tls !== null, 'there are certificates');
+      return this.#shakeHands(new ClientHandshake(this, fd, client, tls.begin()));
+    }
     // Most clients have sent their request by the time they are accepted.
-    this.#take(fd, client, this.#revived(fd));
+    this.#take(new SocketChannel(fd, sockets), client, this.#revived(fd));
+  }
+
+  #shakeHands(handshake: ClientHandshake): void {
+    if (this.#handshakes.size >= this.ports.config.limits.handshakes)
+      for (const oldest of this.#handshakes) {
+        oldest.evict();
+        break;
+      }
+    this.#handshakes.add(handshake);
+    this.ports.watch.add(handshake.fd, EVENTS, handshake);
+    handshake.start();
+  }
+
+  secured(handshake: ClientHandshake, result: HandshakeResult, hasEnded: boolean): void {
+    const { fd, client } = handshake;
+    const { sockets, count, watch } = this.ports;
+    this.#handshakes.delete(handshake);
+    const channel = new TlsChannel(fd, sockets, result, count);
+    const connection = this.#make(channel, client, null);
+    watch.give(fd, connection);
+    connection.start(null);
+    if (hasEnded) connection.ready(EPOLLIN | EPOLLRDHUP);
+  }
+
+  unsecured(handshake: ClientHandshake): void {
+    this.#handshakes.delete(handshake);
+    this.ports.watch.forget(handshake.fd);
+  }
+
+  /** Handshakes in progress lead to nothing any more. */
+  endHandshakes(): void {
+    for (const handshake of [...this.#handshakes]) handshake.close();
   }
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: ArrivedConnection): void {
     const { sockets, config } = this.ports;
     sockets.limitSilence(fd, config.limits.stallSeconds * 1000);
-    this.#take(fd, arrived.guest.ends.client, arrived);
+    this.#take(new SocketChannel(fd, sockets), arrived.guest.ends.client, arrived);
   }
 
-  #take(fd: number, client: Endpoint, arrived: ArrivedConnection | null): void {
-    this.ports.boosted?.accepted(fd);
-    const connection = new Connection(this, fd, client, arrived);
-    this.#all.set(fd, connection);
-    this.ports.watch.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection);
+  #make(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): Connection {
+    this.ports.boosted?.accepted(channel.fd);
+    const connection = new Connection(this, channel, client, arrived);
+    this.#all.set(channel.fd, connection);
+    return connection;
+  }
+
+  #take(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): void {
+    const connection = this.#make(channel, client, arrived);
+    this.ports.watch.add(channel.fd, EVENTS, connection);
     connection.start(arrived);
   }
 
@@ -79,7 +135,7 @@ export class Connections implements ConnectionOwner, Ticking {
   }
 
   /** An answer of the engine's own, after which the connection ends; it counts as given. */
-  refusal(status: ErrorStatus, client: string, head: RequestHead | null): Buffer {
+  refusal(status: ErrorStatus, client: Described, head: RequestHead | null): Buffer {
     const { sites, clock, access } = this.ports;
     const part = errorResponse(status, clock.wallMs, {
       close: true,

@@ -22,6 +22,7 @@ import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { ByteSink } from '../serve/byte-sink.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { takesBodies } from '../serve/sites.ts';
@@ -34,6 +35,7 @@ import { RequestRoute } from './request-route.ts';
 const NOTHING = Buffer.alloc(0);
 
 export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
+  readonly fd: number;
   readonly #connection: RequestConnection;
   readonly #ports: RequestPorts;
   /** All connections' bytes are read into it: what is to be kept is copied. */
@@ -47,6 +49,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   constructor(ports: RequestPorts, connection: RequestConnection, readInto: Memory) {
     this.#ports = ports;
+    this.fd = connection.fd;
     this.#connection = connection;
     this.#readInto = readInto;
     this.#route = new RequestRoute(ports);
@@ -70,7 +73,8 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   #take(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean, close: boolean): void {
     const site = this.#route.site?.digest ?? 0;
     this.#reporting.begin(false);
-    this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, this.#connection, site);
+    const { client } = this.#connection;
+    this.#request = newRequest(head, headBytes, body, bodyFollows, nowUs(), close, client, site);
   }
 
   #dispatch(): void {
@@ -173,8 +177,8 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     return takesBodies(this.#route.site);
   }
 
-  get fd(): number {
-    return this.#connection.fd;
+  out(endsSegments: boolean): ByteSink {
+    return this.#connection.channel.out(endsSegments);
   }
 
   get hasMore(): boolean {
@@ -249,10 +253,9 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   askLater(): void {
     const request = this.#request;
     if (request === null || request.continuation === null || this.#deliveries.current !== null) return;
-    const { lengthBytes } = request.continuation;
     const offset = request.continuation.offset + (this.#connection.flow?.catchUp() ?? 0);
     this.#request = { ...request, continuation: { ...request.continuation, offset } };
-    if (offset >= lengthBytes) this.settled();
+    if (offset >= request.continuation.lengthBytes) this.settled();
     else this.#dispatch();
   }
 

@@ -6,43 +6,40 @@
  *      `--the client takes nothing for limits.stallSeconds--> reset
  */
 import type { Clock } from '../kernel/loop/ports.ts';
+import type { Channel } from './channel.ts';
 import type { ClientTime } from './connection-deadlines.ts';
 import type { OwnOutput } from './own-output.ts';
-import type { ClientSockets } from './sockets.ts';
 
 /** A client that sends all of its body first is given that much time for it. */
 const LINGER_MS = 30_000;
 
 /** The connection that ends. */
 export interface EndingConnection {
-  readonly fd: number;
   close(): void;
-}
-
-export interface EndingPorts {
-  readonly clock: Pick<Clock, 'nowMs'>;
-  readonly sockets: Pick<ClientSockets, 'shut'>;
 }
 
 export class Ending {
   readonly #connection: EndingConnection;
+  readonly #channel: Pick<Channel, 'shut'>;
   readonly #output: OwnOutput;
   readonly #time: Pick<ClientTime, 'start' | 'clear'>;
-  readonly #ports: EndingPorts;
+  readonly #clock: Pick<Clock, 'nowMs'>;
   /** When the socket is closed at the latest; 0 while something waits to be said. */
   #endMs = 0;
   #clientEnded = false;
 
   constructor(
     connection: EndingConnection,
+    channel: Pick<Channel, 'shut'>,
     output: OwnOutput,
     time: Pick<ClientTime, 'start' | 'clear'>,
-    ports: EndingPorts,
+    clock: Pick<Clock, 'nowMs'>,
   ) {
     this.#connection = connection;
+    this.#channel = channel;
     this.#output = output;
     this.#time = time;
-    this.#ports = ports;
+    this.#clock = clock;
   }
 
   /** Called first, and when some of what waited is out. */
@@ -51,15 +48,14 @@ export class Ending {
     if (this.#output.waits) return this.#time.start('stall');
     this.#time.clear('stall');
     if (this.#clientEnded) return this.#connection.close();
-    const { clock, sockets } = this.#ports;
-    this.#endMs = clock.nowMs + LINGER_MS;
+    this.#endMs = this.#clock.nowMs + LINGER_MS;
     this.drained();
-    sockets.shut(this.#connection.fd);
+    this.#channel.shut();
   }
 
   /** More of what nobody reads has come. */
   drained(): void {
-    if (this.#ports.clock.nowMs < this.#endMs) this.#time.start('drain');
+    if (this.#clock.nowMs < this.#endMs) this.#time.start('drain');
   }
 
   /** The client has closed its half: it still gets what waits. */

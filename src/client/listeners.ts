@@ -1,6 +1,7 @@
 /** The sockets on which an engine accepts clients; every engine of a server has its own (SO_REUSEPORT). */
 
-import type { Endpoint } from '../base/address.ts';
+import { type Endpoint, parseAddress } from '../base/address.ts';
+import type { ClusterConfig } from '../base/config/config.ts';
 import { LISTEN_BACKLOG } from '../cluster/load.ts';
 import { EPOLLIN } from '../kernel/linux/epoll.ts';
 import * as libc from '../kernel/linux/libc.ts';
@@ -21,11 +22,15 @@ const ACCEPTS_PER_TURN = 64;
 export class Listeners {
   readonly #loop: Loop;
   readonly #stallMs: number;
-  readonly #accepted: (fd: number, client: Endpoint) => void;
+  readonly #accepted: (fd: number, client: Endpoint, isSecure: boolean) => void;
   readonly #fds: number[] = [];
 
   /** `stallMs`: how long a client may acknowledge nothing. `accepted`: gets every new connection's socket. */
-  constructor(loop: Loop, stallMs: number, accepted: (fd: number, client: Endpoint) => void) {
+  constructor(
+    loop: Loop,
+    stallMs: number,
+    accepted: (fd: number, client: Endpoint, isSecure: boolean) => void,
+  ) {
     this.#loop = loop;
     this.#stallMs = stallMs;
     this.#accepted = accepted;
@@ -35,20 +40,29 @@ export class Listeners {
     return this.#fds;
   }
 
-  listen(endpoint: Endpoint): void {
+  /** At all public addresses of the cluster. */
+  listen({ nodes, listen: { port, tlsPort } }: Pick<ClusterConfig, 'nodes' | 'listen'>): void {
+    for (const text of nodes.flatMap((node) => node.public)) {
+      const address = parseAddress(text);
+      this.#listenAt({ address, port }, false);
+      if (tlsPort !== null) this.#listenAt({ address, port: tlsPort }, true);
+    }
+  }
+
+  #listenAt(endpoint: Endpoint, isSecure: boolean): void {
     const fd = listenOn(endpoint, LISTEN_BACKLOG);
     // Accepted sockets inherit both. The second is for a response that is in the kernel already, as a whole.
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#stallMs);
     this.#fds.push(fd);
-    this.#loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd) });
+    this.#loop.add(fd, EPOLLIN, { ready: () => this.#accept(fd, isSecure) });
   }
 
-  #accept(listener: number): void {
+  #accept(listener: number, isSecure: boolean): void {
     for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
       const fd = acceptFrom(listener);
       if (fd < 0) return;
-      this.#accepted(fd, acceptedPeer());
+      this.#accepted(fd, acceptedPeer(), isSecure);
     }
   }
 

@@ -12,7 +12,7 @@ export class OwnOutput {
   readonly #open: () => ByteSink;
   #out: ByteSink | null = null;
   #waiting: Buffer = NOTHING;
-  /** Something of what waits is out. */
+  /** Something of it is out, or on its way, and the rest has to follow. */
   #begun = false;
 
   /** `open`: gives the socket, when there is something to say. */
@@ -22,26 +22,29 @@ export class OwnOutput {
 
   /** Something waits for the socket. */
   get waits(): boolean {
-    return this.#waiting.length > 0;
+    return this.#begun || this.#waiting.length > 0;
   }
 
   /** Says it, behind what waits. False: the socket has failed. */
   say(bytes: Buffer): boolean {
-    this.#waiting = this.waits ? Buffer.concat([this.#waiting, bytes]) : bytes;
+    this.#waiting = this.#waiting.length > 0 ? Buffer.concat([this.#waiting, bytes]) : bytes;
     return this.flush();
   }
 
   /** The socket takes bytes again. False: it has failed. */
   flush(): boolean {
-    while (this.waits) {
-      this.#out ??= this.#open();
+    if (!this.waits) return true;
+    this.#out ??= this.#open();
+    while (this.#waiting.length > 0) {
       const sent = this.#out.send(this.#waiting, 0, false, true);
       if (sent === BROKEN) return false;
       if (sent === BLOCKED) return true;
       this.#waiting = this.#waiting.subarray(sent);
-      this.#begun = this.waits;
+      this.#begun = true;
     }
-    return true;
+    const left = this.#out.flush();
+    this.#begun = left < 0;
+    return left !== BROKEN;
   }
 
   /** What waits is not needed any more. False: a part of it is out, and the rest has to follow. */

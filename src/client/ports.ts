@@ -15,10 +15,12 @@ import type { Memory } from '../kernel/linux/memory.ts';
 import type { Clock, Watch } from '../kernel/loop/ports.ts';
 import type { ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { TlsAcceptor } from '../protocol/tls/handshake.ts';
 import type { Client } from '../serve/request.ts';
 import type { Sites } from '../serve/sites.ts';
-import type { AccessRecords } from './access-records.ts';
+import type { AccessRecords, Described } from './access-records.ts';
 import type { BoostedClients } from './boosted-clients.ts';
+import type { Channel } from './channel.ts';
 import type { ConnectionDeadlines } from './connection-deadlines.ts';
 import type { ConnectionState } from './connection-state.ts';
 import type { Move } from './moving.ts';
@@ -39,6 +41,8 @@ export interface ClientPorts {
   readonly flows: Pick<AnchorFlows, 'create'>;
   readonly handoffs: Pick<Handoffs, 'takeOver'>;
   readonly guests: Pick<Guests, 'size' | 'revive' | 'ended' | 'close'>;
+  /** Null: no site is served over TLS. */
+  readonly tls: Pick<TlsAcceptor, 'begin'> | null;
   readonly access: Pick<AccessRecords, 'answered' | 'cut' | 'refused'>;
   /** At a booster. */
   readonly boosted: Pick<BoostedClients, 'accepted' | 'closed'> | null;
@@ -56,18 +60,18 @@ export interface ConnectionOwner {
   /** What is read goes there: it is gone with the next read, of whatever connection. */
   readonly receiveBuffer: Memory;
   /** An answer of the engine's own, after which the connection ends. */
-  refusal(status: ErrorStatus, client: string, head: RequestHead | null): Buffer;
+  refusal(status: ErrorStatus, client: Described, head: RequestHead | null): Buffer;
   /** A connection has ended, or lives at another node; its socket is closed right after. */
   closed(connection: { readonly fd: number }): void;
 }
 
 /** The connection that the request came on. */
-export interface RequestConnection extends Client {
+export interface RequestConnection {
+  readonly client: Client & Described;
   readonly fd: number;
+  readonly channel: Pick<Channel, 'out'>;
   readonly state: ConnectionState;
   readonly key: string | null;
-  /** Address and port of the client. */
-  readonly clientText: string;
   flow: AnchorFlow | null;
   /** Not null: it has come from another node. */
   readonly guest: object | null;

@@ -2,22 +2,22 @@
 import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Request } from '../serve/request.ts';
 import type { Site } from '../serve/sites.ts';
-import type { AccessRecords, Reported } from './access-records.ts';
+import type { AccessRecords, Described, Reported } from './access-records.ts';
 
 export class Reporting {
   readonly #access: Pick<AccessRecords, 'answered' | 'cut'>;
-  readonly #client: { readonly clientText: string };
+  readonly #from: { readonly client: Described };
   readonly #clock: { readonly wallMs: number };
   #arrived = false;
   #isDone = true;
 
   constructor(
     access: Pick<AccessRecords, 'answered' | 'cut'>,
-    client: { readonly clientText: string },
+    from: { readonly client: Described },
     clock: { readonly wallMs: number },
   ) {
     this.#access = access;
-    this.#client = client;
+    this.#from = from;
     this.#clock = clock;
   }
 
@@ -40,8 +40,15 @@ export class Reporting {
   }
 
   #reported(request: Request, site: Site | null): Reported {
-    const { clientText: client } = this.#client;
+    const { client } = this.#from;
     const { wallMs } = this.#clock;
-    return { client, request, site: site?.config.name ?? null, arrived: this.#arrived, wallMs };
+    return {
+      client,
+      request,
+      site: site?.config.name ?? null,
+
+      arrived: this.#arrived,
+      wallMs,
+    };
   }
 }

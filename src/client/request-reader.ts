@@ -25,8 +25,8 @@ const NOTHING = Buffer.alloc(0);
 /** The connection that is read: what it does next goes by what is found. Its state may change with every call. */
 export interface RequestTaker {
   readonly state: ConnectionState;
-  /** So many bytes have come. */
-  received(bytes: number): void;
+  /** Bytes have come. */
+  received(): void;
   /** The socket has failed. */
   gone(): void;
   /** The client has closed its half, between two requests or when none is read any more. */
@@ -132,7 +132,7 @@ export class RequestReader {
       if (got === EMPTY) return;
       if (got < 0) return connection.gone();
       if (got === 0) return this.#ended();
-      connection.received(got);
+      connection.received();
       if (connection.state === 'draining') continue;
       const end = input.held.length + got;
       this.#process(input.take(got), 0, end);

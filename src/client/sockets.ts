@@ -16,8 +16,8 @@ export interface ClientSockets {
   unreadBytes(fd: number): number;
   /** Bytes that were sent and that the client has not taken; 0 when the connection has died. */
   queuedBytes(fd: number): number;
-  /** Where what a connection says by itself goes: the end of each piece ends its segment. */
-  out(fd: number): ByteSink;
+  /** What takes bytes for the client. `endsSegments`: the end of each response, or of each piece, ends its segment. */
+  out(fd: number, endsSegments: boolean): ByteSink;
   /** Null: the client has just reset the connection. */
   ends(fd: number): FourTuple | null;
   /** Sends FIN: the connection says nothing any more. */

@@ -7,7 +7,7 @@
  *   site       name, hosts                                policy, mechanism, options
  *   setting    listen                                     limits on heads and bodies, timeouts, forward
  *
- * Roots, upstreams, logs and interfaces are each node's own. Pure.
+ * Roots, upstreams, certificates, logs and interfaces are each node's own. Pure.
  */
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
@@ -48,8 +48,9 @@ export function viewOf(config: ClusterConfig, self: number, sites: readonly Site
     },
   );
   const views = sites.map((site): Section => {
-    const { name, hosts: _, content, policy, ...others } = site;
-    const rest = digestOf([policyOf(policy), others]);
+    const { name, hosts: _, content, policy, tls, ...others } = site;
+    const secured = tls === null ? null : [tls.redirect, tls.hstsSeconds];
+    const rest = digestOf([policyOf(policy), others, secured]);
     return { kind: ViewKind.SITE, name, serves: Object.hasOwn(content, own), essence: essenceOf(site), rest };
   });
   const { headBytes, headFields, bodyBytes } = config.limits;
@@ -58,7 +59,7 @@ export function viewOf(config: ClusterConfig, self: number, sites: readonly Site
     return { kind: ViewKind.SETTING, name, serves: false, essence, rest };
   };
   const settings = [
-    setting('listen', digestOf(config.listen.port), NOTHING),
+    setting('listen', digestOf(config.listen), NOTHING),
     setting('limits', NOTHING, digestOf([headBytes, headFields, bodyBytes])),
     setting('timeouts', NOTHING, digestOf([setupMs, peerMs])),
     setting('forward', NOTHING, digestOf(config.forward)),

@@ -5,10 +5,12 @@
 import { forwardRequestHead, type RequestFraming } from '../protocol/http/forward.ts';
 import { clientFields, type ForwardRules } from '../protocol/http/forwarded.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { Client } from './request.ts';
 
 interface Forwarded {
   readonly framing: RequestFraming;
   readonly peer: Buffer | null;
+  readonly isSecure: boolean;
   readonly bytes: Buffer;
 }
 
@@ -20,13 +22,14 @@ export class ForwardedHeads {
     this.#rules = rules;
   }
 
-  /** `peer`: whom the request came from; null when that is not known. */
-  of(head: RequestHead, framing: RequestFraming, peer: Buffer | null): Buffer {
+  /** `client`: whom the request came from. */
+  of(head: RequestHead, framing: RequestFraming, { clientAddress: peer, isSecure }: Client): Buffer {
     const last = this.#last.get(head);
-    if (last !== undefined && last.framing === framing && isSame(last.peer, peer)) return last.bytes;
-    const bytes = forwardRequestHead(head, framing, clientFields(head, peer, this.#rules));
+    const isAsBefore = last?.framing === framing && last.isSecure === isSecure && isSame(last.peer, peer);
+    if (last !== undefined && isAsBefore) return last.bytes;
+    const bytes = forwardRequestHead(head, framing, clientFields(head, peer, isSecure, this.#rules));
     // The peer's bytes may be a frame's, which are gone after its handler.
-    this.#last.set(head, { framing, peer: peer === null ? null : Buffer.from(peer), bytes });
+    this.#last.set(head, { framing, peer: peer === null ? null : Buffer.from(peer), isSecure, bytes });
     return bytes;
   }
 }

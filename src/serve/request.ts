@@ -6,6 +6,8 @@ import type { RequestHead } from '../protocol/http/request.ts';
 export interface Client {
   /** Null: it has just reset the connection. */
   readonly clientAddress: Buffer | null;
+  /** It has come over TLS. */
+  readonly isSecure: boolean;
 }
 
 /** A request as read from the client: head bytes as sent, body as far as it is there. */

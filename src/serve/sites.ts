@@ -31,6 +31,7 @@ import { type AnswerOptions, Exchange } from './exchange.ts';
 import { type ExtraFields, extraFieldsOf } from './extra-fields.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
 import type { Client, Request } from './request.ts';
+import { sentElsewhere, strictTransport } from './tls-rules.ts';
 import { Upstream, type UpstreamStatus } from './upstream.ts';
 import { bodyBytesToCome, MAX_UNREAD_BODY_BYTES } from './upstream-request.ts';
 
@@ -225,8 +226,12 @@ export class Sites {
 
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
     const { head, bodyFollows, client } = asked;
-    const extraFields = this.extraFields(mechanism, durationUs, client);
+    const strict = site === null ? '' : strictTransport(site.config, client);
+    const extraFields = this.extraFields(mechanism, durationUs, client) + strict;
     const nowMs = this.#host.loop.wallMs;
+    const { tlsPort } = this.#host.config.listen;
+    const elsewhere = site === null ? null : sentElsewhere(site.config, asked, tlsPort, extraFields, nowMs);
+    if (elsewhere !== null) return elsewhere;
     const upstream = site?.upstream ?? null;
     if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head))
       return this.#ask(upstream, asked, { close: asked.close, extraFields, nowMs });
@@ -242,8 +247,7 @@ export class Sites {
   }
 
   #ask(upstream: Upstream, { head, body, bodyFollows, client }: Asked, answer: AnswerOptions): Exchange {
-    const peer = client.clientAddress;
-    const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, peer);
+    const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, client);
     return upstream.request({ head, forward, body, bodyFollows, answer });
   }
 

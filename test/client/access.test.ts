@@ -36,13 +36,16 @@ describe('a line', () => {
     const text = fc.string({ unit: 'binary' });
     fc.assert(
       fc.property(text, text, text, (target, host, site) => {
-        const line = accessLine(record({ target, host }), moreMembers(ACCESS_FIELDS, null, site));
+        const line = accessLine(
+          record({ target, host }),
+          moreMembers(ACCESS_FIELDS, null, { site, tls: null }),
+        );
         assert.equal(line.indexOf('\n'), line.length - 1);
         const found = JSON.parse(line);
         assert.deepEqual([found.target, found.host, found.site], [target, host, site]);
       }),
     );
-    const line = accessLine(record(), moreMembers(ACCESS_FIELDS, null, null));
+    const line = accessLine(record(), moreMembers(ACCESS_FIELDS, null, { site: null, tls: null }));
     const keys = [...line.matchAll(/"(\w+)":/g)].map(([, key]) => key);
     assert.equal(new Set(keys).size, keys.length);
     assert.equal(keys.length, Object.keys(record()).length + ACCESS_FIELDS.length);
@@ -52,15 +55,20 @@ describe('a line', () => {
     const head = parsed(
       'GET / HTTP/1.0\r\nUser-Agent: a "b"\r\nReferer: http://c/\r\nX-Request-Id: 7\r\n\r\n',
     );
-    const members = JSON.parse(`{${moreMembers(ACCESS_FIELDS, head, 's').substring(1)}}`);
+    const tls = { version: 'TLSv1.3', suite: 'TLS_AES_128_GCM_SHA256', resumed: true };
+    const about = { site: 's', tls };
+    const members = JSON.parse(`{${moreMembers(ACCESS_FIELDS, head, about).substring(1)}}`);
     assert.deepEqual(members, {
       userAgent: 'a "b"',
       referer: 'http://c/',
       protocol: 'HTTP/1.0',
       site: 's',
       requestId: '7',
+      tls: 'TLSv1.3',
+      tlsCipher: 'TLS_AES_128_GCM_SHA256',
+      tlsResumed: true,
     });
-    assert.equal(moreMembers([], head, 's'), '');
+    assert.equal(moreMembers([], head, about), '');
   });
 });
 
@@ -123,7 +131,8 @@ describe('what is reported', () => {
       observe: { accessLog, accessFields: [] },
     } as unknown as ClusterConfig;
     const access = new AccessRecords(config, 'a', counters, ({ batch }) => batches.push(batch));
-    const reporting = new Reporting(access, { clientText: '10.0.0.9:40000' }, { wallMs: 0 });
+    const from = { client: { text: '10.0.0.9:40000', tls: null } };
+    const reporting = new Reporting(access, from, { wallMs: 0 });
     const lines = () => {
       access.flush();
       return batches.splice(0).flatMap(linesOf);
@@ -180,8 +189,9 @@ describe('what is reported', () => {
 
   test('a refusal, with what is known of the request', () => {
     const { access, lines, counters } = stand();
-    access.refused('10.0.0.9:1', null, 431, 150, 0);
-    access.refused('10.0.0.9:1', request().head, 413, 150, 0);
+    const client = { text: '10.0.0.9:1', tls: null };
+    access.refused(client, null, 431, 150, 0);
+    access.refused(client, request().head, 413, 150, 0);
     assert.deepEqual(
       lines().map(({ status, target, bytes, node }) => [status, target, bytes, node]),
       [
@@ -194,9 +204,15 @@ describe('what is reported', () => {
 
   test('nothing but some times, when the log is off', () => {
     const { access, batches } = stand(null);
-    const reported: Reported = { client: '', request: request(), site: null, arrived: false, wallMs: 0 };
+    const reported: Reported = {
+      client: { text: '', tls: null },
+      request: request(),
+      site: null,
+      arrived: false,
+      wallMs: 0,
+    };
     for (let i = 0; i < 128; i++) access.answered(reported, result);
-    access.refused('', null, 400, 1, 0);
+    access.refused({ text: '', tls: null }, null, 400, 1, 0);
     access.flush();
     assert.equal(batches.length, 1);
     assert.deepEqual([batches[0].lines, batches[0].bytes.length], [0, 0]);

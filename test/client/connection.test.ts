@@ -312,9 +312,9 @@ describe('Expect: 100-continue', () => {
     const connection = stand.connection(client);
     // Reset between the read and the answer.
     const say = stand.connections.ports.sockets.out;
-    stand.connections.ports.sockets.out = (fd) => {
+    stand.connections.ports.sockets.out = (fd, endsSegments) => {
       client.hasReset = true;
-      return say(fd);
+      return say(fd, endsSegments);
     };
     connection.ready(1);
     assert.deepEqual(client.done, ['close']);

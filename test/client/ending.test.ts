@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { parseAddress } from '../../src/base/address.ts';
+import { SocketChannel } from '../../src/client/channel.ts';
 import { Ending } from '../../src/client/ending.ts';
 import { OwnOutput } from '../../src/client/own-output.ts';
 import * as libc from '../../src/kernel/linux/libc.ts';
@@ -29,14 +30,14 @@ async function stand(answers: number[]) {
     log.push(what);
   };
   const time = { start: note, clear: (what: string) => note(`no ${what}`) };
-  const connection = { fd, close: () => note('close') };
+  const connection = { close: () => note('close') };
   const output = new OwnOutput(() => ({
     send: (bytes) => answers.shift() ?? bytes.length,
     sendFile: () => assert.fail('it sends no file'),
     flush: () => 0,
   }));
   output.say(Buffer.from('refused'));
-  const ending = new Ending(connection, output, time, { clock, sockets: CLIENT_SOCKETS });
+  const ending = new Ending(connection, new SocketChannel(fd, CLIENT_SOCKETS), output, time, clock);
   ending.said();
   const said = () => {
     output.flush();

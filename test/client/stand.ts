@@ -24,6 +24,7 @@ import type { Source } from '../../src/kernel/loop/loop.ts';
 import type { Continuation } from '../../src/protocol/http/continuation.ts';
 import { HeadCache } from '../../src/protocol/http/head-cache.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../src/protocol/http/request.ts';
+import type { TlsAcceptor } from '../../src/protocol/tls/handshake.ts';
 import { BLOCKED, BROKEN } from '../../src/serve/byte-sink.ts';
 import { Exchange } from '../../src/serve/exchange.ts';
 import type { Request } from '../../src/serve/request.ts';
@@ -40,6 +41,7 @@ export const LIMITS = {
   headSeconds: 10,
   idleSeconds: 60,
   stallSeconds: 30,
+  handshakes: 4,
   bodyBytes: 200_000,
 };
 
@@ -250,7 +252,8 @@ export class ClientStand {
   readonly #watched = new Map<number, Source>();
   #nextFd = FIRST_FD;
 
-  constructor(changes: Partial<typeof LIMITS> = {}) {
+  /** `tls`: what makes handshakes, where a test needs that. */
+  constructor(changes: Partial<typeof LIMITS> = {}, tls: TlsAcceptor | null = null) {
     const limits = { ...LIMITS, ...changes };
     const nodes = ['a', 'b', 'c'].map((name) => ({ name }));
     const config = {
@@ -267,6 +270,7 @@ export class ClientStand {
       clock: this.clock,
       watch: {
         add: (fd, _events, source) => this.#watched.set(fd, source),
+        give: (fd, source) => this.#watched.set(fd, source),
         forget: (fd) => this.#watched.delete(fd),
       },
       count: this.counters,
@@ -301,6 +305,7 @@ export class ClientStand {
           this.client(fd).done.push('guest');
         },
       },
+      tls,
       access: this.access,
       boosted: null,
       log: (_level, message, { reason }) => this.log.push(`${message}: ${reason}`),
@@ -399,9 +404,9 @@ export class ClientStand {
   }
 
   /** A client whose connection is accepted; `bytes` have come by then. */
-  connects(bytes = ''): ClientModel {
+  connects(bytes = '', isSecure = false): ClientModel {
     const client = this.knocks().sends(bytes);
-    this.connections.accept(client.fd, client.ends.client);
+    this.connections.accept(client.fd, client.ends.client, isSecure);
     return client;
   }
 

@@ -7,6 +7,7 @@ import { extraFieldsOf } from '../../src/serve/extra-fields.ts';
 const TIMING = 'Server-Timing: handoff;desc=relay;dur=1.500\r\n';
 const client = (address: string | null) => ({
   clientAddress: address === null ? null : parseAddress(address),
+  isSecure: false,
 });
 
 const told = (serverTiming: boolean | readonly string[], address: string | null, servedBy = false): string =>

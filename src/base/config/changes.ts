@@ -5,15 +5,19 @@ import type { ClusterConfig, SiteConfig } from './config.ts';
 /** Whatever has a place of its own in the file, by that place: `limits.flows`, `nodes.b.engines`. */
 type Parts = Map<string, unknown>;
 
-/** Everything but policies, which a running node takes over, and the file's name. */
+/** Everything but policies and certificates, which a running node takes over, and the file's name. */
 function fixedParts({ file: _, key, nodes, sites, ...sections }: ClusterConfig): Parts {
   const parts: Parts = new Map<string, unknown>([['cluster.key', key]]);
   for (const [section, values] of Object.entries(sections))
     for (const [name, value] of Object.entries(values)) parts.set(`${section}.${name}`, value);
   for (const { name, ...keys } of nodes)
     for (const [at, value] of Object.entries(keys)) parts.set(`nodes.${name}.${at}`, value);
-  for (const { name, policy: _, content, clone, ...keys } of sites) {
+  for (const { name, policy: _, content, clone, tls, ...keys } of sites) {
     for (const [at, value] of Object.entries(keys)) parts.set(`sites.${name}.${at}`, value);
+    // Other certificates are taken over.
+    parts.set(`sites.${name}.tls`, tls !== null);
+    parts.set(`sites.${name}.tls.redirect`, tls?.redirect);
+    parts.set(`sites.${name}.tls.hsts`, tls?.hstsSeconds);
     for (const [at, value] of Object.entries(clone)) parts.set(`sites.${name}.clone.${at}`, value);
     parts.set(`sites.${name}.serve`, Object.keys(content));
   }

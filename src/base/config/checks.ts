@@ -21,7 +21,7 @@ export interface Entries {
   readonly nodes: ReadonlyMap<string, NodeValue>;
   /** Index in the file, and the site. */
   readonly sites: ReadonlyMap<number, SiteValue>;
-  readonly listenPort: number;
+  readonly listen: { readonly port: number; readonly tlsPort: number };
   readonly redirect: RedirectValue | undefined;
   readonly boost: BoostValue | undefined;
 }
@@ -33,6 +33,7 @@ export function checkEntries(source: Source, entries: Entries): ConfigProblem[] 
     ...checkAddresses(source, entries),
     ...checkPorts(source, entries),
     ...checkSites(source, entries),
+    ...checkTls(source, entries),
     ...checkContent(source, entries),
     ...checkIdle(source, entries),
     ...checkRedirect(source, entries),
@@ -60,21 +61,51 @@ function checkAddresses(source: Source, { nodes }: Entries): ConfigProblem[] {
   return problems;
 }
 
-function checkPorts(source: Source, { nodes, listenPort }: Entries): ConfigProblem[] {
+function checkPorts(source: Source, { nodes, sites, listen }: Entries): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
+  const hasTls = [...sites.values()].some(({ tls }) => tls !== undefined);
+  const taken = new Map([[listen.port, 'listen.port']]);
+  if (hasTls && listen.tlsPort === listen.port) {
+    const message = `port ${listen.tlsPort} is listen.port already`;
+    problems.push(source.problem(['listen', 'tlsPort'], 'value', message, 'choose another port for TLS'));
+  } else if (hasTls) taken.set(listen.tlsPort, 'listen.tlsPort');
   for (const [name, node] of nodes) {
-    if (node.backplane === listenPort) {
-      const message = `port ${node.backplane} is listen.port already`;
+    const before = taken.get(node.backplane);
+    if (before !== undefined) {
+      const message = `port ${node.backplane} is ${before} already`;
       problems.push(
         source.problem(['nodes', name, 'backplane'], 'value', message, 'choose another backplane port'),
       );
     }
     const own = [node.address, node.address6, ...node.public];
     const shared = WILDCARDS.has(node.admin.host) || own.includes(node.admin.host);
-    if (shared && (node.admin.port === listenPort || node.admin.port === node.backplane)) {
-      const other = node.admin.port === listenPort ? 'listen.port' : `nodes.${name}.backplane`;
+    const other =
+      taken.get(node.admin.port) ??
+      (node.admin.port === node.backplane ? `nodes.${name}.backplane` : undefined);
+    if (shared && other !== undefined) {
       const message = `port ${node.admin.port} is ${other} already`;
       problems.push(source.problem(['nodes', name, 'admin'], 'value', message, 'choose another admin port'));
+    }
+  }
+  return problems;
+}
+
+/** A certificate goes with a key; two ways to name them are one too many. */
+function checkTls(source: Source, { sites }: Entries): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [index, { tls }] of sites) {
+    if (tls === undefined) continue;
+    const path = ['sites', index, 'tls'];
+    const { cert, key, certificates } = tls;
+    if (certificates !== undefined && (cert !== undefined || key !== undefined)) {
+      const hint = 'move cert and key into the list';
+      problems.push(
+        source.problem([...path, 'certificates'], 'key', 'tls has certificates beside cert and key', hint),
+      );
+    } else if (certificates === undefined && (cert === undefined || key === undefined)) {
+      const missing = cert === undefined ? 'cert' : 'key';
+      const hint = 'write cert: FILE and key: FILE';
+      problems.push(source.problem(path, 'key', `missing key ${path.join('.')}.${missing}`, hint));
     }
   }
   return problems;

@@ -16,7 +16,16 @@ export const MECHANISM_ROWS = [...MECHANISMS, 'boost'] as const;
 export type MechanismRow = (typeof MECHANISM_ROWS)[number];
 
 /** What a line of the access log may have beside what it always has. */
-export const ACCESS_FIELDS = ['userAgent', 'referer', 'protocol', 'site', 'requestId'] as const;
+export const ACCESS_FIELDS = [
+  'userAgent',
+  'referer',
+  'protocol',
+  'site',
+  'requestId',
+  'tls',
+  'tlsCipher',
+  'tlsResumed',
+] as const;
 export type AccessField = (typeof ACCESS_FIELDS)[number];
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -105,6 +114,22 @@ export interface DelegateConfig {
   readonly cpuPermille: number | null;
 }
 
+/** Files in PEM: a certificate with its chain, and its key. Absolute. */
+export interface CertificateFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** How a site is served over TLS. */
+export interface TlsConfig {
+  /** One of each kind of key. */
+  readonly certificates: readonly CertificateFiles[];
+  /** Requests without TLS are sent to the same place with it. */
+  readonly redirect: boolean;
+  /** For how long browsers are to come back by TLS alone (RFC 6797); null: they are not told. */
+  readonly hstsSeconds: number | null;
+}
+
 export interface SiteConfig {
   readonly name: string;
   /** Lower case: exact names, `*.example.org`, or `*`. */
@@ -116,6 +141,8 @@ export interface SiteConfig {
   readonly clone: CloneConfig;
   /** Nodes tell each other which documents they have; requests go only to nodes that may have theirs. */
   readonly catalogue: boolean;
+  /** Null: it is served without TLS only. */
+  readonly tls: TlsConfig | null;
   /** Largest request body accepted. */
   readonly bodyBytes: number;
   /** Media types by the ending of a file's name, before those that are known anyway. */
@@ -133,6 +160,8 @@ export interface CloneConfig {
 export interface LimitsConfig {
   /** Client connections of an engine. */
   readonly connections: number;
+  /** TLS handshakes in progress, of an engine: a further one ends the oldest. */
+  readonly handshakes: number;
   readonly headBytes: number;
   readonly headFields: number;
   /** Largest request body accepted, where a site does not say otherwise. */
@@ -198,6 +227,13 @@ export interface ObserveConfig {
   readonly logLevel: LogLevel;
 }
 
+/** Ports that clients connect to, at every public address. */
+export interface ListenConfig {
+  readonly port: number;
+  /** Null: no site is served over TLS. */
+  readonly tlsPort: number | null;
+}
+
 export interface ClusterConfig {
   /** The file it came from. */
   readonly file: string;
@@ -205,7 +241,7 @@ export interface ClusterConfig {
   readonly key: string;
   readonly nodes: readonly NodeConfig[];
   readonly sites: readonly SiteConfig[];
-  readonly listen: { readonly port: number };
+  readonly listen: ListenConfig;
   readonly limits: LimitsConfig;
   readonly timeouts: TimeoutsConfig;
   readonly redirect: RedirectConfig;

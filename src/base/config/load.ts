@@ -10,6 +10,7 @@ import type {
   NodeConfig,
   PolicyConfig,
   SiteConfig,
+  TlsConfig,
 } from './config.ts';
 import { ConfigError, type ConfigProblem } from './error.ts';
 import {
@@ -124,7 +125,7 @@ function validEntries(value: unknown): Entries {
     nodeNames: named.map(([name]) => name),
     nodes,
     sites,
-    listenPort: listen.success ? listen.data.port : 0,
+    listen: listen.success ? listen.data : { port: 0, tlsPort: 0 },
     redirect: redirect.success ? redirect.data : undefined,
     boost: boost.success ? boost.data : undefined,
   };
@@ -177,14 +178,17 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     const { name, hosts, mechanism, clone, catalogue, types } = site;
     const { bodyBytes = value.limits.bodyBytes } = site;
     const policy = policyOf(site, base);
-    return { name, hosts, content, policy, mechanism, clone, catalogue, bodyBytes, types };
+    const tls = tlsOf(site, base);
+    return { name, hosts, content, policy, mechanism, clone, catalogue, tls, bodyBytes, types };
   });
   const { accessLog } = value.observe;
   const observe = {
     ...value.observe,
     accessLog: accessLog === null || accessLog === '-' ? accessLog : resolve(base, accessLog),
   };
-  const { listen, limits, timeouts, redirect, forward } = value;
+  const tlsPort = sites.some(({ tls }) => tls !== null) ? value.listen.tlsPort : null;
+  const listen = { port: value.listen.port, tlsPort };
+  const { limits, timeouts, redirect, forward } = value;
   return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward, observe };
 }
 
@@ -198,6 +202,17 @@ function boostOf({ nodes, boost }: FileValue, node: NodeValue): BoostConfig {
     offPermille: own.offPermille ?? boost.offPermille,
     sharePermille: own.sharePermille ?? boost.sharePermille,
   };
+}
+
+function tlsOf({ tls }: SiteValue, base: string): TlsConfig | null {
+  if (tls === undefined) return null;
+  const { cert, key, redirect, hsts } = tls;
+  const pairs = tls.certificates ?? [{ cert: cert!, key: key! }];
+  const certificates = pairs.map((pair) => ({
+    cert: resolve(base, pair.cert),
+    key: resolve(base, pair.key),
+  }));
+  return { certificates, redirect, hstsSeconds: hsts ?? null };
 }
 
 function policyOf({ policy }: SiteValue, base: string): PolicyConfig {

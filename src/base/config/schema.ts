@@ -119,6 +119,28 @@ export const nodeSchema = z.strictObject({
 const perNode = <T extends z.ZodType>(value: T) =>
   z.record(z.string(), value, must('a map from node name to value'));
 
+/** RFC 6797 sets no bound; lists of browsers ask for one year, or two. */
+const MAX_HSTS_SECONDS = 10 * 365 * 86_400;
+const MAX_CERTIFICATES = 4;
+const PEM_FILE = 'a file (PEM)';
+const tls = z.strictObject(
+  {
+    cert: text(PEM_FILE).optional(),
+    key: text(PEM_FILE).optional(),
+    certificates: z
+      .array(
+        z.strictObject({ cert: text(PEM_FILE), key: text(PEM_FILE) }, must('a map with cert and key')),
+        must('a list of maps with cert and key'),
+      )
+      .min(1, { error: 'must have at least one certificate' })
+      .max(MAX_CERTIFICATES, { error: `must have at most ${MAX_CERTIFICATES} certificates` })
+      .optional(),
+    redirect: flag().default(false),
+    hsts: integer(0, MAX_HSTS_SECONDS, 'seconds').optional(),
+  },
+  must('a map with cert and key'),
+);
+
 export const siteSchema = z.strictObject({
   name: text('a name').refine((name) => Buffer.byteLength(name) <= MAX_SITE_NAME_BYTES, {
     error: `must be at most ${MAX_SITE_NAME_BYTES} bytes`,
@@ -145,6 +167,7 @@ export const siteSchema = z.strictObject({
     .optional(),
   policy: policySchema.prefault('round-robin'),
   mechanism: choice(MECHANISM_SETTINGS).default('auto'),
+  tls: tls.optional(),
   catalogue: flag().default(false),
   /** The largest request body; `limits.bodyBytes` when absent. */
   bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').optional(),
@@ -165,6 +188,7 @@ export const siteSchema = z.strictObject({
 const limits = z.strictObject(
   {
     connections: integer(1, 1_000_000).default(10_000),
+    handshakes: integer(1, 1_000_000).default(1000),
     headBytes: integer(KIB, MAX_HEAD_BYTES, 'bytes').default(16 * KIB),
     headFields: integer(8, 1000).default(100),
     bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').default(16 * MIB),
@@ -245,7 +269,9 @@ const observe = z.strictObject(
   must('a map'),
 );
 
-export const listenSchema = z.strictObject({ port: port(80) }, must('a map')).prefault({});
+export const listenSchema = z
+  .strictObject({ port: port(80), tlsPort: port(443) }, must('a map'))
+  .prefault({});
 
 export const fileSchema = z.strictObject(
   {

@@ -142,6 +142,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
       client: null,
+      secure: false,
       continuation: request.continuation,
       keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
       site: request.site,

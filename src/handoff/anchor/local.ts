@@ -4,7 +4,7 @@ import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
-import { SocketSink } from '../../serve/byte-sink.ts';
+import type { ByteSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { CLIENT_GONE, type Delivery, type DeliveryOwner, type SoFar } from '../request/delivery.ts';
@@ -22,7 +22,7 @@ export class LocalDelivery implements Delivery {
   readonly #ports: LocalPorts;
   readonly #host: DeliveryOwner;
   readonly #request: Request;
-  readonly #out: SocketSink;
+  readonly #out: ByteSink;
   readonly #exchange: Exchange;
   readonly #mechanism: 'local' | 'migrate';
   #firstByteUs = -1;
@@ -39,7 +39,7 @@ export class LocalDelivery implements Delivery {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#out = new SocketSink(host.fd, ports.sharesConnections);
+    this.#out = host.out(ports.sharesConnections);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }

@@ -16,7 +16,7 @@ import {
   type SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
-import { Pump, SocketSink } from '../../serve/byte-sink.ts';
+import { type ByteSink, Pump } from '../../serve/byte-sink.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import {
@@ -51,7 +51,7 @@ export class RelayDelivery implements Delivery, Conversation {
   readonly #link: Link;
   readonly #form: RelayForm;
   readonly #id: number;
-  readonly #out: SocketSink;
+  readonly #out: ByteSink;
   readonly #pump = new Pump([], false);
   /** Bytes of the request body that the target still takes. */
   #bodyCredit = RELAY_WINDOW_BYTES;
@@ -87,6 +87,7 @@ export class RelayDelivery implements Delivery, Conversation {
       sentAtMs: sentAtMs >>> 0,
       halfPipe: null,
       client: request.client.clientAddress,
+      secure: request.client.isSecure,
       continuation: request.continuation,
       keep: null,
       site: request.site,
@@ -117,7 +118,7 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
-    this.#out = new SocketSink(host.fd, ports.sharesConnections);
+    this.#out = host.out(ports.sharesConnections);
   }
 
   frame(frame: Frame): void {

@@ -13,13 +13,14 @@ import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Request } from '../../serve/request.ts';
 import { answers, type Site } from '../../serve/sites.ts';
+import { isForTls } from '../../serve/tls-rules.ts';
 import { AnnouncedDelivery } from '../anchor/announced-delivery.ts';
 import type { Standby } from '../anchor/handoff.ts';
 import { LocalDelivery } from '../anchor/local.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 import { Auto, type AutoPorts } from './auto.ts';
 import { cloneForm } from './clone.ts';
-import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
+import type { Dispatch, Means, Mechanism, RequestInProgress } from './mechanism.ts';
 import { moves } from './moves.ts';
 import { MECHANISM_TABLE } from './table.ts';
 
@@ -98,6 +99,8 @@ export class Dispatcher {
     if (this.#ports.originOf !== null) return this.#boost(host, site, tried, this.#ports.originOf(host));
     const { head } = host.request;
     const { self } = this.#means;
+    if (site !== null && isForTls(site.config, head, host.request.client))
+      return this.#begin(host, site, self, 'local', true);
     if (site === null || this.#nobodyHasIt(site, head)) return this.#begin(host, null, self, 'local', false);
     if (host.fullyTried || this.#keeps(site)) return this.#begin(host, site, self, 'local', true);
     const { node, mechanism } = (tried.length === 0 ? chosen : null) ?? this.#again(site, head, tried);
@@ -153,9 +156,11 @@ export class Dispatcher {
     const dispatch: Dispatch = { means, host, site, mechanism, node, link, isServedHere };
     let row: MechanismRow | null = mechanism;
     while (row !== null) {
-      const delivery = MECHANISM_TABLE[row].begin(dispatch);
+      const { outHalf, begin, otherwise }: Mechanism = MECHANISM_TABLE[row];
+      // Nobody but the anchor can send what its client can open.
+      const delivery = host.request.client.isSecure && outHalf !== 'anchor' ? null : begin(dispatch);
       if (delivery !== null) return delivery;
-      row = MECHANISM_TABLE[row].otherwise;
+      row = otherwise;
     }
     return null;
   }

@@ -21,6 +21,8 @@ export interface Standing {
 
 /** The request in progress on a connection, as mechanisms see it. */
 export interface RequestInProgress extends DeliveryOwner {
+  /** The client's socket. */
+  readonly fd: number;
   readonly request: Request;
   /** The request, kept for longer than the buffer that it was read into. */
   retain(): Request;

@@ -164,7 +164,7 @@ export class IncomingMove implements Conversation {
   /** Makes what is left of the response. Returns why it cannot. */
   #goOn({ head, close, continuation }: MovedResponse): RejectReason | null {
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
-    const client = { clientAddress: this.#ends.client.address };
+    const client = { clientAddress: this.#ends.client.address, isSecure: false };
     const exchange = this.#ports.sites.serve(request, 'migrate', client);
     if (typeof exchange === 'number') return exchange;
     this.#exchange = exchange;

@@ -90,6 +90,11 @@ export class HalfPipeSocket {
     return this.client.address;
   }
 
+  /** A half-pipe sends in the clear. */
+  get isSecure(): boolean {
+    return false;
+  }
+
   /** The time at this very moment. */
   exactMs(): number {
     return this.#ports.clock.exactMs();

@@ -117,7 +117,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     if (known === null && !this.ports.canServe(ends)) return RejectReason.STATE_INVALID;
     const pipe = known ?? this.#create(link, setup.request, block);
     if (pipe === null) return RejectReason.FULL;
-    const exchange = sites.serve(setup, MECHANISM_NAMES[setup.mechanism], block);
+    const exchange = sites.serve(setup, MECHANISM_NAMES[setup.mechanism], { ...block, isSecure: false });
     const refusal =
       typeof exchange === 'number' ? exchange : pipe.begin(setup, block, exchange, receivedMs - lateMs);
     if (refusal === null) return null;

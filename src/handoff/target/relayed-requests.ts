@@ -71,7 +71,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
     const { isStopping, most, sites } = this.#ports;
     if (isStopping()) return RejectReason.SHUTTING_DOWN;
     if (this.#all.size >= most) return RejectReason.FULL;
-    const client = { clientAddress: setup.client };
+    const client = { clientAddress: setup.client, isSecure: setup.secure };
     if (setup.mechanism !== SetupMechanism.BOOST) return sites.serve(setup, 'relay', client);
     // The origin decides which site it is.
     const { head, body, bodyFollows, close, continuation } = setup;

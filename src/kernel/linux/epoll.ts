@@ -10,6 +10,11 @@ export const EPOLLHUP = 0x10;
 export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 2 ** 31;
 
+/** The socket is of no use any more, and has nothing left to read. */
+export function hasFailed(events: number): boolean {
+  return (events & EPOLLERR) !== 0 || (events & (EPOLLHUP | EPOLLIN)) === EPOLLHUP;
+}
+
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLL_CLOEXEC = 0o2000000;

@@ -52,6 +52,8 @@ export const mmap = libc.func('intptr_t mmap(intptr_t, size_t, int, int, int, lo
   [N, N, N, N, N, N]
 >;
 export const munmap = libc.func('int munmap(intptr_t, size_t)') as Call<[N, N]>;
+export const prctl = libc.func('int prctl(int, ulong, ulong, ulong, ulong)') as Call<[N, N, N, N, N]>;
+export const memcpy = libc.func('intptr_t memcpy(intptr_t, intptr_t, size_t)') as Call<[N, N, N]>;
 export const clockGettime = libc.func('int clock_gettime(int, intptr_t)') as Call<[N, N]>;
 export const ifIndexToName = libc.func('intptr_t if_indextoname(uint32_t, intptr_t)') as Call<[N, N]>;
 export const ifNameToIndex = libc.func('uint32_t if_nametoindex(const char*)') as Call<[string]>;

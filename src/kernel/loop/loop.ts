@@ -47,6 +47,11 @@ export class Loop {
     this.#epoll.add(fd, events, use);
   }
 
+  /** Another source has a descriptor from now on. */
+  give(fd: number, source: Source): void {
+    this.#sources[fd] = source;
+  }
+
   /** Forgets a descriptor that is about to be closed (closing takes it out of epoll). */
   forget(fd: number): void {
     this.#sources[fd] = undefined;

@@ -16,6 +16,8 @@ export interface Later {
 export interface Watch {
   /** `events`: epoll's bits. */
   add(fd: number, events: number, source: Source): void;
+  /** Another source has a descriptor from now on. */
+  give(fd: number, source: Source): void;
   /** Forgets a descriptor that is about to be closed. */
   forget(fd: number): void;
 }

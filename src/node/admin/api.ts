@@ -14,6 +14,18 @@ export interface ReloadStatus {
   readonly error: string | null;
 }
 
+/** A site's certificates. */
+export interface CertificateStatus {
+  readonly site: string;
+  /** That they are for. */
+  readonly names: readonly string[];
+  /** When the first of them expires: RFC 3339, and whole days from now. */
+  readonly expires: string;
+  readonly daysLeft: number;
+  /** Why newer files are not in force; null when there is nothing wrong with them. */
+  readonly error: string | null;
+}
+
 /** Flows in one answer; more are counted in `omitted`. */
 export const MAX_FLOWS_LISTED = 10_000;
 
@@ -46,6 +58,8 @@ export interface NodeStatus {
   readonly router: Record<string, number>;
   /** How reloads of the configuration went. */
   readonly reload: ReloadStatus;
+  /** Of sites that are served over TLS. */
+  readonly certificates: readonly CertificateStatus[];
 }
 
 export interface FlowList {
@@ -61,6 +75,7 @@ export interface StatusOptions {
   readonly counters: readonly Counters[];
   readonly routerCounters: () => Record<string, number>;
   readonly reload: () => ReloadStatus;
+  readonly certificates: () => readonly CertificateStatus[];
 }
 
 /** Ready when there are engines and every one of them reported ready. */
@@ -89,6 +104,7 @@ export async function nodeStatus(options: StatusOptions): Promise<NodeStatus> {
     counters: sumCounters(options.counters),
     router: options.routerCounters(),
     reload: options.reload(),
+    certificates: options.certificates(),
   };
 }
 

@@ -15,9 +15,10 @@ import type { SiteConfig } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import type { BoostMode } from '../../cluster/boost-switch.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
+import type { Credentials } from '../../protocol/tls/contexts.ts';
 import type { Explanation } from '../engine/explain.ts';
 import type { EngineStatus, FromEngine, ToEngine } from '../engine/messages.ts';
-import { AdminError } from './errors.ts';
+import { AdminError, type AdminErrorCode } from './errors.ts';
 
 /** How long a query may take before the engine counts as not answering. */
 export const QUERY_TIMEOUT_MS = 1000;
@@ -34,10 +35,10 @@ export interface Answers {
 }
 
 /** An answer that is for one who asked alone. */
-type Called = Extract<FromEngine, { type: 'policies' | 'explained' }>;
+type Called = Extract<FromEngine, { type: 'taken' | 'explained' }>;
 
-/** How long an engine may take to import its policies' modules and to take them over. */
-export const POLICIES_TIMEOUT_MS = 5000;
+/** How long an engine may take to take policies, with their modules, or certificates. */
+export const TAKING_TIMEOUT_MS = 5000;
 
 export interface EngineClientOptions {
   /** The engine's number in its node, from 0. */
@@ -150,10 +151,19 @@ export class EngineClient extends EventEmitter<Events> {
    * QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
    */
   async usePolicies(sites: readonly SiteConfig[]): Promise<void> {
-    const asked = (id: number): ToEngine => ({ type: 'policies', id, sites });
-    const answer = await this.#call(asked, POLICIES_TIMEOUT_MS, 'did not take the policies');
-    if (answer.type === 'policies' && answer.error !== null)
-      throw new AdminError('POLICIES_REFUSED', `engine ${this.engine}: ${answer.error}`);
+    await this.#give('policies', 'POLICIES_REFUSED', (id) => ({ type: 'policies', id, sites }));
+  }
+
+  /** The same with certificates; with CERTIFICATES_REFUSED. */
+  async useCertificates(credentials: readonly Credentials[]): Promise<void> {
+    const asked = (id: number): ToEngine => ({ type: 'certificates', id, credentials });
+    await this.#give('certificates', 'CERTIFICATES_REFUSED', asked);
+  }
+
+  async #give(what: string, refused: AdminErrorCode, asked: (id: number) => ToEngine): Promise<void> {
+    const answer = await this.#call(asked, TAKING_TIMEOUT_MS, `did not take the ${what}`);
+    if (answer.type === 'taken' && answer.error !== null)
+      throw new AdminError(refused, `engine ${this.engine}: ${answer.error}`);
   }
 
   /**
@@ -256,7 +266,7 @@ export class EngineClient extends EventEmitter<Events> {
       case 'log':
         this.emit('log', message.level, message.message, message.fields);
         break;
-      case 'policies':
+      case 'taken':
       case 'explained':
         this.#calls.get(message.id)?.(message);
         break;

@@ -11,6 +11,8 @@ export type AdminErrorCode =
   | 'QUERY_TIMEOUT'
   /** An engine could not take new policies over; the message says why. */
   | 'POLICIES_REFUSED'
+  /** An engine could not take new certificates over; the message says why. */
+  | 'CERTIFICATES_REFUSED'
   /** An engine's port is closed: the engine ended. */
   | 'ENGINE_GONE';
 

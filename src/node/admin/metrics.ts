@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { MECHANISM_ROWS } from '../../base/config/config.ts';
 import { type Counters, ENGINE_COUNTERS } from '../../base/counters.ts';
 import { TIMING_NUMBERS } from '../../client/access-batch.ts';
+import type { CertificateStatus } from './api.ts';
 import type { EngineClient } from './engines.ts';
 
 /** From a fast answer on the same machine to one that hit several timeouts. */
@@ -19,6 +20,8 @@ export interface MetricsOptions {
   readonly counters: readonly Counters[];
   /** Hits of each router rule. */
   readonly routerCounters: () => Record<string, number>;
+  /** What sites show to clients that speak TLS. */
+  readonly certificates: () => readonly CertificateStatus[];
   /** Lines dropped, by log. */
   readonly droppedLines: () => Record<string, number>;
 }
@@ -40,6 +43,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     options.routerCounters,
   );
   addLabelled(registry, 'baton_log_lines_dropped_total', 'Log lines dropped', 'log', options.droppedLines);
+  addCertificates(registry, options);
   addProcess(registry);
   const handoff = mechanismHistogram(
     registry,
@@ -132,6 +136,19 @@ function addLabelled(
     collect() {
       this.reset();
       for (const [key, value] of Object.entries(read())) this.inc({ [label]: key }, value);
+    },
+  });
+}
+
+function addCertificates(registry: Registry, { certificates }: MetricsOptions): void {
+  new Gauge({
+    name: 'baton_certificate_days_left',
+    help: 'Days until the first certificate of a site expires',
+    labelNames: ['site'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { site, daysLeft } of certificates()) this.set({ site }, daysLeft);
     },
   });
 }

@@ -30,7 +30,7 @@ export const CLIENT_SOCKETS: ClientSockets = {
       return unlessSocketDied(error, 0);
     }
   },
-  out: (fd) => new SocketSink(fd, true),
+  out: (fd, endsSegments) => new SocketSink(fd, endsSegments),
   ends: tupleOf,
   shut: (fd) => libc.shutdown(fd, SHUT_WR),
   close: (fd) => libc.close(fd),

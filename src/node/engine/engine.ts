@@ -2,7 +2,6 @@
  * One engine: a thread that accepts, answers and hands off. Here its parts are made and get to know each other, each the
  * few functions of others that it uses, and here they are taken apart. What goes by the clock is in housekeeping.ts.
  */
-import { parseAddress } from '../../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { AccessRecords } from '../../client/access-records.ts';
@@ -21,6 +20,8 @@ import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { Loop, type Source } from '../../kernel/loop/loop.ts';
 import type { RouterHandles } from '../../kernel/router/router-engine.ts';
 import { Peers } from '../../protocol/backplane/peers.ts';
+import type { Credentials } from '../../protocol/tls/contexts.ts';
+import { TlsAcceptor } from '../../protocol/tls/handshake.ts';
 import { Sites } from '../../serve/sites.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
 import { DigestRequests } from './digest-requests.ts';
@@ -41,6 +42,8 @@ export interface EngineOptions {
   readonly node: string;
   readonly index: number;
   readonly clusterKey: Buffer;
+  /** By site that is served over TLS. */
+  readonly credentials: readonly Credentials[];
   readonly mac: Buffer;
   /** Of every engine of the node, by index; this engine writes its own only. */
   readonly counters: readonly SharedArrayBuffer[];
@@ -70,6 +73,8 @@ export class Engine {
   readonly #listeners: Listeners;
   readonly #connections: Connections;
   readonly #access: AccessRecords;
+  /** Null: no client speaks TLS with this node. */
+  readonly #tls: TlsAcceptor | null = null;
   readonly #drain: Drain;
   readonly #housekeeping: Housekeeping;
   /** What it says of itself, and how it would answer. */
@@ -150,11 +155,12 @@ export class Engine {
     this.#peers = new Peers(config, self, index, links);
     // Before the router stops sending new connections to others, as the process before this one had it do. Connections
     // to other nodes' addresses come here when their router sends them on.
-    this.#listeners = new Listeners(loop, limits.stallSeconds * 1000, (fd, client) =>
-      this.#connections.accept(fd, client),
+    this.#listeners = new Listeners(loop, limits.stallSeconds * 1000, (fd, client, isSecure) =>
+      this.#connections.accept(fd, client, isSecure),
     );
-    for (const address of role !== 'front' ? config.nodes.flatMap((node) => node.public) : [])
-      this.#listeners.listen({ address: parseAddress(address), port: config.listen.port });
+    if (role !== 'front') this.#listeners.listen(config);
+    if (role !== 'front' && config.listen.tlsPort !== null)
+      this.#tls = new TlsAcceptor(options.credentials, clusterKey, loop);
     this.#loads = new Loads(
       {
         config,
@@ -219,6 +225,7 @@ export class Engine {
       guests,
       access: this.#access,
       boosted,
+      tls: this.#tls,
       startMove: (connection, to) => moves.start(connection, to),
       isClosing: () => this.#drain.isClosing,
     });
@@ -289,6 +296,10 @@ export class Engine {
         return this.#stop(message.deadlineMs);
       case 'boost':
         return this.#loads.boost(message.mode);
+      case 'certificates': {
+        const error = this.#tls?.use(message.credentials)?.message ?? null;
+        return this.#post({ type: 'taken', id: message.id, error });
+      }
       case 'digest':
         return this.#digests.take(message.id, message.digest);
       case 'query': {
@@ -316,6 +327,7 @@ export class Engine {
     this.#listeners.close();
     const { moves, anchorFlows, halfPipes, guests } = this.#handoff;
     moves.discard();
+    this.#connections.endHandshakes();
     for (const connection of this.#connections.all) connection.broken('the node stops');
     anchorFlows.discard();
     halfPipes.discard();

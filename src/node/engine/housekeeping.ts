@@ -41,7 +41,7 @@ export interface HousekeepingPorts {
   readonly relayed: Pick<RelayedRequests, 'turn' | 'waitMs'>;
   readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
   readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
-  readonly connections: Pick<Connections, 'round' | 'size'>;
+  readonly connections: Pick<Connections, 'round' | 'size' | 'handshakes'>;
   readonly peers: Pick<Peers, 'tick' | 'up' | 'expected'>;
   readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'round' | 'size'>;
   readonly guests: Pick<Guests, 'tick' | 'size'>;
@@ -129,6 +129,7 @@ export class Housekeeping {
     gauges.set('catalogue_documents_now', parts.catalogues.size);
     gauges.set('cached_documents_now', parts.memories.size);
     gauges.set('connections_now', parts.connections.size);
+    gauges.set('tls_handshakes_now', parts.connections.handshakes);
     gauges.set('flows_now', parts.anchorFlows.size);
     gauges.set('half_pipes_now', parts.halfPipes.size);
     gauges.set('guests_now', parts.guests.size);

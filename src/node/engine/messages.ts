@@ -10,6 +10,7 @@ import type { BoostStatus } from '../../cluster/boosting.ts';
 import type { NodeLoadStatus } from '../../cluster/load.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
 import type { AutoStatus } from '../../handoff/mechanism/auto.ts';
+import type { Credentials } from '../../protocol/tls/contexts.ts';
 import type { SiteStatus } from '../../serve/sites.ts';
 import type { Explanation } from './explain.ts';
 
@@ -18,8 +19,10 @@ export type ToEngine =
   | { readonly type: 'query'; readonly id: number; readonly what: 'status' | 'flows' }
   /** How would a GET be answered? `target`: path and query. Answered with `explained`. */
   | { readonly type: 'explain'; readonly id: number; readonly host: string; readonly target: string }
-  /** Take the policies of these sites, in the configuration's order; answered with `policies`. */
+  /** Take the policies of these sites, in the configuration's order; answered with `taken`. */
   | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
+  /** Take these certificates, all that there are; answered with `taken`. Keys are wiped after that. */
+  | { readonly type: 'certificates'; readonly id: number; readonly credentials: readonly Credentials[] }
   /** What stands for the bytes of a file that was asked about; null: nobody can vouch for them. */
   | { readonly type: 'digest'; readonly id: number; readonly digest: string | null }
   /** New clients are to go to boosters, or not, or as the load says. */
@@ -34,8 +37,8 @@ export type FromEngine =
   | { readonly type: 'reply'; readonly id: number; readonly value: EngineStatus | FlowStatus[] }
   /** A text: why the request would be refused. */
   | { readonly type: 'explained'; readonly id: number; readonly value: Explanation | string }
-  /** `error`: why the policies were not taken; null when they were. */
-  | { readonly type: 'policies'; readonly id: number; readonly error: string | null }
+  /** `error`: why policies or certificates were not taken; null when they were. */
+  | { readonly type: 'taken'; readonly id: number; readonly error: string | null }
   /** A large file is to be read; its descriptor stays open until the answer. */
   | {
       readonly type: 'digest';

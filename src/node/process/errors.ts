@@ -5,6 +5,8 @@ export type StartErrorCode =
   | 'INTERFACE'
   /** A directory that this node serves is not there, or cannot be read. */
   | 'CONTENT'
+  /** A certificate of a site, or its key, is not there, or cannot be used. */
+  | 'CERTIFICATE'
   /** Another program has a port that this node is to listen on. */
   | 'PORT'
   /** The router cannot be loaded or attached. */

@@ -4,6 +4,7 @@ import type { ClusterConfig, NodeConfig } from '../../base/config/config.ts';
 import { rootProblems } from '../../base/config/roots.ts';
 import { Counters } from '../../base/counters.ts';
 import { tryPolicies } from '../../cluster/policy/trial.ts';
+import { forbidCoreFiles } from '../../kernel/linux/core-files.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import { hardwareAddress } from '../../kernel/linux/interface.ts';
 import { destroyBetween, destroyMarked } from '../../kernel/linux/sock-diag.ts';
@@ -15,6 +16,7 @@ import { Doors } from '../admin/doors.ts';
 import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { leftOn, PublicAddresses, wantedAddresses } from './addresses.ts';
+import { Certificates, EXPIRES_SOON_DAYS, LOOK_MS, type Renewal } from './certificates.ts';
 import { Digests } from './digests.ts';
 import { type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
 import { StartError, step } from './errors.ts';
@@ -61,6 +63,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
   const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
   back.push(() => accessLog.close());
+  const { certificates, credentials } = readCertificates(config, self, logger);
   const { router, addresses } = prepareMachine(config, self, logger, back);
   // The kernel goes on for as long with what a killed process had not delivered.
   const forgetting = setTimeout(() => router.forgetLeft(), config.limits.stallSeconds * 1000);
@@ -69,6 +72,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     config,
     node: name,
     clusterKey: clusterKey(config.key),
+    credentials,
     mac: macOf(self.interface),
     router: router.handles,
     counters: Array.from({ length: self.engines }, () => new Counters().buffer),
@@ -82,8 +86,14 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     client.on('access', (batch) => accessLog.write(batch));
   }
   await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));
+  certificates.taken();
   const clients = engines.map((engine) => engine.client);
-  const reloader = new Reloader(config, clients);
+  const reloader = new Reloader(config, clients, certificates, (faults) => tellRenewal(faults, logger));
+  const looking = setInterval(() => {
+    const failed = (error: Error) => logger.error({ error: error.message }, 'certificates not taken');
+    reloader.renew().catch(failed);
+  }, LOOK_MS);
+  back.push(() => clearInterval(looking));
   let requestDrain = () => {};
   const drainRequested = new Promise<void>((resolve) => {
     requestDrain = resolve;
@@ -96,6 +106,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     counters: engines.map((engine) => engine.counters),
     routerCounters: () => (over ? {} : router.counters()),
     reload: () => reloader.status,
+    certificates: () => certificates.status(Date.now()),
     drain: () => requestDrain(),
     boost: self.boost.boosters.length > 0 ? (mode) => clients[0].boost(mode) : null,
     droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
@@ -107,6 +118,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
   const stop = async (deadlineMs: number) => {
     hangups.close();
+    clearInterval(looking);
     await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
     // Connections that live on elsewhere come through this machine: its router and its addresses stay.
     const stays = clients.some((client) => client.leftRoutes);
@@ -136,6 +148,28 @@ function checkContent(config: ClusterConfig, name: string): void {
   if (problems.length === 0) return;
   const hint = `baton check --config ${config.file} --node ${name} says where in the file`;
   throw new StartError('CONTENT', problems.join('; '), hint);
+}
+
+/** Throws StartError. */
+function readCertificates(config: ClusterConfig, { name, role }: NodeConfig, logger: Logger) {
+  const certificates = new Certificates(role);
+  const { credentials, faults } = certificates.read(config.sites);
+  if (faults.length > 0) {
+    const detail = faults.map(({ site, error }) => `site ${site}: ${error}`).join('; ');
+    const hint = `baton check --config ${config.file} --node ${name} says where in the file`;
+    throw new StartError('CERTIFICATE', detail, faults[0].hint || hint);
+  }
+  // Secrets of clients are in this process's memory: no core file may have them.
+  if (credentials.length > 0) forbidCoreFiles();
+  for (const { site, expires, daysLeft } of certificates.status(Date.now()))
+    if (daysLeft < EXPIRES_SOON_DAYS) logger.warn({ site, expires }, 'certificate expires soon');
+  return { certificates, credentials };
+}
+
+function tellRenewal(faults: Renewal['faults'], logger: Logger): void {
+  for (const { site, error, hint } of faults)
+    logger.error({ site, error, hint }, 'certificate not taken; the one before stays in force');
+  if (faults.length === 0) logger.info('certificates read');
 }
 
 function macOf(name: string): Buffer {

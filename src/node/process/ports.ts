@@ -8,9 +8,11 @@ import { StartError } from './errors.ts';
 /** Throws StartError PORT when another program has one of them. */
 export function checkPorts(config: ClusterConfig, self: NodeConfig): void {
   const publics = self.role !== 'front' ? config.nodes.flatMap((node) => node.public) : [];
+  const { port, tlsPort } = config.listen;
+  const ports = tlsPort === null ? [port] : [port, tlsPort];
   const own = Array.from({ length: self.engines }, (_, engine) => self.backplane + engine);
   const endpoints = [
-    ...publics.map((address) => ({ address: parseAddress(address), port: config.listen.port })),
+    ...ports.flatMap((port) => publics.map((address) => ({ address: parseAddress(address), port }))),
     ...own.map((port) => ({ address: parseAddress(self.address), port })),
   ];
   for (const endpoint of endpoints) {

@@ -44,7 +44,7 @@ async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): P
     error = (thrown as Error).message;
   }
   importing--;
-  post({ type: 'policies', id: message.id, error });
+  post({ type: 'taken', id: message.id, error });
 }
 
 function handle(message: ToEngine): void {

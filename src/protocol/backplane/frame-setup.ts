@@ -39,6 +39,8 @@ export interface Setup {
   halfPipe: HalfPipe | null;
   /** With relay and boost only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
   client: Buffer | null;
+  /** With relay only: the client speaks TLS. */
+  secure: boolean;
   /** The response is to go on where another node left it; null: from its beginning. */
   continuation: Continuation | null;
   /**
@@ -62,7 +64,7 @@ export interface Setup {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep, bit 5 the client speaks TLS (mechanism relay only) |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
@@ -80,6 +82,7 @@ const CLOSE = 2;
 const BODY_FOLLOWS = 4;
 const CONTINUES = 8;
 const KEEPS = 16;
+const SECURE = 32;
 const KEEP_BYTES = 4;
 const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
@@ -110,7 +113,8 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
       (frame.close ? CLOSE : 0) |
       (frame.bodyFollows ? BODY_FOLLOWS : 0) |
       (frame.continuation === null ? 0 : CONTINUES) |
-      (frame.keep === null ? 0 : KEEPS),
+      (frame.keep === null ? 0 : KEEPS) |
+      (frame.secure ? SECURE : 0),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
@@ -127,7 +131,7 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
 function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS);
+  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE);
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   let client: Buffer | null = null;
@@ -171,6 +175,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     sentAtMs: bytes.readUInt32BE(start + 10),
     halfPipe,
     client,
+    secure: (flags & SECURE) !== 0,
     continuation,
     keep,
     site,
@@ -188,6 +193,7 @@ function checkSetup(frame: Setup): void {
   must(isCarried(frame.mechanism) === (frame.halfPipe === null), 'half-pipe and mechanism');
   must(frame.client === null || frame.halfPipe === null, 'client address beside a half-pipe');
   must(frame.client === null || !frame.client.equals(UNKNOWN_ADDRESS), 'unspecified client address');
+  must(!frame.secure || frame.halfPipe === null, 'a client with TLS beside a half-pipe');
   must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
   must(!frame.bodyFollows || frame.halfPipe === null, 'a body that follows and mechanism');

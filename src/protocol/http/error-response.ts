@@ -1,5 +1,5 @@
 /** The engine's own answers, when there is no content to answer with. */
-import { type ReplyContext, type Response, textReply } from './reply.ts';
+import { beginHead, type ReplyContext, type Response, textReply } from './reply.ts';
 
 /**
  * After these the connection is closed whatever the client asked for: where the next request begins is unknown, or
@@ -25,6 +25,18 @@ export function errorResponse(
   const close = CLOSING.has(status) || (context.close ?? false);
   const fields = status === 503 ? `Retry-After: ${RETRY_AFTER_SECONDS}\r\n` : '';
   return textReply(status, fields, { ...NO_REQUEST, ...context, close, nowMs });
+}
+
+const WRONG_SCHEME = '400 Bad Request\nThis port speaks TLS: write https:// instead of http://\n';
+
+/** For a client that speaks HTTP in the clear where TLS is spoken, whatever it asks. */
+export function wrongSchemeResponse(nowMs: number): Buffer {
+  const type = 'Content-Type: text/plain; charset=utf-8';
+  const head = beginHead(400, { ...NO_REQUEST, close: true, nowMs });
+  return Buffer.from(
+    `${head}${type}\r\nContent-Length: ${WRONG_SCHEME.length}\r\n\r\n${WRONG_SCHEME}`,
+    'latin1',
+  );
 }
 
 /** The interim answer to `Expect: 100-continue`. */

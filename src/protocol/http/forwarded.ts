@@ -30,8 +30,14 @@ export interface ForwardRules {
   readonly xRealIp: boolean;
 }
 
-/** The fields for a request. `peer`: whom it came from; null when that is not known. */
-export function clientFields(head: RequestHead, peer: Buffer | null, rules: ForwardRules): ClientFields {
+/** The fields for a request. `peer`: whom it came from; null when that is not known. `isSecure`: over TLS. */
+export function clientFields(
+  head: RequestHead,
+  peer: Buffer | null,
+  isSecure: boolean,
+  rules: ForwardRules,
+): ClientFields {
+  const scheme = isSecure ? 'https' : 'http';
   const isTrusted = peer !== null && rules.trusts(peer);
   const said = (name: string) => (isTrusted ? head.fields.get(name) : undefined);
   const host = head.authority;
@@ -44,14 +50,14 @@ export function clientFields(head: RequestHead, peer: Buffer | null, rules: Forw
   if (rules.xForwarded) {
     const before = said('x-forwarded-for');
     if (peer !== null) write('X-Forwarded-For', listed(before, formatAddress(peer)));
-    write('X-Forwarded-Proto', said('x-forwarded-proto') ?? 'http');
+    write('X-Forwarded-Proto', said('x-forwarded-proto') ?? scheme);
     const asked = said('x-forwarded-host') ?? host;
     if (asked !== '') write('X-Forwarded-Host', asked);
   }
   if (rules.forwarded) {
     const node = peer === null ? 'unknown' : nodeOf(peer);
     const asked = host === '' ? '' : `host=${tokenOrQuoted(host)};`;
-    write('Forwarded', listed(said('forwarded'), `for=${node};${asked}proto=http`));
+    write('Forwarded', listed(said('forwarded'), `for=${node};${asked}proto=${scheme}`));
   }
   if (rules.xRealIp && peer !== null) write('X-Real-IP', realAddress(said('x-forwarded-for'), peer, rules));
   const drops = (name: string) => {

@@ -14,9 +14,13 @@ export function printLab(lab: LabStatus, json: boolean): void {
   }
   printNodes(lab);
   const first = lab.nodes[0].name;
+  const secured =
+    lab.authority === null
+      ? ''
+      : `\n  baton lab exec${named(lab)} client -- curl -si --cacert ${lab.authority} https://${first}/`;
   console.log(`
 Next:
-  baton lab exec${named(lab)} client -- curl -si http://${first}/
+  baton lab exec${named(lab)} client -- curl -si http://${first}/${secured}
   baton lab exec${named(lab)} ${first} -- curl -s http://127.0.0.1:9900/metrics
   baton lab status${named(lab)}
   baton lab down${named(lab)}`);

@@ -21,6 +21,7 @@ interface UpFlags extends NameFlag {
   readonly loss?: number;
   readonly seed?: number;
   readonly mtu?: number;
+  readonly tls?: true;
   readonly set?: string[];
   readonly json?: true;
 }
@@ -56,6 +57,7 @@ export function labCommand(): Command {
     .option('--loss <percent>', "of the client's packets, each way", number)
     .option('--seed <n>', 'of the random loss', number)
     .option('--mtu <bytes>', "of the client's link, behind a router that refuses larger packets", number)
+    .option('--tls', 'https beside http, with a certificate authority of the lab')
     .option(
       '--set <key=value>',
       'any key of the configuration, such as limits.idleSeconds=5 (repeatable)',

@@ -10,6 +10,7 @@ import { keyFileOf } from '../../base/config/load.ts';
 import { rootOf, rootProblem } from '../../base/config/roots.ts';
 import { hasOwn, type Path, type Source, valueAt } from '../../base/config/source.ts';
 import { hasInterface } from '../../kernel/linux/interface.ts';
+import { checkCertificates } from './certificate-checks.ts';
 
 export interface MachineProblems {
   readonly errors: readonly ConfigProblem[];
@@ -25,8 +26,9 @@ export function nodeHere({ nodes }: ClusterConfig): string | null {
 
 /** `node`: which one this machine is; null when it is none, or not known. */
 export function checkMachine(source: Source, config: ClusterConfig, node: string | null): MachineProblems {
-  const errors = checkKeyFile(source);
-  const warnings = node === null ? [] : checkInterface(source, config, node);
+  const certificates = checkCertificates(source, config, node !== null, Date.now());
+  const errors = [...checkKeyFile(source), ...certificates.errors];
+  const warnings = [...(node === null ? [] : checkInterface(source, config, node)), ...certificates.warnings];
   for (const { path, root } of rootsIn(source, config, node)) {
     const wrong = rootProblem(root);
     if (wrong === null) continue;

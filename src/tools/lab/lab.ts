@@ -1,16 +1,25 @@
 /** A whole cluster with a client on one machine. Tests, benchmarks and `baton lab` use it through this class. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseConfig } from '../../base/config/load.ts';
+import { makeCertificates } from './authority.ts';
 import { parseCounters } from './counters.ts';
 import { LabError } from './error.ts';
 import { collect, type ExecOptions, type ExecResult } from './exec.ts';
 import type { HopCounters } from './hop.ts';
 import { buildNetwork, inClient, inNamespace, shapeWithNetem } from './network.ts';
-import { ADMIN_PORT, type LabNode, type LabOptions, type LabPlan, labConfig, planLab } from './plan.ts';
+import {
+  ADMIN_PORT,
+  certificateNames,
+  type LabNode,
+  type LabOptions,
+  type LabPlan,
+  labConfig,
+  planLab,
+} from './plan.ts';
 import { removeLab, requireRoot } from './remove.ts';
 import { writeSampleSite } from './sample-site.ts';
 import { bootId, type LabState, requireState, writeState } from './state.ts';
@@ -21,6 +30,7 @@ const POLL_MS = 20;
 const KILL_TIMEOUT_MS = 10_000;
 const ADMIN_TIMEOUT_SECONDS = 5;
 const LOG_TAIL_LINES = 15;
+const STATUS_OF = ['curl', '-s', '-m', '1', '-o', '/dev/null', '-w', '%{http_code}'];
 const HOP_FILE = 'hop.json';
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const HOP = fileURLToPath(new URL('./hop.js', import.meta.url));
@@ -41,6 +51,8 @@ export interface LabStatus {
   readonly directory: string;
   readonly nodes: readonly NodeStatus[];
   readonly client: LabPlan['client'];
+  /** What clients are to trust; null: the nodes speak no TLS. */
+  readonly authority: string | null;
   readonly shaper: 'netem' | 'hop' | null;
   readonly hop: { readonly forth: HopCounters; readonly back: HopCounters } | null;
 }
@@ -97,6 +109,8 @@ export class Lab {
     try {
       writeFileSync(plan.configFile, config);
       if (options.root === undefined) writeSampleSite(root);
+      if (plan.certificates !== null)
+        makeCertificates(dirname(plan.certificates.cert), certificateNames(plan));
       buildNetwork(plan);
       await lab.#shape();
       for (const name of Object.keys(lab.#state.commands)) lab.#spawnNode(name);
@@ -243,17 +257,7 @@ export class Lab {
 
   async #isReady(name: string): Promise<boolean> {
     const url = `http://127.0.0.1:${ADMIN_PORT}/readyz`;
-    const { stdout } = await this.exec(name, [
-      'curl',
-      '-s',
-      '-m',
-      '1',
-      '-o',
-      '/dev/null',
-      '-w',
-      '%{http_code}',
-      url,
-    ]);
+    const { stdout } = await this.exec(name, [...STATUS_OF, url]);
     return stdout === '200';
   }
 
@@ -320,13 +324,14 @@ export class Lab {
       const { name, namespace, address } = node;
       return { name, namespace, address, public: node.public, pid: id?.pid ?? null, ready };
     });
-    const { name, directory, client } = plan;
+    const { name, directory, client, certificates } = plan;
     return {
       name,
       phase,
       directory,
       nodes: await Promise.all(nodes),
       client,
+      authority: certificates?.authority ?? null,
       shaper,
       hop: this.hopCounters(),
     };

@@ -1,6 +1,7 @@
 /** What a lab consists of, by its options alone: names, addresses, files, the cluster's configuration. */
 import { join } from 'node:path';
 import { Document, parse } from 'yaml';
+import { certificatesIn, type LabCertificates } from './authority.ts';
 import { LabError } from './error.ts';
 
 export const RUN_DIRECTORY = '/run/baton';
@@ -43,6 +44,8 @@ export interface LabOptions {
    * The client itself does not know, and offers the segments of an ordinary link.
    */
   readonly mtu?: number;
+  /** The site is served over TLS, too; what clients are to trust is in the plan. */
+  readonly tls?: boolean;
   /** `KEY=VALUE` with a dotted path into the configuration: `limits.idleSeconds=5`, `sites.0.policy=hash`. */
   readonly set?: readonly string[];
   /**
@@ -66,6 +69,8 @@ export interface LabPlan {
   readonly name: string;
   readonly directory: string;
   readonly configFile: string;
+  /** Null: without TLS. */
+  readonly certificates: LabCertificates | null;
   readonly nodes: readonly LabNode[];
   readonly client: { readonly namespace: string; readonly address: string; readonly address6: string };
   readonly bridgeNamespace: string;
@@ -137,6 +142,7 @@ export function planLab(options: LabOptions): LabPlan {
     name,
     directory,
     configFile: join(directory, 'config.yaml'),
+    certificates: options.tls ? certificatesIn(join(directory, 'tls')) : null,
     nodes,
     client: { namespace: `${prefix}client`, address: '10.77.0.200', address6: 'fd77::200' },
     bridgeNamespace: `${prefix}net`,
@@ -167,6 +173,7 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
         root,
         policy: options.policy ?? 'round-robin',
         mechanism: options.mechanism ?? 'anchor',
+        ...(plan.certificates && { tls: { cert: plan.certificates.cert, key: plan.certificates.key } }),
       },
     ],
     observe: { servedBy: true, serverTiming: true },
@@ -183,6 +190,11 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
     }
   }
   return document.toString();
+}
+
+/** All that nodes are reached by, and names for further sites. */
+export function certificateNames(plan: LabPlan): string[] {
+  return [...plan.nodes.flatMap((node) => [node.name, `${node.name}6`, ...node.public]), '*.test'];
 }
 
 /** /etc/hosts of the client: `a` is node a's public IPv4 address, `a6` its IPv6 address. */

@@ -27,6 +27,7 @@ describe('policy modules', () => {
     name: 'default',
     hosts: ['*'],
     content: {},
+    tls: null,
     policy,
     mechanism: 'anchor',
     clone: { pre: false, keep: false },

@@ -23,7 +23,7 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const policy = change.policy ?? 'hash';
   const made = change.made ?? new Hash();
   const base = { name: 's', hosts: ['s.test'], content: {}, mechanism: 'clone', catalogue: false };
-  const rest = { bodyBytes: 0, types: {}, clone: { pre: false, keep: true } };
+  const rest = { bodyBytes: 0, types: {}, tls: null, clone: { pre: false, keep: true } };
   const config = { ...base, ...rest, policy } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
   const site: Site = { config, digest: 1, content: null, upstream: null, candidates, outages: new Outages() };

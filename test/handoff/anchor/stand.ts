@@ -12,6 +12,7 @@ import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
+import { type ByteSink, SocketSink } from '../../../src/serve/byte-sink.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import { parsed } from '../../protocol/http/support.ts';
 import { TableModel } from '../table.ts';
@@ -129,7 +130,6 @@ export class LinkModel {
 
 /** The request in progress: keeps how it ended. */
 export class HostModel implements DeliveryOwner {
-  readonly fd = FD;
   readonly ends: string[] = [];
   outcome: DeliveryResult | null = null;
   continuation: Continuation | null = null;
@@ -138,6 +138,10 @@ export class HostModel implements DeliveryOwner {
   hasMore = false;
   /** There is another node to ask. */
   others = true;
+
+  out(): ByteSink {
+    return new SocketSink(FD, true);
+  }
 
   finished(outcome: DeliveryResult): void {
     this.outcome = outcome;
@@ -252,7 +256,7 @@ export function request(changes: Partial<Request> = {}): Request {
     startUs: 0,
     close: false,
     continuation: null,
-    client: { clientAddress: parseAddress('10.0.0.9') },
+    client: { clientAddress: parseAddress('10.0.0.9'), isSecure: false },
     site: 7,
     upstreamFailed: false,
     ...changes,

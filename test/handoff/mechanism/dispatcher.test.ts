@@ -28,6 +28,7 @@ const ROW_OF: Partial<Record<SetupMechanism, string>> = {
 
 /** A request in progress whose connection is one of an anchor's. */
 class InProgressModel extends HostModel implements RequestInProgress {
+  readonly fd = FD;
   readonly #stand: Case;
   readonly key = 'key';
   hasCome = false;

@@ -194,6 +194,9 @@ export class TargetStand {
       add: (fd: number, _events: number, source: Source) => {
         this.#watched.set(fd, source);
       },
+      give: (fd: number, source: Source) => {
+        this.#watched.set(fd, source);
+      },
       forget: (fd: number) => {
         this.#watched.delete(fd);
       },
@@ -264,6 +267,7 @@ export class TargetStand {
         ...block,
       },
       client: null,
+      secure: false,
       continuation: null,
       keep: null,
       site: 0,

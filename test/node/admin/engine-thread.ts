@@ -76,7 +76,7 @@ function onMessage(message: ToEngine): void {
   }
   if (message.type === 'policies') {
     const error = message.sites.length > 0 ? null : 'no sites';
-    say({ type: 'policies', id: message.id, error });
+    say({ type: 'taken', id: message.id, error });
     return;
   }
   if (message.type === 'explain') {

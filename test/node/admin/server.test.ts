@@ -27,6 +27,7 @@ describe('admin API', () => {
       counters: started.map(() => new Counters()),
       routerCounters: () => ({}),
       reload: () => ({ done: 0, failed: 0, error: null }),
+      certificates: () => [],
       drain: () => {},
       boost: null,
       ...options,

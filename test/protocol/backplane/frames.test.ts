@@ -68,6 +68,7 @@ const SETUP: Setup = {
   sentAtMs: 0xffffffff,
   halfPipe: PIPE,
   client: null,
+  secure: false,
   continuation: null,
   keep: null,
   site: 0x5173d16e,
@@ -536,7 +537,8 @@ describe('frames', () => {
       ([value]) => value.type === FrameType.SETUP_OK && value.announcement !== null,
     )![0];
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '20'));
+    throwsCode('RESERVED', patched(SETUP, 17, '40'));
+    throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '20'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
     throwsCode('RESERVED', patched(SETUP, pipeAt + 37, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 36, '06'));

@@ -92,6 +92,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     sentAtMs: u32,
     halfPipe: fc.option(halfPipe),
     client: fc.option(fc.oneof(v4, v6)),
+    secure: fc.boolean(),
     continuation: fc.option(continuation),
     keep: fc.option(u32),
     site: u32,
@@ -103,6 +104,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     type: FrameType.SETUP,
     mechanism: fields.halfPipe === null ? carried : fields.mechanism,
     client: fields.halfPipe === null ? fields.client : null,
+    secure: fields.secure && fields.halfPipe === null,
     bodyFollows: fields.bodyFollows && fields.halfPipe === null,
   }))
   .map((fields) => ({ ...fields, body: fields.bodyFollows ? Buffer.alloc(0) : fields.body }))

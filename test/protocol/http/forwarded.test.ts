@@ -18,7 +18,7 @@ const RULES: ForwardRules = {
 /** The field lines after Host that an upstream gets. */
 function told(lines: string, peer: string | null, rules = RULES, start = 'GET / HTTP/1.1\r\nHost: a:80\r\n') {
   const head = parsed(`${start}${lines}\r\n`);
-  const client = clientFields(head, peer === null ? null : parseAddress(peer), rules);
+  const client = clientFields(head, peer === null ? null : parseAddress(peer), false, rules);
   const forwarded = forwardRequestHead(head, 'none', client).toString('latin1').trimEnd();
   return forwarded.split('\r\n').slice(2);
 }

@@ -61,7 +61,7 @@ export function forwarded(
 /** A request as an upstream gets it. */
 export function asked(text: string, framing: number | 'chunked' | 'none' = 'none'): string {
   const head = parsed(text);
-  return forwardRequestHead(head, framing, clientFields(head, null, RULES)).toString('latin1');
+  return forwardRequestHead(head, framing, clientFields(head, null, false, RULES)).toString('latin1');
 }
 
 /** A request's head. */

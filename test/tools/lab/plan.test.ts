@@ -41,7 +41,7 @@ test('--set reaches any key, lists included, and wrong values are configuration 
   assert.deepEqual([config.sites[0].policy, config.sites[0].mechanism], ['hash', 'relay']);
   assert.equal(config.nodes[1].engines, 2);
   assert.throws(() => configOf({ set: ['limits.idelSeconds=5'] }), /did you mean idleSeconds/);
-  assert.throws(() => configOf({ mechanism: 'teleport' }), /one of local, relay, anchor/);
+  assert.throws(() => configOf({ mechanism: 'teleport' }), /one of auto, local, relay/);
   const sites = 'sites=[{name: x, hosts: ["*"], root: /}]';
   assert.equal(configOf({ set: [sites, 'sites.0.policy=hash'] }).sites[0].policy, 'hash');
   assert.throws(() => configOf({ set: ['nonsense'] }), LabError);

@@ -196,6 +196,7 @@ export class HostileFrames {
       sentAtMs: this.#sentAtMs,
       halfPipe,
       client: relays ? parseAddress(this.#world.client) : null,
+      secure: relays && this.#random.below(4) === 0,
       continuation:
         this.#random.below(10) === 0
           ? { headBytes: 100, lengthBytes: 1124, validator: 5n, offset: 600 }

@@ -1,0 +1,82 @@
+/** What a client's connection is read from and written to: its socket, or TLS on it (tls-channel.ts). */
+import type { Memory } from '../kernel/linux/memory.ts';
+import type { ByteSink } from '../serve/byte-sink.ts';
+import type { ClientSockets } from './sockets.ts';
+
+/** What is known of a connection's TLS. */
+export interface TlsFacts {
+  /** As OpenSSL names it. */
+  readonly version: string;
+  readonly suite: string;
+  /** By a ticket. */
+  readonly resumed: boolean;
+}
+
+export interface Channel {
+  readonly fd: number;
+  /** Null: what comes and goes is in the clear. */
+  readonly tls: TlsFacts | null;
+  /**
+   * Reads once into the buffer. Returns how many bytes have come, 0 at the client's end, EMPTY or FAILED. `taken` is told
+   * how many bytes of the socket that took.
+   */
+  receive(into: Memory, taken: (bytes: number) => void): number;
+  /** The last read has emptied the socket. */
+  readonly isDrained: boolean;
+  /** Bytes that have come and were not read. */
+  readonly unreadBytes: number;
+  /** Where a response goes. `endsSegments`: no segment holds bytes of two responses. */
+  out(endsSegments: boolean): ByteSink;
+  /** The socket takes bytes again. False: it has failed. */
+  flush(): boolean;
+  /** Tells the client that nothing follows; FIN is to come next. */
+  end(): void;
+  /** The same, and sends FIN. */
+  shut(): void;
+  /** The connection is over, or lives elsewhere. Idempotent. */
+  forget(): void;
+}
+
+/** In the clear. */
+export class SocketChannel implements Channel {
+  readonly fd: number;
+  readonly tls = null;
+  readonly #sockets: ClientSockets;
+  isDrained = false;
+
+  constructor(fd: number, sockets: ClientSockets) {
+    this.fd = fd;
+    this.#sockets = sockets;
+  }
+
+  receive(into: Memory, taken: (bytes: number) => void): number {
+    const got = this.#sockets.receive(this.fd, into);
+    this.isDrained = got < into.bytes.length;
+    if (got > 0) taken(got);
+    return got;
+  }
+
+  get unreadBytes(): number {
+    return this.#sockets.unreadBytes(this.fd);
+  }
+
+  out(endsSegments: boolean): ByteSink {
+    return this.#sockets.out(this.fd, endsSegments);
+  }
+
+  flush(): boolean {
+    return true;
+  }
+
+  end(): void {
+    // FIN says it.
+  }
+
+  shut(): void {
+    this.#sockets.shut(this.fd);
+  }
+
+  forget(): void {
+    // Nothing is secret.
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * A client's connection over TLS, behind the handshake. What comes is opened and what goes is sealed here; what else TLS
+ * has to say goes between two records of a response: KeyUpdate (RFC 8446 4.6.3), and alerts (6).
+ */
+import type { Count } from '../base/counters.ts';
+import { allocate, type Memory } from '../kernel/linux/memory.ts';
+import { Alert, alertContent, TlsError } from '../protocol/tls/alerts.ts';
+import type { HandshakeResult } from '../protocol/tls/handshake.ts';
+import { ReadHalf } from '../protocol/tls/read-half.ts';
+import { ContentType } from '../protocol/tls/records.ts';
+import { WriteHalf } from '../protocol/tls/write-half.ts';
+import { BROKEN, type ByteSink } from '../serve/byte-sink.ts';
+import { SealedSink } from '../serve/sealed-sink.ts';
+import type { Channel, TlsFacts } from './channel.ts';
+import { type ClientSockets, FAILED } from './sockets.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** Less than what it is opened into has room for: one record may have waited for its rest. */
+const SEALED_BYTES = 128 * 1024;
+/** What was read last, of whichever connection. */
+const sealed = allocate(SEALED_BYTES);
+
+export class TlsChannel implements Channel {
+  readonly fd: number;
+  readonly tls: TlsFacts;
+  readonly #sockets: ClientSockets;
+  readonly #count: Count;
+  readonly #read: ReadHalf;
+  readonly #write: WriteHalf;
+  readonly #socket: ByteSink;
+  isDrained = false;
+  /** What came behind the client's Finished was looked at. */
+  #hasBegun = false;
+  /** The client has said that it sends nothing more. */
+  #hasEnded = false;
+  /** Sealed, and not taken by the socket: what TLS says. */
+  #waiting: Buffer = NOTHING;
+  /** The next record is to tell of another key. */
+  #isUpdateDue = false;
+  /** What sent last: it may hold the rest of a record. */
+  #last: ResponseSink | null = null;
+
+  /** Takes the secrets of `result` over. */
+  constructor(fd: number, sockets: ClientSockets, result: HandshakeResult, count: Count) {
+    const { version, suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind } =
+      result;
+    this.fd = fd;
+    this.tls = { version, suite: suite.name, resumed };
+    this.#sockets = sockets;
+    this.#count = count;
+    this.#socket = sockets.out(fd, true);
+    const half = { suite, secret: clientSecret, number: clientRecord };
+    this.#read = new ReadHalf({ half, rest: behind });
+    this.#write = new WriteHalf({ suite, secret: serverSecret, number: serverRecord });
+  }
+
+  receive(into: Memory, taken: (bytes: number) => void): number {
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      this.isDrained = false;
+      const got = this.#open(into.bytes);
+      if (got !== 0) return got;
+    }
+    for (;;) {
+      if (this.#hasEnded) return 0;
+      const got = this.#sockets.receive(this.fd, sealed);
+      this.isDrained = got < SEALED_BYTES;
+      // FIN without close_notify ends the connection as well: a request says itself how long it is.
+      if (got <= 0) return got;
+      taken(got);
+      this.#read.push(sealed.bytes.subarray(0, got));
+      const opened = this.#open(into.bytes);
+      if (opened !== 0) return opened;
+    }
+  }
+
+  /** Opens what there is. Returns how many bytes it is, or FAILED. */
+  #open(into: Buffer): number {
+    let at = 0;
+    try {
+      for (let next = this.#read.next(); next !== null; next = this.#read.next()) {
+        if (next.kind === 'data') at += next.bytes.copy(into, at);
+        else if (next.kind === 'key-update') this.#isUpdateDue ||= next.asks;
+        else if (next.kind === 'end') this.#hasEnded = true;
+        else return FAILED;
+      }
+    } catch (error) {
+      if (!(error instanceof TlsError)) throw error;
+      this.#count.add('tls_records_refused');
+      this.#say(error.alert);
+      return FAILED;
+    }
+    if (this.#isUpdateDue && this.flush() === false) return FAILED;
+    return at;
+  }
+
+  get unreadBytes(): number {
+    return this.#sockets.unreadBytes(this.fd);
+  }
+
+  out(): ByteSink {
+    const sink = new ResponseSink(new SealedSink(this.#socket, this.#write, null, 0), () =>
+      this.#goAhead(sink),
+    );
+    return sink;
+  }
+
+  /** Nothing of another response is in the way, and what TLS has to say first is said. */
+  #goAhead(sink: ResponseSink): number {
+    if (this.#last !== sink) {
+      const left = this.#last?.flush() ?? 0;
+      if (left < 0) return left;
+      this.#last = sink;
+    }
+    if (this.#write.isUpdateDue) this.#isUpdateDue = true;
+    return this.#speak();
+  }
+
+  /** Says what TLS has to say; only where a record may begin. */
+  #speak(): number {
+    if (this.#isUpdateDue) {
+      this.#isUpdateDue = false;
+      this.#waiting = Buffer.concat([this.#waiting, this.#write.update(false)]);
+    }
+    while (this.#waiting.length > 0) {
+      const sent = this.#socket.send(this.#waiting, 0, false, true);
+      if (sent < 0) return sent;
+      this.#waiting = this.#waiting.subarray(sent);
+    }
+    return 0;
+  }
+
+  flush(): boolean {
+    const left = this.#last?.flush() ?? 0;
+    const spoken = left < 0 ? left : this.#speak();
+    return spoken !== BROKEN;
+  }
+
+  /** The last record, unless the client does not take what comes before. */
+  #say(alert: Alert): void {
+    if (!this.#write.isHere || (this.#last?.flush() ?? 0) < 0 || this.#speak() < 0) return;
+    this.#waiting = this.#write.seal(alertContent(alert), ContentType.ALERT);
+    this.#speak();
+  }
+
+  end(): void {
+    this.#say(Alert.CLOSE_NOTIFY);
+  }
+
+  shut(): void {
+    this.end();
+    this.#sockets.shut(this.fd);
+  }
+
+  forget(): void {
+    this.#read.wipe();
+    this.#write.wipe();
+  }
+}
+
+/** Where one response goes, or what the connection says by itself. */
+class ResponseSink implements ByteSink {
+  readonly #sink: SealedSink;
+  readonly #goAhead: () => number;
+
+  /** `goAhead`: called where a record may begin; below 0: not now. */
+  constructor(sink: SealedSink, goAhead: () => number) {
+    this.#sink = sink;
+    this.#goAhead = goAhead;
+  }
+
+  #ready(): number {
+    const left = this.#sink.flush();
+    return left < 0 ? left : this.#goAhead();
+  }
+
+  send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
+    const ready = this.#ready();
+    return ready < 0 ? ready : this.#sink.send(bytes, from, more, last);
+  }
+
+  sendFile(fd: number, offset: number, length: number, last: boolean): number {
+    const ready = this.#ready();
+    return ready < 0 ? ready : this.#sink.sendFile(fd, offset, length, last);
+  }
+
+  flush(): number {
+    return this.#sink.flush();
+  }
+}

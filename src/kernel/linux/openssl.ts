@@ -1,0 +1,180 @@
+/**
+ * OpenSSL's libssl and libcrypto as the TLS handshake uses them: synchronous, over memory, with objects as plain
+ * addresses. The library is the copy that Node carries and exports to native modules, else the system's. What OpenSSL
+ * calls back it calls in the middle of one of these calls, on the same thread.
+ */
+import koffi from 'koffi';
+
+type N = number;
+type Call<A extends unknown[], R = number> = (...args: A) => R;
+type Library = ReturnType<typeof koffi.load>;
+
+const SYSTEM_LIBRARIES = ['libssl.so.3', 'libcrypto.so.3'] as const;
+
+/** include/openssl/tls1.h and ssl.h. */
+export const TLS1_3 = 0x0304;
+export const SSL_ERROR_WANT_READ = 2;
+export const SSL_OP_PRIORITIZE_CHACHA = 2 ** 21;
+export const SSL_OP_CIPHER_SERVER_PREFERENCE = 2 ** 22;
+export const CTRL_SET_SESS_CACHE_MODE = 44;
+export const CTRL_CHAIN_CERT = 89;
+export const CTRL_SET_MIN_PROTO_VERSION = 123;
+const CTRL_SET_TLSEXT_SERVERNAME_CB = 53;
+const CTRL_SET_TLSEXT_TICKET_KEY_CB = 72;
+/** What a callback for an extension returns. */
+export const TLSEXT_OK = 0;
+export const TLSEXT_ALERT_FATAL = 2;
+export const TLSEXT_NOACK = 3;
+
+export interface Openssl {
+  readonly clearErrors: Call<[]>;
+  readonly nextError: Call<[]>;
+  readonly serverMethod: Call<[]>;
+  readonly newContext: Call<[method: N]>;
+  readonly freeContext: Call<[context: N]>;
+  /** It is to be freed once more. */
+  readonly referContext: Call<[context: N]>;
+  readonly control: Call<[context: N, what: N, number: N, at: N]>;
+  readonly setOptions: Call<[context: N, options: N]>;
+  readonly setCiphersuites: Call<[context: N, names: string]>;
+  readonly setTimeout: Call<[context: N, seconds: N]>;
+  readonly setMaxEarlyData: Call<[context: N, bytes: N]>;
+  readonly setSessionIdContext: Call<[context: N, name: string, bytes: N]>;
+  readonly useCertificate: Call<[context: N, certificate: N]>;
+  readonly useKey: Call<[context: N, key: N]>;
+  /** Whether the key that came last is that of a certificate. */
+  readonly checkKey: Call<[context: N]>;
+  readonly newSession: Call<[context: N]>;
+  readonly freeSession: Call<[session: N]>;
+  readonly switchContext: Call<[session: N, context: N]>;
+  readonly setBio: Call<[session: N, read: N, write: N]>;
+  readonly accept: Call<[session: N]>;
+  readonly errorOf: Call<[session: N, result: N]>;
+  readonly serverName: Call<[session: N, type: N], string | null>;
+  readonly isReused: Call<[session: N]>;
+  readonly cipherOf: Call<[session: N]>;
+  /** As in ClientHello. */
+  readonly suiteOf: Call<[cipher: N]>;
+  readonly newBio: Call<[method: N]>;
+  readonly memoryMethod: Call<[]>;
+  readonly newMemoryBio: Call<[at: N, bytes: N]>;
+  readonly freeBio: Call<[bio: N]>;
+  readonly bioWrite: Call<[bio: N, at: N, bytes: N]>;
+  readonly bioRead: Call<[bio: N, at: N, bytes: N]>;
+  readonly bioPending: Call<[bio: N]>;
+  readonly readCertificate: Call<[bio: N, into: N, ask: N, passphrase: N]>;
+  readonly freeCertificate: Call<[certificate: N]>;
+  readonly readKey: Call<[bio: N, into: N, ask: N, passphrase: N]>;
+  readonly freeKey: Call<[key: N]>;
+  readonly encryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
+  readonly decryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
+  readonly aes256Cbc: Call<[]>;
+  readonly hmacInit: Call<[hmac: N, key: N, bytes: N, digest: N, engine: N]>;
+  readonly sha256: Call<[]>;
+  /** Copies a text, its final zero included, as far as it fits; returns its length. */
+  readonly copyText: Call<[to: N, from: N, roomBytes: N]>;
+  onKeylog(context: N, callback: KeylogCallback): void;
+  onServerName(context: N, callback: ServerNameCallback): void;
+  onAlpn(context: N, callback: AlpnCallback): void;
+  onTicketKey(context: N, callback: TicketKeyCallback): void;
+}
+
+/** `line`: address of a text, LABEL SPACE CLIENT_RANDOM SPACE SECRET, in hexadecimal. */
+export type KeylogCallback = (session: N, line: N) => void;
+/** `alert`: address of an int that becomes the alert's number. */
+export type ServerNameCallback = (session: N, alert: N, argument: N) => N;
+/** `out`: address of a pointer into the client's list; `outBytes`: of one byte. */
+export type AlpnCallback = (session: N, out: N, outBytes: N, list: N, listBytes: N, argument: N) => N;
+export type TicketKeyCallback = (session: N, name: N, iv: N, cipher: N, hmac: N, isNew: N) => N;
+
+const KEYLOG = koffi.pointer(koffi.proto('void BatonKeylog(intptr_t, intptr_t)'));
+const SERVER_NAME = koffi.pointer(koffi.proto('int BatonServerName(intptr_t, intptr_t, intptr_t)'));
+const ALPN = koffi.pointer(
+  koffi.proto('int BatonAlpn(intptr_t, intptr_t, intptr_t, intptr_t, uint32_t, intptr_t)'),
+);
+const TICKET_KEY = koffi.pointer(
+  koffi.proto('int BatonTicketKey(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t, int)'),
+);
+
+/** Registered once a callback: OpenSSL keeps them for as long as its contexts live. */
+const registered = new Map<unknown, unknown>();
+
+function pointerTo(callback: unknown, type: ReturnType<typeof koffi.pointer>): unknown {
+  const known = registered.get(callback);
+  if (known !== undefined) return known;
+  const pointer = koffi.register(callback as (...args: unknown[]) => unknown, type);
+  registered.set(callback, pointer);
+  return pointer;
+}
+
+function functionsOf(ssl: Library, crypto: Library): Openssl {
+  const setKeylog = ssl.func('SSL_CTX_set_keylog_callback', 'void', ['intptr_t', KEYLOG]);
+  const setAlpn = ssl.func('SSL_CTX_set_alpn_select_cb', 'void', ['intptr_t', ALPN, 'intptr_t']);
+  const setServerName = ssl.func('SSL_CTX_callback_ctrl', 'long', ['intptr_t', 'int', SERVER_NAME]);
+  const setTicketKey = ssl.func('SSL_CTX_callback_ctrl', 'long', ['intptr_t', 'int', TICKET_KEY]);
+  return {
+    clearErrors: crypto.func('void ERR_clear_error()'),
+    nextError: crypto.func('ulong ERR_get_error()'),
+    serverMethod: ssl.func('intptr_t TLS_server_method()'),
+    newContext: ssl.func('intptr_t SSL_CTX_new(intptr_t)'),
+    freeContext: ssl.func('void SSL_CTX_free(intptr_t)'),
+    referContext: ssl.func('int SSL_CTX_up_ref(intptr_t)'),
+    control: ssl.func('long SSL_CTX_ctrl(intptr_t, int, long, intptr_t)'),
+    setOptions: ssl.func('uint64_t SSL_CTX_set_options(intptr_t, uint64_t)'),
+    setCiphersuites: ssl.func('int SSL_CTX_set_ciphersuites(intptr_t, const char*)'),
+    setTimeout: ssl.func('long SSL_CTX_set_timeout(intptr_t, long)'),
+    setMaxEarlyData: ssl.func('int SSL_CTX_set_max_early_data(intptr_t, uint32_t)'),
+    setSessionIdContext: ssl.func('int SSL_CTX_set_session_id_context(intptr_t, const char*, uint32_t)'),
+    useCertificate: ssl.func('int SSL_CTX_use_certificate(intptr_t, intptr_t)'),
+    useKey: ssl.func('int SSL_CTX_use_PrivateKey(intptr_t, intptr_t)'),
+    checkKey: ssl.func('int SSL_CTX_check_private_key(intptr_t)'),
+    newSession: ssl.func('intptr_t SSL_new(intptr_t)'),
+    freeSession: ssl.func('void SSL_free(intptr_t)'),
+    switchContext: ssl.func('intptr_t SSL_set_SSL_CTX(intptr_t, intptr_t)'),
+    setBio: ssl.func('void SSL_set_bio(intptr_t, intptr_t, intptr_t)'),
+    accept: ssl.func('int SSL_accept(intptr_t)'),
+    errorOf: ssl.func('int SSL_get_error(intptr_t, int)'),
+    serverName: ssl.func('const char* SSL_get_servername(intptr_t, int)'),
+    isReused: ssl.func('int SSL_session_reused(intptr_t)'),
+    cipherOf: ssl.func('intptr_t SSL_get_current_cipher(intptr_t)'),
+    suiteOf: ssl.func('uint16_t SSL_CIPHER_get_protocol_id(intptr_t)'),
+    newBio: crypto.func('intptr_t BIO_new(intptr_t)'),
+    memoryMethod: crypto.func('intptr_t BIO_s_mem()'),
+    newMemoryBio: crypto.func('intptr_t BIO_new_mem_buf(intptr_t, int)'),
+    freeBio: crypto.func('int BIO_free(intptr_t)'),
+    bioWrite: crypto.func('int BIO_write(intptr_t, intptr_t, int)'),
+    bioRead: crypto.func('int BIO_read(intptr_t, intptr_t, int)'),
+    bioPending: crypto.func('size_t BIO_ctrl_pending(intptr_t)'),
+    readCertificate: crypto.func('intptr_t PEM_read_bio_X509(intptr_t, intptr_t, intptr_t, intptr_t)'),
+    freeCertificate: crypto.func('void X509_free(intptr_t)'),
+    readKey: crypto.func('intptr_t PEM_read_bio_PrivateKey(intptr_t, intptr_t, intptr_t, intptr_t)'),
+    freeKey: crypto.func('void EVP_PKEY_free(intptr_t)'),
+    encryptInit: crypto.func('int EVP_EncryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
+    decryptInit: crypto.func('int EVP_DecryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
+    aes256Cbc: crypto.func('intptr_t EVP_aes_256_cbc()'),
+    hmacInit: crypto.func('int HMAC_Init_ex(intptr_t, intptr_t, int, intptr_t, intptr_t)'),
+    sha256: crypto.func('intptr_t EVP_sha256()'),
+    copyText: crypto.func('size_t OPENSSL_strlcpy(intptr_t, intptr_t, size_t)'),
+    onKeylog: (context, callback) => setKeylog(context, pointerTo(callback, KEYLOG)),
+    onServerName: (context, callback) =>
+      setServerName(context, CTRL_SET_TLSEXT_SERVERNAME_CB, pointerTo(callback, SERVER_NAME)),
+    onAlpn: (context, callback) => setAlpn(context, pointerTo(callback, ALPN), 0),
+    onTicketKey: (context, callback) =>
+      setTicketKey(context, CTRL_SET_TLSEXT_TICKET_KEY_CB, pointerTo(callback, TICKET_KEY)),
+  };
+}
+
+let loaded: Openssl | undefined;
+
+export function openssl(): Openssl {
+  if (loaded !== undefined) return loaded;
+  try {
+    const own = koffi.load(null);
+    loaded = functionsOf(own, own);
+  } catch {
+    // A Node that was linked without exporting OpenSSL's names.
+    const [ssl, crypto] = SYSTEM_LIBRARIES.map((name) => koffi.load(name));
+    loaded = functionsOf(ssl, crypto);
+  }
+  return loaded;
+}

@@ -1,0 +1,155 @@
+/**
+ * What OpenSSL asks and tells in the middle of a handshake: which certificate to show, whether HTTP is spoken, by which
+ * key a ticket is sealed, and the secrets. It calls back only from within SSL_accept, so there is one handshake at a time
+ * that it can be about. Secrets never become strings, which nobody can wipe.
+ */
+import assert from 'node:assert';
+import * as libc from '../../kernel/linux/libc.ts';
+import { addressOf, allocate } from '../../kernel/linux/memory.ts';
+import { openssl, TLSEXT_ALERT_FATAL, TLSEXT_OK } from '../../kernel/linux/openssl.ts';
+import type { TicketKey } from './ticket-keys.ts';
+
+/** What the handshake that is at work answers and takes. */
+export interface Asked {
+  /** The context for that name; null: there is none. */
+  contextFor(serverName: string | null): number | null;
+  /** Nothing that the client offers can be spoken here. */
+  noProtocol(): void;
+  ticketKey(): TicketKey;
+  ticketKeyNamed(name: Buffer): TicketKey | null;
+  secret(label: string, secret: Buffer): void;
+}
+
+const UNRECOGNIZED_NAME = 112;
+const HTTP_1_1 = Buffer.from('\u0008http/1.1', 'latin1');
+const NAME_BYTES = 16;
+const IV_BYTES = 16;
+const MAX_LINE_BYTES = 512;
+const SPACE = 0x20;
+const LINE = allocate(MAX_LINE_BYTES);
+const NAME = allocate(NAME_BYTES);
+const LIST = allocate(256);
+const POINTER = allocate(8);
+
+let asked: Asked | null = null;
+let thrown: unknown = null;
+
+/** Runs OpenSSL for a handshake; what a callback throws comes out here. */
+export function withCallbacks<T>(handshake: Asked, run: () => T): T {
+  assert(asked === null, 'one handshake at a time');
+  asked = handshake;
+  thrown = null;
+  try {
+    const result = run();
+    if (thrown !== null) throw thrown;
+    return result;
+  } finally {
+    asked = null;
+  }
+}
+
+/** No exception may pass through C. */
+function guarded(fallback: number, answer: (handshake: Asked) => number): number {
+  try {
+    assert(asked !== null, 'a handshake is at work');
+    return answer(asked);
+  } catch (error) {
+    thrown ??= error;
+    return fallback;
+  }
+}
+
+function keylog(_session: number, line: number): void {
+  guarded(0, (handshake) => {
+    const length = Math.min(openssl().copyText(LINE.address, line, MAX_LINE_BYTES), MAX_LINE_BYTES - 1);
+    const text = LINE.bytes.subarray(0, length);
+    const space = text.indexOf(SPACE);
+    const from = text.lastIndexOf(SPACE) + 1;
+    const secret = Buffer.alloc((length - from) >> 1);
+    for (let i = 0; i < secret.length; i++)
+      secret[i] = (digit(text[from + 2 * i]) << 4) | digit(text[from + 2 * i + 1]);
+    handshake.secret(text.toString('latin1', 0, space), secret);
+    text.fill(0);
+    return 0;
+  });
+}
+
+function digit(code: number): number {
+  return code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57;
+}
+
+function serverName(session: number, alert: number): number {
+  return guarded(TLSEXT_ALERT_FATAL, (handshake) => {
+    const ssl = openssl();
+    const context = handshake.contextFor(ssl.serverName(session, 0));
+    if (context !== null)
+      return ssl.switchContext(session, context) === context ? TLSEXT_OK : TLSEXT_ALERT_FATAL;
+    POINTER.view.setInt32(0, UNRECOGNIZED_NAME, true);
+    libc.memcpy(alert, POINTER.address, 4);
+    return TLSEXT_ALERT_FATAL;
+  });
+}
+
+function alpn(_session: number, out: number, outBytes: number, list: number, listBytes: number): number {
+  return guarded(TLSEXT_ALERT_FATAL, (handshake) => {
+    let at = 0;
+    while (at < listBytes) {
+      // A length and a name of at most 255 bytes.
+      const some = Math.min(listBytes - at, LIST.bytes.length);
+      libc.memcpy(LIST.address, list + at, some);
+      const length = 1 + LIST.bytes[0];
+      if (LIST.bytes.subarray(0, Math.min(length, some)).equals(HTTP_1_1)) {
+        POINTER.view.setBigUint64(0, BigInt(list + at + 1), true);
+        libc.memcpy(out, POINTER.address, 8);
+        POINTER.bytes[0] = length - 1;
+        libc.memcpy(outBytes, POINTER.address, 1);
+        return TLSEXT_OK;
+      }
+      at += length;
+    }
+    handshake.noProtocol();
+    return TLSEXT_ALERT_FATAL;
+  });
+}
+
+function ticketKey(
+  _session: number,
+  name: number,
+  iv: number,
+  cipher: number,
+  hmac: number,
+  isNew: number,
+): number {
+  return guarded(-1, (handshake) => {
+    let key: TicketKey | null;
+    if (isNew === 1) {
+      key = handshake.ticketKey();
+      libc.memcpy(name, addressOf(key.name), NAME_BYTES);
+      const random = crypto.getRandomValues(new Uint8Array(IV_BYTES));
+      libc.memcpy(iv, addressOf(random), IV_BYTES);
+    } else {
+      libc.memcpy(NAME.address, name, NAME_BYTES);
+      key = handshake.ticketKeyNamed(NAME.bytes);
+      // An unknown ticket: the handshake is a full one.
+      if (key === null) return 0;
+    }
+    const { encryptInit, decryptInit, aes256Cbc, hmacInit, sha256 } = openssl();
+    const init = isNew === 1 ? encryptInit : decryptInit;
+    const ok =
+      hmacInit(hmac, addressOf(key.hmac), key.hmac.length, sha256(), 0) === 1 &&
+      init(cipher, aes256Cbc(), 0, addressOf(key.cipher), iv) === 1;
+    if (!ok) return -1;
+    // A ticket is good for one connection, so that nobody can follow a client by it: it gets another.
+    return isNew === 1 ? 1 : 2;
+  });
+}
+
+/** Has a context call back. `isFirst`: every handshake begins with it. */
+export function prepare(context: number, isFirst: boolean): void {
+  const ssl = openssl();
+  ssl.onKeylog(context, keylog);
+  ssl.onAlpn(context, alpn);
+  if (!isFirst) return;
+  ssl.onServerName(context, serverName);
+  ssl.onTicketKey(context, ticketKey);
+}
