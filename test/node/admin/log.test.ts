@@ -35,6 +35,8 @@ const parse = (content: string): Array<Record<string, unknown>> => {
     .slice(0, -1)
     .map((line) => JSON.parse(line));
 };
+/** Whole lines: the last one may be half written while the log writes. */
+const linesOf = (content: Buffer) => content.filter((byte) => byte === 0x0a).length;
 const numbers = (content: string) => parse(content).map(({ bytes }) => bytes);
 const batch = (from: number, to: number): AccessBatch =>
   batchOf(Array.from({ length: to - from }, (_, i) => record({ bytes: from + i })));
@@ -67,7 +69,7 @@ describe('AccessLog', () => {
     const listeners = process.listenerCount('SIGHUP');
     log.write(batch(0, 5000));
     // What is still to be written when the file is opened again goes to the new one.
-    while (numbers(readFileSync(path, 'utf8')).length < 5000) await sleep(1);
+    while (linesOf(readFileSync(path)) < 5000) await sleep(1);
     renameSync(path, `${path}.1`);
     process.kill(process.pid, 'SIGHUP');
     while (!existsSync(path)) await sleep(1);
