@@ -1,5 +1,9 @@
-/** `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. */
+/**
+ * `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. A part of
+ * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`.
+ */
 import { parseArgs } from 'node:util';
+import { againstProxies, type ProxyOptions } from './against-proxies.ts';
 import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
 import { efficiency } from './efficiency.ts';
@@ -19,7 +23,10 @@ import { splitScaleup } from './split-scaleup.ts';
 import { splitSize } from './split-size.ts';
 import { webstone } from './webstone.ts';
 
-const BENCHMARKS: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
+type Benchmark = (report: Report, options: ProxyOptions) => Promise<void>;
+
+const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
+  ['against-proxies', againstProxies],
   ['direct', direct],
   ['efficiency', efficiency],
   ['latency', latency],
@@ -48,19 +55,50 @@ function usage(problem: string): never {
   process.exit(EXIT_USAGE);
 }
 
-function readArguments(): { names: readonly string[]; json: boolean } {
+interface Arguments {
+  readonly names: readonly string[];
+  readonly json: boolean;
+  /** Of against-proxies. */
+  readonly options: ProxyOptions;
+}
+
+const listOf = (text: string | undefined): readonly string[] | undefined => text?.split(',');
+
+function numberOf(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  return Number.isInteger(number) && number > 0
+    ? number
+    : usage(`--${name} ${text}: give a whole number above 0`);
+}
+
+function readArguments(): Arguments {
+  const text = { type: 'string' } as const;
   try {
     const { values, positionals } = parseArgs({
-      options: { json: { type: 'boolean', default: false } },
+      options: {
+        json: { type: 'boolean', default: false },
+        ...{ sizes: text, kinds: text, systems: text, rounds: text, seconds: text, out: text },
+      },
       allowPositionals: true,
     });
-    return { names: positionals.length > 0 ? positionals : [...BENCHMARKS.keys()], json: values.json };
+    const { sizes, kinds, systems, rounds, seconds, out, json } = values;
+    const given = {
+      sizes: listOf(sizes),
+      kinds: listOf(kinds),
+      systems: listOf(systems),
+      rounds: numberOf('rounds', rounds),
+      seconds: numberOf('seconds', seconds),
+      out,
+    };
+    const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+    return { names: positionals.length > 0 ? positionals : [...BENCHMARKS.keys()], json, options };
   } catch (error) {
     return usage((error as Error).message);
   }
 }
 
-const { names, json } = readArguments();
+const { names, json, options } = readArguments();
 const unknown = names.find((name) => !BENCHMARKS.has(name));
 if (unknown !== undefined) usage(`no benchmark ${JSON.stringify(unknown)}`);
 if (process.getuid?.() !== 0) usage('the lab needs root');
@@ -74,7 +112,7 @@ for (const name of names) {
       const result = toResult(figure, machineText);
       results.push(result);
       if (json) console.log(JSON.stringify(result));
-    });
+    }, options);
   } catch (error) {
     // The others still run; the exit code tells.
     console.error(`bench: ${name}: ${(error as Error).message}`);

@@ -10,6 +10,7 @@ const KIB = 1024;
 const MAX_NAMES_TRIED = 1000;
 
 export const SIZES = {
+  '0b': 0,
   '100b': 100,
   '1k': KIB,
   '4k': 4 * KIB,

@@ -18,6 +18,8 @@ export interface LoadOptions {
   readonly seconds: number;
   /** A new connection for each request. */
   readonly close?: boolean;
+  /** One request in so many, of all connections together, is its connection's last. Of one path. */
+  readonly closeEvery?: number;
   /** Addresses that clients connect to, each an equal share of them; default: the server's endpoint. */
   readonly endpoints?: readonly string[];
 }
@@ -30,6 +32,9 @@ export interface Load {
   readonly bytesPerSecond: number;
   readonly p50Us: number;
   readonly p99Us: number;
+  readonly p999Us: number;
+  /** Processor time of the client. */
+  readonly clientCpuNs: number;
   /** Processor time by node. */
   readonly cpuNs: Readonly<Record<string, number>>;
   /** Of the whole machine, the client and whatever else ran included. */
@@ -47,6 +52,7 @@ interface Summary {
   readonly bytes: number;
   readonly p50: number;
   readonly p99: number;
+  readonly p999: number;
   readonly errors: Readonly<Record<string, number>>;
 }
 
@@ -56,8 +62,9 @@ function done(summary, latency)
   local e = summary.errors
   local errors = string.format('{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}',
     e.connect, e.read, e.write, e.status, e.timeout)
-  print(string.format('${SUMMARY_MARK}{"durationUs":%d,"requests":%d,"bytes":%.0f,"p50":%d,"p99":%d,"errors":%s}',
-    summary.duration, summary.requests, summary.bytes, latency:percentile(50), latency:percentile(99), errors))
+  print(string.format('${SUMMARY_MARK}{"durationUs":%d,"requests":%d,"bytes":%.0f,"p50":%d,"p99":%d,"p999":%d,"errors":%s}',
+    summary.duration, summary.requests, summary.bytes, latency:percentile(50), latency:percentile(99),
+    latency:percentile(99.9), errors))
 end
 `;
 
@@ -78,6 +85,27 @@ end
 `;
 }
 
+/** Lua that has one request in so many end its connection. */
+function closingEvery(every: number | undefined, path: string): string {
+  if (every === undefined) return '';
+  return `
+local kept, last, turn
+function init()
+  kept = wrk.format(nil, "${path}")
+  last = wrk.format(nil, "${path}", { ["Host"] = wrk.headers["Host"], ["Connection"] = "close" })
+  turn = 0
+end
+function request()
+  turn = turn + 1
+  return turn % ${every} == 0 and last or kept
+end
+`;
+}
+
+/** bash's own measure of a command: user and system time, in seconds. */
+const TIMED = 'TIMEFORMAT=\'CLIENT %3U %3S\'; time "$@"';
+const CLIENT_TIME = /^CLIENT (\S+) (\S+)$/m;
+
 /** Lua that gives each of wrk's threads an address of its own. */
 function among(endpoints: readonly string[]): string {
   if (endpoints.length === 1) return '';
@@ -90,18 +118,26 @@ end
 `;
 }
 
-async function runWrk(server: Server, options: LoadOptions): Promise<Summary> {
+async function runWrk(server: Server, options: LoadOptions): Promise<Summary & { clientCpuNs: number }> {
   const script = join(scratchDirectory(), 'wrk.lua');
   const { connections, seconds, endpoints = [server.endpoint] } = options;
-  writeFileSync(script, among(endpoints) + inTurn(options.paths) + DONE);
+  writeFileSync(
+    script,
+    among(endpoints) + inTurn(options.paths) + closingEvery(options.closeEvery, options.paths[0]) + DONE,
+  );
   const argv = ['wrk', `-t${endpoints.length}`, `-c${connections}`, `-d${seconds}s`, '-s', script];
   argv.push('--timeout', `${REQUEST_TIMEOUT_SECONDS}s`);
   if (options.close) argv.push('-H', 'Connection: close');
   argv.push(`http://${server.endpoint}${options.paths[0]}`);
   const timeoutMs = seconds * 1000 + END_TIMEOUT_MS;
-  const result = await server.lab.exec('client', pinnedClient(argv), { timeoutMs });
+  const timed = ['bash', '-c', TIMED, 'bash', ...pinnedClient(argv)];
+  const result = await server.lab.exec('client', timed, { timeoutMs });
   const line = result.stdout.split('\n').find((candidate) => candidate.startsWith(SUMMARY_MARK));
-  if (result.code === 0 && line !== undefined) return JSON.parse(line.slice(SUMMARY_MARK.length));
+  const spent = CLIENT_TIME.exec(result.stderr);
+  if (result.code === 0 && line !== undefined && spent !== null) {
+    const clientCpuNs = (Number(spent[1]) + Number(spent[2])) * 1e9;
+    return { ...JSON.parse(line.slice(SUMMARY_MARK.length)), clientCpuNs };
+  }
   throw new Error(
     `${server.name}: ${argv.join(' ')} ended with ${result.code}\n${result.stdout}${result.stderr}`,
   );
@@ -119,9 +155,9 @@ function spentBy(server: Server, node: string): number {
 /** One round. Throws when a single request failed: figures of a system that fails requests mean nothing. */
 export async function load(server: Server, options: LoadOptions): Promise<Load> {
   const spent = () => new Map([...server.processes.keys()].map((node) => [node, spentBy(server, node)]));
-  if (options.close) await reusePorts(server);
+  if (options.close || options.closeEvery !== undefined) await reusePorts(server);
   const [before, machineBefore] = [spent(), machineCpuNs()];
-  const { durationUs, requests, bytes, p50, p99, errors } = await runWrk(server, options);
+  const { durationUs, requests, bytes, p50, p99, p999, errors, clientCpuNs } = await runWrk(server, options);
   const [after, machineAfter] = [spent(), machineCpuNs()];
   const failed = Object.entries(errors).filter(([, count]) => count > 0);
   if (failed.length > 0 || requests === 0) {
@@ -138,6 +174,8 @@ export async function load(server: Server, options: LoadOptions): Promise<Load> 
     bytesPerSecond: bytes * perSecond,
     p50Us: p50,
     p99Us: p99,
+    p999Us: p999,
+    clientCpuNs,
     cpuNs: Object.fromEntries([...after].map(([node, ns]) => [node, ns - before.get(node)!])),
     machineCpuNs: machineAfter - machineBefore,
   };
