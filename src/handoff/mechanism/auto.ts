@@ -7,6 +7,7 @@ import type { NodeLoad } from '../../cluster/load.ts';
 import { parseRanges } from '../../protocol/http/range.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Site } from '../../serve/sites.ts';
+import { ConnectionRequests } from './connection-requests.ts';
 import { cheapest, costOf, objectionTo, overpaidAfter, type Situation } from './cost.ts';
 import { LearntSizes } from './learnt-sizes.ts';
 import type { RequestInProgress } from './mechanism.ts';
@@ -53,6 +54,8 @@ export interface ExplainedAuto {
 export interface AutoStatus {
   /** Requests by the row that was chosen for them. */
   readonly chosen: Readonly<Record<AutoRow, number>>;
+  /** Requests of a connection on average, of the newest. */
+  readonly connectionRequests: number;
   /** Paths whose responses' size is learnt, and the mean of each site's. */
   readonly learntPaths: number;
   readonly meanBytes: Readonly<Record<string, number>>;
@@ -61,6 +64,7 @@ export interface AutoStatus {
 export class Auto {
   readonly #ports: AutoPorts;
   readonly #sizes = new LearntSizes();
+  readonly #requests = new ConnectionRequests();
   readonly #chosen: Record<AutoRow, number> = { relay: 0, anchor: 0, clone: 0 };
 
   constructor(ports: AutoPorts) {
@@ -69,6 +73,7 @@ export class Auto {
 
   /** The row by which a request goes to `node`, another one. */
   choose(host: RequestInProgress, site: Site, node: number): AutoRow {
+    this.#requests.saw(host.standing.answered === 0);
     const situation = this.#situation(host, site, node);
     const row = cheapest(situation);
     host.standing.overpaidUs = overpaidAfter(row, situation);
@@ -85,6 +90,7 @@ export class Auto {
       bodyFollows: request.bodyFollows,
       isFirst: standing.answered === 0 && flow === null,
       isLast: request.close,
+      requestsLeft: request.close ? 1 : this.#requests.mean,
       hasMore: host.hasMore,
       hasHalfPipe: flow?.hasHalfPipeAt(node) ?? false,
       ownSentLast: (flow?.lastSender ?? OWN) === OWN,
@@ -120,6 +126,8 @@ export class Auto {
     const usual = {
       bytes,
       bodyFollows: false,
+      isLast: false,
+      requestsLeft: this.#requests.mean,
       hasMore: false,
       overpaidUs: 0,
       anchorPermille,
@@ -127,22 +135,26 @@ export class Auto {
     };
     const none = { hasHalfPipe: false, ownSentLast: true };
     const cases = [
-      explained('new, ends with it', { ...usual, ...none, isFirst: true, isLast: true }),
-      explained('new, goes on', { ...usual, ...none, isFirst: true, isLast: false }),
-      explained('kept, no half-pipe there', { ...usual, ...none, isFirst: false, isLast: false }),
+      explained('new, ends with it', { ...usual, ...none, isFirst: true, isLast: true, requestsLeft: 1 }),
+      explained('new, goes on', { ...usual, ...none, isFirst: true }),
+      explained('kept, no half-pipe there', { ...usual, ...none, isFirst: false }),
       explained('kept, a half-pipe there', {
         ...usual,
         hasHalfPipe: true,
         ownSentLast: false,
         isFirst: false,
-        isLast: false,
       }),
     ];
     return { bytes, known, anchorPermille, targetPermille, cases };
   }
 
   status(): AutoStatus {
-    return { chosen: { ...this.#chosen }, learntPaths: this.#sizes.size, meanBytes: this.#sizes.status() };
+    return {
+      chosen: { ...this.#chosen },
+      connectionRequests: Math.round(10 * this.#requests.mean) / 10,
+      learntPaths: this.#sizes.size,
+      meanBytes: this.#sizes.status(),
+    };
   }
 }
 

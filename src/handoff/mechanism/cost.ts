@@ -2,11 +2,13 @@
  * Which row of the mechanism table a request costs least by, as estimated. Pure: a situation comes in, numbers go out.
  *
  *   cost  = processor time of the whole, that of a node that is busy counting for up to MOST_TIMES as much
- *         + what the change costs from the anchor's own socket to a target, or back; less what was overpaid
+ *         + what has to be changed first, less what the connection has overpaid:
+ *           TURN_US        from the anchor's own socket to a target, or back
+ *           HALF_PIPE_US   for a half-pipe, divided by how many requests are expected to use it
  *
  * To relay a request, or to make a half-pipe that later ones use as well, is to rent or to buy, and how many will come
- * nobody knows. So a connection goes on as before until it has paid as much too much as the change costs (ski rental:
- * that is at most twice what the best choice in hindsight costs). For that reason nothing flaps either.
+ * is known of connections on average only. So one goes on as before until it has paid as much too much as the change
+ * costs (ski rental: that is at most twice what the best choice in hindsight costs). Therefore nothing flaps either.
  */
 import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, TURN_US } from './prices.ts';
 
@@ -20,6 +22,8 @@ export interface Situation {
   readonly isFirst: boolean;
   /** The connection ends with the response. */
   readonly isLast: boolean;
+  /** Requests that are to be expected of the connection, this one included; of the last one 1. */
+  readonly requestsLeft: number;
   /** The client has sent its next request already. */
   readonly hasMore: boolean;
   /** The target has a half-pipe of the connection. */
@@ -65,27 +69,37 @@ export function costOf(row: AutoRow, situation: Situation): number {
 }
 
 /** When nothing has to be changed first. */
-function responseUs(row: AutoRow, { isFirst, bytes, anchorPermille, targetPermille }: Situation): number {
+function responseUs(row: AutoRow, situation: Situation): number {
+  const { isFirst, bytes, anchorPermille, targetPermille } = situation;
   const list = PRICES[row][isFirst ? 'first' : 'later'];
-  return weighed(list, bytes, times(anchorPermille) - 1, times(targetPermille) - 1);
+  const us = weighed(list, bytes, times(anchorPermille) - 1, times(targetPermille) - 1);
+  // Of a first request anchor's price has the half-pipe in it.
+  return isFirst && row === 'anchor' ? us - HALF_PIPE_US : us;
 }
 
 /** What has to be changed first. */
-function changeUs(row: AutoRow, { isFirst, hasHalfPipe, ownSentLast }: Situation): number {
-  if (isFirst) return 0;
-  const turnUs = ownSentLast === (row === 'relay') ? 0 : TURN_US;
-  return row === 'anchor' && !hasHalfPipe ? turnUs + HALF_PIPE_US : turnUs;
+function changeUs(row: AutoRow, { isFirst, hasHalfPipe, ownSentLast, requestsLeft }: Situation): number {
+  const turnUs = isFirst || ownSentLast === (row === 'relay') ? 0 : TURN_US;
+  return row === 'anchor' && !hasHalfPipe ? turnUs + HALF_PIPE_US / requestsLeft : turnUs;
 }
 
 /** By the list, with what counts more at a node. */
 function weighed(list: readonly Price[], bytes: number, moreAtAnchor: number, moreAtTarget: number): number {
   let at = 1;
   while (at < list.length - 1 && bytes > list[at].bytes) at++;
-  const [low, high] = [list[at - 1], list[at]];
-  const of = ({ wholeUs, anchorUs, targetUs }: Price) =>
-    wholeUs + moreAtAnchor * anchorUs + moreAtTarget * targetUs;
-  const share = Math.max(0, bytes - low.bytes) / (high.bytes - low.bytes);
-  return of(low) + share * (of(high) - of(low));
+  const low = list[at - 1];
+  const high = list[at];
+  const lowUs = weighedPrice(low, moreAtAnchor, moreAtTarget);
+  const highUs = weighedPrice(high, moreAtAnchor, moreAtTarget);
+  return lowUs + (Math.max(0, bytes - low.bytes) / (high.bytes - low.bytes)) * (highUs - lowUs);
+}
+
+function weighedPrice(
+  { wholeUs, anchorUs, targetUs }: Price,
+  moreAtAnchor: number,
+  moreAtTarget: number,
+): number {
+  return wholeUs + moreAtAnchor * anchorUs + moreAtTarget * targetUs;
 }
 
 /** The row that costs least of those that can be had. */
@@ -105,11 +119,8 @@ export function cheapest(situation: Situation): AutoRow {
 /** What the connection has overpaid once `row` has served a request. */
 export function overpaidAfter(row: AutoRow, situation: Situation): number {
   const { overpaidUs, isFirst, ownSentLast } = situation;
-  const changes = !isFirst && ownSentLast !== (row === 'relay');
-  if (changes) return 0;
-  const other = row === 'relay' ? 'anchor' : 'relay';
-  // Of a first request anchor's price has the half-pipe in it, which stays.
-  const otherUs = responseUs(other, situation) - (isFirst && other === 'anchor' ? HALF_PIPE_US : 0);
+  if (!isFirst && ownSentLast !== (row === 'relay')) return 0;
+  const otherUs = responseUs(row === 'relay' ? 'anchor' : 'relay', situation);
   const most = MOST_TIMES * (HALF_PIPE_US + TURN_US);
   return Math.min(Math.max(0, overpaidUs + responseUs(row, situation) - otherUs), most);
 }

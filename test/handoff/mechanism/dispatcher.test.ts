@@ -232,11 +232,9 @@ describe('the dispatcher', () => {
     assert.equal(row(), 'anchor');
     dispatcher.answered(site, it.asked.head, 500);
     assert.equal(row(), 'relay');
-    assert.deepEqual(dispatcher.auto.status(), {
-      chosen: { relay: 1, anchor: 1, clone: 0 },
-      learntPaths: 1,
-      meanBytes: { site: 500 },
-    });
+    const { chosen, learntPaths, meanBytes } = dispatcher.auto.status();
+    assert.deepEqual(chosen, { relay: 1, anchor: 1, clone: 0 });
+    assert.deepEqual([learntPaths, meanBytes], [1, { site: 500 }]);
     for (let i = 0; i < 20; i++) dispatcher.answered(site, it.asked.head, 1e6);
     assert.equal(row(), 'anchor');
   });

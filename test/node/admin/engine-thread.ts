@@ -62,7 +62,7 @@ function status(): EngineStatus {
     boost: null,
     boosted: null,
     policies: {},
-    auto: { chosen: { relay: 0, anchor: 0, clone: 0 }, learntPaths: 0, meanBytes: {} },
+    auto: { chosen: { relay: 0, anchor: 0, clone: 0 }, connectionRequests: 8, learntPaths: 0, meanBytes: {} },
     cached: {},
     sites: [],
   };
