@@ -24,8 +24,8 @@ import { machine, type Report, type Target } from './lib/result.ts';
 import { alternate, medianOf, ROUNDS } from './lib/rounds.ts';
 import type { Server } from './lib/server.ts';
 import { SIZES, Site, type SizeName } from './lib/site.ts';
-import { timing } from './lib/timing.ts';
-import type { TimingReport } from './lib/timing-client.ts';
+import { times } from './lib/times.ts';
+import type { TimesReport } from './lib/times-client.ts';
 import { type Load, load } from './lib/wrk.ts';
 
 const NODES = ['a', 'b'];
@@ -143,8 +143,8 @@ async function measure(
   path: string,
   { rounds = ROUNDS, seconds = SECONDS }: ProxyOptions,
 ): Promise<Point> {
-  const requests = { kept: null, new: 1, mixed: LAST_OF }[kind];
-  const timed = { path, seconds: TIMED_SECONDS, connections: CONNECTIONS, requests };
+  const requests = { kept: {}, new: { requests: 1 }, mixed: { requests: LAST_OF } }[kind];
+  const timed = { path, seconds: TIMED_SECONDS, connections: CONNECTIONS, ...requests };
   const loaded = {
     paths: [path],
     connections: CONNECTIONS,
@@ -155,7 +155,7 @@ async function measure(
   const all = await alternate(
     [...systems.values()].map((server) => async () => ({
       load: await server.measure(() => load(server, loaded)),
-      timed: await timing(server, timed),
+      timed: await times(server, timed),
     })),
     rounds,
   );
@@ -165,7 +165,7 @@ async function measure(
 
 interface Round {
   readonly load: Load;
-  readonly timed: TimingReport;
+  readonly timed: TimesReport;
 }
 
 function figuresOf(rounds: readonly Round[]): Figures {

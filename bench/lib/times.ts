@@ -1,5 +1,6 @@
 /** Runs the client that times each request in a lab, beside wrk, which corrects what it tells. */
 import { fileURLToPath } from 'node:url';
+import { reusePorts } from './client-settings.ts';
 import { pinnedClient } from './processor.ts';
 import type { Server } from './server.ts';
 import type { TimesJob, TimesReport } from './times-client.ts';
@@ -14,6 +15,7 @@ export async function times(
 ): Promise<TimesReport> {
   const whole: TimesJob = { ...job, endpoint: server.endpoint };
   const argv = pinnedClient([process.execPath, CLIENT, JSON.stringify(whole)]);
+  if (job.requests !== undefined) await reusePorts(server);
   const timeoutMs = job.seconds * 1000 + END_TIMEOUT_MS;
   const result = await server.lab.exec('client', argv, { timeoutMs });
   if (result.code !== 0)
