@@ -27,6 +27,7 @@ export type AutoRow = (typeof AUTO_ROWS)[number];
 export type Prices = Readonly<Record<'first' | 'later', readonly Price[]>>;
 
 const KIB = 1024;
+const MIB = KIB * KIB;
 const prices = (...all: ReadonlyArray<readonly [number, number, number, number]>): readonly Price[] =>
   all.map(([bytes, wholeUs, anchorUs, targetUs]) => ({ bytes, wholeUs, anchorUs, targetUs }));
 
@@ -34,49 +35,58 @@ const prices = (...all: ReadonlyArray<readonly [number, number, number, number]>
 export const PRICES: Readonly<Record<AutoRow, Prices>> = {
   relay: {
     first: prices(
-      [KIB, 78, 50, 7],
-      [16 * KIB, 172, 110, 20],
-      [64 * KIB, 501, 250, 60],
-      [KIB * KIB, 4472, 2900, 750],
+      [0, 133, 55, 10],
+      [KIB, 134, 60, 10],
+      [16 * KIB, 215, 121, 17],
+      [64 * KIB, 477, 330, 45],
+      [MIB, 4058, 2579, 839],
     ),
     later: prices(
-      [KIB, 27, 17, 4],
-      [16 * KIB, 59, 42, 12],
-      [64 * KIB, 243, 139, 38],
-      [KIB * KIB, 4365, 2224, 713],
+      [0, 32, 16, 5],
+      [KIB, 33, 17, 5],
+      [16 * KIB, 113, 75, 18],
+      [64 * KIB, 316, 228, 48],
+      [MIB, 3728, 2408, 860],
     ),
   },
   anchor: {
     first: prices(
-      [KIB, 145, 76, 50],
-      [16 * KIB, 202, 80, 56],
-      [64 * KIB, 266, 85, 65],
-      [KIB * KIB, 1263, 115, 460],
+      [0, 218, 84, 62],
+      [KIB, 220, 84, 62],
+      [16 * KIB, 272, 84, 111],
+      [64 * KIB, 307, 92, 126],
+      [MIB, 1583, 221, 536],
     ),
     later: prices(
-      [KIB, 48, 14, 14],
-      [16 * KIB, 48, 16, 20],
-      [64 * KIB, 77, 17, 25],
-      [KIB * KIB, 847, 49, 422],
+      [0, 50, 17, 17],
+      [KIB, 50, 17, 17],
+      [16 * KIB, 59, 18, 23],
+      [64 * KIB, 80, 21, 28],
+      [MIB, 842, 68, 432],
     ),
   },
   clone: {
     first: prices(
-      [KIB, 131, 76, 48],
-      [16 * KIB, 218, 80, 55],
-      [64 * KIB, 331, 90, 68],
-      [KIB * KIB, 1221, 120, 400],
+      [0, 204, 76, 60],
+      [KIB, 206, 76, 60],
+      [16 * KIB, 290, 94, 115],
+      [64 * KIB, 329, 94, 134],
+      [MIB, 1513, 197, 522],
     ),
     later: prices(
-      [KIB, 73, 18, 29],
-      [16 * KIB, 107, 32, 54],
-      [64 * KIB, 179, 40, 66],
-      [KIB * KIB, 962, 64, 352],
+      [0, 77, 23, 30],
+      [KIB, 77, 23, 30],
+      [16 * KIB, 129, 29, 56],
+      [64 * KIB, 203, 36, 73],
+      [MIB, 909, 84, 426],
     ),
   },
 };
 
-/** A half-pipe that a kept connection has not had yet, its end included: anchor's first request less relay's, as far as that is not the response. */
-export const HALF_PIPE_US = 46;
+/**
+ * A half-pipe that a connection has not had yet, its end included: what a first request by anchor costs beyond a later
+ * one, less what it does by relay.
+ */
+export const HALF_PIPE_US = 70;
 /** The out-half goes from the anchor's own socket to a target, or back: numbers and window are read out, or told. */
 export const TURN_US = 12;

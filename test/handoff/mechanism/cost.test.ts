@@ -243,7 +243,7 @@ describe('a connection', () => {
   test('has a half-pipe sooner where connections have many requests', () => {
     const changedAt = [1, 4, 256].map((left) => {
       const connection = new Connection(left);
-      for (let i = 0; i < 12; i++) connection.request(16 * KIB);
+      for (let i = 0; i < 24; i++) connection.request(6 * KIB);
       return connection.rows.indexOf('anchor');
     });
     assert.ok(
