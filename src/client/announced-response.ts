@@ -2,7 +2,7 @@
 import type { Count } from '../base/counters.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { AnnouncedResponse } from '../handoff/anchor/handoff.ts';
-import { mayGoOn } from '../handoff/anchor/take-over.ts';
+import { hasHead } from '../handoff/anchor/owed-records.ts';
 
 /** What is asked of the connection. */
 export interface AnnouncedHolder {
@@ -25,7 +25,7 @@ export function watchAnnounced(flow: AnchorFlow, holder: AnnouncedHolder, count:
   };
   // A target stops that has handed it to its kernel. When another cannot go on it goes on itself.
   flow.onDraining = (announced) => {
-    if (!holder.isResting || !mayGoOn(flow.acknowledged, announced)) return;
+    if (!holder.isResting || !hasHead(flow.acknowledged, announced)) return;
     if (!holder.servedWithout(announced.node)) return;
     flow.dropTarget(announced.node);
     holder.takeAnnounced(flow, announced);

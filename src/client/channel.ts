@@ -1,4 +1,5 @@
 /** What a client's connection is read from and written to: its socket, or TLS on it (tls-channel.ts). */
+import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { ByteSink } from '../serve/byte-sink.ts';
 import type { ClientSockets } from './sockets.ts';
@@ -12,7 +13,7 @@ export interface TlsFacts {
   readonly resumed: boolean;
 }
 
-export interface Channel {
+export interface Channel extends WayOut {
   readonly fd: number;
   /** Null: what comes and goes is in the clear. */
   readonly tls: TlsFacts | null;
@@ -25,8 +26,8 @@ export interface Channel {
   readonly isDrained: boolean;
   /** Bytes that have come and were not read. */
   readonly unreadBytes: number;
-  /** Where a response goes. `endsSegments`: no segment holds bytes of two responses. */
-  out(endsSegments: boolean): ByteSink;
+  /** `claimsOut`: has this node's socket send next, before anything is said that is no response's; false: not now. */
+  speaksBy(claimsOut: () => boolean): void;
   /** The socket takes bytes again. False: it has failed. */
   flush(): boolean;
   /** Tells the client that nothing follows; FIN is to come next. */
@@ -41,6 +42,7 @@ export interface Channel {
 export class SocketChannel implements Channel {
   readonly fd: number;
   readonly tls = null;
+  readonly half = null;
   readonly #sockets: ClientSockets;
   isDrained = false;
 
@@ -58,6 +60,14 @@ export class SocketChannel implements Channel {
 
   get unreadBytes(): number {
     return this.#sockets.unreadBytes(this.fd);
+  }
+
+  speaksBy(): void {
+    // What is said comes from elsewhere.
+  }
+
+  mayLend(): boolean {
+    return true;
   }
 
   out(endsSegments: boolean): ByteSink {

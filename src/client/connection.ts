@@ -23,7 +23,7 @@ import { type ConnectionState, next } from './connection-state.ts';
 import { CurrentRequest } from './current-request.ts';
 import { Ending } from './ending.ts';
 import { Moving } from './moving.ts';
-import { OwnOutput } from './own-output.ts';
+import { claimsOut, OwnOutput } from './own-output.ts';
 import type { ClientPorts, ConnectionOwner, RequestConnection } from './ports.ts';
 import { RequestReader, type RequestTaker } from './request-reader.ts';
 
@@ -58,10 +58,11 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.fd = channel.fd;
     this.#time = new ClientTime(owner.deadlines, ports, this.fd, (kind) => this.#expired(kind));
     this.client = new ClientEnds(channel, client, ports.sockets);
-    this.#output = new OwnOutput(() => channel.out(true));
+    this.#output = new OwnOutput(() => channel.out(true, null));
     this.#input = new ClientInput(channel, receiveBuffer, (bytes) => this.flow?.consumed(bytes));
     this.#request = new CurrentRequest(ports, this, receiveBuffer);
     this.#reader = new RequestReader(ports, this.#input, this, this.#request);
+    channel.speaksBy(() => claimsOut(this.flow, this.#request.isHandled));
     this.#moving = new Moving(this.#input, ports.clock, (to) => ports.startMove(this, to));
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };

@@ -15,14 +15,15 @@ import { nowUs } from '../base/time.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { AnnouncedResponse, Standby } from '../handoff/anchor/handoff.ts';
+import { goFurther } from '../handoff/anchor/owed-records.ts';
 import type { RequestInProgress } from '../handoff/mechanism/mechanism.ts';
 import type { ArrivedResponse } from '../handoff/move/move-ports.ts';
 import type { AgainReason, Delivery, DeliveryResult } from '../handoff/request/delivery.ts';
+import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
-import type { ByteSink } from '../serve/byte-sink.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
 import { takesBodies } from '../serve/sites.ts';
@@ -31,8 +32,6 @@ import { DeliverySlot } from './delivery-slot.ts';
 import type { RequestConnection, RequestPorts } from './ports.ts';
 import { Reporting } from './reporting.ts';
 import { RequestRoute } from './request-route.ts';
-
-const NOTHING = Buffer.alloc(0);
 
 export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   readonly fd: number;
@@ -92,7 +91,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   goOnWith({ head: headBytes, close, continuation, exchange }: ArrivedResponse): void {
     const head = this.#ports.sites.parsed(headBytes);
     this.#route.goOnWith(head);
-    this.#take(head, headBytes, NOTHING, false, close);
+    this.#take(head, headBytes, Buffer.alloc(0), false, close);
     this.#request = { ...this.request, continuation };
     this.#reporting.begin(true);
     this.#answer(exchange, 'migrate');
@@ -177,8 +176,8 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     return takesBodies(this.#route.site);
   }
 
-  out(endsSegments: boolean): ByteSink {
-    return this.#connection.channel.out(endsSegments);
+  get wayOut(): WayOut {
+    return this.#connection.channel;
   }
 
   get hasMore(): boolean {
@@ -253,9 +252,9 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   askLater(): void {
     const request = this.#request;
     if (request === null || request.continuation === null || this.#deliveries.current !== null) return;
-    const offset = request.continuation.offset + (this.#connection.flow?.catchUp() ?? 0);
-    this.#request = { ...request, continuation: { ...request.continuation, offset } };
-    if (offset >= request.continuation.lengthBytes) this.settled();
+    const continuation = goFurther(request.continuation, this.wayOut.half, this.flow?.catchUp() ?? 0);
+    this.#request = { ...request, continuation };
+    if (continuation.offset >= continuation.lengthBytes) this.settled();
     else this.#dispatch();
   }
 

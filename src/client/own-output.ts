@@ -3,9 +3,17 @@
  * refusal that it ends with. The socket may have no room for it, since what was answered before is still on its way:
  * then it waits here until the socket takes bytes again.
  */
+import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../serve/byte-sink.ts';
 
 const NOTHING = Buffer.alloc(0);
+
+/** The own socket sends next, before a connection says something by itself; false: another node's response is not over. */
+export function claimsOut(flow: AnchorFlow | null, isHandled: boolean): boolean {
+  if (flow !== null && isHandled) return false;
+  flow?.beginOwn();
+  return true;
+}
 
 export class OwnOutput {
   /** Most connections say nothing. */

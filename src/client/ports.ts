@@ -11,6 +11,7 @@ import type { Handoffs } from '../handoff/anchor/handoffs.ts';
 import type { Dispatcher } from '../handoff/mechanism/dispatcher.ts';
 import type { Guests } from '../handoff/move/guests.ts';
 import type { Movable } from '../handoff/move/movable.ts';
+import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { Clock, Watch } from '../kernel/loop/ports.ts';
 import type { ErrorStatus } from '../protocol/http/error-response.ts';
@@ -20,7 +21,6 @@ import type { Client } from '../serve/request.ts';
 import type { Sites } from '../serve/sites.ts';
 import type { AccessRecords, Described } from './access-records.ts';
 import type { BoostedClients } from './boosted-clients.ts';
-import type { Channel } from './channel.ts';
 import type { ConnectionDeadlines } from './connection-deadlines.ts';
 import type { ConnectionState } from './connection-state.ts';
 import type { Move } from './moving.ts';
@@ -69,7 +69,7 @@ export interface ConnectionOwner {
 export interface RequestConnection {
   readonly client: Client & Described;
   readonly fd: number;
-  readonly channel: Pick<Channel, 'out'>;
+  readonly channel: WayOut;
   readonly state: ConnectionState;
   readonly key: string | null;
   flow: AnchorFlow | null;

@@ -7,6 +7,7 @@ import { allocate, type Memory } from '../kernel/linux/memory.ts';
 import { Alert, alertContent, TlsError } from '../protocol/tls/alerts.ts';
 import type { HandshakeResult } from '../protocol/tls/handshake.ts';
 import { ReadHalf } from '../protocol/tls/read-half.ts';
+import type { Layout } from '../protocol/tls/record-layout.ts';
 import { ContentType } from '../protocol/tls/records.ts';
 import { WriteHalf } from '../protocol/tls/write-half.ts';
 import { BROKEN, type ByteSink } from '../serve/byte-sink.ts';
@@ -26,7 +27,7 @@ export class TlsChannel implements Channel {
   readonly #sockets: ClientSockets;
   readonly #count: Count;
   readonly #read: ReadHalf;
-  readonly #write: WriteHalf;
+  readonly half: WriteHalf;
   readonly #socket: ByteSink;
   isDrained = false;
   /** What came behind the client's Finished was looked at. */
@@ -37,6 +38,8 @@ export class TlsChannel implements Channel {
   #waiting: Buffer = NOTHING;
   /** The next record is to tell of another key. */
   #isUpdateDue = false;
+  /** Has this node's socket send next; false: what another node sends is not over. */
+  #claimsOut: () => boolean = () => true;
   /** What sent last: it may hold the rest of a record. */
   #last: ResponseSink | null = null;
 
@@ -51,7 +54,7 @@ export class TlsChannel implements Channel {
     this.#socket = sockets.out(fd, true);
     const half = { suite, secret: clientSecret, number: clientRecord };
     this.#read = new ReadHalf({ half, rest: behind });
-    this.#write = new WriteHalf({ suite, secret: serverSecret, number: serverRecord });
+    this.half = new WriteHalf({ suite, secret: serverSecret, number: serverRecord });
   }
 
   receive(into: Memory, taken: (bytes: number) => void): number {
@@ -90,7 +93,8 @@ export class TlsChannel implements Channel {
       this.#say(error.alert);
       return FAILED;
     }
-    if (this.#isUpdateDue && this.flush() === false) return FAILED;
+    // Else before the next response.
+    if (this.#isUpdateDue) this.mayLend();
     return at;
   }
 
@@ -98,11 +102,27 @@ export class TlsChannel implements Channel {
     return this.#sockets.unreadBytes(this.fd);
   }
 
-  out(): ByteSink {
-    const sink = new ResponseSink(new SealedSink(this.#socket, this.#write, null, 0), () =>
-      this.#goAhead(sink),
-    );
+  out(_endsSegments: boolean, layout: Layout | null): ByteSink {
+    const sealed = new SealedSink(this.#socket, this.half, layout);
+    const sink = new ResponseSink(sealed, () => this.#goAhead(sink));
     return sink;
+  }
+
+  /** `claimsOut`: asked before anything is said that is no response's. */
+  speaksBy(claimsOut: () => boolean): void {
+    this.#claimsOut = claimsOut;
+  }
+
+  mayLend(): boolean {
+    if (!this.half.isHere || (this.#last?.flush() ?? 0) < 0) return false;
+    return !this.#hasToSpeak || (this.#claimsOut() && this.#speak() === 0);
+  }
+
+  /** Something is to be said before the next record of a response. */
+  get #hasToSpeak(): boolean {
+    // Not inside a response that another node has begun.
+    if (this.half.isBound) return false;
+    return this.#isUpdateDue || this.half.isUpdateDue || this.#waiting.length > 0;
   }
 
   /** Nothing of another response is in the way, and what TLS has to say first is said. */
@@ -112,16 +132,20 @@ export class TlsChannel implements Channel {
       if (left < 0) return left;
       this.#last = sink;
     }
-    if (this.#write.isUpdateDue) this.#isUpdateDue = true;
-    return this.#speak();
+    return this.#hasToSpeak ? this.#speak() : 0;
   }
 
   /** Says what TLS has to say; only where a record may begin. */
   #speak(): number {
-    if (this.#isUpdateDue) {
+    if (this.#isUpdateDue || this.half.isUpdateDue) {
       this.#isUpdateDue = false;
-      this.#waiting = Buffer.concat([this.#waiting, this.#write.update(false)]);
+      this.#waiting = Buffer.concat([this.#waiting, this.half.update(false)]);
     }
+    return this.#pass();
+  }
+
+  /** Passes on what waits. */
+  #pass(): number {
     while (this.#waiting.length > 0) {
       const sent = this.#socket.send(this.#waiting, 0, false, true);
       if (sent < 0) return sent;
@@ -132,15 +156,16 @@ export class TlsChannel implements Channel {
 
   flush(): boolean {
     const left = this.#last?.flush() ?? 0;
-    const spoken = left < 0 ? left : this.#speak();
-    return spoken !== BROKEN;
+    return (left < 0 ? left : this.#pass()) !== BROKEN;
   }
 
   /** The last record, unless the client does not take what comes before. */
   #say(alert: Alert): void {
-    if (!this.#write.isHere || (this.#last?.flush() ?? 0) < 0 || this.#speak() < 0) return;
-    this.#waiting = this.#write.seal(alertContent(alert), ContentType.ALERT);
-    this.#speak();
+    if (!this.half.isHere || this.half.isBound || (this.#last?.flush() ?? 0) < 0 || !this.#claimsOut())
+      return;
+    if (this.#pass() < 0) return;
+    this.#waiting = this.half.seal(alertContent(alert), ContentType.ALERT);
+    this.#pass();
   }
 
   end(): void {
@@ -154,7 +179,7 @@ export class TlsChannel implements Channel {
 
   forget(): void {
     this.#read.wipe();
-    this.#write.wipe();
+    this.half.wipe();
   }
 }
 

@@ -12,14 +12,14 @@ function isUnicast(address: Buffer): boolean {
 }
 
 export class Addresses {
-  readonly #port: number;
+  readonly #ports: readonly (number | null)[];
   /** Public addresses, and the index of the node that owns each. */
   readonly #homes = new Map<string, number>();
   /** All addresses of nodes, public ones too. */
   readonly #nodes = new Set<string>();
 
   constructor({ nodes, listen }: Pick<ClusterConfig, 'nodes' | 'listen'>) {
-    this.#port = listen.port;
+    this.#ports = [listen.port, listen.tlsPort];
     for (const [index, node] of nodes.entries()) {
       for (const address of node.public) this.#homes.set(keyOf(parseAddress(address)), index);
       for (const address of [node.address, node.address6, ...node.public])
@@ -33,13 +33,13 @@ export class Addresses {
   }
 
   /**
-   * Whether a connection with these ends can be a client's: to a public address, at the port that clients connect to,
+   * Whether a connection with these ends can be a client's: to a public address, at a port that clients connect to,
    * from a host that is no node. What a node sends to a public address stays on it, and goes through no router.
    */
   canServe(client: Endpoint, pub: Endpoint): boolean {
     return (
       this.homeOf(pub.address) >= 0 &&
-      pub.port === this.#port &&
+      this.#ports.includes(pub.port) &&
       client.port !== 0 &&
       isMapped(client.address) === isMapped(pub.address) &&
       isUnicast(client.address) &&

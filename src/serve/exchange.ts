@@ -7,6 +7,7 @@ import { type Continuation, type Identity, Stretch, sameBody } from '../protocol
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import { identify, noop, type Response } from '../protocol/http/reply.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { Layout } from '../protocol/tls/record-layout.ts';
 import { Pump } from './byte-sink.ts';
 
 /** How the answer is to look, as the anchor knows it. */
@@ -118,6 +119,12 @@ export class Exchange {
   /** Everything of the response is known to be in the pump or already out. */
   get complete(): boolean {
     return this.lengthBytes >= 0;
+  }
+
+  /** What there is of head and body, where it is all known; null: a TLS connection's records end where they may. */
+  get layout(): Layout | null {
+    const { lengthBytes, bodyBytes } = this;
+    return this.complete ? { headBytes: lengthBytes - bodyBytes, lengthBytes } : null;
   }
 
   /** Gives back what the response holds; idempotent. To be called when it is out, or given up. */

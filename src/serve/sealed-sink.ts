@@ -12,6 +12,7 @@ import { contentBytesAt, type Layout } from '../protocol/tls/record-layout.ts';
 import {
   ContentType,
   MAX_CONTENT_BYTES,
+  MAX_KEY_RECORDS,
   MAX_SEALED_BYTES,
   RECORD_HEADER_BYTES,
   type Sealer,
@@ -27,6 +28,8 @@ const content = scratch.bytes.subarray(RECORD_HEADER_BYTES);
 /** Who holds the write half: this node has it, for as long as the response lasts. */
 export interface SealingHalf {
   readonly sealer: Sealer;
+  /** Bytes of the next record that the client has from elsewhere. */
+  readonly cut: number;
 }
 
 export class SealedSink implements ByteSink {
@@ -34,8 +37,6 @@ export class SealedSink implements ByteSink {
   readonly #half: SealingHalf;
   /** Null: the length is not known. */
   readonly #layout: Layout | null;
-  /** Wire bytes of the first record that the client has from elsewhere. */
-  #cut: number;
   /** Plaintext of a record that is not whole. */
   #held = NOTHING;
   /** Sealed, and not taken by the socket. */
@@ -49,11 +50,10 @@ export class SealedSink implements ByteSink {
   /** Records that are sealed. */
   records = 0;
 
-  constructor(socket: ByteSink, half: SealingHalf, layout: Layout | null, cut: number) {
+  constructor(socket: ByteSink, half: SealingHalf, layout: Layout | null) {
     this.#socket = socket;
     this.#half = half;
     this.#layout = layout;
-    this.#cut = cut;
   }
 
   /** Content of the record that is being made, when it is whole. */
@@ -99,13 +99,16 @@ export class SealedSink implements ByteSink {
 
   /** Seals the content in the scratch record, and sends what the socket takes. */
   #seal(bytes: number, more: boolean, last: boolean): number {
-    const sealed = this.#half.sealer.seal(scratch, 0, bytes, ContentType.APPLICATION_DATA);
+    const { sealer, cut: from } = this.#half;
+    if (sealer.number >= MAX_KEY_RECORDS) return BROKEN;
+    const sealed = sealer.seal(scratch, 0, bytes, ContentType.APPLICATION_DATA);
     this.records++;
     this.#offset += bytes;
     this.#isLast = last;
-    const from = this.#cut;
-    assert(from < sealed, 'the client does not have all of the record');
-    this.#cut = 0;
+    assert(
+      from === 0 || (this.#layout !== null && from < sealed),
+      'the client has a part of this very record',
+    );
     return this.#push(scratch.bytes.subarray(0, sealed), from, more);
   }
 

@@ -178,6 +178,7 @@ describe('an announced response', () => {
     offset: 0,
     end: START + 1000,
     identity: null,
+    records: null,
     sentAtMs: stand.clock.nowMs,
     mechanism: 'anchor',
     status: 200,

@@ -65,7 +65,7 @@ class Secured {
 
   /** The response, through the connection's way out. */
   answers(bytes: Buffer): void {
-    const sink = this.stand.delivery.host.out(true);
+    const sink = this.stand.delivery.host.wayOut.out(true, null);
     for (let at = 0; at < bytes.length; ) {
       const taken = sink.send(bytes, at, false, true);
       assert.notEqual(taken, -2, 'the socket takes it');
@@ -256,7 +256,7 @@ describe('a connection over TLS', () => {
     const one = await new Secured().shaken();
     const connection = one.stand.connection(one.client);
     one.client.closes();
-    assert.throws(() => connection.channel.out(true).send(Buffer.from('x'), 0, false, true), /gone/);
+    assert.throws(() => connection.channel.out(true, null).send(Buffer.from('x'), 0, false, true), /gone/);
     await one.peer.close();
   });
 });

@@ -10,7 +10,7 @@ const addresses = new Addresses({
     { address: '10.0.0.1', address6: '2001:db8::1', public: ['10.0.0.101', '2001:db8::101'] },
     { address: '10.0.0.2', address6: null, public: ['10.0.0.102'] },
   ],
-  listen: { port: 80 },
+  listen: { port: 80, tlsPort: 443 },
 } as unknown as ClusterConfig);
 
 const canServe = (client: string, pub: string, clientPort = 40_000, publicPort = 80) =>
@@ -27,9 +27,10 @@ test('a public address has a home', () => {
   );
 });
 
-test('a client comes from elsewhere, to a public address, at the port that clients connect to', () => {
+test('a client comes from elsewhere, to a public address, at a port that clients connect to', () => {
   assert.ok(canServe('192.0.2.1', '10.0.0.101'));
   assert.ok(canServe('10.0.0.3', '10.0.0.102'));
+  assert.ok(canServe('192.0.2.1', '10.0.0.101', 40_000, 443));
   assert.ok(canServe('2001:db8::2', '2001:db8::101'));
   assert.ok(!canServe('192.0.2.1', '10.0.0.1'), 'no public address');
   assert.ok(!canServe('192.0.2.1', '10.0.0.101', 40_000, 22), 'another port');

@@ -125,12 +125,23 @@ function open(bytes: Buffer, number: number): Buffer[] {
 function send(response: Response, layout: Layout | null, room: number, number: number, joined = false) {
   const socket = new Socket(room);
   const sealer = new Sealer(trafficKeys(halfAt(number)));
-  const sink = new SealedSink(socket, { sealer }, layout, 0);
+  const sink = new SealedSink(socket, { sealer, cut: 0 }, layout);
   runAll(pumpOf(response, joined), sink);
   assert.equal(sink.wireBytes, socket.bytes.length);
   assert.equal(sealer.number, number + sink.records);
   sealer.free();
   return { socket, sink };
+}
+
+/** Of the next record the client has `cut` bytes. */
+function halfWithCut(sealer: Sealer, cut: number) {
+  const { number } = sealer;
+  return {
+    sealer,
+    get cut() {
+      return sealer.number === number ? cut : 0;
+    },
+  };
 }
 
 const rooms = fc.constantFrom(1_000_000, 5000, 1448, 16406);
@@ -183,7 +194,7 @@ test('what is left behind any byte of the wire is sealed again to the same bytes
       const sealer = new Sealer(trafficKeys(halfAt(7 + place.records)));
       const pump = pumpOf(response, joined);
       pump.skip(place.offset);
-      runAll(pump, new SealedSink(socket, { sealer }, rest, place.cut));
+      runAll(pump, new SealedSink(socket, halfWithCut(sealer, place.cut), rest));
       assert.deepEqual(socket.bytes, whole.subarray(wire));
       assert.equal(sealer.number, 7 + recordCount(layout));
       sealer.free();
@@ -204,10 +215,13 @@ test('inside the head there is a place, too', () => {
 test('a socket that fails, and a file that is too short', () => {
   const sealer = new Sealer(trafficKeys(halfAt(0)));
   const failing: ByteSink = { send: () => BROKEN, sendFile: () => BROKEN, flush: () => 0 };
-  assert.equal(new SealedSink(failing, { sealer }, null, 0).send(ramp, 0, false, true), BROKEN);
+  assert.equal(new SealedSink(failing, { sealer, cut: 0 }, null).send(ramp, 0, false, true), BROKEN);
   const socket = new Socket(100);
-  assert.equal(new SealedSink(socket, { sealer }, null, 0).sendFile(fd, FILE_BYTES - 10, 20, true), BROKEN);
+  assert.equal(
+    new SealedSink(socket, { sealer, cut: 0 }, null).sendFile(fd, FILE_BYTES - 10, 20, true),
+    BROKEN,
+  );
   assert.equal(socket.bytes.length, 0, 'nothing of it is sent');
   sealer.free();
-  assert.throws(() => new SealedSink(socket, { sealer }, null, 0).send(ramp, 0, false, true), /held/);
+  assert.throws(() => new SealedSink(socket, { sealer, cut: 0 }, null).send(ramp, 0, false, true), /held/);
 });

@@ -36,6 +36,8 @@ export class AnchorDelivery extends HandoffDelivery {
     const { status, bytes, bodyBytes, close, end } = frame;
     this.status = status;
     this.leave();
+    this.records?.announce(frame.records);
+    this.records?.takeBack();
     this.flow.endTarget(end);
     this.flow.announced = this.announced(end);
     this.host.finished({

@@ -22,6 +22,7 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { NextRequest, Standby } from './handoff.ts';
 import { HandoffDelivery, type HandoffGiven } from './handoff-delivery.ts';
+import { recordsOf } from './lent-records.ts';
 
 /**
  * A connection that ends with the response may end while this much is still unacknowledged: the target's kernel has
@@ -44,15 +45,23 @@ export interface Form {
 /** A clone that is there answers before that, or is asked. */
 const STANDBY_ANSWER_MS = 30;
 
-/** Not when some of it is here already: the target would not get it. */
+/** Not when some of it is here already: the target would not get it. Nor with TLS: it could not read it. */
 function nextOf(
-  { request, host, flow }: HandoffGiven,
+  { request, host, flow, half }: HandoffGiven,
   { next }: Form,
   standby: Standby | null,
 ): NextRequest | null {
   // What it goes by the target was told once.
   const same = standby === null || standby.choice.digest === next?.digest;
-  if (next === null || !same || request.close || request.continuation !== null || !host.quiet) return null;
+  if (
+    next === null ||
+    half !== null ||
+    !same ||
+    request.close ||
+    request.continuation !== null ||
+    !host.quiet
+  )
+    return null;
   const at = flow.nextRequest;
   return at < 0 ? null : { at, choice: next };
 }
@@ -131,12 +140,17 @@ export class AnnouncedDelivery extends HandoffDelivery {
   }
 
   protected override objectionTo(frame: SetupOk | DataDone): string | null {
-    if (frame.type === FrameType.SETUP_OK)
-      return frame.announcement !== null && this.#explicit
-        ? 'an announcement after an answer without one'
-        : null;
+    if (frame.type === FrameType.SETUP_OK) {
+      const { announcement } = frame;
+      if (announcement === null) return null;
+      if (this.#explicit) return 'an announcement after an answer without one';
+      const records = recordsOf(announcement);
+      return this.records?.isTooMany(records) ? `an announcement of ${records} records` : null;
+    }
     if (!this.#explicit && (frame.bytes < 1 || frame.bytes > MAX_ANNOUNCED_BYTES))
       return `an announcement of ${frame.bytes} bytes`;
+    if (!this.#explicit && this.records !== null && frame.records !== recordsOf(frame))
+      return `an announcement of ${frame.records} records`;
     return super.objectionTo(frame);
   }
 
@@ -151,6 +165,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
     if (!this.#explicit) return this.#announced({ status, close, bytes, bodyBytes });
     this.#announcement = { status, close, bytes, bodyBytes };
     this.end = frame.end;
+    this.records?.announce(frame.records);
     this.flow.endTarget(frame.end);
     this.#finish(this.#announcement, frame.end);
   }
@@ -158,7 +173,9 @@ export class AnnouncedDelivery extends HandoffDelivery {
   /** Rule watch is in force before the observation is looked at: one of the two shows the acknowledgement. */
   #announced(announcement: Announcement): void {
     if (this.#announcement !== null) return;
-    const end = (this.from + announcement.bytes) >>> 0;
+    const records = recordsOf(announcement);
+    const end = this.endOf(announcement.bytes, records);
+    this.records?.announce(records);
     this.#announcement = announcement;
     this.end = end;
     const closing = announcement.close || this.request.close || this.#form.closes;
@@ -191,6 +208,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
 
   #finish({ status, close, bytes, bodyBytes }: Announcement, end: number): void {
     this.leave();
+    this.records?.takeBack();
     if (!this.asked) this.handoffs.count.add('requests_kept');
     this.flow.announced = this.announced(end);
     this.host.finished({

@@ -24,6 +24,8 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { Identity } from '../../protocol/http/continuation.ts';
+import { wipeKeys } from '../../protocol/tls/traffic.ts';
+import type { WriteHalf } from '../../protocol/tls/write-half.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
 import type { AnchorFlow } from './flow.ts';
@@ -37,7 +39,9 @@ import type {
   StandbyStart,
 } from './handoff.ts';
 import type { Handoffs } from './handoffs.ts';
-import { mayGoOn, soFarOf } from './take-over.ts';
+import { LentRecords } from './lent-records.ts';
+import { hasHead, wireOffset } from './owed-records.ts';
+import { soFarOf } from './take-over.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface HandoffGiven {
@@ -47,6 +51,8 @@ export interface HandoffGiven {
   readonly request: Request;
   readonly node: number;
   readonly link: Link;
+  /** What the target is to seal with; null: the connection is not TLS. */
+  readonly half: WriteHalf | null;
 }
 
 export abstract class HandoffDelivery implements Delivery, Handoff {
@@ -65,12 +71,14 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected readonly next: NextRequest | null;
   /** SETUP has been sent. */
   protected asked = false;
-  /** Where the response's byte `offset` lies in the client's space; at first the target's start. */
+  /** Where byte `offset` of what is on the wire of the response lies in the client's space; at first the target's start. */
   protected from: number;
   protected offset: number;
   /** Where the response ends in the client's space; null while the target has not said so. */
   protected end: number | null = null;
   #identity: Identity | null;
+  /** Null: the connection is not TLS. */
+  protected readonly records: LentRecords | null;
   /** The right edge of the client's window when the target was told of it, and it left no room for a segment. */
   #shutAt: number | null = null;
   /** The target stops, and waits for another node to go on. */
@@ -89,7 +97,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     standby: Standby | null = null,
     next: NextRequest | null = null,
   ) {
-    const { handoffs, host, flow, request, node, link } = given;
+    const { handoffs, host, flow, request, node, link, half } = given;
     this.handoffs = handoffs;
     this.host = host;
     this.flow = flow;
@@ -104,7 +112,8 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.sentAtMs = this.handoffs.clock.exactMs();
     this.epoch = this.begun.epoch;
     this.from = this.begun.start;
-    this.offset = request.continuation?.offset ?? 0;
+    this.offset = wireOffset(request.continuation, half);
+    this.records = half === null ? null : new LentRecords(half, request.continuation);
     this.#identity = request.continuation;
   }
 
@@ -131,6 +140,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   /** Sends SETUP. False: it could not be sent. */
   protected ask(begun: HandoffStart): boolean {
     const { request } = this;
+    const seal = this.records?.lend() ?? null;
     const sent = this.send({
       type: FrameType.SETUP,
       request: begun.id,
@@ -144,11 +154,14 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
       client: null,
       secure: false,
       continuation: request.continuation,
+      seal,
       keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
       site: request.site,
       head: request.headBytes,
       body: request.body,
     });
+    if (seal !== null) wipeKeys(seal);
+    if (!sent) this.records?.takeBackUnused();
     if (!sent) return false;
     this.asked = true;
     const { sequence, sendWindow, mss } = begun.halfPipe;
@@ -168,8 +181,16 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   /** Why no target says this; null: it may. */
   protected objectionTo(frame: SetupOk | DataDone): string | null {
     if (frame.type === FrameType.SETUP_OK) return null;
-    const end = (this.begun.start + frame.bytes) >>> 0;
-    return frame.end === end ? null : 'DATA_DONE with an end that is not where its bytes end';
+    const { end, bytes, records } = frame;
+    if (this.records?.isTooMany(records) ?? records > 0) return `DATA_DONE with ${records} records`;
+    return end === this.endOf(bytes, records)
+      ? null
+      : 'DATA_DONE with an end that is not where its bytes end';
+  }
+
+  /** Where `bytes` of the response, in so many records, end in the client's space. */
+  protected endOf(bytes: number, records: number): number {
+    return (this.begun.start + (this.records?.wireBytes(bytes, records) ?? bytes)) >>> 0;
   }
 
   answer(frame: Frame): void {
@@ -194,6 +215,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
           return this.#link.protocolError('a response that has not begun cannot be pending');
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
+        this.records?.takeBackUnused();
         this.flow.cancelTarget(this.from);
         return frame.reason === RejectReason.PENDING
           ? this.host.later()
@@ -218,6 +240,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.handoffs.count.add('handoffs_rejected');
     this.leave();
     this.flow.dropTarget(this.node);
+    this.records?.takeBackUnused();
     this.flow.cancelTarget(this.from);
     this.host.again(this.node, 'upstream failed');
   }
@@ -264,14 +287,13 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
 
   protected get owed(): OwedResponse {
     const { node, from: start, offset, end, sentAtMs } = this;
-    const { name: mechanism, status } = this;
-    return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status };
+    const { name: mechanism, status, records } = this;
+    return { node, start, offset, end, identity: this.#identity, records, sentAtMs, mechanism, status };
   }
 
   /** The response, now that the target has said that it ends before `end`. */
   protected announced(end: number): AnnouncedResponse {
-    const { node, from: start, offset, sentAtMs, request, name: mechanism, status } = this;
-    return { node, start, offset, end, identity: this.#identity, sentAtMs, mechanism, status, request };
+    return { ...this.owed, end, request: this.request };
   }
 
   /** Whether the target has begun is known only to the client: the take-over asks it. */
@@ -283,12 +305,12 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   tick(): void {
-    if (!this.#draining || !mayGoOn(this.flow.acknowledged, this.owed)) return;
+    if (!this.#draining || !hasHead(this.flow.acknowledged, this.owed)) return;
     if (this.host.servedWithout(this.node)) this.#giveUp();
   }
 
   takeBack(): void {
-    if (mayGoOn(this.flow.acknowledged, this.owed)) this.#giveUp();
+    if (hasHead(this.flow.acknowledged, this.owed)) this.#giveUp();
   }
 
   body(): void {

@@ -6,17 +6,20 @@ import type { Identity } from '../../protocol/http/continuation.ts';
 import type { Request } from '../../serve/request.ts';
 import type { DeliveryResult } from '../request/delivery.ts';
 import type { Target } from './flow-targets.ts';
+import type { LentRecords } from './lent-records.ts';
 
 /** A response that a target was given to send, and what is known of it. */
 export interface OwedResponse {
   readonly node: number;
-  /** Where the response's byte `offset` lies in the client's sequence space: the target started there or before. */
+  /** Where byte `offset` of what is on the wire of the response lies in the client's space: the target started there or before. */
   readonly start: number;
   /** Not 0 when the response goes on from another node's, or has become long. */
   readonly offset: number;
   /** Where the response ends in the client's sequence space; null while the target has not said so. */
   readonly end: number | null;
   readonly identity: Identity | null;
+  /** The connection is TLS; null: it is not, and bytes on the wire are bytes of the response. */
+  readonly records: LentRecords | null;
   readonly sentAtMs: number;
   readonly mechanism: DeliveryResult['mechanism'];
   /** 0 while the target has not said so. */

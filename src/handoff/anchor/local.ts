@@ -39,7 +39,7 @@ export class LocalDelivery implements Delivery {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#out = host.out(ports.sharesConnections);
+    this.#out = host.wayOut.out(ports.sharesConnections, exchange.layout);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }

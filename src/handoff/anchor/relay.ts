@@ -16,6 +16,8 @@ import {
   type SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
+import type { Continuation } from '../../protocol/http/continuation.ts';
+import type { Layout } from '../../protocol/tls/record-layout.ts';
 import { type ByteSink, Pump } from '../../serve/byte-sink.ts';
 import type { Request } from '../../serve/request.ts';
 import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
@@ -40,6 +42,11 @@ export interface RelayPorts {
 export interface RelayForm {
   readonly name: 'relay' | 'boost';
   readonly mechanism: SetupMechanism;
+}
+
+/** Of what is left of a response; null: nobody knows how long it is. */
+function layoutOf(continuation: Continuation | null): Layout | null {
+  return continuation && { headBytes: 0, lengthBytes: continuation.lengthBytes - continuation.offset };
 }
 
 export class RelayDelivery implements Delivery, Conversation {
@@ -90,6 +97,7 @@ export class RelayDelivery implements Delivery, Conversation {
       secure: request.client.isSecure,
       continuation: request.continuation,
       keep: null,
+      seal: null,
       site: request.site,
       head: request.headBytes,
       body: request.body,
@@ -118,7 +126,7 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
-    this.#out = host.out(ports.sharesConnections);
+    this.#out = host.wayOut.out(ports.sharesConnections, layoutOf(request.continuation));
   }
 
   frame(frame: Frame): void {

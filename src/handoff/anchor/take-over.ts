@@ -6,7 +6,9 @@
  *                       the dead target's kernel still delivers is the same bytes.
  *   a part of its head, or something of a response without identity: one that is only cut off may still deliver what
  *                       it was given of it; when there is no announcement, and none to come, the connection ends.
- *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more:
+ *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more.
+ *                       Not with TLS: the failed target may have used the numbers of its records, and no key may seal
+ *                       another plaintext by them. What it announced may still arrive; else the connection ends.
  *
  *     lease:  wait until the target's lease has run out. From then on its router lets nothing pass of which the client
  *             has acknowledged nothing. When the target was confirmed: until its node has noticed that the link is
@@ -17,27 +19,17 @@
 import type { Count } from '../../base/counters.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import { ALIVE_LEASE_MS } from '../../kernel/router/control.ts';
-import { distance } from '../../kernel/router/ranges.ts';
 import { SETUP_LEASE_MS } from '../flow/lease.ts';
 import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
 import type { AnchorFlow } from './flow.ts';
 import type { OwedResponse } from './handoff.ts';
+import { bytesBefore, hasAll, hasHead, responseBytes, takeBackAt, takeBackWhole } from './owed-records.ts';
 
 /** Clocks, and segments that left at the lease's last moment. */
 const LEASE_MARGIN_MS = 50;
 const PROBE_INTERVAL_MS = 200;
 /** A client that answers no probe for so long is taken for gone. */
 const PROBE_LIMIT_MS = 5000;
-
-/** Bytes of the response before `acknowledged`; below `offset` when not even all that was before is acknowledged. */
-function bytesBefore(acknowledged: number, { start, offset }: OwedResponse): number {
-  return offset + distance(start, acknowledged);
-}
-
-/** Whether another node can go on with a response at `acknowledged`: its identity is known, and its head is out. */
-export function mayGoOn(acknowledged: number, owed: OwedResponse): boolean {
-  return owed.identity !== null && bytesBefore(acknowledged, owed) >= owed.identity.headBytes;
-}
 
 export interface TakeOverPorts {
   readonly clock: Clock;
@@ -48,7 +40,7 @@ export interface TakeOverPorts {
 
 export function soFarOf(acknowledged: number, owed: OwedResponse): SoFar {
   const { node, mechanism, status } = owed;
-  return { node, mechanism, status, bytes: Math.max(owed.offset, bytesBefore(acknowledged, owed)) };
+  return { node, mechanism, status, bytes: responseBytes(acknowledged, owed) };
 }
 
 export class TakeOver implements Delivery {
@@ -82,18 +74,19 @@ export class TakeOver implements Delivery {
   /** One step; called every tick while it lasts. Returns true when it is over. */
   tick(nowMs: number): boolean {
     if (this.#over) return true;
-    const { end, identity } = this.#owed;
+    const owed = this.#owed;
+    const { end, identity, records } = owed;
     // Read once: the place in the client's space and the byte of the response must be of the same acknowledgement.
     const { acknowledged } = this.#flow;
-    const have = bytesBefore(acknowledged, this.#owed);
-    if (end !== null && distance(end, acknowledged) >= 0) return this.#settle(end);
-    if (mayGoOn(acknowledged, this.#owed)) {
-      return have >= identity!.lengthBytes ? this.#settle(acknowledged) : this.#goOn(have, acknowledged);
-    }
+    const have = bytesBefore(acknowledged, owed);
+    if (hasAll(acknowledged, owed)) return this.#settle(end ?? acknowledged);
+    if (hasHead(acknowledged, owed)) return this.#goOn(acknowledged);
     if (have > 0 && end === null && identity === null)
       return this.#break('the target failed in the middle of its response');
     if (nowMs < this.#leaseEndMs) return false;
-    if (have === 0 && this.#segments >= 0 && this.#flow.segments !== this.#segments)
+    if (records !== null && end === null && identity === null)
+      return this.#break('the target failed, and nobody else may use the numbers of its records');
+    if (have === 0 && records === null && this.#segments >= 0 && this.#flow.segments !== this.#segments)
       return this.#serveAgain();
     if (nowMs > this.#limitMs) return this.#break('the client does not answer');
     if (this.#segments >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return false;
@@ -111,18 +104,19 @@ export class TakeOver implements Delivery {
     return true;
   }
 
-  #goOn(offset: number, acknowledged: number): true {
+  #goOn(acknowledged: number): true {
     this.#over = true;
     this.#count.add('handoffs_continued');
-    const { node, identity } = this.#owed;
-    const { headBytes, lengthBytes, validator } = identity!;
+    const { node } = this.#owed;
+    const continuation = takeBackAt(acknowledged, this.#owed);
     this.#flow.cutTarget(node, acknowledged);
-    this.#host.goOn(node, { headBytes, lengthBytes, validator, offset });
+    this.#host.goOn(node, continuation);
     return true;
   }
 
   #settle(end: number): true {
     this.#over = true;
+    takeBackWhole(this.#owed);
     this.#flow.cutTarget(this.#owed.node, end);
     this.#host.settled();
     return true;

@@ -20,7 +20,7 @@ import { LocalDelivery } from '../anchor/local.ts';
 import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
 import { Auto, type AutoPorts } from './auto.ts';
 import { cloneForm } from './clone.ts';
-import type { Dispatch, Means, Mechanism, RequestInProgress } from './mechanism.ts';
+import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
 import { moves } from './moves.ts';
 import { MECHANISM_TABLE } from './table.ts';
 
@@ -156,11 +156,9 @@ export class Dispatcher {
     const dispatch: Dispatch = { means, host, site, mechanism, node, link, isServedHere };
     let row: MechanismRow | null = mechanism;
     while (row !== null) {
-      const { outHalf, begin, otherwise }: Mechanism = MECHANISM_TABLE[row];
-      // Nobody but the anchor can send what its client can open.
-      const delivery = host.request.client.isSecure && outHalf !== 'anchor' ? null : begin(dispatch);
+      const delivery = MECHANISM_TABLE[row].begin(dispatch);
       if (delivery !== null) return delivery;
-      row = otherwise;
+      row = MECHANISM_TABLE[row].otherwise;
     }
     return null;
   }
@@ -186,7 +184,7 @@ export class Dispatcher {
     assert(flow.makeRoom(), 'all that was sent before is acknowledged');
     const { handoffs, repeatableChoices } = this.#means;
     const { node, link } = standby.target;
-    const given = { handoffs, host, flow, request: host.retain(), node, link };
+    const given = { handoffs, host, flow, request: host.retain(), node, link, half: null };
     return AnnouncedDelivery.startStandby(
       given,
       cloneForm(site.config.clone, repeatableChoices.of(site)),

@@ -8,8 +8,12 @@ export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven |
   const request = host.retain();
   // A body that follows goes by relay: a half-pipe has no way for it.
   if (request.bodyFollows) return null;
+  // Before the socket is captured: what TLS has to say first goes by it.
+  const { wayOut } = host;
+  if (!wayOut.mayLend()) return null;
   const flow = host.ensureFlow();
-  if (flow?.makeRoom()) return { handoffs: means.handoffs, host, flow, request, node, link };
+  if (flow?.makeRoom())
+    return { handoffs: means.handoffs, host, flow, request, node, link, half: wayOut.half };
   means.count.add('handoffs_no_room');
   return null;
 }

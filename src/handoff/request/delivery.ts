@@ -1,7 +1,7 @@
 /** What a request in progress and the mechanism that handles it know of each other. */
 import type { MechanismRow } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
-import type { ByteSink } from '../../serve/byte-sink.ts';
+import type { WayOut } from './way-out.ts';
 
 /** Why a connection is broken when that is the client's doing: nothing to warn of. */
 export const CLIENT_GONE = 'the client is gone';
@@ -72,8 +72,7 @@ export interface DeliveryOwner {
   goOn(node: number, continuation: Continuation): void;
   /** Something has, and it cannot go on: the connection ends. */
   broken(reason: string): void;
-  /** What takes a response. `endsSegments`: no segment holds bytes of two responses. */
-  out(endsSegments: boolean): ByteSink;
+  readonly wayOut: WayOut;
   /** `bytes` of a response went out. `blocked`: the client has to take some before more does. */
   sent(bytes: number, blocked: boolean): void;
   /** `wantsBody` may have become true. */

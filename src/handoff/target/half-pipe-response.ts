@@ -26,6 +26,7 @@ import type { Exchange } from '../../serve/exchange.ts';
 import { KEEP_IDLE_MS } from '../flow/agreed.ts';
 import { leaseIsOver } from '../flow/lease.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
+import type { ResponseSeal } from './response-seal.ts';
 
 /** Responses up to this size are announced (DATA_DONE) before their bytes are handed to the kernel. */
 const ANNOUNCED_BYTES = 64 * 1024;
@@ -37,10 +38,17 @@ const IDENTIFIED_BYTES = 16 * 1024;
 /** A half-pipe that goes by itself is worth keeping for a client that asks again at once. */
 const NEXT_MS = 1000;
 
+export interface ToSend {
+  readonly exchange: Exchange;
+  /** The connection is TLS; null: it goes out in the clear. */
+  readonly seal: ResponseSeal | null;
+}
+
 export class HalfPipeResponse {
   readonly #socket: HalfPipeSocket;
   readonly #mechanism: SetupMechanism;
   readonly exchange: Exchange;
+  readonly #seal: ResponseSeal | null;
   /** The anchor learns from the client's acknowledgements that the response is out: nothing is said after it. */
   readonly implicit: boolean;
   /** Its end is told before it is sent. */
@@ -52,12 +60,13 @@ export class HalfPipeResponse {
   #startUs = 0;
   #firstByteUs = -1;
 
-  constructor(socket: HalfPipeSocket, mechanism: SetupMechanism, exchange: Exchange) {
+  constructor(socket: HalfPipeSocket, mechanism: SetupMechanism, { exchange, seal }: ToSend) {
     const { lengthBytes } = exchange;
     const complete = exchange.complete && !exchange.elsewhere;
     this.#socket = socket;
     this.#mechanism = mechanism;
     this.exchange = exchange;
+    this.#seal = seal;
     this.implicit = mechanism !== SetupMechanism.ANCHOR && complete && lengthBytes <= MAX_ANNOUNCED_BYTES;
     this.announced = this.implicit || (complete && lengthBytes <= ANNOUNCED_BYTES);
   }
@@ -72,13 +81,23 @@ export class HalfPipeResponse {
     return this.exchange.close || this.#mechanism === SetupMechanism.SPLIT ? 0 : NEXT_MS;
   }
 
+  /** What it takes of the client's sequence space; -1: not known. */
+  get wireBytes(): number {
+    return this.#seal === null ? this.exchange.lengthBytes : this.#seal.wireBytes;
+  }
+
+  /** What the response is; null where another node could not send the same bytes. */
+  #identity(): Identity | null {
+    return this.#seal?.isMeasured === false ? null : this.exchange.identity();
+  }
+
   /** The answer to SETUP: it has to be out before the first byte is. The rules are in force. */
   answer(request: number): SetupOk | DataDone {
     this.#startUs = nowUs();
     const { exchange, announced } = this;
     const { status, close, lengthBytes, bodyBytes } = exchange;
     const isSmall = announced && lengthBytes <= IDENTIFIED_BYTES;
-    const identity = isSmall ? null : exchange.identity();
+    const identity = isSmall ? null : this.#identity();
     this.#identified = isSmall || identity !== null;
     if (announced && this.#mechanism !== SetupMechanism.CLONE) return this.done(request, lengthBytes);
     this.#waitsConfirm = !exchange.complete;
@@ -109,7 +128,8 @@ export class HalfPipeResponse {
       congestionWindow,
       srttUs,
       firstByteUs: this.#firstByteUs < 0 ? nowUs() - this.#startUs : this.#firstByteUs,
-      identity: this.announced && bytes > IDENTIFIED_BYTES ? exchange.identity() : null,
+      records: this.#seal?.records ?? 0,
+      identity: this.announced && bytes > IDENTIFIED_BYTES ? this.#identity() : null,
     };
   }
 
@@ -117,7 +137,7 @@ export class HalfPipeResponse {
   newlyIdentified(): Identity | null {
     if (this.#identified || this.exchange.isIdentityPending) return null;
     this.#identified = true;
-    return this.exchange.identity();
+    return this.#identity();
   }
 
   /** Why it is broken. */
@@ -140,9 +160,11 @@ export class HalfPipeResponse {
       if (leaseIsOver(rules, this.#socket.exactMs())) return 'waiting';
       this.#waitsConfirm = false;
     }
-    const before = pump.sentBytes;
-    const state = pump.run(this.#socket.out);
-    const sent = pump.sentBytes - before;
+    const { out } = this.#socket;
+    const sealed = this.#seal?.out(out) ?? null;
+    const before = sealed?.wireBytes ?? pump.sentBytes;
+    const state = pump.run(sealed ?? out);
+    const sent = (sealed?.wireBytes ?? pump.sentBytes) - before;
     if (sent > 0) {
       if (this.#firstByteUs < 0) this.#firstByteUs = nowUs() - this.#startUs;
       advanceOwn(rules, sent);
@@ -150,6 +172,12 @@ export class HalfPipeResponse {
     if (exchange.failed && state !== 'blocked') return 'broken';
     if (state === 'waiting') this.resume();
     return state;
+  }
+
+  /** It is out, or given up. Idempotent. */
+  end(): void {
+    this.exchange.end();
+    this.#seal?.end();
   }
 
   /** There is room for more of the response. */

@@ -24,7 +24,6 @@ import {
   RejectReason,
 } from '../../protocol/backplane/frames.ts';
 import type { ByteSink } from '../../serve/byte-sink.ts';
-import type { Exchange } from '../../serve/exchange.ts';
 import type { PathReport } from '../flow/agreed.ts';
 import { leaseBinds, leaseEndsSoon } from '../flow/lease.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
@@ -225,15 +224,15 @@ export class HalfPipeSocket {
 
   /**
    * Goes on after others have sent: puts the rules in force, and tells the socket of the client's window. `isIdle`: all
-   * that was sent from here is acknowledged. Not null: the socket has failed.
+   * that was sent from here is acknowledged; `bytes` follow, or -1: nobody knows. Not null: the socket has failed.
    */
-  reuse(block: HalfPipeBlock, exchange: Exchange, isIdle: boolean): RejectReason | null {
+  reuse(block: HalfPipeBlock, bytes: number, isIdle: boolean): RejectReason | null {
     this.write();
     this.#ports.count.add('half_pipes_reused');
     const { sequence, sendWindow } = block;
     // No bytes beyond the start: the client's window ends there, or anywhere before.
     this.#edge = this.#later(sendWindow > 0 ? (sequence + sendWindow) >>> 0 : this.#edge);
-    if (!isIdle || !this.#windowSuffices(block, exchange)) {
+    if (!isIdle || !this.#windowSuffices(block, bytes)) {
       try {
         this.widen(this.#edge);
       } catch (error) {
@@ -262,12 +261,12 @@ export class HalfPipeSocket {
    * socket needs to hear nothing: with an empty queue, what it was told last is what it goes by, unless it was told
    * otherwise from here since.
    */
-  #windowSuffices(block: HalfPipeBlock, exchange: Exchange): boolean {
+  #windowSuffices(block: HalfPipeBlock, bytes: number): boolean {
     const { table } = this.#ports;
     return (
-      exchange.complete &&
+      bytes >= 0 &&
       this.#refreshedAt !== table.segments(this.slot) &&
-      exchange.lengthBytes <= Math.min(table.window(this.slot), block.sendWindow)
+      bytes <= Math.min(table.window(this.slot), block.sendWindow)
     );
   }
 

@@ -28,14 +28,13 @@ import {
   type Window,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation } from '../../protocol/backplane/link.ts';
-import type { Exchange } from '../../serve/exchange.ts';
 import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import { type FourTuple, sameTuple } from '../flow/four-tuple.ts';
 import { liftLease } from '../flow/lease.ts';
 import type { HalfPipeConversation } from './half-pipe-conversation.ts';
 import type { HalfPipeOwner } from './half-pipe-ports.ts';
-import { HalfPipeResponse } from './half-pipe-response.ts';
+import { HalfPipeResponse, type ToSend } from './half-pipe-response.ts';
 import type { HalfPipeSocket } from './half-pipe-socket.ts';
 import { assertEdge, type HalfPipeState, owedEnd, owes, unacknowledgedEnd } from './half-pipe-state.ts';
 import { beginResponse, endResponse } from './target-rules.ts';
@@ -95,23 +94,24 @@ export class HalfPipe implements Conversation, Source {
 
   /**
    * Begins a response that SETUP asks for, sent at `sentMs` of the own clock; it then is answered. Else says why not,
-   * and the exchange is the caller's to end.
+   * and what is to be sent is the caller's to end.
    */
-  begin(setup: Setup, block: HalfPipeBlock, exchange: Exchange, sentMs: number): RejectReason | null {
+  begin(setup: Setup, block: HalfPipeBlock, toSend: ToSend, sentMs: number): RejectReason | null {
     const socket = this.#socket;
     const { rules } = socket;
     if (this.#response !== null) return RejectReason.STATE_INVALID;
     if (!socket.prepare(block, sentMs)) return RejectReason.FULL;
     beginResponse(rules, setup, block, sentMs);
-    const response = new HalfPipeResponse(socket, setup.mechanism, exchange);
-    const digest = response.implicit && !exchange.close ? setup.keep : null;
+    const response = new HalfPipeResponse(socket, setup.mechanism, toSend);
+    const digest = response.implicit && !toSend.exchange.close ? setup.keep : null;
     this.standby.begin(digest, block.acknowledge);
     if (response.announced)
-      endResponse(rules, (block.sequence + exchange.lengthBytes) >>> 0, this.standby.stays);
+      endResponse(rules, (block.sequence + response.wireBytes) >>> 0, this.standby.stays);
     // What is acknowledged the anchor collects with the rest: it asks for more.
     const olderEnd = owedEnd(this.#state, this.#socket);
     const isUsed = socket.isOpen;
-    const failure = isUsed ? socket.reuse(block, exchange, olderEnd === null) : socket.open(block, sentMs);
+    const { wireBytes } = response;
+    const failure = isUsed ? socket.reuse(block, wireBytes, olderEnd === null) : socket.open(block, sentMs);
     if (failure !== null) {
       if (isUsed) this.#fail(AbortReason.HALF_PIPE_FAILED);
       return failure;
@@ -171,7 +171,7 @@ export class HalfPipe implements Conversation, Source {
     const { rules } = this.#socket;
     const bytes = exchange.pump.sentBytes;
     this.#owner.ports.count.add('served_bytes', bytes);
-    exchange.end();
+    response.end();
     const range = lastRange(rules);
     assert(range !== undefined, 'what is sent has a range');
     if (range.open) {
@@ -336,7 +336,7 @@ export class HalfPipe implements Conversation, Source {
     if (this.isClosed) return;
     const response = this.#response;
     this.#become({ name: waits ? 'failed' : 'closed' });
-    response?.exchange.end();
+    response?.end();
     if (!waits) this.#anchor.close();
     this.#owner.closed(this.slot);
     this.#socket.release();

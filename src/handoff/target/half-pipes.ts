@@ -16,6 +16,9 @@ import {
   SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import { wipeKeys } from '../../protocol/tls/traffic.ts';
+import type { Exchange } from '../../serve/exchange.ts';
+import type { Client } from '../../serve/request.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { FourTuple } from '../flow/four-tuple.ts';
@@ -24,6 +27,7 @@ import { HalfPipe } from './half-pipe.ts';
 import { HalfPipeConversation } from './half-pipe-conversation.ts';
 import type { Collectable, HalfPipeKernel, HalfPipeOwner, TargetTable } from './half-pipe-ports.ts';
 import { HalfPipeSocket } from './half-pipe-socket.ts';
+import { ResponseSeal } from './response-seal.ts';
 import { SpareSockets } from './spare-sockets.ts';
 
 const MECHANISM_NAMES = {
@@ -95,6 +99,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     count.add('setups_received');
     const live = known === null || known.isClosed ? null : known;
     const refusal = this.#serve(link, live, setup, block, ends);
+    if (setup.seal !== null) wipeKeys(setup.seal);
     if (refusal === null) return;
     count.add('setups_rejected');
     link.send({ type: FrameType.SETUP_REJECT, request: setup.request, epoch: setup.epoch, reason: refusal });
@@ -117,12 +122,29 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     if (known === null && !this.ports.canServe(ends)) return RejectReason.STATE_INVALID;
     const pipe = known ?? this.#create(link, setup.request, block);
     if (pipe === null) return RejectReason.FULL;
-    const exchange = sites.serve(setup, MECHANISM_NAMES[setup.mechanism], { ...block, isSecure: false });
+    const exchange = sites.serve(setup, MECHANISM_NAMES[setup.mechanism], clientOf(setup, block));
     const refusal =
-      typeof exchange === 'number' ? exchange : pipe.begin(setup, block, exchange, receivedMs - lateMs);
+      typeof exchange === 'number'
+        ? exchange
+        : this.#begin(pipe, setup, block, exchange, receivedMs - lateMs);
     if (refusal === null) return null;
-    if (typeof exchange !== 'number') exchange.end();
     if (known === null) pipe.discard();
+    return refusal;
+  }
+
+  #begin(
+    pipe: HalfPipe,
+    setup: Setup,
+    block: HalfPipeBlock,
+    exchange: Exchange,
+    sentMs: number,
+  ): RejectReason | null {
+    const seal = setup.seal === null ? null : new ResponseSeal(setup.seal, exchange);
+    const fits = seal?.fits ?? true;
+    const refusal = fits ? pipe.begin(setup, block, { exchange, seal }, sentMs) : RejectReason.STATE_INVALID;
+    if (refusal === null) return null;
+    exchange.end();
+    seal?.end();
     return refusal;
   }
 
@@ -204,6 +226,10 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   status(most: number): StatusParts[] {
     return [...this.#all.values()].slice(0, most).map((pipe) => pipe.status());
   }
+}
+
+function clientOf({ seal }: Setup, { clientAddress }: HalfPipeBlock): Client {
+  return { clientAddress, isSecure: seal !== null };
 }
 
 function endsOfBlock({ clientAddress, clientPort, publicAddress, publicPort }: HalfPipeBlock): FourTuple {

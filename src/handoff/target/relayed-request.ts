@@ -143,6 +143,7 @@ export class RelayedRequest implements Conversation, ByteSink {
       congestionWindow: 0,
       srttUs: 0,
       firstByteUs: Math.max(0, this.#firstByteUs),
+      records: 0,
       identity: null,
     });
     this.#owner.count.add('served_bytes', sent);

@@ -93,7 +93,7 @@ export class TargetStandby {
     if (exchange === null || typeof exchange === 'number') return null;
     const { end } = lastRange(rules)!;
     this.#socket.trim();
-    const response = new HalfPipeResponse(this.#socket, SetupMechanism.CLONE, exchange);
+    const response = new HalfPipeResponse(this.#socket, SetupMechanism.CLONE, { exchange, seal: null });
     if (!response.implicit || exchange.close || !hasRoom(rules)) {
       exchange.end();
       return null;

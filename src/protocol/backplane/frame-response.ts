@@ -34,6 +34,8 @@ export interface DataDone {
   srttUs: number;
   /** From the receipt of SETUP to the first byte, microseconds. */
   firstByteUs: number;
+  /** Records of TLS that it is in; 0 without TLS. */
+  records: number;
   /** As in SETUP_OK; of a response that was announced without one. */
   identity: Identity | null;
 }
@@ -73,20 +75,23 @@ export interface ResetOk {
  * | 12     | 4     | epoch            | |
  * | 16     | 4     | end              | E: sequence number after the last byte; 0 with relay |
  * | 20     | 2     | status           | 100 to 999 |
- * | 22     | 1     | flags            | bit 0 close the connection after it, bit 1 identity |
+ * | 22     | 1     | flags            | bit 0 close the connection after it, bit 1 identity, bit 2 records |
  * | 23     | 8     | bytes            | of the response with its head, at most 2^53 - 1 |
  * | 31     | 8     | bodyBytes        | at most bytes |
  * | 39     | 4     | congestionWindow | segments, 0 unknown; at most 2^20 |
  * | 43     | 4     | srttUs           | microseconds, 0 unknown; at most 10,000,000 |
  * | 47     | 4     | firstByteUs      | from receipt of SETUP to the first byte |
- * | 51     | 20    | identity         | with bit 1 only; see frame-continuation.ts |
+ * | 51     | 4     | records          | with bit 2 only, TLS: what it is in, not 0 |
+ * | 51/55  | 20    | identity         | with bit 1 only; see frame-continuation.ts |
  */
 const DATA_DONE_BYTES = 43;
 const CLOSE = 1;
 const DONE_IDENTITY = 2;
+const DONE_RECORDS = 4;
+const RECORDS_BYTES = 4;
 
-function dataDoneSize(frame: DataDone): number {
-  return DATA_DONE_BYTES + (frame.identity === null ? 0 : IDENTITY_BYTES);
+function dataDoneSize({ records, identity }: DataDone): number {
+  return DATA_DONE_BYTES + (records === 0 ? 0 : RECORDS_BYTES) + (identity === null ? 0 : IDENTITY_BYTES);
 }
 
 function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
@@ -95,21 +100,25 @@ function writeDataDone(frame: DataDone, into: Buffer, start: number): number {
   at = putU32(into, at, frame.epoch);
   at = putU32(into, at, frame.end);
   at = putU16(into, at, frame.status);
-  const { identity } = frame;
-  at = putU8(into, at, (frame.close ? CLOSE : 0) | (identity === null ? 0 : DONE_IDENTITY));
+  const { identity, records } = frame;
+  const flags = (identity === null ? 0 : DONE_IDENTITY) | (records === 0 ? 0 : DONE_RECORDS);
+  at = putU8(into, at, (frame.close ? CLOSE : 0) | flags);
   at = putU64(into, at, frame.bytes);
   at = putU64(into, at, frame.bodyBytes);
   at = putU32(into, at, frame.congestionWindow);
   at = putU32(into, at, frame.srttUs);
   at = putU32(into, at, frame.firstByteUs);
+  if (records !== 0) at = putU32(into, at, records);
   return identity === null ? at : writeIdentity(identity, into, at);
 }
 
 function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
   requireAtLeast(at, end, DATA_DONE_BYTES);
-  const flags = getFlags(bytes, at + 14, CLOSE | DONE_IDENTITY);
+  const flags = getFlags(bytes, at + 14, CLOSE | DONE_IDENTITY | DONE_RECORDS);
   const identified = (flags & DONE_IDENTITY) !== 0;
-  requireLength(at, end, DATA_DONE_BYTES + (identified ? IDENTITY_BYTES : 0));
+  const recorded = (flags & DONE_RECORDS) !== 0;
+  const identityAt = at + DATA_DONE_BYTES + (recorded ? RECORDS_BYTES : 0);
+  requireLength(identityAt, end, identified ? IDENTITY_BYTES : 0);
   const frame: DataDone = {
     type: FrameType.DATA_DONE,
     request: bytes.readUInt32BE(at),
@@ -122,8 +131,10 @@ function readDataDone(bytes: Buffer, at: number, end: number): DataDone {
     congestionWindow: bytes.readUInt32BE(at + 31),
     srttUs: bytes.readUInt32BE(at + 35),
     firstByteUs: bytes.readUInt32BE(at + 39),
-    identity: identified ? readIdentity(bytes, at + DATA_DONE_BYTES) : null,
+    records: recorded ? bytes.readUInt32BE(at + DATA_DONE_BYTES) : 0,
+    identity: identified ? readIdentity(bytes, identityAt) : null,
   };
+  must(!recorded || frame.records > 0, 'no records');
   checkDataDone(frame);
   return frame;
 }

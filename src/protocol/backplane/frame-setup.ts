@@ -1,5 +1,6 @@
 /** SETUP: an anchor asks a target to serve a request. `at` is the first byte after the header. */
 import type { Continuation } from '../http/continuation.ts';
+import type { LentHalf } from '../tls/traffic.ts';
 import type { Codec } from './codec.ts';
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
@@ -10,6 +11,7 @@ import {
   readHalfPipe,
   writeHalfPipe,
 } from './frame-half-pipe.ts';
+import { lentHalfSize, readLentHalf, writeLentHalf } from './frame-lent-half.ts';
 import { FrameType, MAX_BODY_BYTES, MAX_HEAD_BYTES } from './frame-types.ts';
 import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
 
@@ -37,6 +39,8 @@ export interface Setup {
   sentAtMs: number;
   /** Null with relay and boost only. */
   halfPipe: HalfPipe | null;
+  /** The connection is TLS: what the target seals the response with. Null otherwise, and with relay and boost. */
+  seal: LentHalf | null;
   /** With relay and boost only, as the half-pipe says it otherwise: the client's address; null when it is not known. */
   client: Buffer | null;
   /** With relay only: the client speaks TLS. */
@@ -64,12 +68,13 @@ export interface Setup {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep, bit 5 the client speaks TLS (mechanism relay only) |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep, bit 5 the client speaks TLS (mechanism relay only), bit 6 lent half |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
  * |        | 4     | keep             | with bit 4 only, mechanism clone: what the next request's choice goes by |
+ * |        | 40/56 | lent half        | with bit 6 only, not with mechanism relay; see frame-lent-half.ts |
  * |        | 4     | site             | digest of the request's site, as the anchor sees it; 0 of none |
  * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
@@ -83,6 +88,7 @@ const BODY_FOLLOWS = 4;
 const CONTINUES = 8;
 const KEEPS = 16;
 const SECURE = 32;
+const SEALS = 64;
 const KEEP_BYTES = 4;
 const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
@@ -95,6 +101,7 @@ function setupSize(frame: Setup): number {
     (frame.halfPipe === null ? ADDRESS_BYTES : HALF_PIPE_BYTES) +
     (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     (frame.keep === null ? 0 : KEEP_BYTES) +
+    (frame.seal === null ? 0 : lentHalfSize(frame.seal)) +
     10 +
     frame.head.length +
     frame.body.length
@@ -114,13 +121,15 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
       (frame.bodyFollows ? BODY_FOLLOWS : 0) |
       (frame.continuation === null ? 0 : CONTINUES) |
       (frame.keep === null ? 0 : KEEPS) |
-      (frame.secure ? SECURE : 0),
+      (frame.secure ? SECURE : 0) |
+      (frame.seal === null ? 0 : SEALS),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
   else at = putBytes(into, at, frame.client ?? UNKNOWN_ADDRESS, ADDRESS_BYTES);
   if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   if (frame.keep !== null) at = putU32(into, at, frame.keep);
+  if (frame.seal !== null) at = writeLentHalf(frame.seal, into, at);
   at = putU32(into, at, frame.site);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
@@ -131,7 +140,11 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
 function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(bytes, start + 9, HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE);
+  const flags = getFlags(
+    bytes,
+    start + 9,
+    HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE | SEALS,
+  );
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
   let client: Buffer | null = null;
@@ -157,6 +170,11 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     keep = bytes.readUInt32BE(at);
     at += KEEP_BYTES;
   }
+  let seal: LentHalf | null = null;
+  if ((flags & SEALS) !== 0) {
+    seal = readLentHalf(bytes, at, end);
+    at += lentHalfSize(seal);
+  }
   requireAtLeast(at, end, 6);
   const site = bytes.readUInt32BE(at);
   at += 4;
@@ -178,6 +196,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     secure: (flags & SECURE) !== 0,
     continuation,
     keep,
+    seal,
     site,
     head: bytes.subarray(at + 2, headEnd),
     body: bodyLength === 0 ? NOTHING : bytes.subarray(headEnd + 4, end),
@@ -195,6 +214,8 @@ function checkSetup(frame: Setup): void {
   must(frame.client === null || !frame.client.equals(UNKNOWN_ADDRESS), 'unspecified client address');
   must(!frame.secure || frame.halfPipe === null, 'a client with TLS beside a half-pipe');
   must(frame.keep === null || frame.mechanism === SetupMechanism.CLONE, 'keep and mechanism');
+  must(frame.seal === null || frame.halfPipe !== null, 'a lent half without a half-pipe');
+  must(frame.seal === null || frame.keep === null, 'keep, of requests that only the anchor can read');
   must(!frame.bodyFollows || frame.body.length === 0, 'a body, and a body that follows');
   must(!frame.bodyFollows || frame.halfPipe === null, 'a body that follows and mechanism');
   if (frame.head.length > MAX_HEAD_BYTES)

@@ -10,7 +10,7 @@ export const FRAME_HEADER_BYTES = 8;
 export const FRAME_VERSION = 1;
 
 /** The version that HELLO carries: what the frames mean, where FRAME_VERSION is how they are laid out. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 export const MAX_HEAD_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;

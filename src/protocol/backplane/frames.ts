@@ -12,7 +12,7 @@
  */
 import { FrameError } from './errors.ts';
 import { type Frame, type FrameRow, rowOf } from './frame-table.ts';
-import { FRAME_HEADER_BYTES, FRAME_VERSION, MAX_FRAME_BYTES } from './frame-types.ts';
+import { FRAME_HEADER_BYTES, FRAME_VERSION, FrameType, MAX_FRAME_BYTES } from './frame-types.ts';
 import { putU32 } from './wire.ts';
 
 export type * from './frame-cached.ts';
@@ -76,6 +76,11 @@ export function decodeFrame(bytes: Buffer, at = 0, end = bytes.length): Frame {
 /** Whether a link that is too far behind refuses the frame; else it must get through. */
 export function isBulk(frame: Frame): boolean {
   return knownRow(frame).bulk;
+}
+
+/** What is left of it in memory is to be wiped. */
+export function bearsSecret(frame: Frame): boolean {
+  return frame.type === FrameType.SETUP && frame.seal !== null;
 }
 
 function knownRow(frame: Frame): FrameRow<Frame> {

@@ -7,7 +7,7 @@
  * What waits is one piece, so one send() takes all of it. When `free` does not suffice it is moved to the front;
  * storage is twice the limit, so that a byte is moved at most once on average.
  */
-import { encodeFrame, type Frame, frameSize, isBulk } from './frames.ts';
+import { bearsSecret, encodeFrame, type Frame, frameSize, isBulk } from './frames.ts';
 import { GREETING_BYTES, PROOF_BYTES } from './handshake.ts';
 import { MAX_BATCH_BYTES, RECORD_OVERHEAD_BYTES } from './record.ts';
 import type { Session } from './session.ts';
@@ -25,6 +25,8 @@ export class Outbox {
   #storage: Buffer;
   #batch: Buffer | null = null;
   #batchBytes = 0;
+  /** The batch has a key in it. */
+  #hasSecret = false;
   #start = 0;
   #end = 0;
 
@@ -83,6 +85,7 @@ export class Outbox {
     const limit = isBulk(frame) ? OUTBOX_LIMIT_BYTES : OUTBOX_LIMIT_BYTES + OUTBOX_RESERVE_BYTES;
     if (this.bytesQueued + size + RECORD_OVERHEAD_BYTES > limit) return false;
     if (this.#batchBytes + size > MAX_BATCH_BYTES) this.flush();
+    this.#hasSecret ||= bearsSecret(frame);
     this.#batchBytes = encodeFrame(frame, this.#batch ?? this.#open(), this.#batchBytes);
     return true;
   }
@@ -100,6 +103,8 @@ export class Outbox {
     if (this.#batchBytes === 0) return;
     this.#makeRoom(this.#batchBytes + RECORD_OVERHEAD_BYTES);
     this.#end = this.#session.seal(this.#batch!.subarray(0, this.#batchBytes), this.storage, this.#end);
+    if (this.#hasSecret) this.#batch!.fill(0, 0, this.#batchBytes);
+    this.#hasSecret = false;
     this.#batchBytes = 0;
   }
 

@@ -33,8 +33,13 @@ export const MAX_SEALED_BYTES = MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES;
 /** The longest that a client may send, header included. */
 export const MAX_RECORD_BYTES = RECORD_HEADER_BYTES + MAX_CONTENT_BYTES + 256;
 
-/** Record numbers must not wrap; they stay exact up to here. */
-const MAX_NUMBER = 2 ** 53 - 1;
+/**
+ * Records that one key seals: of the largest AES-GCM bears 2^24.5 (RFC 8446, 5.5). Who holds the secret changes keys
+ * long before (`UPDATE_RECORDS`); the difference is room for one response of a target, which cannot.
+ */
+export const MAX_KEY_RECORDS = 2 ** 24;
+/** What is said beside data: KeyUpdate, alerts. */
+const SPARE_RECORDS = 2 ** 10;
 
 const nonce = allocate(NONCE_BYTES);
 
@@ -73,7 +78,10 @@ export class Sealer {
    * `bytes`: of the content, MAX_CONTENT_BYTES at most.
    */
   seal({ bytes: memory, address }: Memory, at: number, bytes: number, type: ContentType): number {
-    assert(!this.#freed && this.#number < MAX_NUMBER, 'the key is held, and its numbers last');
+    assert(
+      !this.#freed && this.#number < MAX_KEY_RECORDS + SPARE_RECORDS,
+      'the key is held, and may seal more',
+    );
     assert(bytes <= MAX_CONTENT_BYTES, 'a record has its limit');
     const content = at + RECORD_HEADER_BYTES;
     const sealedBytes = bytes + TYPE_BYTES + TAG_BYTES;

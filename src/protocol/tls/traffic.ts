@@ -26,6 +26,12 @@ export interface TrafficKeys {
   readonly number: number;
 }
 
+/** A write half that another node goes on with, for one response. */
+export interface LentHalf extends TrafficKeys {
+  /** Bytes of the next record that the client has already. */
+  readonly cut: number;
+}
+
 /** HKDF-Expand-Label with an empty context (RFC 8446, 7.1; RFC 5869, 2.3). */
 export function expandLabel({ hash }: Suite, secret: Buffer, label: string, bytes: number): Buffer {
   const text = `tls13 ${label}`;

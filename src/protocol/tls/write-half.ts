@@ -3,6 +3,7 @@
  * it: so the half is in one place at any time.
  *
  *   here --lend--> lent --takeBack--> here
+ *   here, of which nothing was sealed since it came back --takeBack--> here: who had it last is gone on for
  *   any of these --wipe--> gone
  *
  * While it is lent there is no key here, only the secret, from which it is made again.
@@ -17,38 +18,72 @@ import {
   RECORD_OVERHEAD_BYTES,
   Sealer,
 } from './records.ts';
-import { nextHalf, type TrafficHalf, type TrafficKeys, trafficKeys, wipeHalf } from './traffic.ts';
+import { type LentHalf, nextHalf, type TrafficHalf, trafficKeys, wipeHalf } from './traffic.ts';
 
-/** A key is replaced when it has sealed so many records: AES-GCM bears 2^24.5 of the largest (RFC 8446, 5.5). */
+/** A key is replaced when it has sealed so many records. */
 export const UPDATE_RECORDS = 2 ** 23;
 
-type Place =
-  | { readonly name: 'here'; readonly sealer: Sealer }
-  /** `number`: of the next record when it was lent. */
-  | { readonly name: 'lent'; readonly number: number }
+/** A place in the records of a key. */
+interface Place {
+  /** Of the next record. */
+  readonly number: number;
+  /** Bytes of it that the client has already: it must be sealed as it was before. */
+  readonly cut: number;
+  /** Up to here the numbers are those of a response that another node has begun: nothing else is sealed by them. */
+  readonly bound: number;
+}
+
+type Holder =
+  /** `since`: where it came to be here. */
+  | { readonly name: 'here'; readonly sealer: Sealer; readonly since: Place }
+  | { readonly name: 'lent' }
   | { readonly name: 'gone' };
 
-const GONE: Place = { name: 'gone' };
+const LENT: Holder = { name: 'lent' };
+const GONE: Holder = { name: 'gone' };
 const scratch = allocate(MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES);
 
 export class WriteHalf {
   #half: TrafficHalf;
-  #place: Place;
+  #holder: Holder;
+  /** Where it was lent last, by this key; null: it was not. */
+  #lentAt: Place | null = null;
 
   /** The half becomes this object's, which wipes it. */
   constructor(half: TrafficHalf) {
     this.#half = half;
-    this.#place = { name: 'here', sealer: new Sealer(trafficKeys(half)) };
+    this.#holder = this.#sealingFrom({ number: half.number, cut: 0, bound: half.number });
+  }
+
+  #sealingFrom(since: Place): Holder {
+    const sealer = new Sealer(trafficKeys({ ...this.#half, number: since.number }));
+    return { name: 'here', sealer, since };
   }
 
   get isHere(): boolean {
-    return this.#place.name === 'here';
+    return this.#holder.name === 'here';
+  }
+
+  #here(): Extract<Holder, { name: 'here' }> {
+    assert(this.#holder.name === 'here', `the write half is ${this.#holder.name}`);
+    return this.#holder;
   }
 
   /** What seals here. */
   get sealer(): Sealer {
-    assert(this.#place.name === 'here', `the write half is ${this.#place.name}`);
-    return this.#place.sealer;
+    return this.#here().sealer;
+  }
+
+  /** Bytes of the next record that the client has already. */
+  get cut(): number {
+    const { sealer, since } = this.#here();
+    return sealer.number === since.number ? since.cut : 0;
+  }
+
+  /** The next record is one of a response that another node has begun, and may still be sending. */
+  get isBound(): boolean {
+    const { sealer, since } = this.#here();
+    return sealer.number < since.bound;
   }
 
   /** The key has sealed so much that the next is due. */
@@ -58,6 +93,7 @@ export class WriteHalf {
 
   /** A record of its own, with a short content that is not data. */
   seal(content: Buffer, type: ContentType): Buffer {
+    assert(!this.isBound, 'no record comes inside a response that is sealed elsewhere, too');
     content.copy(scratch.bytes, RECORD_HEADER_BYTES);
     const bytes = this.sealer.seal(scratch, 0, content.length, type);
     return Buffer.from(scratch.bytes.subarray(0, bytes));
@@ -69,23 +105,44 @@ export class WriteHalf {
     const next = nextHalf(this.#half);
     this.wipe();
     this.#half = next;
-    this.#place = { name: 'here', sealer: new Sealer(trafficKeys(next)) };
+    this.#holder = this.#sealingFrom({ number: 0, cut: 0, bound: 0 });
+    this.#lentAt = null;
     return record;
   }
 
   /** What a target goes on with. From now on nothing is sealed here. The caller wipes it when it is sent. */
-  lend(): TrafficKeys {
-    const { number } = this.sealer;
-    this.sealer.free();
-    this.#place = { name: 'lent', number };
-    return trafficKeys({ ...this.#half, number });
+  lend(): LentHalf {
+    const { sealer, since } = this.#here();
+    const { cut } = this;
+    const { number } = sealer;
+    sealer.free();
+    this.#holder = LENT;
+    this.#lentAt = { number, cut, bound: since.bound };
+    return { ...trafficKeys({ ...this.#half, number }), cut };
   }
 
-  /** Where the target that had it has stopped, for good: the next record's number. */
-  takeBack(number: number): void {
-    assert(this.#place.name === 'lent', `the write half is ${this.#place.name}`);
-    assert(number >= this.#place.number, 'no number is used twice');
-    this.#place = { name: 'here', sealer: new Sealer(trafficKeys({ ...this.#half, number })) };
+  /** Who had it has sealed nothing. */
+  takeBackUnused(): void {
+    assert(this.#holder.name === 'lent' && this.#lentAt !== null, `the write half is ${this.#holder.name}`);
+    this.#holder = this.#sealingFrom(this.#lentAt);
+  }
+
+  /**
+   * Goes on from here, behind what was sealed elsewhere. The target that had it may not have been told: what it still
+   * seals from `number` on must be what is sealed here, or nothing. `bound`: the end of the response that it has begun.
+   */
+  takeBack(number: number, cut = 0, bound = number): void {
+    const holder = this.#holder;
+    assert(
+      this.#lentAt !== null && holder.name !== 'gone',
+      `the write half is ${holder.name}, and was not lent`,
+    );
+    assert(number >= this.#lentAt.number, 'no number is used twice');
+    if (holder.name === 'here') {
+      assert(holder.sealer.number === holder.since.number, 'nothing was sealed since it came back');
+      holder.sealer.free();
+    }
+    this.#holder = this.#sealingFrom({ number, cut, bound });
   }
 
   /** What another node goes on with, whole; gone from here. */
@@ -98,8 +155,8 @@ export class WriteHalf {
 
   /** Forgets all of it. Idempotent. */
   wipe(): void {
-    if (this.#place.name === 'here') this.#place.sealer.free();
-    this.#place = GONE;
+    if (this.#holder.name === 'here') this.#holder.sealer.free();
+    this.#holder = GONE;
     wipeHalf(this.#half);
   }
 }

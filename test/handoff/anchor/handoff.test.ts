@@ -25,7 +25,7 @@ class Case extends AnchorStand {
   begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
     const { handoffs, host, flow1: flow, link } = this;
     const asked = request({ continuation: host.continuation });
-    const given = { handoffs, host, flow, request: asked, node: B, link: link.link };
+    const given = { handoffs, host, flow, request: asked, node: B, link: link.link, half: null };
     this.delivery =
       form === 'anchor'
         ? AnchorDelivery.start(given)
@@ -57,7 +57,7 @@ class Case extends AnchorStand {
   done(changes: object = {}): this {
     const { request: id, epoch } = this.setup;
     const sizes = { end: END, status: 200, close: false, bytes: BYTES, bodyBytes: 1024 };
-    const path = { congestionWindow: 20, srttUs: 300, firstByteUs: 5, identity };
+    const path = { congestionWindow: 20, srttUs: 300, firstByteUs: 5, records: 0, identity };
     this.link.hear({ type: FrameType.DATA_DONE, request: id, epoch, ...sizes, ...path, ...changes });
     return this;
   }
@@ -273,7 +273,7 @@ describe('a handoff at the anchor', () => {
     it.flow1.discard();
     const flow = it.flow();
     const { handoffs, host, link } = it;
-    AnchorDelivery.start({ handoffs, host, flow, request: request(), node: B, link: link.link });
+    AnchorDelivery.start({ handoffs, host, flow, request: request(), node: B, link: link.link, half: null });
     assert.equal(it.setup.halfPipe?.sendWindow, 0);
     it.table.acknowledge(it.slot, START, 5000);
     it.setupOk();

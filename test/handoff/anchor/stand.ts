@@ -9,9 +9,10 @@ import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
 import type { Delivery, DeliveryOwner, DeliveryResult } from '../../../src/handoff/request/delivery.ts';
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
-import type { Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
+import type { Frame, FrameType, Setup } from '../../../src/protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
+import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 import { type ByteSink, SocketSink } from '../../../src/serve/byte-sink.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import { parsed } from '../../protocol/http/support.ts';
@@ -48,6 +49,10 @@ export function capture(changes: Partial<HalfPipeCapture> = {}): HalfPipeCapture
     receiveScale: 7,
     ...changes,
   };
+}
+
+function withOwnKey(frame: Setup, seal: LentHalf): Setup {
+  return { ...frame, seal: { ...seal, key: Buffer.from(seal.key), iv: Buffer.from(seal.iv) } };
 }
 
 /** A link to a node: keeps what is sent, and delivers what the node says. */
@@ -101,7 +106,8 @@ export class LinkModel {
 
   send(frame: Frame): boolean {
     if (!this.up || this.full) return false;
-    this.sent.push(frame);
+    // A key is wiped as soon as it is sent.
+    this.sent.push('seal' in frame && frame.seal !== null ? withOwnKey(frame, frame.seal) : frame);
     return true;
   }
 
@@ -139,9 +145,11 @@ export class HostModel implements DeliveryOwner {
   /** There is another node to ask. */
   others = true;
 
-  out(): ByteSink {
-    return new SocketSink(FD, true);
-  }
+  readonly wayOut = {
+    half: null,
+    mayLend: () => true,
+    out: (): ByteSink => new SocketSink(FD, true),
+  };
 
   finished(outcome: DeliveryResult): void {
     this.outcome = outcome;

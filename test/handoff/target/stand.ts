@@ -19,6 +19,7 @@ import {
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
 import { HeadCache } from '../../../src/protocol/http/head-cache.ts';
+import type { Response } from '../../../src/protocol/http/reply.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
@@ -145,12 +146,13 @@ class KernelModel implements HalfPipeKernel {
 export class Answer {
   released = 0;
   readonly exchange: Exchange;
+  readonly response: Response;
   readonly text: string;
 
   constructor(bytes: number, close = false) {
     const head = `HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`;
     this.text = head + 'x'.repeat(bytes);
-    this.exchange = Exchange.of({
+    this.response = {
       status: 200,
       parts: [{ bytes: Buffer.from(this.text) }],
       lengthBytes: this.text.length,
@@ -160,7 +162,8 @@ export class Answer {
       release: () => {
         this.released++;
       },
-    });
+    };
+    this.exchange = Exchange.of(this.response);
   }
 }
 
@@ -270,6 +273,7 @@ export class TargetStand {
       secure: false,
       continuation: null,
       keep: null,
+      seal: null,
       site: 0,
       head: HEAD,
       body: Buffer.alloc(0),

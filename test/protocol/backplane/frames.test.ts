@@ -24,6 +24,7 @@ import {
   SetupMechanism,
   ViewKind,
 } from '../../../src/protocol/backplane/frames.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { byType, encoded, frame } from './generators.ts';
 
 const throwsCode = (code: FrameErrorCode, run: () => void) =>
@@ -71,6 +72,7 @@ const SETUP: Setup = {
   secure: false,
   continuation: null,
   keep: null,
+  seal: null,
   site: 0x5173d16e,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
@@ -122,6 +124,22 @@ const LAYOUTS: [Frame, string][] = [
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
      5173d16e 0003 474554 00000002 7879`,
+  ],
+  [
+    {
+      ...SETUP,
+      seal: {
+        suite: SUITES[0],
+        number: 2 ** 32 + 7,
+        cut: 0x1234,
+        iv: Buffer.alloc(12, 0x11),
+        key: Buffer.alloc(16, 0x22),
+      },
+    },
+    `0000009b 01 01 0000 ${IDS} 02 43 ffffffff
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
+     fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
+     1301 0000000100000007 1234 ${'11'.repeat(12)} ${'22'.repeat(16)} 5173d16e 0003 474554 00000002 7879`,
   ],
   [
     { ...SETUP, mechanism: SetupMechanism.CLONE, keep: 0x89abcdef },
@@ -195,9 +213,28 @@ const LAYOUTS: [Frame, string][] = [
       congestionWindow: 40,
       srttUs: 1000,
       firstByteUs: 50,
+      records: 0,
       identity: null,
     },
     `00000033 05 01 0000 ${IDS} 80000001 00c8 01 0000000100000005 00000000ffffffff 00000028 000003e8 00000032`,
+  ],
+  [
+    {
+      type: FrameType.DATA_DONE,
+      ...ids,
+      end: 0x80000001,
+      status: 200,
+      close: false,
+      bytes: 5,
+      bodyBytes: 3,
+      congestionWindow: 0,
+      srttUs: 0,
+      firstByteUs: 50,
+      records: 2,
+      identity: { headBytes: 2, lengthBytes: 5, validator: 9n },
+    },
+    `0000004b 05 01 0000 ${IDS} 80000001 00c8 06 0000000000000005 0000000000000003 00000000 00000000 00000032
+     00000002 00000002 0000000000000005 0000000000000009`,
   ],
   [
     { type: FrameType.COLLECTED, ...ids, end: 0xffffffff, congestionWindow: 40, srttUs: 1000 },
@@ -537,8 +574,15 @@ describe('frames', () => {
       ([value]) => value.type === FrameType.SETUP_OK && value.announcement !== null,
     )![0];
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '40'));
+    throwsCode('RESERVED', patched(SETUP, 17, '80'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '20'));
+    const seal = { suite: SUITES[1], number: 1, cut: 2, iv: Buffer.alloc(12), key: Buffer.alloc(32) };
+    const sealed = { ...SETUP, seal };
+    const sealAt = pipeAt + 78;
+    throwsCode('OUT_OF_RANGE', patched(sealed, sealAt, '1304'));
+    throwsCode('OUT_OF_RANGE', patched(sealed, sealAt + 2, '00200000'));
+    throwsCode('OUT_OF_RANGE', patched(sealed, sealAt + 10, '4016'));
+    throwsCode('LENGTH', patched(SETUP, 17, '43'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '04'));
     throwsCode('RESERVED', patched(SETUP, pipeAt + 37, '08'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, pipeAt + 36, '06'));

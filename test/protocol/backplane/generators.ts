@@ -1,10 +1,14 @@
 /** Arbitrary frames, and two ends of a session, for the tests of this directory. */
 import fc from 'fast-check';
+import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../../src/kernel/linux/aead.ts';
 import { MAX_CONGESTION_WINDOW, MAX_SRTT_US } from '../../../src/kernel/tcp/state.ts';
 import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-migrate.ts';
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
 import type { Identity } from '../../../src/protocol/http/continuation.ts';
+import { MAX_SEALED_BYTES } from '../../../src/protocol/tls/records.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 
 const { FrameType } = frames;
 
@@ -81,6 +85,19 @@ const continuation = fc.tuple(wholeIdentity, count).map(([whole, out]) => ({
   offset: Math.min(Math.max(whole.headBytes, out), whole.lengthBytes),
 }));
 
+const lentHalf: fc.Arbitrary<LentHalf> = fc.constantFrom(...SUITES).chain((suite) =>
+  fc.record(
+    {
+      suite: fc.constant(suite),
+      number: count,
+      cut: upTo(MAX_SEALED_BYTES - 1),
+      iv: bytes(NONCE_BYTES),
+      key: bytes(AEAD_KEY_BYTES[suite.aead]),
+    },
+    { noNullPrototype: true },
+  ),
+);
+
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
@@ -95,6 +112,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     secure: fc.boolean(),
     continuation: fc.option(continuation),
     keep: fc.option(u32),
+    seal: fc.option(lentHalf),
     site: u32,
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),
@@ -110,7 +128,11 @@ const setup: fc.Arbitrary<frames.Setup> = fc
   .map((fields) => ({ ...fields, body: fields.bodyFollows ? Buffer.alloc(0) : fields.body }))
   .map((fields) => ({
     ...fields,
-    keep: fields.mechanism === frames.SetupMechanism.CLONE ? fields.keep : null,
+    seal: fields.halfPipe === null ? null : fields.seal,
+  }))
+  .map((fields) => ({
+    ...fields,
+    keep: fields.mechanism === frames.SetupMechanism.CLONE && fields.seal === null ? fields.keep : null,
   }));
 
 /** What SETUP_OK says of a clone's response. */
@@ -168,6 +190,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
       congestionWindow: upTo(MAX_CONGESTION_WINDOW),
       srttUs: upTo(MAX_SRTT_US),
       firstByteUs: u32,
+      records: u32,
       identity,
     })
     .map(({ counts: [a, b], ...fields }) => ({

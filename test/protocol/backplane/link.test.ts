@@ -3,11 +3,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { FrameError, SessionError, type SessionErrorCode } from '../../../src/protocol/backplane/errors.ts';
-import { type Frame, FrameType, MAX_RELAY_BYTES } from '../../../src/protocol/backplane/frames.ts';
+import {
+  type Frame,
+  FrameType,
+  MAX_RELAY_BYTES,
+  type Setup,
+} from '../../../src/protocol/backplane/frames.ts';
 import { Inbox } from '../../../src/protocol/backplane/inbox.ts';
 import { OUTBOX_LIMIT_BYTES, OUTBOX_RESERVE_BYTES, Outbox } from '../../../src/protocol/backplane/outbox.ts';
 import { MAX_BATCH_BYTES } from '../../../src/protocol/backplane/record.ts';
 import type { Session } from '../../../src/protocol/backplane/session.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { byType, encoded, openPair, sealed, session } from './generators.ts';
 
 const throwsCode = (code: SessionErrorCode, run: () => void) =>
@@ -338,6 +344,32 @@ describe('outbox', () => {
     outbox.push(RESET);
     inbox.receive(drain(outbox));
     assert.deepEqual(frames, [encoded(RESET), encoded(RESET)]);
+  });
+
+  it('leaves no key in memory once it is sealed', () => {
+    let batch: Buffer = Buffer.alloc(0);
+    const session = {
+      state: 'OPEN',
+      takeHandshake: () => null,
+      seal: (bytes: Buffer, _into: Buffer, at: number) => {
+        batch = bytes;
+        return at + bytes.length;
+      },
+    } as unknown as Session;
+    const outbox = new Outbox(session);
+    const [suite] = SUITES;
+    const key = Buffer.alloc(16, 0xa5);
+    const isSetup = (frame: Frame): frame is Setup =>
+      frame.type === FrameType.SETUP && frame.halfPipe !== null;
+    const setup = fc.sample(byType.SETUP, 100).find(isSetup)!;
+    outbox.push({ ...setup, keep: null, seal: { suite, number: 0, cut: 0, iv: Buffer.alloc(12, 1), key } });
+    outbox.push(RESET);
+    outbox.flush();
+    assert.ok(batch.length > key.length);
+    assert.deepEqual(batch, Buffer.alloc(batch.length));
+    outbox.push(RESET);
+    outbox.flush();
+    assert.deepEqual(batch, encoded(RESET), 'what is no secret is left as it is');
   });
 
   it('refuses impossible consumption, and frames for a closed session', () => {

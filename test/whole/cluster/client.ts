@@ -5,6 +5,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { ramp } from '../../../src/tools/lab/ramp.ts';
 import { type Answer, ResponseReader } from './response-reader.ts';
@@ -21,6 +22,8 @@ export interface Item {
 export interface Job {
   readonly address: string;
   readonly items: readonly Item[];
+  /** The port of https, and this cipher suite. */
+  readonly suite?: string;
   /** Connections at a time, each with all items; default 1. */
   readonly connections?: number;
   /** Requests sent before their answers; default 1. */
@@ -87,11 +90,17 @@ function spin(us: number): void {
   while (performance.now() < untilMs);
 }
 
+function open({ address: host, suite, items }: Job): Socket {
+  if (suite === undefined) return connect({ host, port: 80, noDelay: true, autoSelectFamily: false });
+  const options = { ciphers: suite, minVersion: 'TLSv1.3', rejectUnauthorized: false } as const;
+  return tls.connect({ host, port: 443, servername: items[0].host, ...options }).setNoDelay(true);
+}
+
 /** Resolves when the connection has ended or every item is answered. */
 async function converse(job: Job, index: number): Promise<void> {
   const name = `connection ${index}`;
   const marks = index === 0 ? [...(job.marks ?? [])] : [];
-  const socket = connect({ host: job.address, port: 80, noDelay: true, autoSelectFamily: false });
+  const socket = open(job);
   const waiting: { item: Item; startedMs: number }[] = [];
   const startedMs = performance.now();
   let wake = (): void => {};

@@ -2,9 +2,11 @@
  * Frames as a hostile node of the cluster sends them: well-formed, with wild fields, in wild order, at every kind of
  * conversation. Most of them are such that the other end has to deal with them; what no node sends ends the link.
  */
+
 import fc from 'fast-check';
 import { parseAddress } from '../../../src/base/address.ts';
 import { siteDigest } from '../../../src/cluster/view.ts';
+import { AEAD_KEY_BYTES } from '../../../src/kernel/linux/aead.ts';
 import { monotonicMs } from '../../../src/kernel/linux/monotonic.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { STATE_VERSION } from '../../../src/kernel/tcp/state.ts';
@@ -18,6 +20,8 @@ import {
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
 import type { Role } from '../../../src/protocol/backplane/session.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 import { Random } from '../../../src/tools/lab/random.ts';
 import { frame as anyFrame } from '../../protocol/backplane/generators.ts';
 
@@ -131,6 +135,20 @@ export class HostileFrames {
     };
   }
 
+  #seal(): LentHalf {
+    const suite = this.#pick(SUITES);
+    const keyBytes = AEAD_KEY_BYTES[suite.aead];
+    const number = this.#pick([0, 1, 2 ** 24, Number.MAX_SAFE_INTEGER, this.#u32()]);
+    const cut = this.#pick([0, 0, 1, 300, 16_405]);
+    return {
+      suite,
+      number,
+      cut,
+      iv: Buffer.alloc(12, this.#u32()),
+      key: Buffer.alloc(keyBytes, this.#u32()),
+    };
+  }
+
   #block(): HalfPipe {
     const scaled = this.#random.below(4) > 0;
     const window = this.#pick([0, 1, 1460, 65_535, 2 ** 20, 2 ** 30]);
@@ -185,6 +203,7 @@ export class HostileFrames {
     const request = reuses ? known.request : this.#number();
     const host = this.#pick(this.#world.hosts);
     const bodyFollows = relays && this.#random.below(3) === 0;
+    const seal = relays || this.#random.below(6) > 0 ? null : this.#seal();
     const setup: Setup = {
       type: FrameType.SETUP,
       request,
@@ -201,7 +220,11 @@ export class HostileFrames {
         this.#random.below(10) === 0
           ? { headBytes: 100, lengthBytes: 1124, validator: 5n, offset: 600 }
           : null,
-      keep: mechanism === SetupMechanism.CLONE && this.#random.below(2) === 0 ? this.#u32() : null,
+      keep:
+        seal === null && mechanism === SetupMechanism.CLONE && this.#random.below(2) === 0
+          ? this.#u32()
+          : null,
+      seal,
       site:
         this.#random.below(20) === 0
           ? this.#u32()
@@ -318,7 +341,16 @@ export class HostileFrames {
       case 2: {
         const path = { congestionWindow: this.#pick([0, 1, 2 ** 20]), srttUs: this.#pick([0, 10_000_000]) };
         const end = kind === 'relay' ? 0 : (start + bytes) >>> 0;
-        const fields = { status: 200, close: false, bytes, bodyBytes: 0, firstByteUs: this.#u32(), identity };
+        const records = this.#random.below(8) === 0 ? this.#u32() : 0;
+        const fields = {
+          status: 200,
+          close: false,
+          bytes,
+          bodyBytes: 0,
+          firstByteUs: this.#u32(),
+          records,
+          identity,
+        };
         return { type: FrameType.DATA_DONE, request, epoch, end, ...path, ...fields };
       }
       case 3:

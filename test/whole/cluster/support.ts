@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { MECHANISMS } from '../../../src/base/config/config.ts';
 import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
 import { Lab } from '../../../src/tools/lab/lab.ts';
-import type { LabOptions } from '../../../src/tools/lab/plan.ts';
+import { type LabOptions, planLab } from '../../../src/tools/lab/plan.ts';
 import { writeRamp } from '../../../src/tools/lab/sample-site.ts';
 import type { Item, Job, Report } from './client.ts';
 
@@ -46,7 +46,7 @@ export function mix(count: number, sizes: readonly number[], hosts: readonly str
  * Sites `anchor.test`, `relay.test` and so on, `auto.test` among them, each by that mechanism, nodes in turn; `pre.test`, which is `clone`
  * with pre-cloning; `hash.test`, which is `migrate` to one node for each path; and `extra` ones.
  */
-export function sitesByMechanism(root: string, extra: readonly object[] = []): string {
+export function sitesByMechanism(root: string, extra: readonly object[] = [], common: object = {}): string {
   const site = (name: string, fields: object) => ({
     name,
     hosts: [`${name}.test`],
@@ -58,7 +58,7 @@ export function sitesByMechanism(root: string, extra: readonly object[] = []): s
   const sites = ['anchor', ...others, 'auto'].map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
-  return `sites=${JSON.stringify([...sites, pre, hash, ...extra])}`;
+  return `sites=${JSON.stringify([...sites, pre, hash, ...extra].map((one) => ({ ...one, ...common })))}`;
 }
 
 /** A lab and its site directory, both gone after `down`. */
@@ -82,7 +82,9 @@ export class Stand {
   ): Promise<Stand> {
     const root = rampSite(options.sizes);
     const extra = typeof options.sites === 'function' ? options.sites(root) : options.sites;
-    const set = [sitesByMechanism(root, extra), ...(options.set ?? [])];
+    const certificates = planLab(options).certificates;
+    const common = certificates && { tls: { cert: certificates.cert, key: certificates.key } };
+    const set = [sitesByMechanism(root, extra, common ?? {}), ...(options.set ?? [])];
     try {
       const stand = new Stand(await Lab.up({ ...options, set }), root);
       for (const { name } of stand.lab.nodes) stand.#fds.set(name, stand.#descriptors(name));

@@ -1,0 +1,255 @@
+/** The write half of a TLS connection at the anchor: lent with SETUP, back behind what a target has sealed. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
+import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-delivery.ts';
+import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
+import { goFurther } from '../../../src/handoff/anchor/owed-records.ts';
+import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
+import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
+import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
+import { recordCount, wireAt, wireBytes } from '../../../src/protocol/tls/record-layout.ts';
+import { ContentType, MAX_KEY_RECORDS } from '../../../src/protocol/tls/records.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
+import { AnchorStand, LinkModel, request, SETUP_MS, START } from './stand.ts';
+
+const B = 1;
+const NUMBER = 9;
+const identity = { headBytes: 300, lengthBytes: 100_300, validator: 5n };
+const RECORDS = recordCount(identity);
+const WIRE = wireBytes(identity);
+const BODY = { bytes: identity.lengthBytes, bodyBytes: 100_000 };
+const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
+const RECORD = 16_384 + 22;
+
+class Case extends AnchorStand {
+  link = new LinkModel(B);
+  readonly flow1: AnchorFlow = this.flow();
+  readonly half: WriteHalf;
+  delivery: AnchorDelivery | AnnouncedDelivery | null = null;
+
+  constructor(number = NUMBER) {
+    super();
+    const [suite] = SUITES;
+    this.half = new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number });
+  }
+
+  begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
+    const { handoffs, host, flow1: flow, link, half } = this;
+    assert(flow.makeRoom());
+    const asked = request({ continuation: host.continuation });
+    const given = { handoffs, host, flow, request: asked, node: this.link.node, link: link.link, half };
+    this.delivery =
+      form === 'anchor'
+        ? AnchorDelivery.start(given)
+        : AnnouncedDelivery.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
+    return this;
+  }
+
+  get setup() {
+    return this.link.last(FrameType.SETUP);
+  }
+
+  /** Number and cut that SETUP lends. */
+  get lent(): [number, number] {
+    const { seal } = this.setup;
+    assert(seal !== null);
+    return [seal.number, seal.cut];
+  }
+
+  get slot(): number {
+    return [...this.table.seen.keys()][0];
+  }
+
+  setupOk(changes: object = {}): this {
+    const { request: id, epoch } = this.setup;
+    const frame = { type: FrameType.SETUP_OK, request: id, epoch, confirmWanted: false } as const;
+    this.link.hear({ ...frame, identity, announcement: null, ...changes });
+    return this;
+  }
+
+  announced(): this {
+    return this.setupOk({ announcement: { status: 200, close: false, ...BODY } });
+  }
+
+  done(changes: object = {}): this {
+    const { request: id, epoch } = this.setup;
+    const end = (START + WIRE) >>> 0;
+    const path = { status: 200, close: false, congestionWindow: 20, srttUs: 300, firstByteUs: 5 };
+    const frame = { type: FrameType.DATA_DONE, request: id, epoch, end, ...path, ...BODY } as const;
+    this.link.hear({ ...frame, records: RECORDS, identity, ...changes });
+    return this;
+  }
+
+  abort(reason: AbortReason): this {
+    const { request: id, epoch } = this.setup;
+    this.link.hear({ type: FrameType.ABORT, request: id, epoch, reason });
+    return this;
+  }
+
+  acknowledge(wire: number): this {
+    this.table.acknowledge(this.slot, (START + wire) >>> 0);
+    return this;
+  }
+
+  /** Where the write half is. */
+  get place(): [number, number] | 'away' {
+    return this.half.isHere ? [this.half.sealer.number, this.half.cut] : 'away';
+  }
+}
+
+describe('the write half', () => {
+  test('goes with SETUP, and comes back with DATA_DONE', () => {
+    const it = new Case().begin();
+    assert.deepEqual([it.lent, it.place], [[NUMBER, 0], 'away']);
+    it.setupOk();
+    assert.equal(it.place, 'away');
+    it.done();
+    assert.deepEqual(it.place, [NUMBER + RECORDS, 0]);
+    assert.equal(it.host.outcome?.bytes, identity.lengthBytes);
+    it.begin();
+    assert.deepEqual(it.lent, [NUMBER + RECORDS, 0]);
+  });
+
+  for (const form of ['clone', 'split'] as const) {
+    test(`${form}: comes back by arithmetic, when the client has what was announced`, () => {
+      const it = new Case().begin(form);
+      if (form === 'clone') it.announced();
+      else it.done();
+      assert.deepEqual([it.place, it.host.ends], ['away', []]);
+      it.acknowledge(WIRE).pass(10);
+      assert.deepEqual(it.host.ends, ['finished']);
+      assert.deepEqual([it.place, it.link.errors], [[NUMBER + RECORDS, 0], []]);
+    });
+  }
+
+  test('a target that knows no length says how many records it took', () => {
+    const it = new Case().begin('clone').setupOk({ identity: null });
+    const end = (START + 500 + 3 * 22) >>> 0;
+    it.done({ bytes: 500, bodyBytes: 400, records: 3, end, identity: null });
+    assert.deepEqual(it.place, [NUMBER + 3, 0]);
+  });
+
+  test('comes back unused from who has sealed nothing', () => {
+    const refused = new Case().begin();
+    const { request: id, epoch } = refused.setup;
+    refused.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.FULL });
+    const failed = new Case().begin().abort(AbortReason.UPSTREAM_FAILED);
+    for (const it of [refused, failed]) assert.deepEqual(it.place, [NUMBER, 0]);
+    const unsent = new Case();
+    unsent.link.full = true;
+    unsent.begin();
+    assert.deepEqual([unsent.delivery, unsent.place], [null, [NUMBER, 0]]);
+  });
+
+  test('what no target says is an error', () => {
+    const wrong = [
+      { records: 0 },
+      { records: RECORDS + 1 },
+      { end: (START + identity.lengthBytes) >>> 0 },
+      { records: MAX_KEY_RECORDS, end: (START + identity.lengthBytes + 22 * MAX_KEY_RECORDS) >>> 0 },
+    ];
+    for (const changes of wrong) {
+      for (const form of ['anchor', 'split'] as const) {
+        const it = new Case().begin(form).done(changes);
+        assert.equal(it.link.errors.length, 1, JSON.stringify(changes));
+        assert.equal(it.place, 'away');
+      }
+    }
+    const worn = new Case(MAX_KEY_RECORDS - 2).begin('clone').announced();
+    assert.equal(worn.link.errors.length, 1);
+  });
+});
+
+describe('a target that fails', () => {
+  test('in the middle of a record: who goes on seals it again, and sends its rest', () => {
+    const headWire = wireAt(identity, identity.headBytes);
+    for (const [wire, offset, records, cut] of [
+      [headWire, identity.headBytes, 1, 0],
+      [headWire + 5, identity.headBytes, 1, 5],
+      [headWire + RECORD, identity.headBytes + 16_384, 2, 0],
+      [headWire + 3 * RECORD - 1, identity.headBytes + 2 * 16_384, 3, RECORD - 1],
+      [WIRE - 1, identity.lengthBytes - (100_000 % 16_384), RECORDS - 1, (100_000 % 16_384) + 21],
+    ]) {
+      const it = new Case().begin().setupOk().acknowledge(wire);
+      it.link.down();
+      it.pass(10);
+      assert.deepEqual(it.host.ends, ['take-over', `goes on without ${B} at ${offset}`]);
+      assert.deepEqual(it.place, [NUMBER + records, cut]);
+      assert.throws(() => it.half.seal(Buffer.from([1, 0]), ContentType.ALERT), /inside a response/);
+      it.link = new LinkModel(2);
+      it.begin();
+      assert.deepEqual(it.lent, [NUMBER + records, cut]);
+      assert.equal(it.setup.halfPipe?.sequence, (START + wire) >>> 0);
+      const rest = { headBytes: 0, lengthBytes: identity.lengthBytes - offset };
+      const end = (START + WIRE) >>> 0;
+      const bytes = rest.lengthBytes;
+      it.done({ bytes, bodyBytes: bytes, records: recordCount(rest), end });
+      assert.deepEqual([it.link.errors, it.place], [[], [NUMBER + RECORDS, 0]]);
+      assert.equal(it.half.isBound, false);
+    }
+  });
+
+  test('twice: the second continuation counts from the same first record', () => {
+    const it = new Case().begin().setupOk().acknowledge(20_000);
+    it.link.down();
+    it.pass(10);
+    it.link = new LinkModel(2);
+    it.begin().setupOk().acknowledge(50_000);
+    it.link.down();
+    it.pass(10);
+    const headWire = wireAt(identity, identity.headBytes);
+    const cut = (50_000 - headWire) % RECORD;
+    assert.deepEqual(it.place, [NUMBER + 1 + Math.floor((50_000 - headWire) / RECORD), cut]);
+    // What the client gets meanwhile of who was cut off moves the place on.
+    const further = goFurther(it.host.continuation!, it.half, RECORD);
+    assert.equal(further.offset, it.host.continuation!.offset + 16_384);
+    assert.deepEqual(it.place, [NUMBER + 2 + Math.floor((50_000 - headWire) / RECORD), cut]);
+  });
+
+  test('behind what it announced: the half goes back to where the client is', () => {
+    const it = new Case().begin().setupOk().done().acknowledge(40_000);
+    const { announced } = it.flow1;
+    assert(announced !== null);
+    it.handoffs.takeOver(it.flow1, it.host, announced);
+    it.pass(10);
+    assert.equal(it.host.ends.at(-1), `goes on without ${B} at ${identity.headBytes + 2 * 16_384}`);
+    assert.deepEqual(it.place, [NUMBER + 3, 40_000 - 322 - 2 * RECORD]);
+  });
+
+  test('and all has arrived: the half is behind it', () => {
+    const it = new Case().begin().setupOk().acknowledge(WIRE);
+    it.link.down();
+    it.pass(10);
+    assert.deepEqual([it.host.ends.at(-1), it.place], ['settled', [NUMBER + RECORDS, 0]]);
+  });
+
+  test('without an answer: its numbers may be used, and the connection ends', () => {
+    const it = new Case().begin();
+    it.pass(SETUP_MS + 1000);
+    assert.match(it.host.ends.at(-1) ?? '', /broken: .* numbers/);
+    assert.equal(it.counters.get('handoffs_taken_over'), 0);
+  });
+
+  test('with a small announcement and nothing arrived: it may still arrive, and is never served again', () => {
+    const it = new Case().begin().done({ identity: null });
+    const { announced } = it.flow1;
+    assert(announced !== null);
+    it.handoffs.takeOver(it.flow1, it.host, announced);
+    it.pass(2000);
+    assert.deepEqual(it.host.ends, ['finished']);
+    it.table.seen.get(it.slot)!.segments++;
+    it.pass(500);
+    assert.deepEqual(it.host.ends, ['finished']);
+    it.acknowledge(WIRE).pass(10);
+    assert.equal(it.host.ends.at(-1), 'settled');
+    assert.deepEqual(it.place, [NUMBER + RECORDS, 0]);
+  });
+
+  test('once something was sealed here, nothing before it is sealed again', () => {
+    const it = new Case().begin().done();
+    it.half.seal(Buffer.from([1, 0]), ContentType.ALERT);
+    assert.throws(() => it.half.takeBack(NUMBER + 2), /nothing was sealed/);
+  });
+});

@@ -1,0 +1,110 @@
+/**
+ * Responses of TLS connections that other nodes send: every byte right, whatever the mechanism, the path and what
+ * becomes of the nodes; and over all that all nodes ever sent, no place of a connection had two ciphertexts.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { skipUnlessRoot } from '../../tools/lab/root.ts';
+import type { Job, Report } from './client.ts';
+import { continued, killed, toldToStop } from './faults.ts';
+import { item, KIB, MIB, mix, Stand } from './support.ts';
+import { WireRecord } from './wire-record.ts';
+
+const HOSTS = ['anchor.test', 'clone.test', 'relay.test', 'local.test'];
+const MECHANISMS = ['anchor', 'clone', 'relay', 'local'];
+const PIECE = 16 * KIB;
+const SIZES = [0, 1, KIB, PIECE - 1, PIECE, PIECE + 1, 64 * KIB, 300 * KIB];
+const BIG = 20 * MIB;
+const [AES_128, AES_256, CHACHA] = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+];
+/** Two nodes serve it, neither is the anchor: what one leaves the other goes on with. */
+const PAIR = {
+  name: 'pair',
+  hosts: ['pair.test'],
+  serve: ['b', 'c'],
+  policy: 'round-robin',
+  mechanism: 'anchor',
+};
+
+/** Each mechanism has its share: nobody fell back. */
+function assertMechanisms({ byMechanism }: Report, perHost: number): void {
+  const handedOff = Math.floor((2 * perHost) / 3) - 2;
+  for (const name of MECHANISMS)
+    assert.ok((byMechanism[name] ?? 0) >= handedOff, `${name}: ${JSON.stringify(byMechanism)}`);
+}
+
+describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+  let stand: Stand;
+  let wire: WireRecord;
+  before(async () => {
+    stand = await Stand.up({
+      name: 'th1',
+      tls: true,
+      sizes: [...SIZES, BIG],
+      rate: '50mbit',
+      lossPercent: 0.2,
+      sites: (root) => [{ ...PAIR, root }],
+      set: ['observe.accessLog=off', 'timeouts.peerMs=1000', 'timeouts.stopSeconds=20'],
+    });
+    wire = await WireRecord.start(stand.lab);
+  });
+  after(() => {
+    wire?.end();
+    stand?.down();
+  });
+
+  for (const suite of [AES_128, AES_256, CHACHA]) {
+    test(`${suite}: sizes around a record's, all mechanisms on one connection`, async () => {
+      const items = mix(96, SIZES, HOSTS);
+      assertMechanisms(await stand.runRight({ address: 'a', items, suite }), 24);
+    });
+  }
+
+  test('over IPv6, pipelined', async () => {
+    const items = mix(96, SIZES, HOSTS);
+    await stand.runRight({ address: 'fd77::102', items, suite: AES_128, pipeline: 8 });
+  });
+
+  test('split: one response a connection', async () => {
+    const items = [PIECE + 1, 300 * KIB, KIB].map((size) => item('split.test', size));
+    const report = await stand.runRight({ address: 'a', items, suite: AES_128, each: true });
+    assert.ok((report.byMechanism.split ?? 0) >= 1);
+  });
+
+  test('a client with a window of 4 KiB, whose requests come byte by byte', async () => {
+    await stand.withSmallWindow(async () => {
+      const items = mix(8, [PIECE + 1, 64 * KIB], HOSTS);
+      await stand.runRight({ address: 'a', items, suite: AES_128, segmentBytes: 1 });
+    });
+  });
+
+  const job = (marks: readonly number[], address: string): Job => ({
+    address,
+    suite: AES_128,
+    items: [item('pair.test', KIB), item('pair.test', BIG), item('pair.test', KIB), item('pair.test', KIB)],
+    marks,
+    silenceMs: 15_000,
+  });
+
+  test('a target killed in the middle of a record', async () => {
+    const first = await continued(stand);
+    await killed(stand, job([2 * MIB + 12_345], 'a'));
+    assert.equal((await continued(stand)) - first, 1);
+  });
+
+  test('over IPv6, one that is told to stop', async () => {
+    const first = await continued(stand);
+    await toldToStop(stand, job([MIB], 'fd77::101'));
+    assert.equal((await continued(stand)) - first, 1);
+  });
+
+  test('nothing is left, and no place of a connection ever had two ciphertexts', async () => {
+    await stand.nothingLeft();
+    const { bytes, again } = await wire.check();
+    assert.ok(bytes > 2 * BIG, `${bytes} bytes`);
+    assert.ok(again > 0, 'something was sent twice, by whomever');
+  });
+});
