@@ -1,6 +1,7 @@
 /** A request as a line of the access log: one JSON object, made by the engine that had the request. */
 import type { AccessField, MechanismRow } from '../base/config/config.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { CacheResult } from '../serve/exchange.ts';
 import type { TlsFacts } from './channel.ts';
 
 /** Times are microseconds; -1 where something does not apply or is not known, which is null in the line. */
@@ -68,14 +69,17 @@ export interface About {
   /** The site's name. */
   readonly site: string | null;
   readonly tls: TlsFacts | null;
+  /** What a cache had to do with the response; null where there is none, or another node answered. */
+  readonly cache: CacheResult | null;
 }
 
 function valueFor(
   field: AccessField,
   head: RequestHead | null,
-  { site, tls }: About,
+  { site, tls, cache }: About,
 ): string | boolean | null {
   if (field === 'site') return site;
+  if (field === 'cache') return cache;
   if (field === 'tls') return tls?.version ?? null;
   if (field === 'tlsCipher') return tls?.suite ?? null;
   if (field === 'tlsResumed') return tls?.resumed ?? null;

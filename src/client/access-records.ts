@@ -7,6 +7,7 @@ import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Answered } from '../handoff/target/relayed-request.ts';
 import type { Boosted } from '../handoff/target/relayed-requests.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { CacheResult } from '../serve/exchange.ts';
 import type { Request } from '../serve/request.ts';
 import { type AccessBatch, AccessBatches } from './access-batch.ts';
 import { type About, type AccessRecord, accessLine, moreMembers } from './access-line.ts';
@@ -93,18 +94,22 @@ export class AccessRecords {
     if (this.#isLogged || ++this.#sampled % SAMPLE_EVERY === 0)
       this.#batches.addTiming(mechanism, handoffUs, firstByteUs);
     if (!this.#isLogged) return;
-    this.#log(reported, {
-      status,
-      bytes,
-      bodyBytes: result.bodyBytes + offset - headBytes,
-      node: this.#config.nodes[result.node].name,
-      mechanism,
-      firstByteUs,
-      handoffUs,
-      messages: result.messages?.count ?? UNKNOWN,
-      messageBytes: result.messages?.bytes ?? UNKNOWN,
-      complete: true,
-    });
+    this.#log(
+      reported,
+      {
+        status,
+        bytes,
+        bodyBytes: result.bodyBytes + offset - headBytes,
+        node: this.#config.nodes[result.node].name,
+        mechanism,
+        firstByteUs,
+        handoffUs,
+        messages: result.messages?.count ?? UNKNOWN,
+        messageBytes: result.messages?.bytes ?? UNKNOWN,
+        complete: true,
+      },
+      result.cache,
+    );
   }
 
   /** The connection has ended in the middle of it, or (`complete`) what is known of it is only that it arrived. */
@@ -134,6 +139,7 @@ export class AccessRecords {
       AccessRecord,
       'timeMs' | 'client' | 'method' | 'target' | 'host' | 'anchor' | 'durationUs' | 'continued'
     >,
+    cache: CacheResult | null = null,
   ): void {
     const { head, startUs } = request;
     const { method, target, host } = head;
@@ -146,7 +152,7 @@ export class AccessRecords {
         ...{ durationUs, continued },
       },
       head,
-      { site, tls },
+      { site, tls, cache },
     );
   }
 
@@ -168,7 +174,7 @@ export class AccessRecords {
       ...{ status: status === 0 ? UNKNOWN : status, complete, continued: false },
       ...{ handoffUs: UNKNOWN, messages: UNKNOWN, messageBytes: UNKNOWN },
     };
-    this.#write(record, head, { site, tls: null });
+    this.#write(record, head, { site, tls: null, cache: null });
   }
 
   /** A request was refused, after which its connection ends. `head`: null when it could not be read. */
@@ -201,7 +207,7 @@ export class AccessRecords {
       complete: true,
       continued: false,
     };
-    this.#write(record, head, { site: null, tls });
+    this.#write(record, head, { site: null, tls, cache: null });
   }
 
   #write(record: AccessRecord, head: RequestHead | null, about: About): void {

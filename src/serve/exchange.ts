@@ -30,6 +30,12 @@ export interface Feed {
   cancel(): void;
 }
 
+/**
+ * `hit`, `stale`: a stored response, fresh or not; `revalidated`: one that the upstream has just vouched for; `collapsed`:
+ * the response to another client's request; `miss`: the upstream's, asked so that it may be stored; `pass`: the upstream's.
+ */
+export type CacheResult = 'hit' | 'stale' | 'revalidated' | 'collapsed' | 'miss' | 'pass';
+
 export class Exchange {
   readonly pump = new Pump([], false);
   status = 0;
@@ -43,6 +49,8 @@ export class Exchange {
   /** What is in the pump is an upstream's failure, and another node may be asked instead; while nothing was pumped. */
   elsewhere = false;
   feed: Feed | null = null;
+  /** What a cache had to do with the response; null where there is none. */
+  cache: CacheResult | null = null;
   /** Called when there is more to pump, or it has failed, or the body is wanted again. */
   onProgress: () => void = noop;
   #response: Response | null = null;

@@ -7,6 +7,9 @@ import { clientFields, type ForwardRules } from '../protocol/http/forwarded.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Client } from './request.ts';
 
+/** Fields that ask for what the client lacks. */
+const CONDITIONS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since', 'range', 'if-range']);
+
 interface Forwarded {
   readonly framing: RequestFraming;
   readonly peer: Buffer | null;
@@ -22,8 +25,10 @@ export class ForwardedHeads {
     this.#rules = rules;
   }
 
-  /** `client`: whom the request came from. */
-  of(head: RequestHead, framing: RequestFraming, { clientAddress: peer, isSecure }: Client): Buffer {
+  /** `client`: whom the request came from. `conditions`: field lines instead of the request's own conditions. */
+  of(head: RequestHead, framing: RequestFraming, client: Client, conditions?: string): Buffer {
+    if (conditions !== undefined) return this.#asking(head, framing, client, conditions);
+    const { clientAddress: peer, isSecure } = client;
     const last = this.#last.get(head);
     const isAsBefore = last?.framing === framing && last.isSecure === isSecure && isSame(last.peer, peer);
     if (last !== undefined && isAsBefore) return last.bytes;
@@ -31,6 +36,14 @@ export class ForwardedHeads {
     // The peer's bytes may be a frame's, which are gone after its handler.
     this.#last.set(head, { framing, peer: peer === null ? null : Buffer.from(peer), isSecure, bytes });
     return bytes;
+  }
+
+  #asking(head: RequestHead, framing: RequestFraming, client: Client, conditions: string): Buffer {
+    const { lines, drops } = clientFields(head, client.clientAddress, client.isSecure, this.#rules);
+    return forwardRequestHead(head, framing, {
+      lines: lines + conditions,
+      drops: (name) => CONDITIONS.has(name) || drops(name),
+    });
   }
 }
 

@@ -3,7 +3,6 @@
  * site still takes its requests from clients.
  */
 import assert from 'node:assert';
-import { parseAddress } from '../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../base/config/config.ts';
 import { SiteTable } from '../base/config/sites.ts';
 import type { Counters } from '../base/counters.ts';
@@ -20,9 +19,8 @@ import { siteDigest } from '../cluster/view.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import { RejectReason, type Setup } from '../protocol/backplane/frames.ts';
-import { Content } from '../protocol/http/content.ts';
 import type { DigestFile } from '../protocol/http/file-cache.ts';
-import { forwardsLeft, type RequestFraming } from '../protocol/http/forward.ts';
+import { forwardsLeft } from '../protocol/http/forward.ts';
 import { isInLoop } from '../protocol/http/forwarded.ts';
 import { HeadCache } from '../protocol/http/head-cache.ts';
 import { emptyReply, textReply } from '../protocol/http/reply.ts';
@@ -31,20 +29,21 @@ import { type AnswerOptions, Exchange } from './exchange.ts';
 import { type ExtraFields, extraFieldsOf } from './extra-fields.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
 import type { Client, Request } from './request.ts';
+import type { CacheUsage } from './response-cache.ts';
+import { matcherOf } from './response-store.ts';
+import { ask, countUsage, openSource, rootsOf, type Source } from './source.ts';
 import { sentElsewhere, strictTransport } from './tls-rules.ts';
-import { Upstream, type UpstreamStatus } from './upstream.ts';
+import type { UpstreamStatus } from './upstream.ts';
 import { bodyBytesToCome, MAX_UNREAD_BODY_BYTES } from './upstream-request.ts';
 
 const UPSTREAM_RECEIVE_BYTES = 256 * 1024;
 const MAX_TARGET_BYTES = 8192;
 
-/** One site. */
-export interface Site {
+/** One site, and what this node answers its requests with. */
+export interface Site extends Source {
   readonly config: SiteConfig;
   /** What nodes know it by in SETUP. */
   readonly digest: number;
-  readonly content: Content | null;
-  readonly upstream: Upstream | null;
   /** Nodes that serve it and can be reached; renewed when links come and go. */
   candidates: Candidate[];
   /** Nodes whose upstream has failed. */
@@ -66,6 +65,8 @@ export interface SiteStatus {
   readonly site: string;
   /** Of this node; null: it has none. */
   readonly upstream: UpstreamStatus | null;
+  /** Of its responses; null: there is none. */
+  readonly cache: CacheUsage | null;
   /** By node: for how long its upstream has failed. */
   readonly passedOver: Readonly<Record<string, { readonly forMs: number }>>;
 }
@@ -120,34 +121,16 @@ export class Sites {
   }
 
   #open(config: SiteConfig): Site {
-    const source = config.content[this.#name];
-    const { loop, counters } = this.#host;
-    const { limits, timeouts } = this.#host.config;
-    const upstream =
-      source?.kind === 'upstream'
-        ? new Upstream({
-            endpoint: { address: parseAddress(source.upstream.host), port: source.upstream.port },
-            loop,
-            memory: this.#memory,
-            connectMs: timeouts.upstreamConnectMs,
-            answerMs: timeouts.upstreamSeconds * 1000,
-            pauseMs: timeouts.upstreamPauseSeconds * 1000,
-            count: (name) => counters.add(name),
-            log: (level, message, fields) => this.#host.log(level, message, { site: config.name, ...fields }),
-          })
-        : null;
-    const content =
-      source?.kind === 'root'
-        ? new Content({
-            root: source.root,
-            memoryBytes: limits.cacheBytes,
-            openFiles: limits.openFiles,
-            types: config.types,
-            digest: this.#host.digests.ask,
-          })
-        : null;
-    const digest = siteDigest(config);
-    return { config, digest, content, upstream, candidates: [], outages: new Outages() };
+    const { loop, counters: count, digests, config: cluster } = this.#host;
+    const source = openSource(config, this.#name, {
+      config: cluster,
+      loop,
+      count,
+      memory: this.#memory,
+      digest: digests.ask,
+      log: (level, message, fields) => this.#host.log(level, message, fields),
+    });
+    return { ...source, config, digest: siteDigest(config), candidates: [], outages: new Outages() };
   }
 
   /** The site of a request, by its Host; null when there is none. */
@@ -204,9 +187,16 @@ export class Sites {
   exchange(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange | RejectReason {
     const { continuation } = asked;
     if (continuation === null) return this.#answer(site, asked, mechanism, durationUs);
-    // An upstream is not asked twice: what it answers now need not be what it answered then.
-    if (site === null || site.content === null) return RejectReason.DIFFERENT;
-    const exchange = this.#answer(site, asked, mechanism, durationUs);
+    // An upstream is not asked twice: what it answers now need not be what it answered then. What is stored is known.
+    const exchange =
+      site?.content != null
+        ? this.#answer(site, asked, mechanism, durationUs)
+        : site?.cache?.find(asked.head, asked.client.isSecure, {
+            close: asked.close,
+            extraFields: '',
+            nowMs: this.#host.loop.wallMs,
+          });
+    if (exchange == null) return RejectReason.DIFFERENT;
     if (exchange.goOnFrom(continuation)) return exchange;
     const { isIdentityPending } = exchange;
     exchange.end();
@@ -233,8 +223,11 @@ export class Sites {
     const elsewhere = site === null ? null : sentElsewhere(site.config, asked, tlsPort, extraFields, nowMs);
     if (elsewhere !== null) return elsewhere;
     const upstream = site?.upstream ?? null;
-    if (upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head))
-      return this.#ask(upstream, asked, { close: asked.close, extraFields, nowMs });
+    const answering = { close: asked.close, extraFields, nowMs };
+    const stored = site?.cache?.find(head, client.isSecure, answering) ?? null;
+    if (stored !== null) return stored;
+    if (site !== null && upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head))
+      return ask(site.cache ?? upstream, asked, this.#forwarded, answering);
     // Nobody here wants the body, and the client may send all of it before it reads the answer.
     const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;
     const answer: AnswerOptions = { close: asked.close || isTooLong, extraFields, nowMs };
@@ -244,11 +237,6 @@ export class Sites {
       return Exchange.of(isInLoop(head) ? textReply(508, '', context) : emptyReply(204, '', context));
     if (site !== null) return Exchange.error(asked.upstreamFailed ? 502 : 503, head, answer);
     return Exchange.of(textReply(404, '', context));
-  }
-
-  #ask(upstream: Upstream, { head, body, bodyFollows, client }: Asked, answer: AnswerOptions): Exchange {
-    const forward = (framing: RequestFraming) => this.#forwarded.of(head, framing, client);
-    return upstream.request({ head, forward, body, bodyFollows, answer });
   }
 
   /**
@@ -302,7 +290,10 @@ export class Sites {
   /** Looks after the upstreams. Returns whether one waits for something. */
   tick(): boolean {
     let waiting = false;
-    for (const site of this.#sites.values()) if (site.upstream?.tick()) waiting = true;
+    for (const { upstream, cache } of this.#sites.values()) {
+      if (upstream?.tick()) waiting = true;
+      if (cache?.tick()) waiting = true;
+    }
     return waiting;
   }
 
@@ -311,6 +302,7 @@ export class Sites {
     const sites = [...this.#sites.values()];
     const { counters } = this.#host;
     counters.set('upstreams_failing_now', sites.filter(({ upstream }) => upstream?.isFailing).length);
+    countUsage(sites, counters);
     counters.set(
       'nodes_passed_over_now',
       sites.reduce((sum, { outages }) => sum + outages.size, 0),
@@ -320,14 +312,21 @@ export class Sites {
   /** For the admin API: the sites with an upstream, at this node or another. */
   status(): SiteStatus[] {
     const { loop, config } = this.#host;
-    const all = [...this.#sites.values()].map(({ config: { name: site }, upstream, outages }) => ({
+    const all = [...this.#sites.values()].map(({ config: { name: site }, upstream, cache, outages }) => ({
       site,
       upstream: upstream?.status() ?? null,
+      cache: cache?.usage ?? null,
       passedOver: Object.fromEntries(
         outages.list(loop.nowMs).map(({ node, forMs }) => [config.nodes[node].name, { forMs }]),
       ),
     }));
     return all.filter(({ upstream, passedOver }) => upstream !== null || Object.keys(passedOver).length > 0);
+  }
+
+  /** Forgets stored responses of a site; `path` as in `matcherOf`. Returns of how many resources. */
+  purge(name: string, path: string): number {
+    const site = [...this.#sites.values()].find(({ config }) => config.name === name);
+    return site?.cache?.purge(matcherOf(path)) ?? 0;
   }
 
   close(): void {
@@ -337,14 +336,4 @@ export class Sites {
       site.upstream?.close();
     }
   }
-}
-
-/** The sites with a catalogue, and the directory that a node has of each. */
-function rootsOf(config: ClusterConfig, node: string): Map<string, string | null> {
-  const roots = new Map<string, string | null>();
-  for (const site of config.sites) {
-    const source = site.content[node];
-    if (site.catalogue) roots.set(site.name, source?.kind === 'root' ? source.root : null);
-  }
-  return roots;
 }

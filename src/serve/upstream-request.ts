@@ -16,7 +16,7 @@ import type { RequestHead } from '../protocol/http/request.ts';
 import { Pump, type PumpState } from './byte-sink.ts';
 import type { AnswerOptions, Exchange, Feed } from './exchange.ts';
 import type { Carried, Failure, UpstreamConnection } from './upstream-connection.ts';
-import { UpstreamResponse } from './upstream-response.ts';
+import { type Tap, UpstreamResponse } from './upstream-response.ts';
 
 /** Response bytes that may wait in the pump before the upstream is read no further. */
 const RESPONSE_QUEUE_BYTES = 256 * 1024;
@@ -34,13 +34,19 @@ export type Wait = 'connect' | 'answer' | 'more';
 /** A request for an upstream, and how its answer is to look. */
 export interface UpstreamAsked {
   readonly head: RequestHead;
-  /** The head as the upstream gets it; it and `body` are asked for once, as they may be a frame's. */
-  readonly forward: (framing: RequestFraming) => Buffer;
+  /** It has come over TLS. */
+  readonly isSecure: boolean;
+  /**
+   * The head as the upstream gets it; it and `body` are asked for once, as they may be a frame's. `conditions`: field
+   * lines instead of the client's own.
+   */
+  readonly forward: (framing: RequestFraming, conditions?: string) => Buffer;
   /** What is there of the body. */
   readonly body: Buffer;
   /** The rest comes through `Feed.body`. */
   readonly bodyFollows: boolean;
   readonly answer: AnswerOptions;
+  readonly tap?: Tap;
 }
 
 /** `kept`: one that may be closed already. `proven`: one that hardly can be. `fresh`: a new one. */
@@ -93,7 +99,7 @@ export class UpstreamRequest implements Feed, Carried {
   paused = false;
 
   constructor(host: RequestHost, asked: UpstreamAsked, exchange: Exchange) {
-    const { head, body, bodyFollows, answer } = asked;
+    const { head, body, bodyFollows, answer, tap } = asked;
     this.#host = host;
     this.#asked = asked;
     this.#exchange = exchange;
@@ -103,7 +109,7 @@ export class UpstreamRequest implements Feed, Carried {
     this.#headBytes = asked.forward(this.#framing());
     this.#body = Buffer.from(body);
     this.outgoing = this.#begin();
-    this.#response = new UpstreamResponse(exchange, head, answer);
+    this.#response = new UpstreamResponse(exchange, head, answer, tap);
     exchange.feed = this;
     // A body that follows is here once, and what must not be repeated can hardly ever be.
     const use = isIdempotent(head.method) ? 'kept' : 'proven';
@@ -169,7 +175,8 @@ export class UpstreamRequest implements Feed, Carried {
     const progress = this.#response.push(bytes, length, this.#endsConnection, this.#host.wallMs);
     if (!wasAnswering && this.#response.isAnswering) this.#host.answered();
     if (progress === 'more') {
-      this.paused = this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES;
+      const isFull = this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES;
+      this.paused = isFull && this.#asked.tap?.isKeeping !== true;
       return this.#watch();
     }
     if ('fault' in progress) {
@@ -209,6 +216,7 @@ export class UpstreamRequest implements Feed, Carried {
     if (this.#isOver) return;
     this.#over();
     this.#connection.free(false);
+    this.#asked.tap?.cancelled();
   }
 
   /** What it waits for has not come in time. */
@@ -236,12 +244,13 @@ export class UpstreamRequest implements Feed, Carried {
   /** `elsewhere`: another node may be asked instead. */
   #failed(reason: string, status: ErrorStatus, elsewhere: boolean): void {
     const exchange = this.#exchange;
-    const { head, answer } = this.#asked;
+    const { head, answer, tap } = this.#asked;
     this.#over();
     this.#host.failed(reason);
-    if (this.#response.isAnswering) {
-      exchange.failed = true;
-    } else {
+    if (!this.#response.isPassed) return;
+    const isAnswered = tap?.failed(status, elsewhere) === true;
+    if (!isAnswered && this.#response.isAnswering) exchange.failed = true;
+    if (!isAnswered && !this.#response.isAnswering) {
       const { method, minor } = head;
       const close = answer.close || this.#endsConnection;
       const context = { method, minor, close, extraFields: answer.extraFields };
@@ -253,7 +262,8 @@ export class UpstreamRequest implements Feed, Carried {
 
   #over(): void {
     this.#isOver = true;
-    this.#exchange.feed = null;
+    // An answer from elsewhere may have a feed of its own.
+    if (this.#exchange.feed === this) this.#exchange.feed = null;
     this.#host.wait(this, null);
   }
 }

@@ -5,6 +5,7 @@
  *   [1xx ...] head --whole--> body --its last byte, or the upstream's end--> done
  */
 import { type BodyReader, encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
+import type { ErrorStatus } from '../protocol/http/error-response.ts';
 import { DEFAULT_HEAD_LIMITS } from '../protocol/http/fields.ts';
 import { type ForwardedHead, forwardInterimHead, forwardResponseHead } from '../protocol/http/forward.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
@@ -13,6 +14,22 @@ import type { AnswerOptions, Exchange } from './exchange.ts';
 
 /** Heads up to this size; what a response carries beyond is the upstream's fault. */
 const LIMITS = { ...DEFAULT_HEAD_LIMITS, headBytes: 65_536 };
+
+/** Who has a look at a response as it goes by, and may keep it. */
+export interface Tap {
+  /** Its head has come. False: it is not the client's answer, which there is, or will be, from elsewhere. */
+  head(head: ResponseHead): boolean;
+  /** A piece of its body, whatever its framing. The bytes stay as they are. */
+  piece(bytes: Buffer): void;
+  /** Its body is whole. */
+  whole(hasTrailers: boolean): void;
+  /** No more of it comes. True: there is another answer. `status`, `elsewhere`: what the client is told otherwise. */
+  failed(status: ErrorStatus, elsewhere: boolean): boolean;
+  /** The client is gone. */
+  cancelled(): void;
+  /** All of it is kept: the upstream need not wait for the client. */
+  readonly isKeeping: boolean;
+}
 
 /** What has come of it: `more` is to come; `done`: the connection's next byte is the next response's; or it is wrong. */
 export type Progress =
@@ -24,6 +41,9 @@ export class UpstreamResponse {
   readonly #exchange: Exchange;
   readonly #request: RequestHead;
   readonly #answer: AnswerOptions;
+  readonly #tap: Tap | undefined;
+  /** It is the client's answer. */
+  #isPassed = true;
   #head: ResponseHead | null = null;
   #forward: ForwardedHead | null = null;
   #reader: BodyReader | null = null;
@@ -31,10 +51,11 @@ export class UpstreamResponse {
   #held: Buffer | null = null;
   #hasInformed = false;
 
-  constructor(exchange: Exchange, request: RequestHead, answer: AnswerOptions) {
+  constructor(exchange: Exchange, request: RequestHead, answer: AnswerOptions, tap: Tap | undefined) {
     this.#exchange = exchange;
     this.#request = request;
     this.#answer = answer;
+    this.#tap = tap;
   }
 
   /** A byte of it has come. */
@@ -42,9 +63,14 @@ export class UpstreamResponse {
     return this.#held !== null || this.#hasInformed || this.#head !== null;
   }
 
-  /** It is what the client's answer is made of, whole or not. */
+  /** Its head has come. */
   get isAnswering(): boolean {
     return this.#head !== null;
+  }
+
+  /** It is what the client's answer is made of, or will be. */
+  get isPassed(): boolean {
+    return this.#isPassed;
   }
 
   /**
@@ -85,35 +111,47 @@ export class UpstreamResponse {
     const exchange = this.#exchange;
     const plan = { clientMinor: this.#request.minor, close: close || endsConnection, extraFields };
     this.#head = head;
-    this.#forward = forwardResponseHead(head, plan, wallMs);
     this.#reader = responseBody(head);
+    this.#isPassed = this.#tap?.head(head) !== false;
+    if (!this.#isPassed) return;
+    this.#forward = forwardResponseHead(head, plan, wallMs);
     exchange.status = head.status;
     exchange.close = this.#forward.close;
     exchange.pump.add({ bytes: this.#forward.bytes });
   }
 
   #pass(bytes: Buffer, at: number, end: number): Progress {
-    const exchange = this.#exchange;
     const reader = this.#reader!;
     const used = reader.push(bytes, at, end);
     if (reader.fault !== null) return { fault: reader.fault };
-    if (this.#forward!.body === 'raw') {
-      if (used > 0) exchange.pump.add({ bytes: Buffer.from(bytes.subarray(at, at + used)) });
-      exchange.bodyBytes += used;
-    } else {
-      for (let i = 0; i < reader.ranges.length; i += 2) {
-        const piece = bytes.subarray(reader.ranges[i], reader.ranges[i + 1]);
-        if (piece.length === 0) continue;
-        exchange.pump.add({
-          bytes: this.#forward!.body === 'enchunk' ? encodeChunk(piece) : Buffer.from(piece),
-        });
-        exchange.bodyBytes += piece.length;
-      }
-    }
+    if (this.#isPassed) this.#give(bytes, at, at + used);
     if (!reader.done) return 'more';
     this.#finish();
     // Bytes beyond the response would be taken for the next one.
     return { done: true, keepAlive: this.#head!.keepAlive && at + used === end };
+  }
+
+  #give(bytes: Buffer, at: number, end: number): void {
+    const exchange = this.#exchange;
+    const { ranges } = this.#reader!;
+    const { body } = this.#forward!;
+    const isRaw = body === 'raw';
+    const raw = isRaw ? Buffer.from(bytes.subarray(at, end)) : null;
+    if (raw !== null) {
+      exchange.pump.add({ bytes: raw });
+      exchange.bodyBytes += raw.length;
+      if (!this.#tap?.isKeeping) return;
+    }
+    for (let i = 0; i < ranges.length; i += 2) {
+      const length = ranges[i + 1] - ranges[i];
+      if (length === 0) continue;
+      const isAll = raw?.length === length;
+      const piece = isAll ? raw : Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
+      if (this.#tap?.isKeeping) this.#tap.piece(piece);
+      if (isRaw) continue;
+      exchange.pump.add({ bytes: body === 'enchunk' ? encodeChunk(piece) : piece });
+      exchange.bodyBytes += length;
+    }
   }
 
   /** The upstream has closed. False: the response is not whole. */
@@ -124,6 +162,8 @@ export class UpstreamResponse {
   }
 
   #finish(): void {
+    if (!this.#isPassed) return;
+    this.#tap?.whole(this.#reader!.hasTrailers);
     const { pump } = this.#exchange;
     if (this.#forward!.body === 'enchunk') pump.add({ bytes: LAST_CHUNK });
     pump.finish();

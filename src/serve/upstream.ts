@@ -78,8 +78,7 @@ export class Upstream implements ConnectionHost, RequestHost {
   }
 
   /** Sends a request; the answer comes in the exchange. */
-  request(asked: UpstreamAsked): Exchange {
-    const exchange = new Exchange();
+  request(asked: UpstreamAsked, exchange: Exchange = new Exchange()): Exchange {
     this.#options.count('upstream_requests');
     new UpstreamRequest(this, asked, exchange);
     return exchange;

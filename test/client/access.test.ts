@@ -38,14 +38,17 @@ describe('a line', () => {
       fc.property(text, text, text, (target, host, site) => {
         const line = accessLine(
           record({ target, host }),
-          moreMembers(ACCESS_FIELDS, null, { site, tls: null }),
+          moreMembers(ACCESS_FIELDS, null, { site, tls: null, cache: null }),
         );
         assert.equal(line.indexOf('\n'), line.length - 1);
         const found = JSON.parse(line);
         assert.deepEqual([found.target, found.host, found.site], [target, host, site]);
       }),
     );
-    const line = accessLine(record(), moreMembers(ACCESS_FIELDS, null, { site: null, tls: null }));
+    const line = accessLine(
+      record(),
+      moreMembers(ACCESS_FIELDS, null, { site: null, tls: null, cache: null }),
+    );
     const keys = [...line.matchAll(/"(\w+)":/g)].map(([, key]) => key);
     assert.equal(new Set(keys).size, keys.length);
     assert.equal(keys.length, Object.keys(record()).length + ACCESS_FIELDS.length);
@@ -56,7 +59,7 @@ describe('a line', () => {
       'GET / HTTP/1.0\r\nUser-Agent: a "b"\r\nReferer: http://c/\r\nX-Request-Id: 7\r\n\r\n',
     );
     const tls = { version: 'TLSv1.3', suite: 'TLS_AES_128_GCM_SHA256', resumed: true };
-    const about = { site: 's', tls };
+    const about = { site: 's', tls, cache: 'hit' as const };
     const members = JSON.parse(`{${moreMembers(ACCESS_FIELDS, head, about).substring(1)}}`);
     assert.deepEqual(members, {
       userAgent: 'a "b"',
@@ -64,6 +67,7 @@ describe('a line', () => {
       protocol: 'HTTP/1.0',
       site: 's',
       requestId: '7',
+      cache: 'hit',
       tls: 'TLSv1.3',
       tlsCipher: 'TLS_AES_128_GCM_SHA256',
       tlsResumed: true,

@@ -215,6 +215,7 @@ export function site(changes: { upstream?: boolean; bodyBytes?: number } = {}): 
     digest: 7,
     content: {} as never,
     upstream: null,
+    cache: null,
     candidates: [HERE, B, C].map((index) => ({ index, name: 'abc'[index], load: {} as never })),
     outages: new Outages(),
   };

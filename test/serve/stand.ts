@@ -29,8 +29,8 @@ export class UpstreamStand {
   readonly counts = new Map<string, number>();
   readonly words: string[] = [];
   readonly sockets: Socket[] = [];
-  #nowMs = 0;
-  readonly loop = new Loop(() => this.#nowMs);
+  nowMs = 0;
+  readonly loop = new Loop(() => this.nowMs);
   readonly upstream: Upstream;
   readonly #server: Server | null;
 
@@ -82,7 +82,7 @@ export class UpstreamStand {
     const answer = { close: false, extraFields: '', nowMs: 0 };
     const forward = (framing: RequestFraming) =>
       forwardRequestHead(head, framing, { lines: '', drops: () => false });
-    return this.upstream.request({ head, forward, body, bodyFollows: follows, answer });
+    return this.upstream.request({ head, isSecure: false, forward, body, bodyFollows: follows, answer });
   }
 
   /** The answer to a request, head and body, taken as fast as it comes. */
@@ -115,7 +115,7 @@ export class UpstreamStand {
   }
 
   async pass(ms: number): Promise<void> {
-    this.#nowMs += ms;
+    this.nowMs += ms;
     await this.turn();
   }
 

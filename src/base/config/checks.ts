@@ -171,7 +171,7 @@ function checkContent(source: Source, { sites, nodes, nodeNames }: Entries): Con
       const message = `site ${site.name} has neither root nor upstream (node ${bare.join(', ')})`;
       problems.push(source.problem(path, 'key', message, 'add root: DIRECTORY or upstream: ADDRESS:PORT'));
     }
-    problems.push(...checkUpstreams(source, index, site, nodes));
+    problems.push(...checkUpstreams(source, index, site, nodes), ...checkCache(source, index, site));
     problems.push(...checkPolicy(source, index, site, serving));
   }
   return problems;
@@ -278,6 +278,19 @@ function checkUpstreams(
     if (!own) break;
   }
   return problems;
+}
+
+function checkCache(source: Source, index: number, site: SiteValue): ConfigProblem[] {
+  const { cache } = site;
+  if (cache === undefined) return [];
+  const path = ['sites', index, 'cache'];
+  if (site.upstream === undefined && Object.keys(site.upstreams).length === 0) {
+    const hint = 'files need none: limits.cacheBytes is for them';
+    return [source.problem(path, 'key', 'a cache is of an upstream, and the site has none', hint)];
+  }
+  if (cache.objectBytes <= cache.bytes) return [];
+  const message = `objectBytes (${cache.objectBytes}) is more than bytes (${cache.bytes})`;
+  return [source.problem([...path, 'objectBytes'], 'value', message)];
 }
 
 /** `did you mean X?`, or nothing when no candidate is near. */

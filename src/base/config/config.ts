@@ -22,6 +22,7 @@ export const ACCESS_FIELDS = [
   'protocol',
   'site',
   'requestId',
+  'cache',
   'tls',
   'tlsCipher',
   'tlsResumed',
@@ -143,10 +144,22 @@ export interface SiteConfig {
   readonly catalogue: boolean;
   /** Null: it is served without TLS only. */
   readonly tls: TlsConfig | null;
+  /** Of upstreams' responses; null: there is none. */
+  readonly cache: CacheConfig | null;
   /** Largest request body accepted. */
   readonly bodyBytes: number;
   /** Media types by the ending of a file's name, before those that are known anyway. */
   readonly types: Readonly<Record<string, string>>;
+}
+
+/** Whether, and how, responses of a site's upstreams are stored. */
+export interface CacheConfig {
+  /** For each engine. */
+  readonly bytes: number;
+  /** Larger bodies are not stored. */
+  readonly objectBytes: number;
+  /** `Cache-Status` in every response. */
+  readonly status: boolean;
 }
 
 /** Options of mechanism clone. */

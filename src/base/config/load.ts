@@ -179,7 +179,8 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     const { bodyBytes = value.limits.bodyBytes } = site;
     const policy = policyOf(site, base);
     const tls = tlsOf(site, base);
-    return { name, hosts, content, policy, mechanism, clone, catalogue, tls, bodyBytes, types };
+    const cache = site.cache ?? null;
+    return { name, hosts, content, policy, mechanism, clone, catalogue, tls, cache, bodyBytes, types };
   });
   const { accessLog } = value.observe;
   const observe = {

@@ -169,6 +169,17 @@ export const siteSchema = z.strictObject({
   mechanism: choice(MECHANISM_SETTINGS).default('auto'),
   tls: tls.optional(),
   catalogue: flag().default(false),
+  /** Of upstreams' responses. */
+  cache: z
+    .strictObject(
+      {
+        bytes: integer(MIB, 64 * GIB, 'bytes'),
+        objectBytes: integer(KIB, GIB, 'bytes').default(MIB),
+        status: flag().default(false),
+      },
+      must('a map of bytes, objectBytes and status'),
+    )
+    .optional(),
   /** The largest request body; `limits.bodyBytes` when absent. */
   bodyBytes: integer(0, MAX_BODY_BYTES, 'bytes').optional(),
   types: z

@@ -87,7 +87,7 @@ export class LocalDelivery implements Delivery {
 
   #end(reason: string | null): void {
     this.#over = true;
-    const { status, bodyBytes, close, pump } = this.#exchange;
+    const { status, bodyBytes, close, pump, cache } = this.#exchange;
     this.#exchange.end();
     if (reason !== null) return this.#host.broken(reason);
     const { startUs } = this.#request;
@@ -101,6 +101,7 @@ export class LocalDelivery implements Delivery {
       close,
       firstByteUs: this.#firstByteUs < 0 ? -1 : this.#firstByteUs - startUs,
       handoffUs: -1,
+      cache,
     });
   }
 

@@ -1,6 +1,7 @@
 /** What a request in progress and the mechanism that handles it know of each other. */
 import type { MechanismRow } from '../../base/config/config.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
+import type { CacheResult } from '../../serve/exchange.ts';
 import type { WayOut } from './way-out.ts';
 
 /** Why a connection is broken when that is the client's doing: nothing to warn of. */
@@ -16,6 +17,8 @@ export interface DeliveryResult {
   readonly close: boolean;
   readonly firstByteUs: number;
   readonly handoffUs: number;
+  /** What a cache of this node had to do with it; absent where another node answered. */
+  readonly cache?: CacheResult | null;
   /** Frames about this request between the nodes, and their bytes; absent where it is not counted. */
   readonly messages?: { readonly count: number; readonly bytes: number };
 }

@@ -121,6 +121,29 @@ export async function nodeFlows(engines: readonly EngineClient[]): Promise<FlowL
   return { flows, omitted, unanswered };
 }
 
+/** What became of a purge. */
+export interface PurgeOutcome {
+  /** Resources that were forgotten, of all engines. */
+  readonly resources: number;
+  readonly unanswered: readonly Unanswered[];
+}
+
+/** Has all engines forget stored responses of a site. */
+export async function purgeAll(
+  engines: readonly EngineClient[],
+  site: string,
+  path: string,
+): Promise<PurgeOutcome> {
+  const settled = await Promise.allSettled(engines.map((client) => client.purge(site, path)));
+  let resources = 0;
+  const unanswered: Unanswered[] = [];
+  settled.forEach((result, i) => {
+    if (result.status === 'fulfilled') resources += result.value;
+    else unanswered.push({ engine: engines[i]!.engine, reason: (result.reason as Error).message });
+  });
+  return { resources, unanswered };
+}
+
 function sumCounters(all: readonly Counters[]): Record<string, number> {
   const sum = (name: (typeof ENGINE_COUNTERS)[number][0]) =>
     all.reduce((total, one) => total + one.get(name), 0);

@@ -35,7 +35,7 @@ export interface Answers {
 }
 
 /** An answer that is for one who asked alone. */
-type Called = Extract<FromEngine, { type: 'taken' | 'explained' }>;
+type Called = Extract<FromEngine, { type: 'taken' | 'explained' | 'purged' }>;
 
 /** How long an engine may take to take policies, with their modules, or certificates. */
 export const TAKING_TIMEOUT_MS = 5000;
@@ -203,6 +203,17 @@ export class EngineClient extends EventEmitter<Events> {
     if (!this.#ended()) this.#post({ type: 'boost', mode });
   }
 
+  /**
+   * Has the engine forget stored responses of a site. Resolves to the number of resources; rejects with QUERY_TIMEOUT
+   * when it did not say in time (it forgets them when it gets to it), and with ENGINE_GONE.
+   */
+  async purge(site: string, path: string): Promise<number> {
+    const asked = (id: number): ToEngine => ({ type: 'purge', id, site, path });
+    const answer = await this.#call(asked, QUERY_TIMEOUT_MS, 'did not purge its cache');
+    assert(answer.type === 'purged', 'answers are told apart by their numbers');
+    return answer.resources;
+  }
+
   /** What `digest` asked for. */
   digested(id: number, digest: string | null): void {
     if (!this.#ended()) this.#post({ type: 'digest', id, digest });
@@ -268,6 +279,7 @@ export class EngineClient extends EventEmitter<Events> {
         break;
       case 'taken':
       case 'explained':
+      case 'purged':
         this.#calls.get(message.id)?.(message);
         break;
       case 'reply':

@@ -47,7 +47,11 @@ export function refusal(asked: Asked, self: string, users: readonly number[]): R
     return refuse(421, 'OTHER_NODE', `this is node ${self}, not ${node}; ask on the machine of ${node}`);
   if (!acts) return null;
   if (user === null)
-    return refuse(403, 'LOCAL_ONLY', `${method} ${path} is taken on the Unix socket only: use baton drain`);
+    return refuse(
+      403,
+      'LOCAL_ONLY',
+      `${method} ${path} is taken on the Unix socket only: use the command baton`,
+    );
   if (!users.includes(user))
     return refuse(403, 'USER', `${method} ${path} is for root and the user that the node runs as`);
   if (node === undefined) return refuse(400, 'NO_NODE', `say which node is meant: ${NODE_FIELD}: ${self}`);

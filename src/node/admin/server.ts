@@ -11,12 +11,13 @@
  *     /api/drain     POST, on the Unix socket, with `Baton-Node: NAME`: 202, and the node empties itself and ends
  *     /api/boost/on  likewise: 202, and its new clients go to boosters; /off: they do not; /auto: as its load says; 409
  *                    when there are no boosters for it
+ *     /api/purge     likewise, with ?site=NAME&path=PATH: forgets stored responses; JSON: PurgeOutcome
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HostPort } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import { BOOST_MODES, type BoostMode } from '../../cluster/boost-switch.ts';
-import { nodeFlows, nodeStatus, readiness, type StatusOptions } from './api.ts';
+import { nodeFlows, nodeStatus, purgeAll, readiness, type StatusOptions } from './api.ts';
 import type { Doors } from './doors.ts';
 import type { EngineClient } from './engines.ts';
 import { NODE_FIELD, refusal } from './guard.ts';
@@ -33,6 +34,8 @@ export interface AdminOptions extends StatusOptions {
   readonly drain: () => void;
   /** Whether new clients go to boosters. Null: there are none for this node. */
   readonly boost: ((mode: BoostMode) => void) | null;
+  /** Names of the sites whose responses this node stores. */
+  readonly cachedSites: readonly string[];
   /** Lines dropped, by log, for the metrics. */
   readonly droppedLines?: () => Record<string, number>;
   /** Told when an answer could not be made (its client gets 500) or a connection could not be accepted. */
@@ -52,7 +55,8 @@ interface Answer {
   readonly fields?: Record<string, string>;
 }
 
-type Routes = ReadonlyMap<string, (query: URLSearchParams) => Answer | Promise<Answer>>;
+type Route = (query: URLSearchParams) => Answer | Promise<Answer>;
+type Routes = ReadonlyMap<string, Route>;
 
 /** Has the admin API answer at its doors. */
 export function startAdmin(doors: Doors, options: AdminOptions): AdminServer {
@@ -117,7 +121,21 @@ function createActions(options: AdminOptions): Routes {
     return json(202, { boost: mode });
   };
   const modes = BOOST_MODES.map((mode) => [`/api/boost/${mode}`, boost(mode)] as const);
-  return new Map<string, () => Answer>([['/api/drain', drain], ...modes]);
+  const purge = async (query: URLSearchParams) => {
+    const site = query.get('site') ?? '';
+    const path = query.get('path') ?? '';
+    if (!options.cachedSites.includes(site)) {
+      const names = options.cachedSites.join(', ') || 'none';
+      return failure(
+        404,
+        'NO_SITE',
+        `node ${options.node} has no cache of site ${site}; those with one: ${names}`,
+      );
+    }
+    if (!path.startsWith('/')) return failure(400, 'NO_PATH', 'say which path, beginning with /');
+    return json(200, await purgeAll(options.engines, site, path));
+  };
+  return new Map<string, Route>([['/api/drain', drain], ['/api/purge', purge], ...modes]);
 }
 
 async function flows(engines: readonly EngineClient[]): Promise<Answer> {

@@ -310,6 +310,10 @@ export class Engine {
         const value = explain(this.#reported, message.host, message.target);
         return this.#post({ type: 'explained', id: message.id, value });
       }
+      case 'purge': {
+        const resources = this.#sites.purge(message.site, message.path);
+        return this.#post({ type: 'purged', id: message.id, resources });
+      }
     }
   }
 

@@ -23,6 +23,8 @@ export type ToEngine =
   | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
   /** Take these certificates, all that there are; answered with `taken`. Keys are wiped after that. */
   | { readonly type: 'certificates'; readonly id: number; readonly credentials: readonly Credentials[] }
+  /** Forget stored responses of a site; answered with `purged`. */
+  | { readonly type: 'purge'; readonly id: number; readonly site: string; readonly path: string }
   /** What stands for the bytes of a file that was asked about; null: nobody can vouch for them. */
   | { readonly type: 'digest'; readonly id: number; readonly digest: string | null }
   /** New clients are to go to boosters, or not, or as the load says. */
@@ -39,6 +41,8 @@ export type FromEngine =
   | { readonly type: 'explained'; readonly id: number; readonly value: Explanation | string }
   /** `error`: why policies or certificates were not taken; null when they were. */
   | { readonly type: 'taken'; readonly id: number; readonly error: string | null }
+  /** How many resources were forgotten. */
+  | { readonly type: 'purged'; readonly id: number; readonly resources: number }
   /** A large file is to be read; its descriptor stays open until the answer. */
   | {
       readonly type: 'digest';

@@ -109,6 +109,9 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     certificates: () => certificates.status(Date.now()),
     drain: () => requestDrain(),
     boost: self.boost.boosters.length > 0 ? (mode) => clients[0].boost(mode) : null,
+    cachedSites: config.sites
+      .filter(({ cache, content }) => cache !== null && content[name]?.kind === 'upstream')
+      .map((site) => site.name),
     droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
     onError: (error) => logger.warn({ error: error.message }, 'admin API'),
   });

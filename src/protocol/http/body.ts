@@ -14,6 +14,9 @@ export const MAX_EXTENSION_BYTES = 4096;
 /** Trailer section of one body. */
 export const MAX_TRAILER_BYTES = 8192;
 
+/** Of a trailer section without fields its CR is counted. */
+const EMPTY_TRAILER_BYTES = 1;
+
 export type BodyFault =
   | 'BAD_CHUNK_SIZE'
   | 'BAD_CHUNK_EXTENSION'
@@ -81,6 +84,11 @@ export class BodyReader {
   /** The whole body has been seen. */
   get done(): boolean {
     return this.#state === 'done';
+  }
+
+  /** There were fields behind its last chunk. */
+  get hasTrailers(): boolean {
+    return this.#trailerBytes > EMPTY_TRAILER_BYTES;
   }
 
   /** The sender closed: true when the body is complete by that, else the fault is TRUNCATED. */

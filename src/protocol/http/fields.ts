@@ -3,6 +3,8 @@
  * nothing else ends a line, no whitespace stands before the colon, no folding, no control bytes.
  */
 
+import assert from 'node:assert';
+
 export const CR = 13;
 export const LF = 10;
 export const SPACE = 32;
@@ -170,6 +172,15 @@ export class Fields {
   value(index: number): string {
     return this.#text.substring(this.#offsets[4 * index + 2], this.#offsets[4 * index + 3]);
   }
+}
+
+/** The fields of lines that were written here, each with CRLF. */
+export function fieldsOf(lines: string): Fields {
+  const bytes = Buffer.from(`${lines}\r\n`, 'latin1');
+  const offsets: number[] = [];
+  const end = scanFields(bytes, 0, bytes.length, 0, bytes.length, offsets);
+  assert(end === bytes.length, 'they are well-formed');
+  return new Fields(`${lines}\r\n`, offsets);
 }
 
 /** The members of a comma-separated list of tokens, in lower case, empty ones left out (RFC 9110 5.6.1). */

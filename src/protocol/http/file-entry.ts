@@ -93,6 +93,6 @@ export class Entry {
 }
 
 /** A copy of a string that was cut out of a head: the cut itself would keep the whole head in memory. */
-function detached(text: string): string {
+export function detached(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }

@@ -11,7 +11,7 @@ const NOT_FORWARDED = new Set([
 ]);
 
 /** The fields that may go on, as lines. `drops`: those that may not besides, by their names in lower case. */
-function endToEndLines(fields: Fields, drops: (name: string) => boolean): string {
+export function endToEndLines(fields: Fields, drops: (name: string) => boolean): string {
   const connection = fields.get('connection');
   const nominated = connection === undefined ? [] : listTokens(connection);
   let lines = '';

@@ -7,6 +7,7 @@ const KNOWN = new Set([
 /** A tunnel, and a look at what lies behind us: neither is given. */
 const NOT_SERVED = new Set(['CONNECT', 'TRACE']);
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH']);
 const WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH']);
 
 /** Its meaning is known here; whether it is allowed is another matter. */
@@ -20,6 +21,11 @@ export function isKnown(method: string): boolean {
  */
 export function isServed(method: string): boolean {
   return KNOWN.has(method) || !(NOT_SERVED.has(method) || /[a-z]/.test(method));
+}
+
+/** It asks for nothing to be changed. Of a method that nobody knows here nobody knows that. */
+export function isSafe(method: string): boolean {
+  return SAFE.has(method);
 }
 
 /** A request may be sent twice, when it is not known what became of the first. */

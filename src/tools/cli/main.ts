@@ -7,6 +7,7 @@ import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
 import { explainCommand } from './explain.ts';
 import { labCommand } from './lab.ts';
+import { purgeCommand } from './purge.ts';
 import { reportError } from './report.ts';
 import { serveCommand } from './serve.ts';
 
@@ -21,6 +22,7 @@ Examples:
   baton explain http://example.org/ --config cluster.yaml
   baton drain a --config cluster.yaml             move its connections away, then end it
   baton boost on a --config cluster.yaml          its new clients go to boosters
+  baton purge shop '/img/*' --config cluster.yaml forget stored responses of site shop
   baton lab up --nodes 3                          a whole cluster on this machine
   baton lab exec client -- curl -si http://a/
   baton lab down`;
@@ -34,6 +36,7 @@ const program = new Command('baton')
   .addCommand(serveCommand())
   .addCommand(drainCommand())
   .addCommand(boostCommand())
+  .addCommand(purgeCommand())
   .addCommand(checkCommand())
   .addCommand(explainCommand())
   .addCommand(doctorCommand())

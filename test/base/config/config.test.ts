@@ -99,6 +99,25 @@ test('Server-Timing goes to all, to none, or to clients of some networks', () =>
   assert.deepEqual(timing('[10.0.0.0/8, "::1"]'), ['10.0.0.0/8', '::1']);
 });
 
+test('a cache is off unless it is asked for, and of an upstream', () => {
+  const withCache = (cache: string) =>
+    parse(VALID.replace('    mechanism: relay\n', `    mechanism: relay\n    cache: ${cache}\n`));
+  assert.deepEqual(
+    withCache('{ bytes: 1048576 }').sites.map(({ cache }) => cache),
+    [null, { bytes: 1048576, objectBytes: 1048576, status: false }],
+  );
+  for (const [cache, message] of [
+    ['{}', /missing key sites\.1\.cache\.bytes/],
+    ['true', /map of bytes/],
+    ['{ bytes: 1000 }', /whole number from 1048576/],
+    ['{ bytes: 1048576, objectBytes: 1048577 }', /more than bytes/],
+    ['{ bytes: 1048576, object: 1 }', /unknown key object/],
+  ] as const)
+    assert.throws(() => withCache(cache), message);
+  const ofFiles = VALID.replace('    root: www\n', '    root: www\n    cache: { bytes: 1048576 }\n');
+  assert.throws(() => parse(ofFiles), /the site has none/);
+});
+
 /** What is changed in the valid file, and the one problem that must come of it. */
 const WRONG: ReadonlyArray<{
   from: string;

@@ -32,6 +32,7 @@ describe('policy modules', () => {
     mechanism: 'anchor',
     clone: { pre: false, keep: false },
     catalogue: false,
+    cache: null,
     bodyBytes: 0,
     types: {},
   });

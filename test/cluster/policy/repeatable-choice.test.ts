@@ -23,10 +23,18 @@ function view(names: readonly string[], self: number, change: { policy?: PolicyC
   const policy = change.policy ?? 'hash';
   const made = change.made ?? new Hash();
   const base = { name: 's', hosts: ['s.test'], content: {}, mechanism: 'clone', catalogue: false };
-  const rest = { bodyBytes: 0, types: {}, tls: null, clone: { pre: false, keep: true } };
+  const rest = { bodyBytes: 0, types: {}, tls: null, cache: null, clone: { pre: false, keep: true } };
   const config = { ...base, ...rest, policy } as SiteConfig;
   const candidates = names.map((name, index) => ({ name, index, load: undefined as never }));
-  const site: Site = { config, digest: 1, content: null, upstream: null, candidates, outages: new Outages() };
+  const site: Site = {
+    config,
+    digest: 1,
+    content: null,
+    upstream: null,
+    cache: null,
+    candidates,
+    outages: new Outages(),
+  };
   const choices = new RepeatableChoices({
     config: { limits: { headBytes: 4096, headFields: 50 }, sites: [config] } as unknown as ClusterConfig,
     self,

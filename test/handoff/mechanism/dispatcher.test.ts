@@ -99,6 +99,7 @@ class Case extends AnchorStand {
       digest: 1,
       content: here ? ({} as never) : null,
       upstream: null,
+      cache: null,
       candidates: [A, B].map((index) => ({ index, name: 'ab'[index], load })),
       outages: new Outages(),
     };

@@ -85,6 +85,10 @@ function onMessage(message: ToEngine): void {
     say({ type: 'explained', id, value: target === '/refused' ? 'it cannot be' : value });
     return;
   }
+  if (message.type === 'purge') {
+    say({ type: 'purged', id: message.id, resources: message.path.length });
+    return;
+  }
   if (message.type !== 'query') return;
   queries += 1;
   say({ type: 'reply', id: message.id, value: message.what === 'flows' ? flowList() : status() });

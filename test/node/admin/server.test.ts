@@ -30,6 +30,7 @@ describe('admin API', () => {
       certificates: () => [],
       drain: () => {},
       boost: null,
+      cachedSites: ['shop'],
       ...options,
     });
     return admin;
@@ -351,5 +352,27 @@ describe('admin API', () => {
     assert.equal(drains, 0);
     assert.deepEqual(await drain({ 'Baton-Node': 'a' }, LOCAL), [202, undefined]);
     assert.equal(drains, 1);
+  });
+
+  it('has every engine forget stored responses of a site that has a cache', async () => {
+    const engines = [new EngineThread(0), new EngineThread(1)];
+    const { address } = await start(engines);
+    const purge = async (query: string, socketPath: string | undefined = LOCAL) => {
+      const headers = { 'Baton-Node': 'a' };
+      const { status, body } = await get(address, `/api/purge${query}`, 'POST', { headers, socketPath });
+      return { status, ...JSON.parse(body) };
+    };
+    assert.deepEqual(await purge('?site=shop&path=/a%3Fb'), { status: 200, resources: 8, unanswered: [] });
+    engines[1]!.exit();
+    await engines[1]!.until(() => engines[1]!.client.state === 'gone');
+    const { resources, unanswered } = await purge('?site=shop&path=/a');
+    assert.deepEqual([resources, unanswered.map(({ engine }: { engine: number }) => engine)], [2, [1]]);
+    for (const [query, code] of [
+      ['', 'NO_SITE'],
+      ['?site=blog&path=/a', 'NO_SITE'],
+      ['?site=shop', 'NO_PATH'],
+      ['?site=shop&path=a', 'NO_PATH'],
+    ] as const)
+      assert.equal((await purge(query)).error.code, code);
   });
 });

@@ -1,0 +1,55 @@
+/** What a request that may have changed something says of stored responses (RFC 9111 4.4). */
+import type { ResponseHead } from '../protocol/http/response.ts';
+import { keyOf } from './response-store.ts';
+import type { UpstreamAsked } from './upstream-request.ts';
+import type { Tap } from './upstream-response.ts';
+
+export class Invalidation implements Tap {
+  readonly isKeeping = false;
+  readonly #asked: Pick<UpstreamAsked, 'head' | 'isSecure'>;
+  readonly #forget: (key: string) => void;
+
+  constructor(asked: Pick<UpstreamAsked, 'head' | 'isSecure'>, forget: (key: string) => void) {
+    this.#asked = asked;
+    this.#forget = forget;
+  }
+
+  head({ status, fields }: ResponseHead): boolean {
+    if (status >= 400) return true;
+    this.#forgetAsked();
+    for (const name of ['location', 'content-location']) {
+      const named = fields.get(name);
+      if (named !== undefined) this.#forgetNamed(named);
+    }
+    return true;
+  }
+
+  #forgetAsked(): void {
+    this.#forget(keyOf(this.#asked.head, this.#asked.isSecure));
+  }
+
+  /** Of the same origin alone: no other one's word counts. */
+  #forgetNamed(named: string): void {
+    const { head, isSecure } = this.#asked;
+    const { authority } = head;
+    const base = keyOf(head, isSecure);
+    if (!URL.canParse(named, base)) return;
+    const { origin, pathname, search } = new URL(named, base);
+    if (origin === new URL(base).origin)
+      this.#forget(keyOf({ authority, target: pathname + search }, isSecure));
+  }
+
+  piece(): void {}
+
+  whole(): void {}
+
+  /** It may have been done, and nobody was told. */
+  failed(): boolean {
+    this.#forgetAsked();
+    return false;
+  }
+
+  cancelled(): void {
+    this.#forgetAsked();
+  }
+}
