@@ -56,7 +56,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
 	observe(o, r, s);
 	keep = wants_delivery(r, s, o, acked);
-	watch(slot, r, o);
+	watch(slot, r, s, o);
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
 	if (follows(r, s)) {
 		if (follow(skb, s, r, o))

@@ -20,14 +20,18 @@ static __always_inline void observe(struct flow_observed *o, const struct flow_r
 	o->segments++;
 }
 
-/* Rule watch: tells user space once that the client has acknowledged the watched byte. */
-static __always_inline void watch(__u32 slot, const struct flow_rules *r, struct flow_observed *o)
+/* Rule watch: tells user space once that the client has acknowledged the watched byte. What an anchor's own socket is
+ * to read has its engine look by itself. */
+static __always_inline void watch(__u32 slot, const struct flow_rules *r, const struct segment *s,
+				  struct flow_observed *o)
 {
 	void *ring;
 	__u32 engine = r->engine;
 	struct event *event;
 
 	if (!(r->flags & FLAG_WATCH) || o->watched == r->epoch || !after_eq(o->ack, r->watch))
+		return;
+	if ((r->flags & FLAG_WAKE) && s->payload)
 		return;
 	ring = bpf_map_lookup_elem(&events, &engine);
 	if (!ring)

@@ -29,7 +29,7 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 	/* Rule frozen-in-half: the client's half stands still for the half-pipe's socket. */
 	s->tcp.seq = bpf_htonl(r->in_local);
 	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
-	watch(slot, r, o);
+	watch(slot, r, s, o);
 	if (followed && whole && (r->flags & FLAG_FOLLOW) && (old.doff & EPOCH_BITS) == epoch_bits(r))
 		hand_over(skb, s, slot, r, seq);
 	if (followed) {
