@@ -44,6 +44,11 @@ export class FlowEntry {
     return this.#table.edge(this.slot);
   }
 
+  /** What the own socket was last told that it may send, in bytes; 0 also before it was told anything. */
+  get windowTold(): number {
+    return this.#table.window(this.slot);
+  }
+
   /** Segments of the client so far. */
   get segments(): number {
     return this.#table.segments(this.slot);

@@ -172,7 +172,8 @@ export class AnchorFlow implements Conversation {
     const socket = this.#socket!;
     const last = ranges.lastRange(rules)!;
     if (last.open) socket.renew();
-    socket.leaveAcknowledging(this.#owner.clock.nowMs);
+    // Most connections that are new end with this response.
+    if (this.epoch > 0) socket.leaveAcknowledging(this.#owner.clock.nowMs);
     rules.ownNext = socket.captured.writeSequence;
     const start = this.#nextTurn();
     ranges.openTarget(rules, node + 1, start);
@@ -412,7 +413,7 @@ export class AnchorFlow implements Conversation {
     rules.flags = FLAG_CLOSING;
     entry.write();
     // A FIN beyond the client's window would be dropped, and come again only when it has timed out.
-    if (hasFin && !last.open) socket.renewWindow(entry);
+    if (hasFin && !last.open && !socket.maySendFin(entry, last.end)) socket.renewWindow(entry);
     const { epoch } = this;
     this.#targets.reset(entry, epoch, discard);
     this.#owner.closed({ entry, targets: this.#targets, epoch, hasFin, discard });

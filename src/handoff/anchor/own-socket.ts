@@ -6,7 +6,7 @@
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import type { HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
 import type { Observed } from '../../kernel/router/flows.ts';
-import { max } from '../../kernel/tcp/sequence.ts';
+import { distance, max } from '../../kernel/tcp/sequence.ts';
 import type { HalfPipe } from '../../protocol/backplane/frames.ts';
 import type { PathReport } from '../flow/agreed.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
@@ -133,6 +133,14 @@ export class OwnSocket {
     } catch (error) {
       unlessSocketDied(error, undefined);
     }
+  }
+
+  /** Whether the kernel, which has nothing else to send, knows of room for a FIN where the client has some: at `place`. */
+  maySendFin(entry: FlowEntry, place: number): boolean {
+    const { acknowledged, writeSequence, sendWindow } = this.#capture;
+    const isEmpty = !this.#mayHaveSent && acknowledged === writeSequence;
+    const told = entry.segments === 0 ? sendWindow : entry.windowTold;
+    return isEmpty && told > 0 && distance(place, entry.edge) > 0;
   }
 
   /** Asks the client what it holds (a window probe). Only while the own range is open. */

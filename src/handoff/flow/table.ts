@@ -18,6 +18,8 @@ export interface FlowTable {
   inAck(slot: number): number;
   /** The smallest MTU that a router on the path to the client has told of; 0: none has. */
   pathMtu(slot: number): number;
+  /** What the own socket was last told that it may send, in bytes. */
+  window(slot: number): number;
   /** Segments of the client so far. */
   segments(slot: number): number;
   /** The client's number after the last byte that has come from it, and that rule follow has sent on. */

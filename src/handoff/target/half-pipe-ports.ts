@@ -60,8 +60,6 @@ export interface TargetTable extends FlowTable {
   claim(client: Endpoint, pub: Endpoint, slot: number): boolean;
   /** The slot that the connection's segments reach; -1: none. */
   installed(client: Endpoint, pub: Endpoint): number;
-  /** What the socket was last told that it may send, in bytes. */
-  window(slot: number): number;
 }
 
 /** Who has the sockets, and what all of them share. */

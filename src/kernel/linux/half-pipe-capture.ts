@@ -98,8 +98,7 @@ function readQueued(fd: number): number {
  * nothing: an acknowledgement in that moment would do it. So a socket that holds something back is deaf for so long.
  * Returns as well whether it has missed something. The receive queue is selected afterwards.
  */
-function askWriteSequence(fd: number): { writeSequence: number; missed: boolean } {
-  const holdsBack = unsentBytes(fd) > 0;
+function askWriteSequence(fd: number, holdsBack: boolean): { writeSequence: number; missed: boolean } {
   const dropped = holdsBack ? droppedSegments(fd) : 0;
   if (holdsBack) setDeaf(fd);
   selectQueue(fd, SEND_QUEUE);
@@ -112,13 +111,17 @@ function askWriteSequence(fd: number): { writeSequence: number; missed: boolean 
 /**
  * Reads what a target needs from the anchor's socket, which stays in use. `previous`, an earlier capture of the
  * same socket, gives what cannot change, halves the cost, and spares the socket its send queue being selected. The
- * first capture moves the socket's TSval clock on by 1 or 2 ms.
+ * first capture moves the socket's TSval clock on by 1 or 2 ms. `holdsBack`: something was written and is not sent.
  */
-export function captureHalfPipe(fd: number, previous?: HalfPipeCapture): HalfPipeCapture {
+export function captureHalfPipe(
+  fd: number,
+  previous?: HalfPipeCapture,
+  holdsBack = previous === undefined && unsentBytes(fd) > 0,
+): HalfPipeCapture {
   setRepair(fd, REPAIR_ON);
   let missed = false;
   try {
-    const asked = previous === undefined ? askWriteSequence(fd) : null;
+    const asked = previous === undefined ? askWriteSequence(fd, holdsBack) : null;
     missed = asked?.missed ?? false;
     if (asked === null) selectQueue(fd, RECEIVE_QUEUE);
     const queued = readQueued(fd);

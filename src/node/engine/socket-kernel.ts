@@ -18,8 +18,9 @@ type Parking = Pick<ParkedSegments, 'park' | 'giveBack'>;
 
 /** A socket that holds bytes back is deaf for a moment of its first capture: what comes in that moment comes after it. */
 function capture(parked: Parking, fd: number, before?: HalfPipeCapture): HalfPipeCapture {
-  const ends = before === undefined && unsentBytes(fd) > 0 ? tupleOf(fd) : null;
-  if (ends === null) return captureHalfPipe(fd, before);
+  if (before !== undefined) return captureHalfPipe(fd, before);
+  const ends = unsentBytes(fd) > 0 ? tupleOf(fd) : null;
+  if (ends === null) return captureHalfPipe(fd, undefined, false);
   parked.park(ends);
   try {
     return captureHalfPipe(fd);

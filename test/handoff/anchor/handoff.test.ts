@@ -130,9 +130,14 @@ describe('a handoff at the anchor', () => {
   });
 
   test('acknowledgements are left to targets, as long as requests follow each other', () => {
-    const it = new Case().begin().done().begin();
+    const it = new Case().begin();
+    assert.equal(it.delays, 0, 'it may be the only one');
+    it.done()
+      .begin()
+      .done({ end: (END + BYTES) >>> 0 });
+    it.begin().done({ end: (END + 2 * BYTES) >>> 0 });
     assert.equal(it.delays, 1);
-    it.done({ end: (END + BYTES) >>> 0 }).pass(100);
+    it.pass(100);
     it.begin();
     assert.equal(it.delays, 2, 'the kernel has forgotten it');
   });
@@ -418,6 +423,41 @@ describe('take-over: what the client has of the response decides', () => {
 });
 
 describe('a flow whose connection closes', () => {
+  test('the own socket is told of the window before it closes, unless it knows of room for its FIN', () => {
+    const closed = (change: (it: Case) => void): number => {
+      const it = new Case().begin().done();
+      change(it);
+      it.flow1.end(false);
+      return it.windows;
+    };
+    assert.equal(
+      closed(() => {}),
+      0,
+    );
+    const upTo = (it: Case, edge: number) => Object.assign(it.table.seen.get(it.slot)!, { edge });
+    assert.equal(
+      closed((it) => upTo(it, (END + 1) >>> 0)),
+      0,
+    );
+    assert.equal(
+      closed((it) => upTo(it, END)),
+      1,
+      'the client has no room for it',
+    );
+    assert.equal(
+      closed((it) => it.acknowledge(END)),
+      1,
+      'nothing is known of what the socket was told since',
+    );
+    const holding = closed((it) => {
+      it.flow1.beginOwn();
+      it.captured = capture({ acknowledged: (it.captured.writeSequence - 10) >>> 0 });
+      it.begin().done({ end: (END + BYTES) >>> 0 });
+      it.windows = 0;
+    });
+    assert.equal(holding, 1, 'it holds something');
+  });
+
   test('lingers until targets have let go and the client is silent; then its slot is free', () => {
     const it = new Case().begin().done();
     it.acknowledge(END);

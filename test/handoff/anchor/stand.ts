@@ -209,6 +209,8 @@ export class AnchorStand {
   /** How often the kernel was told to leave acknowledgements to others. */
   delays = 0;
   probes = 0;
+  /** How often the own socket was told of the client's window. */
+  windows = 0;
   readonly flows: AnchorFlows;
   readonly handoffs: Handoffs;
   readonly host = new HostModel();
@@ -226,6 +228,7 @@ export class AnchorStand {
       },
       setSendWindow: (_fd, windowOf) => {
         windowOf(0);
+        this.windows++;
       },
       delayAcknowledgements: () => {
         this.delays++;
