@@ -125,6 +125,19 @@ export class Pump {
     this.queuedBytes += length;
   }
 
+  /** Adds bytes that are good for this moment only, and moves what it can; what is left of them is copied. */
+  pass(bytes: Buffer, out: ByteSink): PumpState {
+    this.add({ bytes });
+    const state = this.run(out);
+    const added = this.#added;
+    if (bytes.length === 0 || added === null) return state;
+    const last = added.length - 1;
+    const from = this.#at === last ? this.#offset : 0;
+    added[last] = { bytes: Buffer.from(bytes.subarray(from)) };
+    if (this.#at === last) this.#offset = 0;
+    return state;
+  }
+
   /** All parts of a response, `bytes` together; none follow. */
   take(parts: readonly Part[], bytes: number): void {
     if (this.#parts === NO_PARTS && parts.every(lengthOf)) {

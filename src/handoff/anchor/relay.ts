@@ -49,6 +49,27 @@ function layoutOf(continuation: Continuation | null): Layout | null {
   return continuation && { headBytes: 0, lengthBytes: continuation.lengthBytes - continuation.offset };
 }
 
+/** That a piece was the last of its response is known when it is out (DATA_DONE): each ends its segment. */
+class PieceSink implements ByteSink {
+  readonly #socket: ByteSink;
+
+  constructor(socket: ByteSink) {
+    this.#socket = socket;
+  }
+
+  send(bytes: Buffer, from: number): number {
+    return this.#socket.send(bytes, from, false, true);
+  }
+
+  sendFile(): number {
+    throw new Error('what is relayed is in memory');
+  }
+
+  flush(): number {
+    return this.#socket.flush();
+  }
+}
+
 export class RelayDelivery implements Delivery, Conversation {
   readonly places: Places = [];
   readonly node: number;
@@ -126,7 +147,10 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
-    this.#out = host.wayOut.out(ports.sharesConnections, layoutOf(request.continuation));
+    const { wayOut } = host;
+    const out = wayOut.out(ports.sharesConnections, layoutOf(request.continuation));
+    // Records of a TLS connection end where they end.
+    this.#out = wayOut.half === null ? new PieceSink(out) : out;
   }
 
   frame(frame: Frame): void {
@@ -147,8 +171,7 @@ export class RelayDelivery implements Delivery, Conversation {
           return this.#link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
         if (this.#status === 0) this.#status = Number(frame.bytes.toString('latin1', 9, 12)) || 0;
-        this.#pump.add({ bytes: Buffer.from(frame.bytes) });
-        return this.#drive();
+        return this.#drive(frame.bytes);
       case FrameType.RELAY_CREDIT:
         this.#bodyCredit += frame.credit;
         if (this.#bodyCredit > RELAY_WINDOW_BYTES)
@@ -185,10 +208,11 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#ports.handoffs.answered(this);
   }
 
-  #drive(): void {
+  /** `bytes`: that have just come, and are gone afterwards. */
+  #drive(bytes: Buffer | null = null): void {
     if (this.#over) return;
     const before = this.#pump.sentBytes;
-    const state = this.#pump.run(this.#out);
+    const state = bytes === null ? this.#pump.run(this.#out) : this.#pump.pass(bytes, this.#out);
     const sent = this.#pump.sentBytes - before;
     this.#host.sent(sent, state === 'blocked');
     if (sent > 0) {

@@ -10,7 +10,7 @@ export const FLOW_LINGER_LIMIT_MS = 70_000;
 export const RELAY_WINDOW_BYTES = 256 * 1024;
 
 /** One RELAY_DATA frame. */
-export const RELAY_PIECE_BYTES = 32 * 1024;
+export const RELAY_PIECE_BYTES = 64 * 1024;
 
 /** A link with more waiting takes no further relay data for now. */
 export const LINK_BUSY_BYTES = 1024 * 1024;

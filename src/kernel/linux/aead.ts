@@ -117,14 +117,28 @@ export class Aead {
    * memory of its own. Null when it is not authentic.
    */
   open(nonce: Buffer, bytes: Buffer, at: number, end: number, associatedBytes: number): Buffer | null {
-    const from = addressOf(bytes) + at;
     const plaintext = Buffer.allocUnsafe(end - at - TAG_BYTES);
-    this.#begin(addressOf(nonce), from - associatedBytes, associatedBytes);
+    const to = plaintext.length > 0 ? addressOf(plaintext) : 0;
+    const isGenuine = this.openTo(
+      to,
+      addressOf(nonce),
+      addressOf(bytes) + at,
+      plaintext.length,
+      associatedBytes,
+    );
+    return isGenuine ? plaintext : null;
+  }
+
+  /**
+   * Decrypts the `bytes` at address `from`, their tag behind them and the associated data before, to address `to`, by
+   * the nonce at address `nonce`. False when it is not authentic: what is at `to` then means nothing.
+   */
+  openTo(to: number, nonce: number, from: number, bytes: number, associatedBytes: number): boolean {
+    this.#begin(nonce, from - associatedBytes, associatedBytes);
     const { update, final, control } = this.#lib;
-    if (plaintext.length > 0)
-      must(update(this.#context, addressOf(plaintext), written, from, plaintext.length));
-    must(control(this.#context, SET_TAG, TAG_BYTES, from + plaintext.length));
-    return final(this.#context, scratch.address, written) === 1 ? plaintext : null;
+    if (bytes > 0) must(update(this.#context, to, written, from, bytes));
+    must(control(this.#context, SET_TAG, TAG_BYTES, from + bytes));
+    return final(this.#context, scratch.address, written) === 1;
   }
 
   /** Forgets the key. Idempotent. */

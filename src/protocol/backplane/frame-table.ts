@@ -4,7 +4,8 @@
  *
  * *speaker* is the end that may say it in a conversation: the one that has opened it, the one that has taken it,
  * either; `link` are frames without a conversation. *bulk* are those that carry requests, responses and connections,
- * or that are many: a link that is too far behind refuses them. The others are few, small and must get through.
+ * or that are many: a link that is too far behind refuses them. The others are few, small and must get through. *keeps*:
+ * what takes the frame may keep bytes that it carries, so it gets memory of its own; of RELAY_DATA nothing is kept.
  */
 import type { Codec } from './codec.ts';
 import { type Cached, cachedCodec } from './frame-cached.ts';
@@ -54,37 +55,38 @@ export type Frame =
 export interface FrameRow<F> {
   readonly speaker: 'opener' | 'taker' | 'either' | 'link';
   readonly bulk: boolean;
+  readonly keeps: boolean;
   readonly codec: Codec<F>;
 }
 
 export const FRAME_TABLE: {
   readonly [N in FrameName]: FrameRow<Extract<Frame, { type: (typeof FrameType)[N] }>>;
 } = {
-  SETUP: { speaker: 'opener', bulk: true, codec: setupCodec },
-  SETUP_OK: { speaker: 'taker', bulk: false, codec: setupOkCodec },
-  SETUP_REJECT: { speaker: 'taker', bulk: false, codec: setupRejectCodec },
-  CONFIRM: { speaker: 'opener', bulk: false, codec: confirmCodec },
-  WINDOW: { speaker: 'opener', bulk: false, codec: windowCodec },
-  DATA_DONE: { speaker: 'taker', bulk: false, codec: response.dataDoneCodec },
-  COLLECTED: { speaker: 'taker', bulk: false, codec: response.collectedCodec },
-  RESET: { speaker: 'opener', bulk: false, codec: response.resetCodec },
-  RESET_OK: { speaker: 'taker', bulk: false, codec: response.resetOkCodec },
-  ABORT: { speaker: 'either', bulk: false, codec: abortCodec },
+  SETUP: { speaker: 'opener', bulk: true, keeps: true, codec: setupCodec },
+  SETUP_OK: { speaker: 'taker', bulk: false, keeps: false, codec: setupOkCodec },
+  SETUP_REJECT: { speaker: 'taker', bulk: false, keeps: false, codec: setupRejectCodec },
+  CONFIRM: { speaker: 'opener', bulk: false, keeps: false, codec: confirmCodec },
+  WINDOW: { speaker: 'opener', bulk: false, keeps: false, codec: windowCodec },
+  DATA_DONE: { speaker: 'taker', bulk: false, keeps: false, codec: response.dataDoneCodec },
+  COLLECTED: { speaker: 'taker', bulk: false, keeps: false, codec: response.collectedCodec },
+  RESET: { speaker: 'opener', bulk: false, keeps: false, codec: response.resetCodec },
+  RESET_OK: { speaker: 'taker', bulk: false, keeps: false, codec: response.resetOkCodec },
+  ABORT: { speaker: 'either', bulk: false, keeps: false, codec: abortCodec },
   // Which end says it in a conversation is in the frame: bytes of a request are the opener's, of a response the taker's.
-  RELAY_DATA: { speaker: 'either', bulk: true, codec: link.relayDataCodec },
-  RELAY_CREDIT: { speaker: 'either', bulk: false, codec: link.relayCreditCodec },
-  HELLO: { speaker: 'link', bulk: false, codec: link.helloCodec },
-  KEEPALIVE: { speaker: 'link', bulk: false, codec: link.keepaliveCodec },
-  LOAD: { speaker: 'link', bulk: false, codec: link.loadCodec },
-  MIGRATE: { speaker: 'opener', bulk: true, codec: migrate.migrateCodec },
-  MIGRATE_DATA: { speaker: 'opener', bulk: true, codec: migrate.migrateDataCodec },
-  MIGRATE_OK: { speaker: 'taker', bulk: false, codec: migrate.migrateOkCodec },
-  ROUTE: { speaker: 'link', bulk: false, codec: migrate.routeCodec },
-  CLEANUP: { speaker: 'link', bulk: false, codec: migrate.cleanupCodec },
-  CLEANUP_OK: { speaker: 'link', bulk: false, codec: migrate.cleanupOkCodec },
-  VIEW: { speaker: 'link', bulk: false, codec: viewCodec },
-  CATALOGUE: { speaker: 'link', bulk: true, codec: catalogueCodec },
-  CACHED: { speaker: 'link', bulk: true, codec: cachedCodec },
+  RELAY_DATA: { speaker: 'either', bulk: true, keeps: false, codec: link.relayDataCodec },
+  RELAY_CREDIT: { speaker: 'either', bulk: false, keeps: false, codec: link.relayCreditCodec },
+  HELLO: { speaker: 'link', bulk: false, keeps: true, codec: link.helloCodec },
+  KEEPALIVE: { speaker: 'link', bulk: false, keeps: false, codec: link.keepaliveCodec },
+  LOAD: { speaker: 'link', bulk: false, keeps: false, codec: link.loadCodec },
+  MIGRATE: { speaker: 'opener', bulk: true, keeps: true, codec: migrate.migrateCodec },
+  MIGRATE_DATA: { speaker: 'opener', bulk: true, keeps: true, codec: migrate.migrateDataCodec },
+  MIGRATE_OK: { speaker: 'taker', bulk: false, keeps: false, codec: migrate.migrateOkCodec },
+  ROUTE: { speaker: 'link', bulk: false, keeps: true, codec: migrate.routeCodec },
+  CLEANUP: { speaker: 'link', bulk: false, keeps: true, codec: migrate.cleanupCodec },
+  CLEANUP_OK: { speaker: 'link', bulk: false, keeps: true, codec: migrate.cleanupOkCodec },
+  VIEW: { speaker: 'link', bulk: false, keeps: true, codec: viewCodec },
+  CATALOGUE: { speaker: 'link', bulk: true, keeps: true, codec: catalogueCodec },
+  CACHED: { speaker: 'link', bulk: true, keeps: true, codec: cachedCodec },
 };
 
 const BY_TYPE: readonly (FrameRow<Frame> | undefined)[] = byType();

@@ -62,6 +62,11 @@ export function frameLength(bytes: Buffer, at: number, end: number): number {
   return length;
 }
 
+/** Whether what takes the frame at `bytes[at]` may keep bytes that it carries. */
+export function isKept(bytes: Buffer, at: number): boolean {
+  return rowOf(bytes[at + 4])?.keeps === true;
+}
+
 /** Decodes the one frame that fills `bytes` from `at` to `end`; throws FrameError for anything else. */
 export function decodeFrame(bytes: Buffer, at = 0, end = bytes.length): Frame {
   const length = frameLength(bytes, at, end);

@@ -3,11 +3,11 @@
  * cuts the stream into records, opens each and hands its frames on one by one.
  */
 import { SessionError } from './errors.ts';
-import { decodeFrame, type Frame, frameLength } from './frames.ts';
+import { bearsSecret, decodeFrame, type Frame, frameLength, isKept } from './frames.ts';
 import { MAX_RECORD_BYTES, RECORD_HEADER_BYTES, recordLength } from './record.ts';
 import type { Session } from './session.ts';
 
-/** Called once per frame, in order. The frame's byte strings are views into the record's memory. */
+/** Called once per frame, in order. The bytes of RELAY_DATA are gone when it returns; any other frame's are its own. */
 export type FrameHandler = (frame: Frame) => void;
 
 export class Inbox {
@@ -92,7 +92,12 @@ export class Inbox {
     let from = 0;
     while (from < batch.length && this.#session.state === 'OPEN') {
       const to = from + frameLength(batch, from, batch.length);
-      this.#onFrame(decodeFrame(batch, from, to));
+      const frame = isKept(batch, from)
+        ? decodeFrame(Buffer.from(batch.subarray(from, to)))
+        : decodeFrame(batch, from, to);
+      // Who takes it wipes its own.
+      if (bearsSecret(frame)) batch.fill(0, from, to);
+      this.#onFrame(frame);
       from = to;
     }
   }

@@ -12,6 +12,11 @@ import { GREETING_BYTES, PROOF_BYTES } from './handshake.ts';
 import { MAX_BATCH_BYTES, RECORD_OVERHEAD_BYTES } from './record.ts';
 import type { Session } from './session.ts';
 
+/**
+ * A batch is sealed before it gets larger than this, unless one frame is: a receiver gets small records whole, in one
+ * piece of memory, and what is copied and encrypted in turns stays in a processor's cache.
+ */
+const BATCH_BYTES = 68 * 1024;
 /** Bytes that may wait for one peer. A peer this far behind is served by other means: relay elsewhere, or local. */
 export const OUTBOX_LIMIT_BYTES = 2 * 1024 * 1024;
 /** On top of it for the small frames that end things (RESET, ABORT, DATA_DONE): refusing those would leak. */
@@ -84,7 +89,7 @@ export class Outbox {
     const size = frameSize(frame);
     const limit = isBulk(frame) ? OUTBOX_LIMIT_BYTES : OUTBOX_LIMIT_BYTES + OUTBOX_RESERVE_BYTES;
     if (this.bytesQueued + size + RECORD_OVERHEAD_BYTES > limit) return false;
-    if (this.#batchBytes + size > MAX_BATCH_BYTES) this.flush();
+    if (this.#batchBytes > 0 && this.#batchBytes + size > BATCH_BYTES) this.flush();
     this.#hasSecret ||= bearsSecret(frame);
     this.#batchBytes = encodeFrame(frame, this.#batch ?? this.#open(), this.#batchBytes);
     return true;

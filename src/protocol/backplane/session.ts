@@ -127,7 +127,7 @@ export class Session {
 
   /**
    * Opens the record that fills `bytes` from `at` to `end` (`recordLength` gave its length). Returns its frames,
-   * in memory that nothing else uses; empty for the end record. Throws SessionError.
+   * in memory that the next record is opened into; empty for the end record. Throws SessionError.
    */
   open(bytes: Buffer, at: number, end: number): Buffer {
     const keys = this.#opening;

@@ -76,7 +76,7 @@ class Case extends TargetStand {
 describe('a relayed request at the target', () => {
   test('SETUP_OK, the bytes in pieces, DATA_DONE', () => {
     const it = new Case();
-    const answer = it.ask(100_000);
+    const answer = it.ask(3 * RELAY_PIECE_BYTES);
     assert.deepEqual(
       it.link.sent.map(({ type }) => type),
       [FrameType.SETUP_OK, ...Array(4).fill(FrameType.RELAY_DATA), FrameType.DATA_DONE],

@@ -132,6 +132,22 @@ describe('outbox and inbox', () => {
 });
 
 describe('inbox', () => {
+  it('what a frame carries stays as it is when more comes, but for relayed bytes', () => {
+    fc.assert(
+      fc.property(fc.oneof(...Object.values(byType)), (frame) => {
+        const pair = openPair();
+        const outbox = new Outbox(pair.dial);
+        const kept: Frame[] = [];
+        const inbox = new Inbox(pair.accept, (one) => kept.push(one));
+        outbox.push(frame);
+        inbox.receive(drain(outbox));
+        outbox.push(relay(MAX_RELAY_BYTES));
+        inbox.receive(drain(outbox));
+        if (frame.type !== FrameType.RELAY_DATA) assert.deepEqual(encoded(kept[0]), encoded(frame));
+      }),
+    );
+  });
+
   it('an end record is an end; anything else is a truncation', () => {
     const ended = openPair();
     const outbox = new Outbox(ended.dial);
