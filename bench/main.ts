@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { againstProxies, type ProxyOptions } from './against-proxies.ts';
+import { breakdown } from './breakdown.ts';
 import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
 import { efficiency } from './efficiency.ts';
@@ -30,6 +31,7 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['direct', direct],
   ['efficiency', efficiency],
   ['latency', latency],
+  ['breakdown', breakdown],
   ['scale-out', scaleOut],
   ['front-cpu', frontCpu],
   ['migration-cost', migrationCost],
