@@ -160,11 +160,16 @@ export class UpstreamConnection implements Source {
     if ((events & ~EPOLLOUT) !== 0) this.read();
   }
 
-  /** Sends what there is of the request. */
-  write(): void {
+  /** Sends what there is of the request, and behind it `bytes`, which are copied if they have to wait. */
+  write(bytes: Buffer | null = null): void {
     const carried = this.#carried;
-    if (carried === null || !this.#isConnected) return;
-    const state = carried.outgoing.run(this.#out);
+    if (carried === null) return;
+    const { outgoing } = carried;
+    if (!this.#isConnected) {
+      if (bytes !== null) outgoing.add({ bytes: Buffer.from(bytes) });
+      return;
+    }
+    const state = bytes === null ? outgoing.run(this.#out) : outgoing.pass(bytes, this.#out);
     if (state === 'yield') this.#host.loop.defer(() => this.write());
     carried.wrote(state);
     if (state !== 'broken') return;

@@ -155,14 +155,13 @@ export class UpstreamRequest implements Feed, Carried {
     this.#receivedBodyBytes += bytes.length;
     this.#bodyIsWhole = last;
     if (this.#isRefused) return;
-    if (bytes.length > 0)
-      this.outgoing.add({ bytes: this.#isChunked ? encodeChunk(bytes) : Buffer.from(bytes) });
+    if (this.#isChunked && bytes.length > 0) this.outgoing.add({ bytes: encodeChunk(bytes) });
     if (last) {
       if (this.#isChunked) this.outgoing.add({ bytes: LAST_CHUNK });
       this.outgoing.finish();
     }
+    this.#connection.write(this.#isChunked ? null : bytes);
     this.#isFull = !this.wantsBody;
-    this.#connection.write();
   }
 
   /** What the upstream refuses is read and dropped: the client may read its answer only after it has sent all. */
