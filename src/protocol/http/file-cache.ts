@@ -7,7 +7,8 @@
  * A small file is read into memory and closed; a large one stays open, counted by references, and its descriptor is
  * closed when the entry has left the cache and no response uses it any more. An entry is compared with the file
  * system, and the root with what its path leads to, at most once in REVALIDATE_MS; an entry of a large file before
- * every response, since the kernel sends what is in the file then. Eviction is second chance: an entry that was used
+ * every response, since the kernel sends what is in the file then. What a look has found holds for all paths of the
+ * file: no client sees an older state than another one has seen. Eviction is second chance: an entry that was used
  * since it was last looked at goes to the back of the queue instead.
  */
 import { SystemError } from '../../kernel/linux/errors.ts';
@@ -55,6 +56,7 @@ export class FileCache {
   readonly #options: FileCacheOptions;
   readonly #root: RootDirectory;
   readonly #entries = new Map<string, Entry>();
+  readonly #byDocument = new Map<number, Set<Entry>>();
   #memoryBytes = 0;
   #descriptors = 0;
 
@@ -95,8 +97,16 @@ export class FileCache {
     if (found instanceof Entry) this.#digest(found);
     if (found === known) return found;
     if (known !== undefined) this.#drop(known);
+    const document = found instanceof Entry ? found.document : known?.document;
+    if (document !== undefined) this.#agree(document, found);
     if (found instanceof Entry) this.#keep(found);
     return found;
+  }
+
+  /** A file has several paths (`/`, `/index.html`, `/inde%78.html`): what shows at one is old at all the others. */
+  #agree(document: number, found: Entry | Failure): void {
+    for (const other of [...(this.#byDocument.get(document) ?? [])])
+      if (!(found instanceof Entry && found.isAsOld(other))) this.#drop(other);
   }
 
   close(): void {
@@ -186,6 +196,9 @@ export class FileCache {
 
   #keep(entry: Entry): void {
     this.#entries.set(entry.path, entry);
+    const paths = this.#byDocument.get(entry.document);
+    if (paths === undefined) this.#byDocument.set(entry.document, new Set([entry]));
+    else paths.add(entry);
     this.#memoryBytes += entry.memoryBytes;
     this.#descriptors += entry.descriptors;
     // Ends: an entry is met twice at most, and the newcomer is not dropped even when it alone is too much.
@@ -209,6 +222,9 @@ export class FileCache {
 
   #drop(entry: Entry): void {
     this.#entries.delete(entry.path);
+    const paths = this.#byDocument.get(entry.document);
+    paths?.delete(entry);
+    if (paths?.size === 0) this.#byDocument.delete(entry.document);
     this.#memoryBytes -= entry.memoryBytes;
     this.#descriptors -= entry.descriptors;
     entry.release();

@@ -74,6 +74,18 @@ export class Entry {
     );
   }
 
+  /** Both are of the same files, in the same versions, and what was read of them is the same. */
+  isAsOld({ representations }: Entry): boolean {
+    return (
+      representations.length === this.representations.length &&
+      representations.every(({ file, coding, body }, i) => {
+        const own = this.representations[i];
+        const isSameFile = own.coding === coding && own.file.version === file.version;
+        return isSameFile && (own.body === null || body === null || own.body.equals(body));
+      })
+    );
+  }
+
   /** What was read now has the bytes that are here. Of a large file nobody knows what was sent of it meanwhile. */
   holds(opened: readonly OpenFile[]): boolean {
     return opened.every(({ body }, i) => {

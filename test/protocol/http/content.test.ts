@@ -277,6 +277,35 @@ test('a change shows after the revalidation time, and the old tag no longer hold
   });
 });
 
+test('a change that one path of a file has shown is shown by all', () => {
+  withContent((content) => {
+    const paths = ['/turn/', '/turn/index.html', '/turn//inde%78.html'];
+    const bodies = (nowMs: number) => paths.map((path) => get(content, path, '', nowMs).body.toString());
+    write('turn/index.html', 'one');
+    get(content, paths[0]);
+    // The others were looked at later, and are not looked at again so soon.
+    assert.deepEqual(bodies(NOW + REVALIDATE_MS - 1), ['one', 'one', 'one']);
+    write('turn/index.tmp', 'two!');
+    fs.renameSync(join(root, 'turn/index.tmp'), join(root, 'turn/index.html'));
+    assert.deepEqual(bodies(NOW + REVALIDATE_MS), ['two!', 'two!', 'two!']);
+    fs.rmSync(join(root, 'turn/index.html'));
+    const gone = paths.map((path) => get(content, path, '', NOW + 2 * REVALIDATE_MS).status);
+    assert.deepEqual(gone, [404, 404, 404]);
+  });
+});
+
+test('a path that is asked for the first time shows what the others then show', () => {
+  withContent((content) => {
+    write('first/index.html', 'one');
+    get(content, '/first/');
+    write('first/index.tmp', 'two!');
+    fs.renameSync(join(root, 'first/index.tmp'), join(root, 'first/index.html'));
+    assert.equal(get(content, '/first/').body.toString(), 'one', 'within the time for which it is believed');
+    assert.equal(get(content, '/first/index.html').body.toString(), 'two!');
+    assert.equal(get(content, '/first/').body.toString(), 'two!');
+  });
+});
+
 test('the cache stays within its bounds', () => {
   for (let i = 0; i < 20; i++) write(`many/${i}`, Buffer.alloc(10_000, i));
   withContent(
