@@ -21,6 +21,10 @@ const MAX_WAITING = 1000;
 /** Statuses of an origin that fails (RFC 5861 4). */
 const FAILURES = new Set([500, 502, 503, 504]);
 
+function isEventStream({ fields }: ResponseHead): boolean {
+  return /^text\/event-stream/i.test(fields.get('content-type') ?? '');
+}
+
 /** Who has flights, and what they ask of it. */
 export interface FlightHost {
   readonly nowMs: number;
@@ -127,6 +131,10 @@ export class Flight implements Tap {
     return this.#lifetime !== null;
   }
 
+  get isAwaited(): boolean {
+    return this.isKeeping && this.#waiting.size > 0;
+  }
+
   get isFull(): boolean {
     return this.#waiting.size >= MAX_WAITING;
   }
@@ -151,9 +159,9 @@ export class Flight implements Tap {
     if (FAILURES.has(head.status) && this.#standIn()) return false;
     const { fields, status, contentLength } = head;
     const lifetime = lifetimeOf(this.asked.head, status, fields, this.#passage);
-    const isStream = fields.has('trailer') || /^text\/event-stream/i.test(fields.get('content-type') ?? '');
-    const isKept =
-      lifetime !== null && !isStream && !this.isObsolete && this.#grow(Math.max(0, contentLength));
+    // Of one that ends with its connection nobody knows whether it is whole.
+    const isOpen = head.framing === 'close' || fields.has('trailer') || isEventStream(head);
+    const isKept = lifetime !== null && !isOpen && !this.isObsolete && this.#grow(Math.max(0, contentLength));
     // What was stored is not what the upstream sends any more.
     if (stored !== null && !FAILURES.has(status)) host.remove(this.key, stored);
     host.missed(this.exchange);

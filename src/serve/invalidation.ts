@@ -6,6 +6,7 @@ import type { Tap } from './upstream-response.ts';
 
 export class Invalidation implements Tap {
   readonly isKeeping = false;
+  readonly isAwaited = false;
   readonly #asked: Pick<UpstreamAsked, 'head' | 'isSecure'>;
   readonly #forget: (key: string) => void;
 

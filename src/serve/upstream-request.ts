@@ -175,7 +175,7 @@ export class UpstreamRequest implements Feed, Carried {
     if (!wasAnswering && this.#response.isAnswering) this.#host.answered();
     if (progress === 'more') {
       const isFull = this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES;
-      this.paused = isFull && this.#asked.tap?.isKeeping !== true;
+      this.paused = isFull && this.#asked.tap?.isAwaited !== true;
       return this.#watch();
     }
     if ('fault' in progress) {

@@ -27,8 +27,10 @@ export interface Tap {
   failed(status: ErrorStatus, elsewhere: boolean): boolean;
   /** The client is gone. */
   cancelled(): void;
-  /** All of it is kept: the upstream need not wait for the client. */
+  /** It is being kept. */
   readonly isKeeping: boolean;
+  /** Others wait for it: it is not read more slowly for a client that is slow. */
+  readonly isAwaited: boolean;
 }
 
 /** What has come of it: `more` is to come; `done`: the connection's next byte is the next response's; or it is wrong. */

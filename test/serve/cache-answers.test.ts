@@ -131,6 +131,17 @@ test('what is not a response of known end goes by unbuffered, and as it is', asy
   exchange.end();
 });
 
+test('a body that ends with its connection may be cut off: it is not stored', async () => {
+  const stand = await up((got) => {
+    got.socket.end(`HTTP/1.1 200 OK\r\n${LIFE}\r\nha`);
+    return null;
+  });
+  for (let i = 1; i <= 2; i++) {
+    assert.match((await stand.ask('/x')).body, /ha/);
+    assert.equal(stand.got.length, i);
+  }
+});
+
 test('trailers go by, and their response is not stored', async () => {
   const stand = await up(
     () =>

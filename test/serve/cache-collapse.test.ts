@@ -216,6 +216,19 @@ test('a slow client does not hold back those who wait for its response', async (
   slow.end();
 });
 
+test('a slow client alone holds the upstream back: no more than its share waits in memory', async () => {
+  const stand = await up({ objectBytes: 4 * 1024 * 1024, bytes: 16 * 1024 * 1024 });
+  const slow = stand.request('/x');
+  await stand.stand.until(() => stand.held.length === 1);
+  stand.held[0].send(ok(LIFE, 'x'.repeat(3 * 1024 * 1024)));
+  await stand.stand.until(() => slow.pump.queuedBytes > 256 * 1024);
+  await stand.stand.lasting(30);
+  assert.ok(slow.pump.queuedBytes < 512 * 1024);
+  const answer = new Answer(slow);
+  await stand.stand.until(() => answer.isOver);
+  assert.equal((await stand.ask('/x')).cache, 'hit');
+});
+
 test('an upstream that fails before its head: all are told, and another node may be asked', async () => {
   const stand = await up();
   const clients = new Clients(stand);
