@@ -8,6 +8,7 @@ import type { Count } from '../../base/counters.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { IDLE_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
+import { StateError } from '../../kernel/tcp/state.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
 import type { FlowTable } from '../flow/table.ts';
@@ -54,7 +55,10 @@ export class AnchorFlows implements Ticking, FlowOwner {
     return this.#open.size + this.#closing.size + this.#lingering.size;
   }
 
-  /** Of a client's connection. Null when the router's table is full, or the client has just reset the connection. */
+  /**
+   * Of a client's connection. Null when the router's table is full, the client has just reset the connection, or the
+   * connection is one that no half-pipe can go on with, such as one whose timestamps count microseconds.
+   */
   create(fd: number): AnchorFlow | null {
     const slot = this.table.allocate();
     if (slot < 0) return null;
@@ -64,7 +68,7 @@ export class AnchorFlows implements Ticking, FlowOwner {
       return flow;
     } catch (error) {
       this.table.release(slot);
-      return unlessSocketDied(error, null);
+      return error instanceof StateError ? null : unlessSocketDied(error, null);
     }
   }
 

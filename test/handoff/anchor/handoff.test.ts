@@ -6,9 +6,11 @@ import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-deliver
 import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
 import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
+import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import { FLAG_CLOSING, FLAG_WATCH, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
+import { StateError } from '../../../src/kernel/tcp/state.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
-import { AnchorStand, capture, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
+import { AnchorStand, capture, FD, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
 
 const B = 1;
 const BYTES = 1200;
@@ -504,5 +506,20 @@ describe('a flow whose connection closes', () => {
     const it = new AnchorStand();
     for (let i = 0; i < 4; i++) it.flow();
     assert.equal(it.flows.create(1), null);
+  });
+
+  test('a connection that no half-pipe can go on with gives no flow, one that has died neither; a defect is none of them', () => {
+    const it = new AnchorStand();
+    for (const failure of [
+      new StateError('STATE_NOT_CAPTURABLE', 'microseconds'),
+      new SystemError('getsockopt', 107),
+    ]) {
+      it.failure = failure;
+      assert.equal(it.flows.create(FD), null);
+      assert.equal(it.table.free, 4);
+    }
+    it.failure = new TypeError('a defect');
+    assert.throws(() => it.flows.create(FD), it.failure);
+    assert.equal(it.table.free, 4);
   });
 });

@@ -206,6 +206,8 @@ export class AnchorStand {
   socketState: number = TcpState.CLOSE;
   captured = capture();
   captures = 0;
+  /** Why the kernel's socket cannot be captured. */
+  failure: Error | null = null;
   /** How often the kernel was told to leave acknowledgements to others. */
   delays = 0;
   probes = 0;
@@ -220,6 +222,7 @@ export class AnchorStand {
     const kernel: SocketKernel = {
       capture: () => {
         this.captures++;
+        if (this.failure !== null) throw this.failure;
         return this.captured;
       },
       unreadBytes: () => 0,
