@@ -35,8 +35,10 @@ export interface Guest {
   announced: boolean;
   /** The socket while closing, which we only watch; else -1. */
   fd: number;
-  /** When the present state began. */
+  /** When the present state began, or the home was told last. */
   sinceMs: number;
+  /** When the home was told first that it has ended; -1: not yet. */
+  toldAtMs: number;
 }
 
 /** A route here to a node that a connection has moved on to. */
@@ -86,7 +88,17 @@ export class Guests {
     const home = ports.homeOf(ends.public.address);
     const key = tupleKey(ends);
     const sinceMs = ports.clock.nowMs;
-    const guest: Guest = { ends, key, home, epoch, state: 'here', announced: false, fd: -1, sinceMs };
+    const guest: Guest = {
+      ends,
+      key,
+      home,
+      epoch,
+      state: 'here',
+      announced: false,
+      fd: -1,
+      sinceMs,
+      toldAtMs: -1,
+    };
     this.#drop(this.#byKey.get(key));
     this.#byKey.set(key, guest);
     if (home === ports.self) {
@@ -157,6 +169,7 @@ export class Guests {
     this.#closeSocket(guest);
     this.#leaving.delete(guest);
     guest.state = 'here';
+    guest.toldAtMs = -1;
     return guest;
   }
 
@@ -249,8 +262,11 @@ export class Guests {
       return;
     }
     const frame = { type: FrameType.CLEANUP, flow: tupleToFrame(ends), epoch } as const;
-    // A home that has lost us waits a while, and ends the route by itself.
-    if (this.#linkHome(guest)?.send(frame) !== true) this.#drop(guest);
+    const { nowMs } = this.#ports.clock;
+    if (guest.toldAtMs < 0) guest.toldAtMs = nowMs;
+    // A home that has lost us waits a while, and ends the route by itself. One that hears us and does not answer will not.
+    const isUnheard = this.#linkHome(guest)?.send(frame) !== true;
+    if (isUnheard || nowMs - guest.toldAtMs >= FLOW_LINGER_LIMIT_MS) this.#drop(guest);
   }
 
   /** The home has ended the route. */

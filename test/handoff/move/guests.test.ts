@@ -1,12 +1,14 @@
-/** Guests at their own home: whose route goes with them. */
+/** Guests that end: at their own home, whose route goes with them, and elsewhere, where the home is told. */
 import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
-import { FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
-import { tupleKey } from '../../../src/handoff/flow/four-tuple.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
+import { tupleKey, tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
 import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
+import { type Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
+import type { Link } from '../../../src/protocol/backplane/link.ts';
 
 const HOME = 1;
 const ELSEWHERE = 3;
@@ -15,16 +17,19 @@ const ENDS = {
   public: { address: parseAddress('192.0.2.80'), port: 80 },
 };
 
-function stand() {
+function stand(home = HOME) {
   const routes = new Map<string, number>();
   const key = (client: typeof ENDS.client, pub: typeof ENDS.public) => tupleKey({ client, public: pub });
+  const told: Frame[] = [];
+  const clock = { nowMs: 0 };
+  const link = { send: (frame: Frame) => told.push(frame) > 0 } as unknown as Link;
   const ports: GuestsPorts = {
     index: 0,
     self: HOME,
     config: { nodes: [] },
-    linkFor: () => undefined,
-    homeOf: () => HOME,
-    clock: { nowMs: 0 },
+    linkFor: () => link,
+    homeOf: () => home,
+    clock,
     homeRoutes: { returned: () => {} },
     sockets: { of: () => TcpState.CLOSE },
     routes: {
@@ -36,7 +41,17 @@ function stand() {
       delete: (client: typeof ENDS.client, pub: typeof ENDS.public) => routes.delete(key(client, pub)),
     },
   };
-  return { routes, guests: new Guests(ports) };
+  const guests = new Guests(ports);
+  /** Time passes, in rounds of a second, while `goesOn`. Returns the seconds. */
+  const pass = (goesOn: () => boolean): number => {
+    const startMs = clock.nowMs;
+    while (goesOn() && clock.nowMs - startMs < 10 * FLOW_LINGER_LIMIT_MS) {
+      clock.nowMs += 1000;
+      guests.tick(clock.nowMs);
+    }
+    return (clock.nowMs - startMs) / 1000;
+  };
+  return { routes, guests, told, pass };
 }
 
 test('the route that keeps a connection here goes with it', () => {
@@ -55,4 +70,27 @@ test('the route of a next connection, which another engine gave away, stays', ()
   guests.tick(FLOW_LINGER_MS);
   assert.deepEqual([...routes.values()], [ELSEWHERE]);
   assert.equal(guests.size, 0);
+});
+
+test('a home is told until it answers', () => {
+  const { guests, told, pass } = stand(ELSEWHERE);
+  guests.ended(guests.arrive(ENDS, 1));
+  const cleanups = () => told.filter(({ type }) => type === FrameType.CLEANUP).length;
+  pass(() => cleanups() < 3);
+  guests.cleanedUp(ELSEWHERE, { type: FrameType.CLEANUP_OK, flow: tupleToFrame(ENDS), epoch: 1 });
+  assert.equal(guests.size, 0);
+  assert.equal(cleanups(), 3);
+});
+
+test('a home that never answers is told no longer than the limit; a next connection has all of it', () => {
+  const { guests, pass } = stand(ELSEWHERE);
+  const limitS = FLOW_LINGER_LIMIT_MS / 1000;
+  guests.ended(guests.arrive(ENDS, 1));
+  let rounds = 0;
+  pass(() => rounds++ < limitS / 2);
+  const next = guests.revive(ENDS)!;
+  guests.ended(next);
+  const seconds = pass(() => guests.size > 0);
+  assert.ok(seconds >= limitS && seconds <= limitS + 5, `${seconds} s`);
+  assert.equal(guests.lingering, 0);
 });
