@@ -5,12 +5,11 @@
  * process.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, ListenOptions, Socket } from 'node:net';
+import type { AddressInfo, ListenOptions } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HostPort } from '../../base/config/config.ts';
-import { allocate } from '../../kernel/linux/memory.ts';
-import { getOptionBytes, SOL_SOCKET } from '../../kernel/linux/socket.ts';
 import { boundConnections } from './connections.ts';
+import { listenerOf, peerOf, takenBy } from './credentials.ts';
 import { AdminError } from './errors.ts';
 
 /** The whole of sun_path: versions of Node.js differ in whether they fill it up, and a shorter name is another name. */
@@ -31,10 +30,6 @@ const CLOSE_GRACE_MS = 2000;
 const TAKEN_GRACE_MS = 1000;
 const TAKEN_POLL_MS = 20;
 
-const SO_PEERCRED = 17;
-/** struct ucred: process, user, group. */
-const UCRED_BYTES = 12;
-
 /** `user`: whose process asks, on the Unix socket; null over TCP. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, user: number | null) => void;
 
@@ -51,10 +46,9 @@ export class Doors {
    */
   static async open(address: HostPort, localSocket = LOCAL_SOCKET): Promise<Doors> {
     const local = createHttpServer();
-    await listen(local, { path: localSocket }).catch((error: NodeJS.ErrnoException) => {
-      const hint = 'ss -xlp shows the process that has @baton, baton drain NODE ends it';
+    await listen(local, { path: localSocket }).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE') throw error;
-      throw new AdminError('NODE_RUNS', `a node runs here already; ${hint}`);
+      throw new AdminError('NODE_RUNS', takenBy(await listenerOf(localSocket), process.geteuid?.() ?? 0));
     });
     const tcp = createHttpServer();
     try {
@@ -80,7 +74,10 @@ export class Doors {
       server.off('request', refuseAtStart);
       server.on('error', failed);
     }
-    this.#local.on('request', (request, response) => handler(request, response, userOf(request.socket)));
+    // Without a user nobody may act.
+    this.#local.on('request', (request, response) =>
+      handler(request, response, peerOf(request.socket)?.user ?? null),
+    );
     this.#tcp.on('request', (request, response) => handler(request, response, null));
   }
 
@@ -88,16 +85,6 @@ export class Doors {
     this.#closed ??= Promise.all([closeServer(this.#local), closeServer(this.#tcp)]);
     return this.#closed;
   }
-}
-
-/** Whose process is at the other end of a Unix socket. */
-function userOf(socket: Socket): number | null {
-  // Node.js has no other way to a socket's descriptor; without one nobody may act.
-  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
-  if (fd < 0) return null;
-  const credentials = allocate(UCRED_BYTES);
-  getOptionBytes(fd, SOL_SOCKET, SO_PEERCRED, credentials.address, UCRED_BYTES);
-  return credentials.bytes.readUInt32LE(4);
 }
 
 function refuseAtStart(_: IncomingMessage, response: ServerResponse): void {
