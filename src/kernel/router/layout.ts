@@ -68,6 +68,8 @@ export const CONTROL_BYTES = 32;
 export const CONTROL_FLAGS = 5;
 /** And `port`, in bytes. */
 export const CONTROL_PORT = 24;
+/** And `node_order`. */
+export const CONTROL_NODE_ORDER = 28;
 export const CONTROL_FRONT = 1;
 export const CONTROL_SPREAD = 2;
 export const CONTROL_ROUTES = 4;

@@ -145,7 +145,8 @@ struct control {
 	__be32 address4;      /* the node's own address, to ask ARP with */
 	__u32 flags;
 	__be16 port;          /* that clients connect to */
-	__u8 unused[6];
+	__u8 unused[2];
+	__u32 node_order;     /* for the next process: what nodes the owners in its maps are */
 };
 
 /* A connection that lives on another node. */

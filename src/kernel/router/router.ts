@@ -18,7 +18,7 @@ import {
   TC_EGRESS,
   TC_INGRESS,
 } from '../linux/bpf.ts';
-import { openMapNamed, programInfo } from '../linux/bpf-info.ts';
+import { openMapNamed, openMapOf, programInfo } from '../linux/bpf-info.ts';
 import { EPERM, SystemError } from '../linux/errors.ts';
 import { interfaceIndex } from '../linux/interface.ts';
 import * as libc from '../linux/libc.ts';
@@ -30,6 +30,7 @@ import {
   CONTROL_BYTES,
   CONTROL_ENDED,
   CONTROL_FLAGS,
+  CONTROL_NODE_ORDER,
   CONTROL_PORT,
   CONTROL_ROUTES,
   CONTROL_SPREAD,
@@ -40,6 +41,7 @@ import {
   type RouterCounter,
 } from './layout.ts';
 import { type LeftFlow, leftFlows } from './left-flows.ts';
+import { keepsPlaces, NO_ORDER, nodeOrder } from './node-order.ts';
 import type { RouterHandles } from './router-engine.ts';
 
 /** The object is committed beside its source, and copied by nobody: this finds it from dist/ as well as from src/. */
@@ -54,11 +56,15 @@ const SO_NETNS_COOKIE = 71;
  * What outlives a process, so that connections diverted to other nodes go on through its end and its successor's
  * start. Taken over from the router that is attached, if there is one.
  */
-const INHERITED_MAPS = ['routes', 'spread', 'spread_syns', 'spread_table', 'heirs', 'ended', 'peers'];
+const INHERITED_MAPS = ['ended'];
+/** Those that know nodes by their places in the file: only while these are the same. */
+const INHERITED_WITH_PLACES = ['routes', 'spread', 'spread_syns', 'spread_table', 'heirs', 'peers'];
 
 interface Predecessor {
   /** To take over; closed by the caller once the new object holds them. */
   readonly maps: Readonly<Record<string, number>>;
+  /** The nodes have other places in its file. */
+  readonly misplaced: boolean;
   /** What its process did not end. */
   readonly flows: readonly LeftFlow[];
 }
@@ -67,17 +73,30 @@ interface Predecessor {
  * The router that is attached. Null when this process may not take over from it (bpf(2): maps by their ids only with
  * CAP_SYS_ADMIN).
  */
-function predecessorOf(interfaceName: string): Predecessor | null {
+function predecessorOf(interfaceName: string, nodes: readonly string[]): Predecessor | null {
   const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
-  if (program === 0) return { maps: {}, flows: [] };
+  if (program === 0) return { maps: {}, misplaced: false, flows: [] };
   try {
     const { mapIds } = programInfo(program);
-    const maps = INHERITED_MAPS.map((name) => [name, openMapNamed(mapIds, name)] as const);
-    return { maps: Object.fromEntries(maps.filter(([, fd]) => fd >= 0)), flows: leftFlows(mapIds) };
+    const misplaced = !keepsPlaces(nodeOrderOf(mapIds), nodes);
+    const names = misplaced ? INHERITED_MAPS : [...INHERITED_MAPS, ...INHERITED_WITH_PLACES];
+    const maps = names.map((name) => [name, openMapNamed(mapIds, name)] as const);
+    const found = Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
+    return { maps: found, misplaced, flows: leftFlows(mapIds) };
   } catch (error) {
     if (error instanceof SystemError && error.errno === EPERM) return null;
     throw error;
   }
+}
+
+/** What the process before has written of its file. */
+function nodeOrderOf(mapIds: readonly number[]): number {
+  const fd = openMapOf(mapIds, { name: 'control', keyBytes: 4, valueBytes: CONTROL_BYTES });
+  if (fd < 0) return NO_ORDER;
+  const control = new KernelMap(fd, 4, CONTROL_BYTES);
+  const order = control.lookup() ? control.value.bytes.readUInt32LE(CONTROL_NODE_ORDER) : NO_ORDER;
+  libc.close(fd);
+  return order;
 }
 
 export interface RouterOptions {
@@ -90,6 +109,8 @@ export interface RouterOptions {
   readonly port: number;
   readonly engines: number;
   readonly flows: number;
+  /** Names, in the configuration's order: what owners are counted in. */
+  readonly nodes: readonly string[];
 }
 
 /** The unified cgroup hierarchy, if it is mounted. */
@@ -130,6 +151,8 @@ export class Router {
   readonly inherited: boolean;
   /** There was one, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
   readonly disinherited: boolean;
+  /** There was one, but where its routes lead cannot be known: the nodes have other places in the configuration now. */
+  readonly misplaced: boolean;
   /** Connections that the process before was the anchor of: they are over. */
   readonly left: readonly LeftFlow[];
   readonly #object: KernelObject;
@@ -149,8 +172,9 @@ export class Router {
       routes: totalFlows,
       ended: totalFlows,
     };
-    const predecessor = predecessorOf(options.interface);
+    const predecessor = predecessorOf(options.interface, options.nodes);
     this.disinherited = predecessor === null;
+    this.misplaced = predecessor?.misplaced ?? false;
     const maps = predecessor?.maps ?? {};
     this.left = predecessor?.flows ?? [];
     this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
@@ -175,18 +199,19 @@ export class Router {
     };
     this.#cpus = possibleCpus();
     this.#counters = new KernelMap(fd('counters'), 4, 8 * this.#cpus);
-    this.#setControl(options.address, options.port);
+    this.#setControl(options);
     this.#setEnded(fd('ended'));
     this.#setPublics(fd('publics'), options.publics);
   }
 
-  #setControl(address: string, port: number): void {
+  #setControl({ address, port, nodes }: RouterOptions): void {
     const control = mapMemory(this.handles.control, CONTROL_BYTES);
     const view = Buffer.from(control.view);
     view.writeBigUInt64LE(netnsCookie(), 8);
     const bytes = parseAddress(address);
     if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
     view.writeUInt16BE(port, CONTROL_PORT);
+    view.writeUInt32LE(nodeOrder(nodes), CONTROL_NODE_ORDER);
     if (this.inherited)
       view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES | CONTROL_ENDED, CONTROL_FLAGS * 4);
     control.unmap();

@@ -204,6 +204,8 @@ function prepareMachine(config: ClusterConfig, self: NodeConfig, logger: Logger,
     logger.warn(
       'connections that had moved from here are lost: taking over their routes needs CAP_SYS_ADMIN',
     );
+  if (router.misplaced)
+    logger.warn('connections that had moved from here are lost: the nodes of the file are in another order');
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
   endLeftHalfPipes(logger);
@@ -224,6 +226,7 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
     port: config.listen.port,
     engines: self.engines,
     flows: config.limits.flows,
+    nodes: config.nodes.map(({ name }) => name),
   });
 }
 

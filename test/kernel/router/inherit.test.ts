@@ -20,6 +20,7 @@ const OPTIONS = {
   port: 80,
   engines: 1,
   flows: 64,
+  nodes: ['a', 'b', 'c'],
 };
 const client = { address: parseAddress('198.51.100.7'), port: 4321 };
 const pub = { address: parseAddress('192.0.2.80'), port: 80 };
@@ -28,8 +29,8 @@ before(() => {
   if (skip === false) privateNetwork();
 });
 
-function start(flows = OPTIONS.flows): { router: Router; engine: RouterEngine } {
-  const router = new Router({ ...OPTIONS, flows });
+function start(flows = OPTIONS.flows, nodes = OPTIONS.nodes): { router: Router; engine: RouterEngine } {
+  const router = new Router({ ...OPTIONS, flows, nodes });
   router.attach();
   return { router, engine: new RouterEngine(router.handles, 0) };
 }
@@ -53,6 +54,28 @@ test('routes and spread are taken over from a router that stayed', { skip }, () 
 
   const third = start();
   assert.equal(third.router.inherited, false, 'nothing is left of one that left the interface');
+  assert.deepEqual(third.engine.routes.entries(), []);
+  third.engine.close();
+  third.router.close();
+});
+
+test('what knows nodes by their places is taken over while these are the same: one was added, two changed places', {
+  skip,
+}, () => {
+  const entries = [{ client, public: pub, owner: 2 }];
+  const first = start();
+  assert.ok(first.engine.routes.set(client, pub, 2));
+  first.engine.close();
+  first.router.close(true);
+
+  const second = start(OPTIONS.flows, [...OPTIONS.nodes, 'd']);
+  assert.equal(second.router.misplaced, false);
+  assert.deepEqual(second.engine.routes.entries(), entries);
+  second.engine.close();
+  second.router.close(true);
+
+  const third = start(OPTIONS.flows, ['a', 'c', 'b', 'd']);
+  assert.equal(third.router.misplaced, true);
   assert.deepEqual(third.engine.routes.entries(), []);
   third.engine.close();
   third.router.close();

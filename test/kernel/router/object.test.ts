@@ -172,6 +172,7 @@ test('layout.ts states the sizes and offsets that the object has', () => {
     const control = object.struct('control').offsets;
     assert.deepEqual([control.alive_until_ns, control.netns_cookie, control.address4], [0, 64, 128]);
     assert.equal(control.flags, layout.CONTROL_FLAGS * WORD_BITS);
+    assert.equal(control.node_order, layout.CONTROL_NODE_ORDER * 8);
   } finally {
     object.close();
   }

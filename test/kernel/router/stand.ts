@@ -117,6 +117,7 @@ export class Stand {
       port: PUBLIC_PORT,
       engines: 1,
       flows: FLOWS,
+      nodes: [],
     });
     this.engine = new RouterEngine(this.router.handles, 0);
     this.#ring = new RingBuffer(this.engine.eventsFd, RING_BYTES);
