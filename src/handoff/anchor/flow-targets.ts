@@ -1,6 +1,8 @@
 /** The conversations of a flow with its targets: one for each node, over one link. */
 
 import type { Count } from '../../base/counters.ts';
+import { OWNER_SELF } from '../../kernel/router/layout.ts';
+import * as ranges from '../../kernel/router/ranges.ts';
 import { AbortReason, type Frame, FrameType, frameSize } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { FlowEntry } from './flow-entry.ts';
@@ -131,4 +133,32 @@ export class FlowTargets {
       if (entry.owedBy(target.node).length === 0) this.close(target);
     }
   }
+
+  /** Whether another half-pipe fits, of `most`; makes room from what the client has acknowledged. */
+  makeRoom(entry: FlowEntry, most: number, epoch: number): boolean {
+    const { rules, acknowledged } = entry;
+    ranges.trim(rules, acknowledged);
+    if (hasRoom(rules, most)) return true;
+    for (const range of [...rules.ranges]) {
+      if (hasRoom(rules, most)) break;
+      if (range.owner === OWNER_SELF || range.open || ranges.distance(range.end, acknowledged) < 0) continue;
+      // The client has it all; the owner may not know yet. It learns it from us and drops what it still holds.
+      const target = this.#byNode.get(range.owner - 1);
+      if (target === undefined) continue;
+      ranges.collect(rules, range.owner, range.end);
+      // With later bytes of its own still under way it goes on getting acknowledgements, which tell it as well.
+      if (target.implicit || rules.ranges.some((g) => g.owner === range.owner)) continue;
+      this.collected(target, epoch);
+    }
+    // Without room the own socket goes on, by rules that the router must have.
+    const room = hasRoom(rules, most);
+    if (!room) entry.write();
+    return room;
+  }
+}
+
+function hasRoom(rules: ranges.FlowRules, most: number): boolean {
+  let unfinished = 0;
+  for (const { owner } of rules.ranges) if (owner !== OWNER_SELF) unfinished++;
+  return ranges.hasRoom(rules) && unfinished < most;
 }

@@ -1,28 +1,24 @@
 /**
  * A flow at its anchor: a client's connection of which other nodes have sent, or are sending, parts of the out-half.
- * It says who sends which part, to the router and to the targets, and hears of them. Its entry in the router, the own
- * socket, the conversations with targets, and what happens once the connection is closed have their own files.
+ * It says who sends which part, to the router and to the targets. Its entry in the router, the own socket, the
+ * conversations with targets and what they say, and what happens once the connection is closed have their own files.
  */
 
-import { formatEndpoint } from '../../base/address.ts';
-import type { Count } from '../../base/counters.ts';
-import type { Clock } from '../../kernel/loop/ports.ts';
-import { FLAG_CLOSING, FLAG_FOLLOW, FLAG_WAKE, FLAG_WATCH, OWNER_SELF } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import { max } from '../../kernel/tcp/sequence.ts';
-import { AbortReason, type Frame, FrameType } from '../../protocol/backplane/frames.ts';
+import { type Frame, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import { FLOW_LINGER_MS } from '../flow/agreed.ts';
-import { nextEpoch } from '../flow/epoch.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
-import type { FlowTable } from '../flow/table.ts';
 import { AnchorStandby } from './anchor-standby.ts';
-import type { Closed } from './flow-closing.ts';
 import { FlowEntry } from './flow-entry.ts';
+import { FlowHearing, type HeardFlow } from './flow-hearing.ts';
+import type { FlowOwner } from './flow-owner.ts';
 import { FlowTargets, type Target } from './flow-targets.ts';
+import { FlowTurns } from './flow-turns.ts';
 import type {
   AnnouncedResponse,
   Handoff,
@@ -33,29 +29,15 @@ import type {
 } from './handoff.ts';
 import type { OwnSocket } from './own-socket.ts';
 
-/** Who has the flows, and what all of them share. */
-export interface FlowOwner {
-  readonly clock: Clock;
-  readonly count: Count;
-  readonly table: FlowTable;
-  /** Index of the engine: the router tells it what the flows wait for. */
-  readonly engine: number;
-  /** limits.halfPipes */
-  readonly halfPipes: number;
-  /** The connection is closed: what is left of the flow. */
-  closed(closed: Closed): void;
-  /** Nothing is left of the flow. */
-  gone(slot: number): void;
-}
-
-export class AnchorFlow implements Conversation {
+export class AnchorFlow implements Conversation, HeardFlow {
   readonly #owner: FlowOwner;
   readonly #entry: FlowEntry;
   readonly #targets: FlowTargets;
   readonly #standby: AnchorStandby;
+  readonly #hearing: FlowHearing;
+  readonly #turns: FlowTurns;
   /** Null once it is closed, or has moved. */
   #socket: OwnSocket | null;
-  epoch = 0;
   /** The newest target was told that it may send whenever it likes: the lease says nothing about it any more. */
   confirmed = false;
   current: Handoff | null = null;
@@ -79,18 +61,26 @@ export class AnchorFlow implements Conversation {
     );
     const { rules } = this.#entry;
     this.#standby = new AnchorStandby(this.#entry);
+    this.#hearing = new FlowHearing(this, {
+      entry: this.#entry,
+      targets: this.#targets,
+      standby: this.#standby,
+      clock: owner.clock,
+      learn: (frame) => this.#socket?.hear(frame),
+    });
     rules.clientScale = Math.max(captured.sendScale, 0);
     rules.inScale = Math.max(captured.receiveScale, 0);
     rules.engine = owner.engine;
-    ranges.beginOwn(rules, captured.writeSequence);
+    this.#turns = new FlowTurns(this.#entry, captured.writeSequence);
   }
 
   #letsGoItself(range: ranges.Range): boolean {
     return range !== this.#standby.range && this.#targets.get(range.owner - 1)?.implicit === true;
   }
 
-  get clientText(): string {
-    return formatEndpoint(this.#entry.ends.client);
+  /** Counts the handoffs. */
+  get epoch(): number {
+    return this.#turns.epoch;
   }
 
   /** `bytes` were read from the socket. */
@@ -119,7 +109,7 @@ export class AnchorFlow implements Conversation {
 
   /** Index of the node that was given the newest response; -1: the anchor itself. */
   get lastSender(): number {
-    return ranges.lastRange(this.#entry.rules)!.owner - 1;
+    return this.#turns.lastSender;
   }
 
   /** Whether a node has a half-pipe of this flow that its next response can use. */
@@ -135,32 +125,7 @@ export class AnchorFlow implements Conversation {
 
   /** Whether another half-pipe fits; makes room from what the client has acknowledged. */
   makeRoom(): boolean {
-    const { acknowledged } = this;
-    const { rules } = this.#entry;
-    ranges.trim(rules, acknowledged);
-    if (this.#hasRoom) return true;
-    for (const range of [...rules.ranges]) {
-      if (this.#hasRoom) break;
-      if (range.owner === OWNER_SELF || range.open || distance(range.end, acknowledged) < 0) continue;
-      // The client has it all; the owner may not know yet. It learns it from us and drops what it still holds.
-      const target = this.#targets.get(range.owner - 1);
-      if (target === undefined) continue;
-      ranges.collect(rules, range.owner, range.end);
-      // With later bytes of its own still under way it goes on getting acknowledgements, which tell it as well.
-      if (target.implicit || rules.ranges.some((g) => g.owner === range.owner)) continue;
-      this.#targets.collected(target, this.epoch);
-    }
-    // Without room the own socket goes on, by rules that the router must have.
-    const room = this.#hasRoom;
-    if (!room) this.#entry.write();
-    return room;
-  }
-
-  get #hasRoom(): boolean {
-    const { rules } = this.#entry;
-    let unfinished = 0;
-    for (const { owner } of rules.ranges) if (owner !== OWNER_SELF) unfinished++;
-    return ranges.hasRoom(rules) && unfinished < this.#owner.halfPipes;
+    return this.#targets.makeRoom(this.#entry, this.#owner.halfPipes, this.epoch);
   }
 
   /**
@@ -168,15 +133,13 @@ export class AnchorFlow implements Conversation {
    * what is returned. The in-half stays. `next`: the target may take that request as well.
    */
   beginTarget(node: number, link: Link, next: NextRequest | null): HandoffStart {
-    const { rules } = this.#entry;
     const socket = this.#socket!;
-    const last = ranges.lastRange(rules)!;
-    if (last.open) socket.renew();
+    if (this.#turns.isOpen) socket.renew();
     // Most connections that are new end with this response.
     if (this.epoch > 0) socket.leaveAcknowledging(this.#owner.clock.nowMs);
-    rules.ownNext = socket.captured.writeSequence;
-    const start = this.#nextTurn();
-    ranges.openTarget(rules, node + 1, start);
+    this.#entry.rules.ownNext = socket.captured.writeSequence;
+    this.confirmed = false;
+    const start = this.#turns.toTarget(node, true);
     const target = this.#targets.open(node, link);
     target.implicit = false;
     const begun = this.#describe(target.id, start);
@@ -184,15 +147,6 @@ export class AnchorFlow implements Conversation {
     this.#standby.begin(target, begun.halfPipe.acknowledge === next?.at ? next : null, this.epoch, true);
     this.#entry.write();
     return begun;
-  }
-
-  /** Nobody sends: the next range starts where this says. */
-  #nextTurn(): number {
-    const { rules } = this.#entry;
-    const last = ranges.lastRange(rules)!;
-    this.epoch = nextEpoch(this.epoch);
-    this.confirmed = false;
-    return last.open ? ranges.closeOwn(rules) : last.end;
   }
 
   #describe(id: number, start: number): HandoffStart {
@@ -208,8 +162,8 @@ export class AnchorFlow implements Conversation {
 
   /** The clone may send from here on, and had what it begins by before. */
   beginStandby({ target }: Standby, next: NextRequest | null): StandbyStart {
-    const start = this.#nextTurn();
-    ranges.openTarget(this.#entry.rules, target.node + 1, start, false);
+    this.confirmed = false;
+    const start = this.#turns.toTarget(target.node, false);
     this.#standby.begin(target, next, this.epoch, false);
     this.#entry.write();
     return { id: target.id, epoch: this.epoch, start };
@@ -245,11 +199,8 @@ export class AnchorFlow implements Conversation {
 
   /** The target's last byte is before `end`. */
   endTarget(end: number): void {
-    // One that has not announced its response takes nothing after it.
-    this.#entry.rules.flags = 0;
     this.#standby.forget();
-    ranges.endTarget(this.#entry.rules, end);
-    this.#entry.write();
+    this.#turns.endAt(end);
   }
 
   /**
@@ -262,18 +213,13 @@ export class AnchorFlow implements Conversation {
       target.implicit = true;
       target.standby = keeps;
     }
-    const { rules } = this.#entry;
-    rules.watch = watch;
-    rules.epoch = this.epoch;
-    rules.flags = FLAG_WATCH | FLAG_WAKE | (rules.flags & FLAG_FOLLOW);
-    ranges.endTarget(rules, end);
-    this.#entry.write();
+    this.#turns.announce(end, watch);
   }
 
   /** The newest target range goes as if it had never been: nothing of it has reached the client. */
   cancelTarget(start: number): void {
-    ranges.lastRange(this.#entry.rules)!.open = true;
-    this.endTarget(start);
+    this.#standby.forget();
+    this.#turns.cancel(start);
     this.announced = null;
   }
 
@@ -285,39 +231,21 @@ export class AnchorFlow implements Conversation {
     this.#cutAtMs = this.#owner.clock.nowMs;
     this.#standby.stop(this.#cutAtMs);
     this.dropTarget(node);
-    const { rules } = this.#entry;
-    ranges.lastRange(rules)!.open = true;
-    ranges.endTarget(rules, at);
-    ranges.collect(rules, node + 1, at);
+    this.#turns.cut(node, at);
     this.announced = null;
-    this.#entry.write();
   }
 
   /** The own socket sends from here on. Its idea of the client's window is as old as its last segment: renewed. */
   beginOwn(): void {
-    const { rules } = this.#entry;
-    const last = ranges.lastRange(rules)!;
     this.#socket?.begins();
-    if (last.open && last.owner === OWNER_SELF) return;
-    this.#entry.trim();
-    ranges.openOwn(rules, last.end);
-    this.#entry.write();
+    if (this.#turns.isOwn) return;
+    this.#turns.toOwn();
     this.#socket?.renewWindow(this.#entry);
   }
 
-  /**
-   * Nobody sends, but for a target that was cut off and does not know: what the client has of it meanwhile is right.
-   * Whoever goes on begins behind it. Returns how many bytes that is further.
-   */
+  /** Whoever goes on begins behind what the client has of a target that was cut off: so many bytes further. */
   catchUp(): number {
-    const { rules } = this.#entry;
-    const { acknowledged } = this;
-    const further = distance(ranges.nextWire(rules), acknowledged);
-    if (further <= 0) return 0;
-    ranges.closeOwn(rules);
-    ranges.openOwn(rules, acknowledged);
-    this.#entry.write();
-    return further;
+    return this.#turns.catchUp();
   }
 
   /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
@@ -326,63 +254,11 @@ export class AnchorFlow implements Conversation {
   }
 
   frame(frame: Frame, link: Link): void {
-    if (!('request' in frame)) return;
-    const target = this.#targets.of(link, frame.request);
-    if (target === undefined) return;
-    this.#targets.count(frame);
-    if (frame.type === FrameType.RESET_OK) {
-      if (!target.leaving) return link.protocolError('RESET_OK without RESET');
-      this.#targets.close(target);
-      return;
-    }
-    if (frame.type === FrameType.COLLECTED) {
-      this.#socket?.hear(frame);
-      const { rules } = this.#entry;
-      // What the client has acknowledged went through here first, so the end is one that is known to be reached.
-      const isKnown = this.#entry.hasDelivered(target.node, frame.end);
-      if (isKnown && ranges.collect(rules, target.node + 1, frame.end)) this.#entry.write();
-      return;
-    }
-    if (frame.type === FrameType.DATA_DONE) this.#socket?.hear(frame);
-    if (!('epoch' in frame)) return;
-    const current = this.current;
-    if (this.#standby.hears(frame, target, this.epoch)) return;
-    if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
-      current.answer(frame);
-    } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
-      // Its announcement was taken, and it begins late. One that was given up is no target any more.
-      this.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
-    } else if (frame.type === FrameType.ABORT && !target.leaving) {
-      // It gave up bytes that it had announced; or it stops, and delivers them unless somebody else does.
-      if (frame.reason === AbortReason.FILE_CHANGED && this.announced !== null)
-        this.announced = { ...this.announced, identity: null };
-      if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
-      else if (this.#owesNewest(target)) this.onDraining(this.announced!);
-    }
+    this.#hearing.frame(frame, link);
   }
 
   linkDown(link: Link): void {
-    for (const target of this.#targets.all) {
-      if (target.link !== link) continue;
-      this.#targets.close(target);
-      if (this.#standby.isTo(target)) this.#standby.stop(this.#owner.clock.nowMs);
-      if (!target.leaving) this.#lost(target);
-    }
-  }
-
-  #lost(target: Target): void {
-    if (this.current?.node === target.node) return this.current.lost();
-    if (this.#entry.owedBy(target.node).length > 0)
-      this.onLost(this.#owesNewest(target) ? this.announced : null);
-    else if (ranges.collect(this.#entry.rules, target.node + 1, this.acknowledged)) this.#entry.write();
-  }
-
-  /** Whether the newest response is all that a target owes. */
-  #owesNewest({ node }: Target): boolean {
-    const owed = this.#entry.owedBy(node);
-    return (
-      this.announced?.node === node && owed.length === 1 && owed[0] === ranges.lastRange(this.#entry.rules)
-    );
+    this.#hearing.linkDown(link);
   }
 
   /** Tells a target to stop, and forgets its half-pipe. */
@@ -400,20 +276,17 @@ export class AnchorFlow implements Conversation {
    */
   end(discard: boolean): void {
     const entry = this.#entry;
-    const { rules } = entry;
     const socket = this.#socket!;
     this.#letGo();
     this.#standby.forget();
-    const last = ranges.lastRange(rules)!;
-    if (!last.open) ranges.openOwn(rules, last.end);
-    else if (last.owner === OWNER_SELF) rules.ownNext = socket.writeSequence(rules.ownNext);
+    const place = this.#turns.close((known) => socket.writeSequence(known));
     // A FIN that has no place, behind a target that is still sending, is waited for by nobody.
-    const hasFin = !discard && ranges.lastRange(rules)!.owner === OWNER_SELF;
+    const hasFin = place !== 'none' && !discard;
     if (hasFin) socket.limitFinWait();
-    rules.flags = FLAG_CLOSING;
     entry.write();
     // A FIN beyond the client's window would be dropped, and come again only when it has timed out.
-    if (hasFin && !last.open && !socket.maySendFin(entry, last.end)) socket.renewWindow(entry);
+    if (place === 'begins' && hasFin && !socket.maySendFin(entry, this.#turns.start))
+      socket.renewWindow(entry);
     const { epoch } = this;
     this.#targets.reset(entry, epoch, discard);
     this.#owner.closed({ entry, targets: this.#targets, epoch, hasFin, discard });
@@ -437,12 +310,8 @@ export class AnchorFlow implements Conversation {
     if (this.current !== null || this.#owner.clock.nowMs - this.#cutAtMs < FLOW_LINGER_MS) return null;
     this.#standby.stop(this.#owner.clock.nowMs);
     if (!this.#standby.isOver(this.#owner.clock.nowMs) || this.#entry.isOwed) return null;
-    const { acknowledged } = this;
     this.beginOwn();
-    const last = ranges.lastRange(this.#entry.rules)!;
-    const shift = distance(last.local, last.start) >>> 0;
-    const { edge } = this;
-    return { from: last.local, shift, stamp: last.stamp, acknowledged, edge };
+    return this.#turns.ownSpace();
   }
 
   /** The connection has moved as a whole: nothing of it is left for this flow, or for its targets. */

@@ -12,8 +12,9 @@ import { StateError } from '../../kernel/tcp/state.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
 import type { FlowTable } from '../flow/table.ts';
-import { AnchorFlow, type FlowOwner } from './flow.ts';
+import { AnchorFlow } from './flow.ts';
 import { type Closed, FlowClosing } from './flow-closing.ts';
+import type { FlowOwner } from './flow-owner.ts';
 import { LingeringFlows } from './linger.ts';
 import { OwnSocket, type SocketKernel } from './own-socket.ts';
 
