@@ -1,0 +1,60 @@
+/**
+ * Any interleaving of frames, segments, acknowledgements and turns, with cuts and kills: every byte that every client
+ * gets is looked at. A failure names its seed; `BATON_SEED=SEED` runs that one alone. Sockets, routers, network and clock are
+ * models (wire.ts, node.ts); the rest is what an engine runs.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { MechanismRow } from '../../../src/base/config/config.ts';
+import type { Random } from '../../../src/tools/lab/random.ts';
+import { Cluster, type Course } from './cluster.ts';
+import type { Asked } from './site.ts';
+
+const MECHANISMS: readonly MechanismRow[] = ['anchor', 'anchor', 'clone', 'relay', 'local'];
+const SIZES = [0, 1, 100, 1000, 1448, 5000, 20_000, 40_000];
+const RUNS = process.env.BATON_LONG === '1' ? 3000 : 25;
+const FIRST_SEED = 1;
+
+function requestsOf(random: Random): Asked[] {
+  const count = 1 + random.below(6);
+  const requests = Array.from(
+    { length: count },
+    (_, index): Asked => ({
+      index,
+      bytes: SIZES[random.below(SIZES.length)],
+      node: random.below(3),
+      mechanism: MECHANISMS[random.below(MECHANISMS.length)],
+      isSlow: random.below(5) === 0,
+    }),
+  );
+  if (random.below(4) === 0) requests[count - 1] = { ...requests[count - 1], mechanism: 'split', node: 1 };
+  return requests;
+}
+
+function run(course: Omit<Course, 'requestsOf' | 'clients'>): Cluster {
+  const cluster = new Cluster({ ...course, clients: 2, requestsOf });
+  try {
+    cluster.run();
+  } catch (error) {
+    throw new Error(`seed ${course.seed}: ${(error as Error).message}`, { cause: error });
+  }
+  return cluster;
+}
+
+const seeds = process.env.BATON_SEED
+  ? [Number(process.env.BATON_SEED)]
+  : Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i);
+
+test('without faults every client gets every response', () => {
+  for (const seed of seeds) {
+    const { sessions } = run({ seed, hasPauses: false, cutsPerMillion: 0, killsPerMillion: 0 });
+    for (const { client } of sessions) assert.equal(client.isReset, false, `seed ${seed}`);
+  }
+});
+
+test('with cuts and kills no client gets a byte that is not its response’s', () => {
+  let faults = 0;
+  for (const seed of seeds)
+    faults += run({ seed, hasPauses: true, cutsPerMillion: 6000, killsPerMillion: 300 }).faults;
+  if (seeds.length > 1) assert.ok(faults > RUNS / 4, `${faults} faults`);
+});

@@ -1,0 +1,361 @@
+/**
+ * A cluster in one process: three nodes, clients of the first, one clock that moves when somebody moves it, and chance,
+ * from a seed, which decides who acts next: a frame or a segment arrives, gets lost or waits, a socket sends, a node has a
+ * turn, a client asks, a link is cut, a node is killed. What is in the network for long enough has arrived by then: the
+ * lease counts on that (src/handoff/flow/lease.ts).
+ */
+import assert from 'node:assert/strict';
+import { Random } from '../../../src/tools/lab/random.ts';
+import { LinkEnd } from './link.ts';
+import { Node, PEER_MS, type World } from './node.ts';
+import { type Asked, NAMES, pathOf, responsesTo } from './site.ts';
+import { Client } from './wire.ts';
+
+/** Who has accepted the clients. */
+const ANCHOR = 0;
+/** A segment is not under way for longer: what a lease's margin is for. */
+const NETWORK_MS = 40;
+/** Nobody waits for so long, whatever happens. */
+const LIMIT_MS = 120_000;
+/** Until everything of a closed connection is forgotten. */
+const FORGOTTEN_MS = 75_000;
+const LOSS_PERCENT = 8;
+const PAUSES_PER_MILLION = 2000;
+/** Longer than a lease lasts, and than an anchor waits for an answer. */
+const MAX_PAUSE_MS = 500;
+
+/** What is on its way between a client and a node. */
+interface Packet {
+  readonly client: Client;
+  readonly sentAtMs: number;
+  arrive(): void;
+}
+
+/** A client's connection, and what is asked on it. */
+class Session {
+  readonly client: Client;
+  readonly fd: number;
+  readonly requests: readonly Asked[];
+  /** Requests that were sent. */
+  asked = 0;
+  /** Responses that are there as a whole. */
+  answered = 0;
+  /** What may come next, and where that begins. */
+  #expected: Buffer[];
+  #at = 0;
+  #lookedAt = 0;
+
+  constructor(client: Client, fd: number, requests: readonly Asked[]) {
+    this.client = client;
+    this.fd = fd;
+    this.requests = requests;
+    this.#expected = responsesTo(requests[0], Session.closes(requests[0]));
+  }
+
+  /** The connection ends with the response. */
+  static closes({ mechanism }: Asked): boolean {
+    return mechanism === 'split';
+  }
+
+  /** Looks at what has come: each response whole, in order, begun by one of the nodes; the last one may be cut off. */
+  look(): void {
+    if (this.client.have === this.#lookedAt) return;
+    this.#lookedAt = this.client.have;
+    while (this.#lookedAt > this.#at) {
+      const got = this.client.from(this.#at);
+      const whole = this.#expected.find(
+        (one) => got.length >= one.length && got.compare(one, 0, one.length, 0, one.length) === 0,
+      );
+      if (whole === undefined) {
+        const isBeginning = this.#expected.some((one) => got.compare(one, 0, got.length) === 0);
+        assert.ok(
+          isBeginning,
+          `response ${this.answered} is nobody’s: ${JSON.stringify(got.toString('latin1', 0, 200))}`,
+        );
+        return;
+      }
+      this.#at += whole.length;
+      this.answered++;
+      const next = this.requests.at(this.answered);
+      this.#expected = next === undefined ? [] : responsesTo(next, Session.closes(next));
+      assert.ok(this.answered <= this.asked, 'nothing is answered that was not asked');
+    }
+  }
+
+  /** The newest request that was sent ends the connection. */
+  get isLast(): boolean {
+    return this.asked > 0 && Session.closes(this.requests[this.asked - 1]);
+  }
+
+  get isOver(): boolean {
+    return this.client.isReset || this.answered === this.requests.length;
+  }
+}
+
+export interface Course {
+  readonly seed: number;
+  readonly clients: number;
+  readonly requestsOf: (random: Random, client: number) => Asked[];
+  /** Nodes, and frames on links, may be held up for some hundred milliseconds. */
+  readonly hasPauses: boolean;
+  /** How often, of a million steps, a link is cut; a node, never the first, is killed at most once. */
+  readonly cutsPerMillion: number;
+  readonly killsPerMillion: number;
+}
+
+export class Cluster implements World {
+  readonly random: Random;
+  readonly clock = { nowMs: 1_000_000, wallMs: 0, exactMs: () => this.clock.nowMs };
+  readonly nodes: readonly Node[];
+  readonly sessions: Session[] = [];
+  readonly #course: Course;
+  readonly #packets: Packet[] = [];
+  /** By the node that has them: ends of links. */
+  readonly #ends: LinkEnd[][] = NAMES.map(() => []);
+  /** What happens at a time: a node finds out, a link comes up. */
+  readonly #later: Array<{ readonly atMs: number; happen(): void }> = [];
+  #hasKilled = false;
+  /** Until when. */
+  readonly #heldUp = new Map<Node | LinkEnd, number>();
+  readonly #darkUntilMs = new Map<Node, number>();
+  faults = 0;
+
+  constructor(course: Course) {
+    this.#course = course;
+    this.random = new Random(course.seed);
+    this.nodes = NAMES.map((_, index) => new Node(index, this));
+    for (const a of this.nodes.keys()) for (let b = a + 1; b < NAMES.length; b++) this.#connect(a, b);
+    for (let i = 0; i < course.clients; i++) {
+      const client = new Client(i, ANCHOR, 4096 * (1 + this.random.below(16)));
+      const fd = this.nodes[ANCHOR].accept(client);
+      this.sessions.push(new Session(client, fd, course.requestsOf(this.random, i)));
+    }
+  }
+
+  #connect(a: number, b: number): void {
+    if (!this.nodes[a].isAlive || !this.nodes[b].isAlive) return;
+    const [one, other] = [new LinkEnd(b, true), new LinkEnd(a, false)];
+    one.peer = other;
+    other.peer = one;
+    this.#ends[a][b] = one;
+    this.#ends[b][a] = other;
+  }
+
+  linkTo(node: number, other: number): LinkEnd | null {
+    const end = this.#ends[node][other];
+    return end?.up ? end : null;
+  }
+
+  reachable(node: number): number[] {
+    return [...NAMES.keys()].filter((other) => other === node || this.linkTo(node, other) !== null);
+  }
+
+  probe(client: Client): void {
+    this.#send(client, () => this.#acknowledge(client));
+  }
+
+  forward(node: number, client: Client, ack: number, edge: number): void {
+    this.#send(client, () => this.nodes[node].copied(client, ack, edge));
+  }
+
+  reset(client: Client): void {
+    client.isReset = true;
+  }
+
+  #send(client: Client, arrive: () => void): void {
+    if (this.random.below(100) < LOSS_PERCENT) return;
+    this.#packets.push({ client, sentAtMs: this.clock.nowMs, arrive });
+  }
+
+  #acknowledge(client: Client): void {
+    const { ack, edge } = client.acknowledgement;
+    this.#send(client, () => this.nodes[client.anchor].acknowledged(client, ack, edge));
+  }
+
+  /** A socket that owes a client something sends a piece of it. */
+  #transmit(): void {
+    const { client } = this.#pick(this.sessions);
+    const node = this.#pick(this.nodes);
+    const senders = node.sendersTo(client);
+    if (senders.length === 0 || (this.#darkUntilMs.get(node) ?? 0) > this.clock.nowMs) return;
+    const { sender, wireOf } = this.#pick(senders);
+    const piece = sender.piece(this.random);
+    const wire = piece === null ? null : wireOf(piece.at, piece.bytes.length);
+    if (piece === null || wire === null) return;
+    this.#send(client, () => {
+      client.take(wire, piece.bytes);
+      this.#acknowledge(client);
+    });
+  }
+
+  #arrive(): void {
+    if (this.#packets.length === 0) return;
+    const [packet] = this.#packets.splice(this.random.below(this.#packets.length), 1);
+    packet.arrive();
+  }
+
+  #frame(): void {
+    const ends = this.#ends.flat().filter((end) => end?.hasFrames);
+    if (ends.length === 0) return;
+    const end = this.#pick(ends);
+    if (!this.#isHeldUp(end) && !this.#isHeldUp(this.nodes[end.node])) this.nodes[end.node].take(end);
+  }
+
+  #ask(): void {
+    const session = this.#pick(this.sessions);
+    const { client, fd, requests, asked } = session;
+    const isPipelined = this.random.below(8) === 0;
+    if (
+      this.#isHeldUp(this.nodes[ANCHOR]) ||
+      client.isReset ||
+      asked === requests.length ||
+      (asked > session.answered && !isPipelined)
+    )
+      return;
+    if (session.isLast) return;
+    session.asked++;
+    const connection = Session.closes(requests[asked]) ? 'Connection: close\r\n' : '';
+    const text = `GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`;
+    this.nodes[ANCHOR].hear(fd, text, false);
+  }
+
+  /** More of a response that comes bit by bit. */
+  #feed(): void {
+    const node = this.#pick(this.nodes);
+    if (this.#isHeldUp(node)) return;
+    for (const response of node.slow) {
+      if (!node.isAlive || response.isOver) node.slow.delete(response);
+      else if (this.clock.nowMs >= response.beginsAtMs) response.more(1 + this.random.below(8192));
+    }
+    node.settle();
+  }
+
+  #pass(ms: number): void {
+    this.clock.nowMs += ms;
+    while (this.#packets.some(({ sentAtMs }) => this.clock.nowMs - sentAtMs > NETWORK_MS)) this.#arrive();
+    for (const due of this.#later.filter(({ atMs }) => atMs <= this.clock.nowMs)) {
+      this.#later.splice(this.#later.indexOf(due), 1);
+      due.happen();
+    }
+  }
+
+  /**
+   * A node whose process does nothing, while its kernel and its router go on; a link on which nothing arrives; a node of
+   * which nothing reaches clients.
+   */
+  #holdUp(): void {
+    if (this.random.below(3) === 0) {
+      this.#darkUntilMs.set(this.#pick(this.nodes), this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
+      return;
+    }
+    const what =
+      this.random.below(2) === 0
+        ? this.#pick(this.nodes)
+        : this.#pick(this.#ends.flat().filter((end) => end));
+    this.#heldUp.set(what, this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
+  }
+
+  #isHeldUp(what: Node | LinkEnd): boolean {
+    return (this.#heldUp.get(what) ?? 0) > this.clock.nowMs;
+  }
+
+  #happen(afterMs: number, happen: () => void): void {
+    this.#later.push({ atMs: this.clock.nowMs + afterMs, happen });
+  }
+
+  /** Nothing comes through any more; the two ends find out one after the other, and connect again. */
+  #cut(a: number, b: number): void {
+    const ends = [this.#ends[a][b], this.#ends[b][a]];
+    if (ends.some((end) => end === undefined || !end.up || end.peer === null)) return;
+    this.faults++;
+    for (const end of ends) end.cut();
+    for (const [end, node] of [
+      [ends[0], a],
+      [ends[1], b],
+    ] as const) {
+      // An error comes at once, silence is noticed late.
+      this.#happen(this.random.below(this.random.below(2) === 0 ? 50 : PEER_MS), () => {
+        end.down();
+        this.nodes[node].settle();
+      });
+    }
+    this.#happen(PEER_MS + this.random.below(500), () => this.#connect(a, b));
+  }
+
+  /** Its process is gone, and its router lets nothing out for it any more. */
+  #kill(index: number): void {
+    if (this.#hasKilled) return;
+    this.#hasKilled = true;
+    for (const other of this.nodes.keys()) if (other !== index) this.#cut(index, other);
+    this.nodes[index].isAlive = false;
+    this.faults++;
+  }
+
+  #pick<T>(from: readonly T[]): T {
+    return from[this.random.below(from.length)];
+  }
+
+  #turn(node: Node): void {
+    if (!this.#isHeldUp(node)) node.turn();
+  }
+
+  #step(): void {
+    const { cutsPerMillion, killsPerMillion, hasPauses } = this.#course;
+    const chance = this.random.below(1_000_000);
+    if (chance < cutsPerMillion) return this.#cut(ANCHOR, 1 + this.random.below(2));
+    if (chance < cutsPerMillion + killsPerMillion) return this.#kill(1 + this.random.below(2));
+    if (hasPauses && chance > 1_000_000 - PAUSES_PER_MILLION) return this.#holdUp();
+    const what = this.random.below(100);
+    if (what < 30) this.#transmit();
+    else if (what < 60) this.#arrive();
+    else if (what < 75) this.#frame();
+    else if (what < 83) this.#turn(this.#pick(this.nodes));
+    else if (what < 87) this.#ask();
+    else if (what < 92) this.#feed();
+    else this.#pass(1 + this.random.below(4));
+  }
+
+  /** Until every client has what it asked for, or its connection was reset; then, until nothing is left of any. */
+  run(): void {
+    const endMs = this.clock.nowMs + LIMIT_MS;
+    while (this.sessions.some((session) => !session.isOver && !this.#isCutOff(session))) {
+      this.#step();
+      for (const session of this.sessions) session.look();
+      assert.ok(this.clock.nowMs < endMs, this.#stuck());
+    }
+    for (const { client, fd } of this.sessions) if (!client.isReset) this.nodes[ANCHOR].hear(fd, '', true);
+    this.#forget();
+  }
+
+  /**
+   * Mechanism split closes the anchor's socket when the response is nearly out, and counts on the target for the rest. When
+   * that is killed by then, the client gets no more.
+   */
+  #isCutOff({ isLast, fd }: Session): boolean {
+    return isLast && this.#hasKilled && !this.nodes[ANCHOR].has(fd);
+  }
+
+  #stuck(): string {
+    const sessions = this.sessions.map(({ asked, answered, requests, client }) => {
+      const next = requests[answered];
+      return `${answered} of ${asked} asked (${requests.length}), ${client.have} bytes, next ${next && pathOf(next)}`;
+    });
+    const nodes = this.nodes.map((node) => `${node}`);
+    return [`nothing more happens at ${this.clock.nowMs}`, ...sessions, ...nodes].join('\n');
+  }
+
+  #forget(): void {
+    for (let i = 0; i < 3000; i++) this.#step();
+    for (const endMs = this.clock.nowMs + FORGOTTEN_MS; this.clock.nowMs < endMs; ) {
+      for (let i = 0; i < 20; i++) this.#arrive();
+      for (let i = 0; i < 20; i++) this.#frame();
+      this.#transmit();
+      for (const node of this.nodes) this.#turn(node);
+      this.#pass(50);
+    }
+    for (const node of this.nodes) if (node.isAlive) node.assertEmpty();
+    for (const [index, ends] of this.#ends.entries())
+      for (const end of ends)
+        if (end?.up && this.nodes[index].isAlive) assert.equal(end.conversations.size, 0, 'conversations');
+  }
+}

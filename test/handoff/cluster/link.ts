@@ -1,0 +1,91 @@
+/** Links between nodes as pipes: frames go through them as bytes, in order, until they are cut. */
+import assert from 'node:assert/strict';
+import { decodeFrame, encodeFrame, type Frame, frameSize } from '../../../src/protocol/backplane/frames.ts';
+import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
+
+/** One end. */
+export class LinkEnd {
+  /** Index of the peer. */
+  readonly node: number;
+  readonly #queue: Buffer[] = [];
+  readonly conversations = new Map<number, Conversation>();
+  up = true;
+  queuedBytes = 0;
+  readonly clock: Link['clock'];
+  /** Who takes what comes. */
+  peer: LinkEnd | null = null;
+  #nextId: number;
+
+  constructor(node: number, isDialler: boolean) {
+    this.node = node;
+    this.#nextId = isDialler ? 1 : 2;
+    // All nodes have one clock: how late a frame is nobody has to find out.
+    this.clock = { excessMs: (sentMs: number, nowMs: number) => nowMs - sentMs } as unknown as Link['clock'];
+  }
+
+  /** As the code under test knows it. */
+  get link(): Link {
+    return this as unknown as Link;
+  }
+
+  openConversation(conversation: Conversation): number {
+    const id = this.#nextId;
+    this.#nextId += 2;
+    this.conversations.set(id, conversation);
+    return id;
+  }
+
+  takeConversation(id: number, conversation: Conversation): void {
+    this.conversations.set(id, conversation);
+  }
+
+  conversationOf(id: number): Conversation | null {
+    return this.conversations.get(id) ?? null;
+  }
+
+  closeConversation(id: number): void {
+    this.conversations.delete(id);
+  }
+
+  protocolError(what: string): void {
+    assert.fail(`what no node sends: ${what}`);
+  }
+
+  send(frame: Frame): boolean {
+    if (!this.up) return false;
+    const bytes = Buffer.alloc(frameSize(frame));
+    encodeFrame(frame, bytes, 0);
+    this.#queue.push(bytes);
+    this.queuedBytes += bytes.length;
+    return true;
+  }
+
+  /** The peer gets nothing more. */
+  cut(): void {
+    this.#queue.length = 0;
+    this.queuedBytes = 0;
+    this.peer = null;
+  }
+
+  /** The oldest frame that has not come; null: there is none, or it does not come any more. */
+  next(): Frame | null {
+    if (this.peer === null) this.cut();
+    const bytes = this.#queue.shift();
+    if (bytes === undefined) return null;
+    this.queuedBytes -= bytes.length;
+    return decodeFrame(bytes);
+  }
+
+  get hasFrames(): boolean {
+    return this.#queue.length > 0 && this.peer !== null;
+  }
+
+  /** The node finds out that the link is gone. */
+  down(): void {
+    this.up = false;
+    this.cut();
+    const conversations = new Set(this.conversations.values());
+    this.conversations.clear();
+    for (const conversation of conversations) conversation.linkDown(this.link);
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * TCP between a client and the nodes, without a kernel: what sends, what the routers make of it by their rules, and a
+ * network that loses, delays and reorders. Every byte that a client gets twice must be the same both times.
+ */
+import assert from 'node:assert/strict';
+import { parseAddress } from '../../../src/base/address.ts';
+import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
+import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
+import { distance, type FlowRules, type Range } from '../../../src/kernel/router/ranges.ts';
+import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
+import type { Random } from '../../../src/tools/lab/random.ts';
+
+export const MSS = 1448;
+/** Sequence numbers wrap in the middle of the first responses. */
+export const START = 0xffff_f000;
+export const CLIENT_START = 0xffff_fff0;
+const NS_PER_MS = 1_000_000;
+/** What a socket takes before the client has acknowledged any of it. */
+const SEND_BUFFER_BYTES = 48 * 1024;
+/** The most that a client is sent. */
+const CLIENT_BYTES = 512 * 1024;
+
+/** A socket that sends: its bytes by their place in its own sequence space. */
+export class Sender implements ByteSink {
+  /** Its number of the first byte. */
+  readonly start: number;
+  #all = Buffer.alloc(0);
+  /** Where responses end: no segment holds bytes of two. */
+  readonly #ends: number[] = [];
+  written = 0;
+  /** Behind what was sent at least once. */
+  #next = 0;
+  acknowledged = 0;
+  /** Bytes beyond the acknowledged ones that the client allows, as far as the socket knows. */
+  window: number;
+  isClosed = false;
+
+  constructor(start: number, window: number) {
+    this.start = start;
+    this.window = window;
+  }
+
+  get queued(): number {
+    return this.written - this.acknowledged;
+  }
+
+  send(bytes: Buffer, from: number, _more: boolean, last: boolean): number {
+    if (this.isClosed) return BROKEN;
+    const taken = Math.min(bytes.length - from, SEND_BUFFER_BYTES - this.queued);
+    if (taken === 0) return BLOCKED;
+    this.#all = Buffer.concat([this.#all, bytes.subarray(from, from + taken)]);
+    this.written += taken;
+    if (last && from + taken === bytes.length) this.#ends.push(this.written);
+    return taken;
+  }
+
+  sendFile(): number {
+    assert.fail('responses are in memory');
+  }
+
+  flush(): number {
+    return 0;
+  }
+
+  /** What a kernel may send now: the next piece, the first that is not acknowledged again, or any; null: nothing. */
+  piece(random: Random): { at: number; bytes: Buffer } | null {
+    const edge = Math.min(this.written, this.acknowledged + this.window);
+    if (edge <= this.acknowledged) return null;
+    const chance = random.below(100);
+    const isNext = chance < 60 && this.#next >= this.acknowledged && this.#next < edge;
+    const again =
+      chance < 85 ? this.acknowledged : this.acknowledged + random.below(edge - this.acknowledged);
+    const at = isNext ? this.#next : again;
+    const end = this.#ends.find((one) => one > at) ?? edge;
+    const length = Math.min(end, edge, at + MSS) - at;
+    this.#next = Math.max(this.#next, at + length);
+    return { at, bytes: this.#all.subarray(at, at + length) };
+  }
+
+  /** The number in its space of a place in it. */
+  number(at: number): number {
+    return (this.start + at) >>> 0;
+  }
+}
+
+/** The range of the own socket in which `number` of its space lies. */
+function ownRange(rules: FlowRules, number: number): Range | undefined {
+  return rules.ranges.findLast((range) => range.owner === OWNER_SELF && distance(range.local, number) >= 0);
+}
+
+/**
+ * Rules no-range and lease: where a piece lies in the client's space; null: it must not leave. `acknowledged`: as the
+ * node's router has seen it.
+ */
+export function toWire(
+  rules: FlowRules,
+  number: number,
+  length: number,
+  acknowledged: number,
+  nowMs: number,
+): number | null {
+  const range = ownRange(rules, number);
+  if (range === undefined) return null;
+  const at = distance(range.local, number);
+  if (!range.open && at + length > distance(range.start, range.end)) return null;
+  const isLate = nowMs * NS_PER_MS >= rules.leaseNs;
+  if (range.leased && isLate && distance(range.start, acknowledged) <= 0) return null;
+  return (range.start + at) >>> 0;
+}
+
+/** Rule to-local: what an acknowledgement means for the own socket. */
+export function toLocal(rules: FlowRules, acknowledged: number): number | null {
+  const own = rules.ranges.filter(({ owner }) => owner === OWNER_SELF);
+  const range = own.findLast(({ start }) => distance(start, acknowledged) >= 0);
+  if (range === undefined) return own.length > 0 ? own[0].local : null;
+  const bytes = distance(range.start, acknowledged);
+  return (range.local + (range.open ? bytes : Math.min(bytes, distance(range.start, range.end)))) >>> 0;
+}
+
+/** A client: what it has of the stream, and what it asks for. */
+export class Client {
+  readonly ends: FourTuple;
+  /** Index of the node that has accepted the connection. */
+  readonly anchor: number;
+  readonly #bytes = Buffer.alloc(CLIENT_BYTES);
+  readonly #has = new Uint8Array(CLIENT_BYTES);
+  /** Bytes from the first on without a gap. */
+  have = 0;
+  /** The right edge of the window that it has told of. */
+  #edge: number;
+  readonly #window: number;
+  isReset = false;
+
+  constructor(index: number, anchor: number, window: number) {
+    this.anchor = anchor;
+    this.#window = window;
+    this.#edge = window;
+    this.ends = {
+      client: { address: parseAddress('10.0.0.9'), port: 40_000 + index },
+      public: { address: parseAddress('10.0.0.1'), port: 80 },
+    };
+  }
+
+  /** A segment has come: `wire` is the number of its first byte. */
+  take(wire: number, bytes: Buffer): void {
+    const at = distance(START, wire);
+    assert.ok(at >= 0, `bytes ${-at} before the connection’s first`);
+    // What does not fit it drops, as TCP does.
+    if (at + bytes.length > this.#edge) return;
+    for (let i = 0; i < bytes.length; i++) {
+      if (this.#has[at + i] === 1)
+        assert.equal(this.#bytes[at + i], bytes[i], `byte ${at + i} was another one before`);
+      this.#bytes[at + i] = bytes[i];
+      this.#has[at + i] = 1;
+    }
+    while (this.#has[this.have] === 1) this.have++;
+    this.#edge = Math.max(this.#edge, Math.min(this.have + this.#window, CLIENT_BYTES));
+  }
+
+  /** What it acknowledges, and the right edge of its window, as numbers. */
+  get acknowledgement(): { ack: number; edge: number } {
+    return { ack: (START + this.have) >>> 0, edge: (START + this.#edge) >>> 0 };
+  }
+
+  /** What it has without a gap, from `at` on. */
+  from(at: number): Buffer {
+    return this.#bytes.subarray(at, this.have);
+  }
+}
