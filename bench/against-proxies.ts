@@ -35,7 +35,8 @@ const SECONDS = 1;
 /** Of the client that times every request. */
 const TIMED_SECONDS = 0.5;
 const USUAL_SIZES: readonly SizeName[] = ['0b', '1k', '16k', '64k', '1m'];
-const LONG_SIZES: readonly SizeName[] = [...USUAL_SIZES, '10m'];
+/** What else `--sizes` knows. */
+const MORE_SIZES: readonly SizeName[] = ['4k', '32k', '256k', '10m'];
 /** Processor time of auto's request by the better proxy's. */
 const AIM: Target = '<= 0.95';
 const AIM_LARGE_KEPT: Target = '<= 0.5';
@@ -66,7 +67,8 @@ function named<T extends string>(
 
 export async function againstProxies(report: Report, options: ProxyOptions = {}): Promise<void> {
   const kinds = named('kind', KINDS, options.kinds);
-  const sizes = options.sizes === undefined ? USUAL_SIZES : named('size', LONG_SIZES, options.sizes);
+  const sizes =
+    options.sizes === undefined ? USUAL_SIZES : named('size', [...USUAL_SIZES, ...MORE_SIZES], options.sizes);
   const site = new Site(NODES);
   for (const size of sizes) site.path(size, 'b');
   const { systems, down } = await start(named('system', SYSTEMS, options.systems), site.root);
