@@ -150,7 +150,7 @@ async function flows(engines: readonly EngineClient[]): Promise<Answer> {
 /** Of the first engine: the others know the same nodes. */
 async function explain([engine]: readonly EngineClient[], url: string): Promise<Answer> {
   const asked = URL.canParse(url) ? new URL(url) : null;
-  if (asked === null || asked.protocol !== 'http:')
+  if (asked === null || !/^https?:$/.test(asked.protocol))
     return failure(400, 'URL', `${JSON.stringify(url)} is no URL such as http://example.org/index.html`);
   const value = await engine.explain(asked.host, asked.pathname + asked.search);
   return typeof value === 'string' ? failure(400, 'REQUEST', value) : json(200, value);

@@ -61,7 +61,7 @@ function describeAuto(auto: ExplainedAuto, self: string, node: string): string[]
 export function explainCommand(): Command {
   return new Command('explain')
     .description('which node would answer a GET that comes to this machine, by which mechanism, and why')
-    .argument('<url>', 'http://HOST/PATH: HOST as clients name it')
+    .argument('<url>', 'http://HOST/PATH or https://: HOST as clients name it')
     .requiredOption('-c, --config <file>', 'the cluster file')
     .option('-n, --node <name>', 'which of its nodes this machine is (default: by its addresses)')
     .action(async (url: string, { config: file, node }: Flags) => {

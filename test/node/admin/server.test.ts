@@ -119,6 +119,7 @@ describe('admin API', () => {
       mechanism: 'relay',
       auto: null,
     });
+    assert.equal((await ask('https://h.test/')).status, 200);
     for (const [url, code] of [
       ['nonsense', 'URL'],
       ['ftp://h.test/', 'URL'],

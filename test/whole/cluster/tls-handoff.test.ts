@@ -68,6 +68,13 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     await stand.runRight({ address: 'fd77::102', items, suite: AES_128, pipeline: 8 });
   });
 
+  test('mechanism auto: small ones by relay, large ones from the target', async () => {
+    const items = mix(24, [KIB, 300 * KIB], ['auto.test']);
+    const { byMechanism } = await stand.runRight({ address: 'b', items, suite: AES_128 });
+    const { relay = 0, anchor = 0 } = byMechanism;
+    assert.ok(relay >= 6 && anchor >= 6, JSON.stringify(byMechanism));
+  });
+
   test('split: one response a connection', async () => {
     const items = [PIECE + 1, 300 * KIB, KIB].map((size) => item('split.test', size));
     const report = await stand.runRight({ address: 'a', items, suite: AES_128, each: true });
