@@ -8,7 +8,7 @@ import { parseRanges } from '../../protocol/http/range.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Site } from '../../serve/sites.ts';
 import { ConnectionRequests } from './connection-requests.ts';
-import { cheapest, costOf, objectionTo, overpaidAfter, type Situation } from './cost.ts';
+import { cheapest, costOf, objectionTo, overpaidAfter, type Situation, times } from './cost.ts';
 import { LearntSizes } from './learnt-sizes.ts';
 import type { RequestInProgress } from './mechanism.ts';
 import { AUTO_ROWS, type AutoRow } from './prices.ts';
@@ -95,8 +95,8 @@ export class Auto {
       hasHalfPipe: flow?.hasHalfPipeAt(node) ?? false,
       ownSentLast: (flow?.lastSender ?? OWN) === OWN,
       overpaidUs: standing.overpaidUs,
-      anchorPermille: loadOf(self).cpuPermille,
-      targetPermille: loadOf(node).cpuPermille,
+      anchorTimes: times(loadOf(self).cpuPermille),
+      targetTimes: times(loadOf(node).cpuPermille),
     };
   }
 
@@ -130,8 +130,8 @@ export class Auto {
       requestsLeft: this.#requests.mean,
       hasMore: false,
       overpaidUs: 0,
-      anchorPermille,
-      targetPermille,
+      anchorTimes: times(anchorPermille),
+      targetTimes: times(targetPermille),
     };
     const none = { hasHalfPipe: false, ownSentLast: true };
     const cases = [

@@ -32,9 +32,9 @@ export interface Situation {
   readonly ownSentLast: boolean;
   /** What the requests since the last change have cost beyond what they would have cost after one. */
   readonly overpaidUs: number;
-  /** Of a processor: how busy the nodes' busiest engines are. */
-  readonly anchorPermille: number;
-  readonly targetPermille: number;
+  /** What processor time of the nodes counts for: `times`. */
+  readonly anchorTimes: number;
+  readonly targetTimes: number;
 }
 
 /** A node that is busier than this counts as if it were as busy: nothing is gained by making it dearer still. */
@@ -43,8 +43,8 @@ const BUSIEST_PERMILLE = 750;
 export const MOST_TIMES = 1000 / (1000 - BUSIEST_PERMILLE);
 
 /**
- * What processor time of a node counts for: by how much a request more makes those wait that are there, which is
- * 1 / (1 - utilisation) of its time (M/M/1).
+ * What processor time of a node counts for whose busiest engine has that load: by how much a request more makes those
+ * wait that are there, which is 1 / (1 - utilisation) of its time (M/M/1).
  */
 export function times(permille: number): number {
   return 1000 / (1000 - Math.min(Math.max(permille, 0), BUSIEST_PERMILLE));
@@ -63,16 +63,16 @@ export function objectionTo(row: AutoRow, situation: Situation): string | null {
 
 /** Microseconds. */
 export function costOf(row: AutoRow, situation: Situation): number {
-  const { anchorPermille, targetPermille, overpaidUs } = situation;
-  const both = (times(anchorPermille) + times(targetPermille)) / 2;
+  const { anchorTimes, targetTimes, overpaidUs } = situation;
+  const both = (anchorTimes + targetTimes) / 2;
   return responseUs(row, situation) + Math.max(0, both * changeUs(row, situation) - overpaidUs);
 }
 
 /** When nothing has to be changed first. */
 function responseUs(row: AutoRow, situation: Situation): number {
-  const { isFirst, bytes, anchorPermille, targetPermille } = situation;
+  const { isFirst, bytes, anchorTimes, targetTimes } = situation;
   const list = PRICES[row][isFirst ? 'first' : 'later'];
-  const us = weighed(list, bytes, times(anchorPermille) - 1, times(targetPermille) - 1);
+  const us = weighed(list, bytes, anchorTimes - 1, targetTimes - 1);
   // Of a first request anchor's price has the half-pipe in it.
   return isFirst && row === 'anchor' ? us - HALF_PIPE_US : us;
 }

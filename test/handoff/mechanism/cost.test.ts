@@ -31,8 +31,8 @@ const IDLE: Situation = {
   hasHalfPipe: false,
   ownSentLast: true,
   overpaidUs: 0,
-  anchorPermille: 0,
-  targetPermille: 0,
+  anchorTimes: 1,
+  targetTimes: 1,
 };
 
 const permille = fc.integer({ min: 0, max: 1000 });
@@ -48,8 +48,8 @@ const situation: fc.Arbitrary<Situation> = fc
     hasHalfPipe: fc.boolean(),
     ownSentLast: fc.boolean(),
     overpaidUs: fc.integer({ min: 0, max: HALF_PIPE_US + TURN_US }),
-    anchorPermille: permille,
-    targetPermille: permille,
+    anchorTimes: permille.map(times),
+    targetTimes: permille.map(times),
   })
   .map((one) => {
     const hasHalfPipe = one.hasHalfPipe && !one.isFirst;
@@ -74,12 +74,12 @@ test('prices grow with sizes, and are no less than what the two nodes have of th
 describe('a row’s cost', () => {
   test('grows with the response, and with how busy a node is', () => {
     fc.assert(
-      fc.property(row, situation, bytes, permille, permille, (name, one, more, a, b) => {
+      fc.property(row, situation, bytes, permille, permille, (name, one, more, x, y) => {
         const us = costOf(name, one);
         assert.ok(costOf(name, { ...one, bytes: one.bytes + more }) >= us);
-        const anchorPermille = Math.min(1000, one.anchorPermille + a);
-        const targetPermille = Math.min(1000, one.targetPermille + b);
-        assert.ok(costOf(name, { ...one, anchorPermille, targetPermille }) >= us);
+        const anchorTimes = Math.max(one.anchorTimes, times(x));
+        const targetTimes = Math.max(one.targetTimes, times(y));
+        assert.ok(costOf(name, { ...one, anchorTimes, targetTimes }) >= us);
       }),
     );
   });
@@ -87,7 +87,7 @@ describe('a row’s cost', () => {
   test('is above nothing, and for busy nodes at most so many times that for idle ones', () => {
     fc.assert(
       fc.property(row, situation, (name, one) => {
-        const idle = costOf(name, { ...one, overpaidUs: 0, anchorPermille: 0, targetPermille: 0 });
+        const idle = costOf(name, { ...one, overpaidUs: 0, anchorTimes: 1, targetTimes: 1 });
         const us = costOf(name, { ...one, overpaidUs: 0 });
         assert.ok(idle > 0 && us >= idle && us <= MOST_TIMES * idle + 1e-6);
       }),
@@ -135,7 +135,7 @@ describe('the row that is chosen', () => {
     fc.assert(
       fc.property(bytes, permille, (size, load) => {
         const idle = cheapest({ ...IDLE, bytes: size });
-        const busy = cheapest({ ...IDLE, bytes: size, anchorPermille: load });
+        const busy = cheapest({ ...IDLE, bytes: size, anchorTimes: times(load) });
         assert.ok(idle === 'relay' || busy !== 'relay');
       }),
     );
@@ -155,11 +155,7 @@ class Connection {
     this.#requestsLeft = requestsLeft;
   }
 
-  request(
-    size: number,
-    load: Pick<Situation, 'anchorPermille' | 'targetPermille'> = IDLE,
-    fixed?: AutoRow,
-  ): void {
+  request(size: number, load: Pick<Situation, 'anchorTimes' | 'targetTimes'> = IDLE, fixed?: AutoRow): void {
     const one: Situation = {
       ...IDLE,
       requestsLeft: this.#requestsLeft,
@@ -167,8 +163,8 @@ class Connection {
       hasHalfPipe: this.#hasHalfPipe,
       ownSentLast: this.#ownSentLast,
       overpaidUs: this.#overpaidUs,
-      anchorPermille: load.anchorPermille,
-      targetPermille: load.targetPermille,
+      anchorTimes: load.anchorTimes,
+      targetTimes: load.targetTimes,
     };
     const chosen = fixed ?? cheapest(one);
     // What is paid is what it costs: what was overpaid before lowers what is compared, not that.
@@ -176,8 +172,8 @@ class Connection {
       ...one,
       requestsLeft: 1,
       overpaidUs: 0,
-      anchorPermille: 0,
-      targetPermille: 0,
+      anchorTimes: 1,
+      targetTimes: 1,
     });
     this.rows.push(chosen);
     this.#overpaidUs = overpaidAfter(chosen, one);
@@ -226,7 +222,7 @@ describe('a connection', () => {
       fc.property(bytes, permille, permille, near, mean, (size, a, b, wobble, left) => {
         const connection = new Connection(left);
         for (const [x, y] of wobble)
-          connection.request(size, { anchorPermille: a + x, targetPermille: b + y });
+          connection.request(size, { anchorTimes: times(a + x), targetTimes: times(b + y) });
         assert.ok(connection.changes <= 1, connection.rows.join());
       }),
     );
