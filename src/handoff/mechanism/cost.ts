@@ -63,10 +63,12 @@ export function objectionTo(row: AutoRow, situation: Situation): string | null {
 
 /** Microseconds. */
 export function costOf(row: AutoRow, situation: Situation): number {
-  const { anchorTimes, targetTimes, overpaidUs } = situation;
-  const both = (anchorTimes + targetTimes) / 2;
-  return responseUs(row, situation) + Math.max(0, both * changeUs(row, situation) - overpaidUs);
+  const changesUs = changeTimes(situation) * changeUs(row, situation);
+  return responseUs(row, situation) + Math.max(0, changesUs - situation.overpaidUs);
 }
+
+/** Of a change both nodes have their part. */
+const changeTimes = ({ anchorTimes, targetTimes }: Situation): number => (anchorTimes + targetTimes) / 2;
 
 /** When nothing has to be changed first. */
 function responseUs(row: AutoRow, situation: Situation): number {
@@ -74,7 +76,7 @@ function responseUs(row: AutoRow, situation: Situation): number {
   const list = PRICES[row][isFirst ? 'first' : 'later'];
   const us = weighed(list, bytes, anchorTimes - 1, targetTimes - 1);
   // Of a first request anchor's price has the half-pipe in it.
-  return isFirst && row === 'anchor' ? us - HALF_PIPE_US : us;
+  return isFirst && row === 'anchor' ? us - changeTimes(situation) * HALF_PIPE_US : us;
 }
 
 /** What has to be changed first. */

@@ -131,6 +131,16 @@ describe('the row that is chosen', () => {
     }
   });
 
+  test('is the same on a first request however busy both nodes are alike: all that they do is dearer', () => {
+    const first = { ...IDLE, isFirst: true, bytes: 16 * KIB, requestsLeft: 8 };
+    for (const load of [0, 300, 600, 900])
+      assert.equal(
+        cheapest({ ...first, anchorTimes: times(load), targetTimes: times(load) }),
+        'anchor',
+        `${load}`,
+      );
+  });
+
   test('is relay less often when the anchor is busy: it has most of its work there', () => {
     fc.assert(
       fc.property(bytes, permille, (size, load) => {
