@@ -3,6 +3,7 @@
  * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`.
  */
 import { parseArgs } from 'node:util';
+import { accelerator } from './accelerator.ts';
 import { againstProxies, type ProxyOptions } from './against-proxies.ts';
 import { breakdown } from './breakdown.ts';
 import { cloning } from './cloning.ts';
@@ -29,6 +30,7 @@ type Benchmark = (report: Report, options: ProxyOptions) => Promise<void>;
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['against-proxies', againstProxies],
   ['direct', direct],
+  ['accelerator', accelerator],
   ['efficiency', efficiency],
   ['latency', latency],
   ['breakdown', breakdown],

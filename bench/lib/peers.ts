@@ -1,7 +1,7 @@
 /**
  * The peers in a lab like Baton's, from Debian's packages, with their own configuration and in the foreground:
- * nginx as a server of files on some nodes (ports 8080 and 8081), and on node a HAProxy (port 80) and nginx (port 81)
- * as proxies to those. One worker or thread each, as Baton has one engine, and set to do well: sendfile, open files
+ * nginx as a server of files on some nodes (ports 8080 and 8081), on node a HAProxy (port 80) and nginx (port 81) as
+ * proxies to those, and nginx as a cache (ports 8082 and 8083). One worker or thread each, as Baton has one engine, and set to do well: sendfile, open files
  * kept, connections to the servers behind kept, no access log.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -20,6 +20,8 @@ import type { Server } from './server.ts';
  * the faster way for the smallest files and by far the slower one for others.
  */
 const SERVER_PORTS = { off: 8080, on: 8081 } as const;
+/** Of nginx as a cache, likewise. */
+const CACHE_PORTS = { off: 8082, on: 8083 } as const;
 const HAPROXY_PORT = 80;
 const NGINX_PROXY_PORT = 81;
 const READY_TIMEOUT_MS = 10_000;
@@ -67,6 +69,29 @@ const nginxProxy = (servers: readonly string[]) => `upstream servers {
       proxy_max_temp_file_size 0;
     }
   }`;
+
+const nginxCache = (
+  directory: string,
+  upstream: string,
+) => `proxy_cache_path ${directory} keys_zone=responses:10m inactive=1h use_temp_path=off;
+  upstream origin {
+    server ${upstream};
+    keepalive 64;
+  }
+  ${Object.entries(CACHE_PORTS)
+    .map(
+      ([nopush, port]) => `server {
+    listen ${port} backlog=4096;
+    tcp_nopush ${nopush};
+    location / {
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_cache responses;
+    }
+  }`,
+    )
+    .join('\n  ')}`;
 
 const haproxyConfig = (servers: readonly string[]) => `
 global
@@ -131,6 +156,13 @@ export class Peers {
     peers.#haproxy = await peers.#haproxyAt('a', addresses);
     peers.#nginxProxy = await peers.#nginx('a', 'proxy', nginxProxy(addresses), NGINX_PROXY_PORT);
     return peers;
+  }
+
+  /** nginx with proxy_cache on a node, in front of an HTTP server there; without tcp_nopush, and with. */
+  async caches(node: string, upstream: string): Promise<readonly Server[]> {
+    const server = nginxCache(this.#directory('nginx-stored'), upstream);
+    const off = await this.#nginx(node, 'cache', server, CACHE_PORTS.off);
+    return [off, { ...off, endpoint: `${this.#lab.node(node).address}:${CACHE_PORTS.on}` }];
   }
 
   #directory(name: string): string {

@@ -20,8 +20,11 @@ import type { ResponseHead } from './response.ts';
 const MS_PER_SECOND = 1000;
 /** Bodies up to this size are copied behind their head: cheaper than a second part. */
 const COPY_BODY_BYTES = 16_384;
-/** The body of a small one, and a ready-made response of each kind. */
+/** Those up to this size are, too, when they are asked for again within a second: the copy costs what it saves twice. */
+const HOT_BODY_BYTES = 131_072;
+/** The body, and ready-made responses: of each kind, and of a hot one that stays. */
 const BODY_COPIES = 4;
+const HOT_BODY_COPIES = 2;
 /** What one costs beside its body and lines. */
 const OVERHEAD_BYTES = 2048;
 /** Statuses without a body. */
@@ -94,6 +97,8 @@ export class StoredResponse implements Digested {
   readonly #whole: Stretch;
   readonly #ready: (Response | null)[] = [null, null, null];
   readonly #readyAge: number[] = [-1, -1, -1];
+  /** Its age when a response was made last that was not kept. */
+  #madeAge = -1;
   #digest: string | null = null;
 
   constructor(
@@ -113,8 +118,9 @@ export class StoredResponse implements Digested {
     this.cameMs = cameMs;
     this.#lines = linesOf(fields, () => true);
     this.#whole = new Stretch(this, 0, body.length);
-    const bodyBytes = body.length <= COPY_BODY_BYTES ? BODY_COPIES * body.length : body.length;
-    this.sizeBytes = OVERHEAD_BYTES + BODY_COPIES * this.#lines.length + selected.length + bodyBytes;
+    const { length } = body;
+    const copies = length <= COPY_BODY_BYTES ? BODY_COPIES : length <= HOT_BODY_BYTES ? HOT_BODY_COPIES : 1;
+    this.sizeBytes = OVERHEAD_BYTES + BODY_COPIES * this.#lines.length + selected.length + copies * length;
   }
 
   /** Of the body. A hash: to be asked only where a continuation may be wanted. */
@@ -150,10 +156,7 @@ export class StoredResponse implements Digested {
     if (head.plain && options.extraFields === '' && (told === '' || told === 'hit')) {
       const kind = options.close ? CLOSING : head.minor === 1 ? PERSISTENT : PERSISTENT_10;
       if (this.#readyAge[kind] === ageSeconds) return this.#ready[kind]!;
-      const response = this.#makeWhole(this.#tail(head, ageSeconds, options, told), options.close);
-      this.#ready[kind] = response;
-      this.#readyAge[kind] = ageSeconds;
-      return response;
+      return this.#makeReady(kind, ageSeconds, this.#tail(head, ageSeconds, options, told), options.close);
     }
     return this.#answer(head, this.#tail(head, ageSeconds, options, told), options);
   }
@@ -209,11 +212,24 @@ export class StoredResponse implements Digested {
     return `HTTP/1.1 ${this.status} ${this.reason}\r\n${this.#lines}${length}${tail}`;
   }
 
-  #makeWhole(tail: string, close: boolean): Response {
+  #makeReady(kind: number, ageSeconds: number, tail: string, close: boolean): Response {
+    const { length } = this.body;
+    const mayBeHot = kind === PERSISTENT && length > COPY_BODY_BYTES && length <= HOT_BODY_BYTES;
+    if (mayBeHot && this.#madeAge !== ageSeconds) {
+      this.#madeAge = ageSeconds;
+      return this.#makeWhole(tail, close);
+    }
+    const response = this.#makeWhole(tail, close, mayBeHot || length <= COPY_BODY_BYTES);
+    this.#ready[kind] = response;
+    this.#readyAge[kind] = ageSeconds;
+    return response;
+  }
+
+  /** `joins`: head and body are one part. */
+  #makeWhole(tail: string, close: boolean, joins = this.body.length <= COPY_BODY_BYTES): Response {
     const head = this.#begin(tail);
     const { body } = this;
-    if (body.length > COPY_BODY_BYTES)
-      return partsReply(this.status, head, [{ bytes: body }], close, this.#whole);
+    if (!joins) return partsReply(this.status, head, [{ bytes: body }], close, this.#whole);
     const bytes = Buffer.allocUnsafe(head.length + body.length);
     bytes.write(head, 0, head.length, 'latin1');
     body.copy(bytes, head.length);
