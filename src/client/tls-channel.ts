@@ -4,6 +4,7 @@
  */
 import type { Count } from '../base/counters.ts';
 import { allocate, type Memory } from '../kernel/linux/memory.ts';
+import type { FilePart } from '../protocol/http/reply.ts';
 import { Alert, alertContent, TlsError } from '../protocol/tls/alerts.ts';
 import type { HandshakeResult } from '../protocol/tls/handshake.ts';
 import { ReadHalf } from '../protocol/tls/read-half.ts';
@@ -204,9 +205,9 @@ class ResponseSink implements ByteSink {
     return ready < 0 ? ready : this.#sink.send(bytes, from, more, last);
   }
 
-  sendFile(fd: number, offset: number, length: number, last: boolean): number {
+  sendFile(fd: number, offset: number, length: number, last: boolean, state: FilePart['state']): number {
     const ready = this.#ready();
-    return ready < 0 ? ready : this.#sink.sendFile(fd, offset, length, last);
+    return ready < 0 ? ready : this.#sink.sendFile(fd, offset, length, last, state);
   }
 
   flush(): number {

@@ -17,8 +17,8 @@ export const BROKEN = -2;
 export interface ByteSink {
   /** Takes bytes [from, bytes.length). `more`: other parts follow at once; `last`: the response ends with them. */
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number;
-  /** Takes bytes of a file. Returns how many, BLOCKED or BROKEN (also when the file has become shorter). */
-  sendFile(fd: number, offset: number, length: number, last: boolean): number;
+  /** Takes bytes of a file that was in `state`. Returns how many, BLOCKED or BROKEN (also when it has become shorter). */
+  sendFile(fd: number, offset: number, length: number, last: boolean, state: FilePart['state']): number;
   /** Passes on what it has taken and still holds; BLOCKED: not all of it. */
   flush(): number;
 }
@@ -204,7 +204,7 @@ export class Pump {
     const taken =
       left <= LAST_BYTES && !state.isUnwritten(fd)
         ? BROKEN
-        : out.sendFile(fd, offset + this.#offset, left, last);
+        : out.sendFile(fd, offset + this.#offset, left, last, state);
     if (taken === BROKEN) this.fileChanged = !state.isUnwritten(fd);
     return taken;
   }

@@ -8,6 +8,7 @@
 import assert from 'node:assert';
 import * as libc from '../kernel/linux/libc.ts';
 import { allocate } from '../kernel/linux/memory.ts';
+import type { FilePart } from '../protocol/http/reply.ts';
 import { contentBytesAt, type Layout } from '../protocol/tls/record-layout.ts';
 import {
   ContentType,
@@ -80,13 +81,15 @@ export class SealedSink implements ByteSink {
     return this.#seal(filled, more || !isEnd, last && isEnd) === BROKEN ? BROKEN : taken;
   }
 
-  sendFile(fd: number, offset: number, length: number, last: boolean): number {
+  sendFile(fd: number, offset: number, length: number, last: boolean, state: FilePart['state']): number {
     const failure = this.flush();
     if (failure < 0) return failure;
     const whole = this.#contentBytes;
     const held = this.#held.length;
     const taken = Math.min(whole - held, length);
     if (libc.pread(fd, scratch.address + RECORD_HEADER_BYTES + held, taken, offset) !== taken) return BROKEN;
+    // Another node may go on with this very record, from its copy of what the file was.
+    if (this.#layout !== null && !state.isUnwritten(fd)) return BROKEN;
     this.#held.copy(content, 0);
     if (held + taken < whole && this.#layout !== null) {
       this.#held = Buffer.from(content.subarray(0, held + taken));

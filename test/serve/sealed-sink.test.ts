@@ -218,10 +218,35 @@ test('a socket that fails, and a file that is too short', () => {
   assert.equal(new SealedSink(failing, { sealer, cut: 0 }, null).send(ramp, 0, false, true), BROKEN);
   const socket = new Socket(100);
   assert.equal(
-    new SealedSink(socket, { sealer, cut: 0 }, null).sendFile(fd, FILE_BYTES - 10, 20, true),
+    new SealedSink(socket, { sealer, cut: 0 }, null).sendFile(fd, FILE_BYTES - 10, 20, true, state),
     BROKEN,
   );
   assert.equal(socket.bytes.length, 0, 'nothing of it is sent');
   sealer.free();
   assert.throws(() => new SealedSink(socket, { sealer, cut: 0 }, null).send(ramp, 0, false, true), /held/);
+});
+
+test('a file that was written to is sealed no more: another node may seal what it was', () => {
+  let isUnwritten = true;
+  const changing = { isUnwritten: () => isUnwritten } as unknown as FileState;
+  const part = { fd, offset: 0, length: FILE_BYTES, state: changing };
+  const sealer = new Sealer(trafficKeys(halfAt(0)));
+  let room = 40_000;
+  const send = (bytes: Buffer, from: number) => {
+    const taken = Math.min(room, bytes.length - from);
+    room -= taken;
+    return taken === 0 ? BLOCKED : taken;
+  };
+  const socket: ByteSink = { send, sendFile: () => BROKEN, flush: () => 0 };
+  const layout = { headBytes: 0, lengthBytes: FILE_BYTES };
+  const sink = new SealedSink(socket, { sealer, cut: 0 }, layout);
+  const pump = new Pump([part], true);
+  assert.equal(pump.run(sink), 'blocked');
+  const { number } = sealer;
+  room = FILE_BYTES;
+  isUnwritten = false;
+  assert.equal(pump.run(sink), 'broken');
+  assert.ok(pump.fileChanged);
+  assert.equal(sealer.number, number, 'nothing of it');
+  sealer.free();
 });
