@@ -1,6 +1,7 @@
 /** What a client's connection is read from and written to: its socket, or TLS on it (tls-channel.ts). */
 import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
+import type { TlsSession } from '../protocol/tls/session.ts';
 import type { ByteSink } from '../serve/byte-sink.ts';
 import type { ClientSockets } from './sockets.ts';
 
@@ -28,6 +29,10 @@ export interface Channel extends WayOut {
   readonly unreadBytes: number;
   /** `claimsOut`: has this node's socket send next, before anything is said that is no response's; false: not now. */
   speaksBy(claimsOut: () => boolean): void;
+  /** Whether the connection may move with `held` bytes that were read and not answered: nothing waits, nothing is half said. */
+  mayMove(held: Buffer): boolean;
+  /** What another node goes on with; null: in the clear there is nothing. */
+  session(held: Buffer): TlsSession | null;
   /** The socket takes bytes again. False: it has failed. */
   flush(): boolean;
   /** Tells the client that nothing follows; FIN is to come next. */
@@ -72,6 +77,14 @@ export class SocketChannel implements Channel {
 
   out(endsSegments: boolean): ByteSink {
     return this.#sockets.out(this.fd, endsSegments);
+  }
+
+  mayMove(): boolean {
+    return true;
+  }
+
+  session(): null {
+    return null;
   }
 
   flush(): boolean {

@@ -15,6 +15,7 @@ import type { Source } from '../kernel/loop/loop.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
+import type { TlsSession } from '../protocol/tls/session.ts';
 import type { Channel } from './channel.ts';
 import { ClientEnds } from './client-ends.ts';
 import { ClientInput } from './client-input.ts';
@@ -62,7 +63,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.#input = new ClientInput(channel, receiveBuffer, (bytes) => this.flow?.consumed(bytes));
     this.#request = new CurrentRequest(ports, this, receiveBuffer);
     this.#reader = new RequestReader(ports, this.#input, this, this.#request);
-    channel.speaksBy(() => claimsOut(this.flow, this.#request.isHandled));
+    channel.speaksBy(() => this.#state !== 'moving' && claimsOut(this.flow, this.#request.isHandled));
     this.#moving = new Moving(this.#input, ports.clock, (to) => ports.startMove(this, to));
     this.guest = arrived?.guest ?? null;
     this.shown = arrived?.advertisedEdge === undefined ? {} : { advertisedEdge: arrived.advertisedEdge };
@@ -90,6 +91,10 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   /** What has been read and not answered. */
   get unread(): Buffer {
     return this.#input.held;
+  }
+
+  get session(): TlsSession | null {
+    return this.channel.session(this.#input.held);
   }
 
   get state(): ConnectionState {
@@ -213,12 +218,8 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    if (
-      this.client.isSecure ||
-      !this.#ports.dispatcher.mayMove(to) ||
-      !this.#moving.begin(to, bytes, at, end)
-    )
-      return false;
+    if (!this.#ports.dispatcher.mayMove(to) || !this.channel.mayMove(bytes.subarray(at, end))) return false;
+    if (!this.#moving.begin(to, bytes, at, end)) return false;
     this.#request.moving.pause();
     this.#become('moving');
     this.#time.attended();
@@ -228,15 +229,16 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
   leaveFor(node: number): void {
     if (this.#reader.isProcessing || !this.#moving.mayTry) return;
-    if (this.client.isSecure) return this.closeWhenIdle();
+    const { held } = this.#input;
+    if (this.#state === 'head' && !this.channel.mayMove(held)) return this.closeWhenIdle();
     if (this.#state === 'head' || this.movingResponse !== null) {
-      const { held } = this.#input;
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
     } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#request.takeBack();
   }
 
   get movingResponse(): MovedResponse | null {
-    return this.#state === 'busy' && !this.#reader.isInBody ? this.#request.movingResponse : null;
+    const mayGoOn = this.#state === 'busy' && !this.#reader.isInBody && !this.client.isSecure;
+    return mayGoOn ? this.#request.movingResponse : null;
   }
 
   moved(): void {

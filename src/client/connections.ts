@@ -20,6 +20,8 @@ import { TlsChannel } from './tls-channel.ts';
 const RECEIVE_BYTES = 256 * 1024;
 const EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
+const NOTHING = Buffer.alloc(0);
+
 export class Connections implements HandshakeOwner, Ticking {
   readonly ports: ClientPorts;
   readonly deadlines: ConnectionDeadlines;
@@ -88,7 +90,7 @@ export class Connections implements HandshakeOwner, Ticking {
     const { fd, client } = handshake;
     const { sockets, count, watch } = this.ports;
     this.#handshakes.delete(handshake);
-    const channel = new TlsChannel(fd, sockets, result, count);
+    const channel = new TlsChannel(fd, sockets, { ...result, held: NOTHING }, count);
     const connection = this.#make(channel, client, null);
     watch.give(fd, connection);
     connection.start(null);
@@ -107,9 +109,11 @@ export class Connections implements HandshakeOwner, Ticking {
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: ArrivedConnection): void {
-    const { sockets, config } = this.ports;
+    const { sockets, config, count } = this.ports;
+    const { session, guest } = arrived;
     sockets.limitSilence(fd, config.limits.stallSeconds * 1000);
-    this.#take(new SocketChannel(fd, sockets), arrived.guest.ends.client, arrived);
+    const channel = session ? new TlsChannel(fd, sockets, session, count) : new SocketChannel(fd, sockets);
+    this.#take(channel, guest.ends.client, arrived);
   }
 
   #make(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): Connection {

@@ -4,12 +4,14 @@
  */
 import type { Count } from '../base/counters.ts';
 import { allocate, type Memory } from '../kernel/linux/memory.ts';
+import { MAX_HELD_BYTES } from '../protocol/backplane/frames.ts';
 import type { FilePart } from '../protocol/http/reply.ts';
 import { Alert, alertContent, TlsError } from '../protocol/tls/alerts.ts';
-import type { HandshakeResult } from '../protocol/tls/handshake.ts';
 import { ReadHalf } from '../protocol/tls/read-half.ts';
 import type { Layout } from '../protocol/tls/record-layout.ts';
-import { ContentType } from '../protocol/tls/records.ts';
+import { ContentType, MAX_RECORD_BYTES } from '../protocol/tls/records.ts';
+import type { TlsSession } from '../protocol/tls/session.ts';
+import type { Suite } from '../protocol/tls/suites.ts';
 import { WriteHalf } from '../protocol/tls/write-half.ts';
 import { BROKEN, type ByteSink } from '../serve/byte-sink.ts';
 import { SealedSink } from '../serve/sealed-sink.ts';
@@ -27,6 +29,9 @@ export class TlsChannel implements Channel {
   readonly tls: TlsFacts;
   readonly #sockets: ClientSockets;
   readonly #count: Count;
+  readonly #suite: Suite;
+  /** Opened elsewhere, and not used. */
+  #held: Buffer;
   readonly #read: ReadHalf;
   readonly half: WriteHalf;
   readonly #socket: ByteSink;
@@ -44,25 +49,27 @@ export class TlsChannel implements Channel {
   /** What sent last: it may hold the rest of a record. */
   #last: ResponseSink | null = null;
 
-  /** Takes the secrets of `result` over. */
-  constructor(fd: number, sockets: ClientSockets, result: HandshakeResult, count: Count) {
-    const { version, suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind } =
-      result;
+  /** Takes the secrets of `session` over. */
+  constructor(fd: number, sockets: ClientSockets, session: TlsSession, count: Count) {
+    const { suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind, held } = session;
     this.fd = fd;
-    this.tls = { version, suite: suite.name, resumed };
+    this.tls = { version: 'TLSv1.3', suite: suite.name, resumed };
+    this.#suite = suite;
     this.#sockets = sockets;
     this.#count = count;
     this.#socket = sockets.out(fd, true);
     const half = { suite, secret: clientSecret, number: clientRecord };
     this.#read = new ReadHalf({ half, rest: behind });
     this.half = new WriteHalf({ suite, secret: serverSecret, number: serverRecord });
+    this.#held = held;
   }
 
   receive(into: Memory, taken: (bytes: number) => void): number {
     if (!this.#hasBegun) {
       this.#hasBegun = true;
       this.isDrained = false;
-      const got = this.#open(into.bytes);
+      const got = this.#open(into.bytes, this.#held.copy(into.bytes));
+      this.#held = NOTHING;
       if (got !== 0) return got;
     }
     for (;;) {
@@ -73,14 +80,14 @@ export class TlsChannel implements Channel {
       if (got <= 0) return got;
       taken(got);
       this.#read.push(sealed.bytes.subarray(0, got));
-      const opened = this.#open(into.bytes);
+      const opened = this.#open(into.bytes, 0);
       if (opened !== 0) return opened;
     }
   }
 
-  /** Opens what there is. Returns how many bytes it is, or FAILED. */
-  #open(into: Buffer): number {
-    let at = 0;
+  /** Opens what there is to `into[from]`. Returns where it ends, or FAILED. */
+  #open(into: Buffer, from: number): number {
+    let at = from;
     try {
       for (let next = this.#read.next(); next !== null; next = this.#read.next()) {
         if (next.kind === 'data') at += next.bytes.copy(into, at);
@@ -117,6 +124,26 @@ export class TlsChannel implements Channel {
   mayLend(): boolean {
     if (!this.half.isHere || (this.#last?.flush() ?? 0) < 0) return false;
     return !this.#hasToSpeak || (this.#claimsOut() && this.#speak() === 0);
+  }
+
+  mayMove(held: Buffer): boolean {
+    const isSmall = held.length <= MAX_HELD_BYTES && this.#read.restBytes < MAX_RECORD_BYTES;
+    return isSmall && this.#hasBegun && this.#read.isMovable && this.mayLend() && !this.half.isBound;
+  }
+
+  session(held: Buffer): TlsSession {
+    const read = this.#read.state;
+    const write = this.half.state;
+    return {
+      suite: this.#suite,
+      resumed: this.tls.resumed,
+      clientSecret: read.half.secret,
+      serverSecret: write.secret,
+      clientRecord: read.half.number,
+      serverRecord: write.number,
+      behind: read.rest,
+      held: Buffer.from(held),
+    };
   }
 
   /** Something is to be said before the next record of a response. */

@@ -239,16 +239,47 @@ describe('a connection over TLS', () => {
     );
   });
 
-  test('its requests go by mechanisms that send from here, and it does not move', async () => {
+  test('moves with a request that was read, which is answered there; and goes on there', async () => {
     const one = await new Secured().shaken();
     one.stand.choice = { node: 1, mechanism: 'migrate' };
-    await one.asks();
-    assert.equal(one.stand.moves.length, 0);
-    one.answers(Buffer.from('x'));
+    one.peer.socket.write(get('/moved'));
+    await one.until(() => one.stand.moves.length === 1);
+    const { connection } = one.stand.move;
+    const { session } = connection;
+    assert.equal(session?.held.toString(), get('/moved'));
+    connection.moved();
+    const there = new ClientStand({}, acceptor);
+    const client = there.arrives({ session, serveFirst: true });
+    assert.equal(there.delivery.request.head.target, '/moved');
+    there.delivery.host.wayOut.out(true, null).send(Buffer.from('answer'), 0, false, true);
+    there.delivery.finish();
+    const { read } = one.byHand();
+    read.push(Buffer.from(client.said, 'latin1'));
+    assert.deepEqual(read.next(), { kind: 'data', bytes: Buffer.from('answer') });
+    one.peer.wire.onBytes = (bytes) => client.sends(bytes);
+    one.peer.socket.write(get('/next'));
+    await one.peer.until(() => there.deliveries.length === 2);
+    assert.equal(there.delivery.request.head.target, '/next');
+    await one.peer.close();
+  });
+
+  test('one that cannot move, since the client is not read to the end of a message, is closed when its node goes', async () => {
+    const one = await new Secured().shaken();
+    const { write } = one.byHand();
+    one.client.sends(write.seal(Buffer.from([24, 0]), ContentType.HANDSHAKE));
     one.stand.connection(one.client).leaveFor(1);
-    await one.until(() => one.peer.hasEnded);
     assert.equal(one.stand.moves.length, 0);
     assert.equal(one.stand.stateOf(one.client), 'closed');
+    await one.peer.close();
+  });
+
+  test('while it moves nothing is sealed here, even when it ends', async () => {
+    const one = await new Secured().shaken();
+    one.stand.connection(one.client).leaveFor(1);
+    assert.equal(one.stand.stateOf(one.client), 'moving');
+    const said = one.client.said.length;
+    one.stand.connection(one.client).close();
+    assert.equal(one.client.said.length, said, 'no close_notify');
     await one.peer.close();
   });
 

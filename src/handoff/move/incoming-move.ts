@@ -26,6 +26,7 @@ import {
   RejectReason,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
+import { copySession, type TlsSession, wipeSession } from '../../protocol/tls/session.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
@@ -53,6 +54,7 @@ export class IncomingMove implements Conversation {
   readonly #sentMs: number;
   readonly #startedMs: number;
   readonly #response: MovedResponse | null;
+  #session: TlsSession | null;
   readonly #bytes: Buffer;
   /** What is left of a response in whose middle the connection comes. */
   #exchange: Exchange | null = null;
@@ -79,6 +81,8 @@ export class IncomingMove implements Conversation {
     const nowMs = clock.exactMs();
     this.#sentMs = nowMs - link.clock.excessMs(frame.sentAtMs, nowMs);
     const { response } = frame;
+    this.#session = frame.session && copySession(frame.session);
+    if (frame.session !== null) wipeSession(frame.session);
     this.#response = response === null ? null : { ...response, head: Buffer.from(response.head) };
     this.#bytes = Buffer.allocUnsafe(frame.stateBytes);
     this.#startedMs = clock.nowMs;
@@ -216,6 +220,8 @@ export class IncomingMove implements Conversation {
     const exchange = this.#exchange;
     this.#fd = -1;
     this.#exchange = null;
+    const session = this.#session;
+    this.#session = null;
     this.#drop();
     const guest = ports.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
     ports.count.add('migrations_in');
@@ -227,7 +233,7 @@ export class IncomingMove implements Conversation {
     }
     const response = exchange === null ? null : { ...this.#response!, exchange };
     const { advertisedEdge } = state;
-    ports.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, response });
+    ports.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, session, response });
   }
 
   linkDown(): void {
@@ -297,6 +303,7 @@ export class IncomingMove implements Conversation {
   #drop(): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#session !== null) wipeSession(this.#session);
     const { table } = this.#ports;
     this.#exchange?.end();
     this.#exchange = null;

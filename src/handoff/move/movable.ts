@@ -1,5 +1,6 @@
 /** A client's connection, as whoever moves it to another node knows it. */
 import type { MovedResponse } from '../../protocol/backplane/frames.ts';
+import type { TlsSession } from '../../protocol/tls/session.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
 import type { Guest } from './guests.ts';
 
@@ -15,10 +16,14 @@ export interface Movable {
   readonly unread: Buffer;
   /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
   readonly movingResponse: MovedResponse | null;
+  /** Of a connection over TLS, what was read and not answered included; null: it is in the clear. */
+  readonly session: TlsSession | null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
   /** It lives at another node; the socket is closed by the caller, silently. */
   moved(): void;
   /** It has not moved: goes on here. */
   resumed(): void;
+  /** It may live elsewhere, and must not go on here. */
+  broken(reason: string): void;
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../../kernel/loop/ports.ts';
 import type { ConnectionState } from '../../kernel/tcp/state.ts';
 import type { MovedResponse } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import type { TlsSession } from '../../protocol/tls/session.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Sites } from '../../serve/sites.ts';
 import type { StatusOrigin } from '../flow/flow-status.ts';
@@ -46,6 +47,8 @@ export interface ArrivedConnection {
   readonly serveFirst: boolean;
   /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
   readonly advertisedEdge?: number;
+  /** It is TLS: whoever takes the secrets over wipes them. */
+  readonly session?: TlsSession | null;
   /** It comes in the middle of a response; the exchange has what is left of it. */
   readonly response?: ArrivedResponse | null;
 }

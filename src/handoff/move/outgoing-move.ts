@@ -25,6 +25,7 @@ import {
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
+import { type TlsSession, wipeSession } from '../../protocol/tls/session.ts';
 import type { FourTuple } from '../flow/four-tuple.ts';
 import type { Movable } from './movable.ts';
 import type { MovePorts, Outgoing, OutgoingOwner } from './move-ports.ts';
@@ -47,6 +48,8 @@ export class OutgoingMove implements Conversation, Outgoing {
   /** Captured: the socket is frozen. */
   #frozen = false;
   #over = false;
+  /** Its session was sent. */
+  #isSecure = false;
   stateBytes = 0;
   readonly #startedMs: number;
 
@@ -142,7 +145,10 @@ export class OutgoingMove implements Conversation, Outgoing {
   }
 
   #prepare(state: ConnectionState, response: MovedResponse | null): boolean {
-    const travelling = onTheRoad(putBack(state, this.#connection.unread));
+    const { session, unread } = this.#connection;
+    // What was opened cannot be sealed again.
+    if (session !== null) return this.#send(onTheRoad(state), null, session);
+    const travelling = onTheRoad(putBack(state, unread));
     if (response === null) return this.#send(travelling, null);
     const { continuation } = response;
     const sent = withoutUnsent(travelling, continuation.offset - continuation.headBytes);
@@ -150,7 +156,7 @@ export class OutgoingMove implements Conversation, Outgoing {
     return this.#send(sent, { ...response, continuation: { ...continuation, offset } });
   }
 
-  #send(state: ConnectionState, response: MovedResponse | null): boolean {
+  #send(state: ConnectionState, response: MovedResponse | null, session: TlsSession | null = null): boolean {
     const stateBytes = encodedBytes(state);
     const link = this.#link;
     if (stateBytes > MAX_MIGRATED_STATE_BYTES || !link.up) return false;
@@ -166,10 +172,13 @@ export class OutgoingMove implements Conversation, Outgoing {
       serveFirst: !this.isDraining,
       draining: this.isDraining,
       response,
+      session,
       sentAtMs: this.#ports.clock.exactMs() >>> 0,
       stateBytes,
       bytes: bytes.subarray(0, at),
     });
+    this.#isSecure = session !== null;
+    if (session !== null) wipeSession(session);
     while (sent && at < stateBytes) {
       const end = Math.min(stateBytes, at + MAX_STATE_PIECE_BYTES);
       sent = link.send({
@@ -237,15 +246,28 @@ export class OutgoingMove implements Conversation, Outgoing {
   timedOut(): void {
     this.#ports.count.add('handoffs_timed_out');
     this.#tellOff();
-    this.#reclaim();
-    this.#resume();
+    this.#endInDoubt();
   }
 
   linkDown(): void {
     if (this.#over) return;
     this.#ports.count.add('handoffs_lost');
-    this.#reclaim();
-    this.#resume();
+    this.#endInDoubt();
+  }
+
+  /**
+   * The target may have taken it, if its home, which is another node, believes that. Bytes sent twice would be for the
+   * client to sort out; but no number of a key may seal two plaintexts.
+   */
+  #endInDoubt(): void {
+    const isHome = this.#ports.homeOf(this.#captured.public.address) === this.#ports.self;
+    if (!this.#isSecure || isHome) {
+      this.#reclaim();
+      return this.#resume();
+    }
+    this.#leave();
+    this.#thaw();
+    this.#connection.broken('nobody knows whether its keys are in use at the node that it was to move to');
   }
 
   /** A target that knows nothing of our fate asks the home: it is to hear first that the connection is here. */

@@ -4,9 +4,11 @@
  */
 import { isMapped } from '../../base/address.ts';
 import type { Continuation } from '../http/continuation.ts';
+import type { TlsSession } from '../tls/session.ts';
 import { type Codec, epochCodec } from './codec.ts';
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
+import { readTlsSession, tlsSessionSize, writeTlsSession } from './frame-tls-session.ts';
 import {
   FRAME_HEADER_BYTES,
   FrameType,
@@ -28,6 +30,8 @@ export interface Migrate {
   draining: boolean;
   /** The connection is in the middle of this response; null: between two requests. */
   response: MovedResponse | null;
+  /** The connection is TLS; null: it is in the clear. One that is comes between two requests. */
+  session: TlsSession | null;
   /** The initiator's monotonic clock, in milliseconds modulo 2^32. */
   sentAtMs: number;
   /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
@@ -94,12 +98,13 @@ export interface CleanupOk extends FlowEpoch {
  * |--------|-------|------------|-------|
  * | 8      | 4     | request    | chosen by the initiator, unique on the link |
  * | 12     | 4     | epoch      | moves of this connection, this one included; not 0 |
- * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains, bit 2 in the middle of a response, bit 3 which ends the connection |
+ * | 16     | 1     | flags      | bit 0 serve the first request there, bit 1 the initiator drains, bit 2 in the middle of a response, bit 3 which ends the connection, bit 4 TLS |
  * | 17     | 4     | sentAtMs   | initiator's monotonic clock, milliseconds, wraps |
  * | 21     | 4     | stateBytes | of the whole connection state, 1 to 1572864 |
  * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
  * |        | 2     | head length H | with bit 2 only, at most 32768 |
  * |        | H     | head       | with bit 2 only: of the request, as received |
+ * |        | 61 or more | session | with bit 4 only, not with bit 2; see frame-tls-session.ts |
  * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
  */
 const MIGRATE_FIXED_BYTES = 17;
@@ -107,11 +112,13 @@ const SERVE_FIRST = 1;
 const DRAINING = 2;
 const RESPONDING = 4;
 const CLOSE = 8;
+const SECURE = 16;
 
 /** Bytes after the header. */
 function migrateSize(frame: Migrate): number {
-  const { response } = frame;
-  const extra = response === null ? 0 : CONTINUATION_BYTES + 2 + response.head.length;
+  const { response, session } = frame;
+  const secure = session === null ? 0 : tlsSessionSize(session);
+  const extra = response === null ? secure : CONTINUATION_BYTES + 2 + response.head.length;
   return MIGRATE_FIXED_BYTES + extra + frame.bytes.length;
 }
 
@@ -119,8 +126,9 @@ function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
   checkMigrate(frame);
   let at = putU32(into, start, frame.request);
   at = putU32(into, at, frame.epoch);
-  const { response } = frame;
-  const first = (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0);
+  const { response, session } = frame;
+  const secure = session === null ? 0 : SECURE;
+  const first = (frame.serveFirst ? SERVE_FIRST : 0) | (frame.draining ? DRAINING : 0) | secure;
   at = putU8(into, at, first | (response === null ? 0 : RESPONDING) | (response?.close ? CLOSE : 0));
   at = putU32(into, at, frame.sentAtMs);
   at = putU32(into, at, frame.stateBytes);
@@ -129,12 +137,13 @@ function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
     at = putU16(into, at, response.head.length);
     at = putBytes(into, at, response.head, response.head.length);
   }
+  if (session !== null) at = writeTlsSession(session, into, at);
   return putBytes(into, at, frame.bytes, frame.bytes.length);
 }
 
 function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
   requireAtLeast(at, end, MIGRATE_FIXED_BYTES);
-  const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING | RESPONDING | CLOSE);
+  const flags = getFlags(bytes, at + 8, SERVE_FIRST | DRAINING | RESPONDING | CLOSE | SECURE);
   const close = (flags & CLOSE) !== 0;
   let next = at + MIGRATE_FIXED_BYTES;
   let response: MovedResponse | null = null;
@@ -147,6 +156,11 @@ function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
     next = head + length;
     response = { continuation, close, head: bytes.subarray(head, next) };
   } else must(!close, 'the end of a connection without a response');
+  let session: TlsSession | null = null;
+  if ((flags & SECURE) !== 0) {
+    session = readTlsSession(bytes, next, end);
+    next += tlsSessionSize(session);
+  }
   const frame: Migrate = {
     type: FrameType.MIGRATE,
     request: bytes.readUInt32BE(at),
@@ -154,6 +168,7 @@ function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
     serveFirst: (flags & SERVE_FIRST) !== 0,
     draining: (flags & DRAINING) !== 0,
     response,
+    session,
     sentAtMs: bytes.readUInt32BE(at + 9),
     stateBytes: bytes.readUInt32BE(at + 13),
     bytes: bytes.subarray(next, end),
@@ -166,6 +181,7 @@ export const migrateCodec: Codec<Migrate> = { size: migrateSize, write: writeMig
 
 function checkMigrate(frame: Migrate): void {
   must(frame.epoch !== 0, 'epoch 0');
+  must(frame.session === null || frame.response === null, 'TLS in the middle of a response');
   must(frame.stateBytes >= 1, 'a state of no bytes');
   if (frame.stateBytes > MAX_MIGRATED_STATE_BYTES)
     throw new FrameError('TOO_LARGE', `connection state of ${frame.stateBytes} bytes`);

@@ -25,6 +25,7 @@ export type * from './frame-response.ts';
 export { isCarried, type Setup, SetupMechanism } from './frame-setup.ts';
 export type * from './frame-setup-ok.ts';
 export type { Frame } from './frame-table.ts';
+export { MAX_HELD_BYTES } from './frame-tls-session.ts';
 export * from './frame-types.ts';
 export { type View, ViewKind } from './frame-view.ts';
 
@@ -85,6 +86,7 @@ export function isBulk(frame: Frame): boolean {
 
 /** What is left of it in memory is to be wiped. */
 export function bearsSecret(frame: Frame): boolean {
+  if (frame.type === FrameType.MIGRATE) return frame.session !== null;
   return frame.type === FrameType.SETUP && frame.seal !== null;
 }
 

@@ -141,6 +141,11 @@ export class ReadHalf {
     return this.#message.length === 0 && !this.#ended;
   }
 
+  /** Of what has come and was not opened. */
+  get restBytes(): number {
+    return this.#bytes.length - this.#at;
+  }
+
   /** What another node goes on with; this object keeps its own until it is wiped. */
   get state(): ReadHalfState {
     const { suite, secret } = this.#half;

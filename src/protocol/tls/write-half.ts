@@ -145,12 +145,10 @@ export class WriteHalf {
     this.#holder = this.#sealingFrom({ number, cut, bound });
   }
 
-  /** What another node goes on with, whole; gone from here. */
-  leave(): TrafficHalf {
+  /** What another node goes on with, when the connection has moved; this object keeps its own until it is wiped. */
+  get state(): TrafficHalf {
     const { suite, secret } = this.#half;
-    const half = { suite, secret: Buffer.from(secret), number: this.sealer.number };
-    this.wipe();
-    return half;
+    return { suite, secret: Buffer.from(secret), number: this.sealer.number };
   }
 
   /** Forgets all of it. Idempotent. */

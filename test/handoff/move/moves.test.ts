@@ -5,7 +5,9 @@ import { MAX_INCOMING, MAX_INCOMING_BYTES } from '../../../src/handoff/move/move
 import { QUICK_TICK_MS, TICK_MS } from '../../../src/kernel/loop/loop.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
-import { B, FD, ID, MoveStand, SETUP_MS, STATE } from './stand.ts';
+import type { TlsSession } from '../../../src/protocol/tls/session.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import { B, FD, ID, MoveStand, SELF, SETUP_MS, STATE } from './stand.ts';
 
 const LEAVING_MS = 10_000;
 const IN_DOUBT_MS = 10_000;
@@ -251,5 +253,69 @@ describe('a connection that comes', () => {
     const it = new MoveStand().migrate();
     it.moves.discard();
     it.assertOver();
+  });
+});
+
+describe('a connection over TLS', () => {
+  const secrets = { clientSecret: Buffer.alloc(32, 1), serverSecret: Buffer.alloc(32, 2) };
+  const numbers = { clientRecord: 3, serverRecord: 4 };
+  const rest = { behind: Buffer.from([23]), held: Buffer.from('GET') };
+  const session = (): TlsSession => ({
+    suite: SUITES[0],
+    resumed: false,
+    ...numbers,
+    ...rest,
+    clientSecret: Buffer.from(secrets.clientSecret),
+    serverSecret: Buffer.from(secrets.serverSecret),
+  });
+
+  test('goes with its session, which is wiped when it is sent; what was opened is not put back', () => {
+    const it = new MoveStand();
+    it.connection.session = session();
+    assert.ok(it.give());
+    const sent = it.link.last(FrameType.MIGRATE);
+    assert.deepEqual(sent.bytes.length, encodeState(STATE).length);
+    assert.deepEqual(sent.session?.serverRecord, 4);
+    for (const secret of ['clientSecret', 'serverSecret'] as const)
+      assert.deepEqual(it.connection.session[secret], Buffer.alloc(32));
+    it.hear(FrameType.MIGRATE_OK);
+    assert.deepEqual(it.connection.became, ['moved']);
+  });
+
+  const doubts: Array<[string, (it: MoveStand) => void]> = [
+    ['no answer in time', (it) => it.pass(SETUP_MS)],
+    ['the link is gone', (it) => it.link.down()],
+  ];
+  for (const [name, happens] of doubts) {
+    test(`${name}: it ends, unless this node says where its segments go`, () => {
+      for (const home of [C, SELF]) {
+        const it = new MoveStand();
+        it.home = home;
+        it.connection.session = session();
+        it.give();
+        happens(it);
+        assert.deepEqual(it.connection.became, [home === SELF ? 'resumed' : 'broken']);
+        assert.equal(it.kernel.sockets.get(FD), 'open', 'not in repair: a reset can be sent');
+        it.assertOver();
+      }
+    });
+  }
+
+  test('refused, it goes on here wherever its home is', () => {
+    const it = new MoveStand();
+    it.home = C;
+    it.connection.session = session();
+    it.give();
+    it.hear(FrameType.SETUP_REJECT);
+    assert.deepEqual(it.connection.became, ['resumed']);
+  });
+
+  test('comes with its session, which is wiped where it came', () => {
+    const it = new MoveStand();
+    const sent = session();
+    it.migrate({ session: sent });
+    assert.deepEqual(sent.clientSecret, Buffer.alloc(32));
+    it.link.hear({ type: FrameType.CONFIRM, request: ID, epoch: 1 });
+    assert.deepEqual(it.adopted[0].session, session());
   });
 });

@@ -11,6 +11,7 @@ import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { type ConnectionState, STATE_VERSION } from '../../../src/kernel/tcp/state.ts';
 import { FrameType, type Migrate, RejectReason } from '../../../src/protocol/backplane/frames.ts';
+import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import type { Exchange } from '../../../src/serve/exchange.ts';
 import { LinkModel } from '../anchor/stand.ts';
 import { TableModel } from '../table.ts';
@@ -58,6 +59,7 @@ export class ConnectionModel implements Movable {
   readonly key = 'key';
   readonly unread = Buffer.from('GET / HTTP/1.1\r\n');
   readonly movingResponse = null;
+  session: TlsSession | null = null;
   readonly shown = {};
   readonly became: string[] = [];
 
@@ -67,6 +69,10 @@ export class ConnectionModel implements Movable {
 
   resumed(): void {
     this.became.push('resumed');
+  }
+
+  broken(): void {
+    this.became.push('broken');
   }
 }
 
@@ -211,6 +217,7 @@ export class MoveStand {
       serveFirst: true,
       draining: false,
       response: null,
+      session: null,
       sentAtMs: this.clock.nowMs,
       stateBytes: state.length,
       bytes: state.subarray(0, bytes),

@@ -24,6 +24,7 @@ import {
   SetupMechanism,
   ViewKind,
 } from '../../../src/protocol/backplane/frames.ts';
+import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { byType, encoded, frame } from './generators.ts';
 
@@ -84,9 +85,20 @@ const MIGRATE: Migrate = {
   serveFirst: true,
   draining: true,
   response: null,
+  session: null,
   sentAtMs: 0x01020304,
   stateBytes: 0x10000,
   bytes: Buffer.from('hi'),
+};
+const SESSION: TlsSession = {
+  suite: SUITES[2],
+  resumed: true,
+  clientSecret: Buffer.alloc(32, 0xaa),
+  serverSecret: Buffer.alloc(32, 0xbb),
+  clientRecord: 2 ** 32 + 2,
+  serverRecord: 3,
+  behind: Buffer.from([23, 3]),
+  held: Buffer.from('GET'),
 };
 const HELLO: Hello = {
   type: FrameType.HELLO,
@@ -276,6 +288,11 @@ const LAYOUTS: [Frame, string][] = [
     '00000010 0d 01 0000 deadbeef 00010000',
   ],
   [MIGRATE, `0000001b 0f 01 0000 ${IDS} 03 01020304 00010000 6869`],
+  [
+    { ...MIGRATE, session: SESSION },
+    `00000077 0f 01 0000 ${IDS} 13 01020304 00010000 1303 01 0000000100000002 0000000000000003
+     ${'aa'.repeat(32)} ${'bb'.repeat(32)} 0002 1703 0003 474554 6869`,
+  ],
   [
     {
       ...MIGRATE,
@@ -540,6 +557,18 @@ describe('frames', () => {
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 0 },
       { type: FrameType.RELAY_CREDIT, request: 1, credit: 2 ** 31 },
       { ...MIGRATE, epoch: 0 },
+      { ...MIGRATE, session: { ...SESSION, serverRecord: 2 ** 24 + 1 } },
+      { ...MIGRATE, session: { ...SESSION, behind: Buffer.alloc(16_645) } },
+      { ...MIGRATE, session: { ...SESSION, held: Buffer.alloc(15 * 1024 + 1) } },
+      {
+        ...MIGRATE,
+        session: SESSION,
+        response: {
+          continuation: { ...IDENTITY, offset: IDENTITY.headBytes },
+          close: false,
+          head: Buffer.from('GET'),
+        },
+      },
       {
         ...MIGRATE,
         response: { continuation: { ...IDENTITY, offset: 1 }, close: true, head: Buffer.from('GET') },

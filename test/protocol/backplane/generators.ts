@@ -6,7 +6,8 @@ import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-mig
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
 import type { Identity } from '../../../src/protocol/http/continuation.ts';
-import { MAX_SEALED_BYTES } from '../../../src/protocol/tls/records.ts';
+import { MAX_KEY_RECORDS, MAX_SEALED_BYTES } from '../../../src/protocol/tls/records.ts';
+import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 
@@ -93,6 +94,22 @@ const lentHalf: fc.Arbitrary<LentHalf> = fc.constantFrom(...SUITES).chain((suite
       cut: upTo(MAX_SEALED_BYTES - 1),
       iv: bytes(NONCE_BYTES),
       key: bytes(AEAD_KEY_BYTES[suite.aead]),
+    },
+    { noNullPrototype: true },
+  ),
+);
+
+export const tlsSession: fc.Arbitrary<TlsSession> = fc.constantFrom(...SUITES).chain((suite) =>
+  fc.record(
+    {
+      suite: fc.constant(suite),
+      resumed: fc.boolean(),
+      clientSecret: bytes(suite.secretBytes),
+      serverSecret: bytes(suite.secretBytes),
+      clientRecord: count,
+      serverRecord: upTo(MAX_KEY_RECORDS),
+      behind: bytes(0, 100),
+      held: content(frames.MAX_HELD_BYTES),
     },
     { noNullPrototype: true },
   ),
@@ -261,12 +278,14 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
           .record({ continuation, close: fc.boolean(), head: content(frames.MAX_HEAD_BYTES) })
           .map((fields) => ({ ...fields })),
       ),
+      session: fc.option(tlsSession),
       bytes: content(MAX_STATE_PIECE_BYTES),
       more: upTo(frames.MAX_MIGRATED_STATE_BYTES - MAX_STATE_PIECE_BYTES),
     })
     .map(({ more, ...fields }) => ({
       ...fields,
       type: FrameType.MIGRATE,
+      response: fields.session === null ? fields.response : null,
       epoch: fields.epoch || 1,
       stateBytes: fields.bytes.length + more || 1,
     })),

@@ -20,6 +20,7 @@ import {
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
 import type { Role } from '../../../src/protocol/backplane/session.ts';
+import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 import { Random } from '../../../src/tools/lab/random.ts';
@@ -132,6 +133,21 @@ export class HostileFrames {
       publicAddress: parseAddress(this.#pick(targets)),
       publicPort: this.#random.below(50) === 0 ? 22 : 80,
       family: 4,
+    };
+  }
+
+  #session(): TlsSession {
+    const suite = this.#pick(SUITES);
+    const secret = () => Buffer.alloc(suite.secretBytes, this.#u32());
+    return {
+      suite,
+      resumed: false,
+      clientSecret: secret(),
+      serverSecret: secret(),
+      clientRecord: this.#pick([0, this.#u32(), Number.MAX_SAFE_INTEGER]),
+      serverRecord: this.#pick([0, 1, 2 ** 23, 2 ** 24]),
+      behind: Buffer.alloc(this.#pick([0, 1, 5, 16_644]), this.#u32()),
+      held: Buffer.alloc(this.#pick([0, 1, 15_360]), 0x47),
     };
   }
 
@@ -279,14 +295,16 @@ export class HostileFrames {
     const request = this.#number();
     keep(this.#own, { request, epoch: 1, start: 0, kind: 'move', pipe: null, reset: false });
     const cut = this.#random.below(4) === 0;
+    const session = this.#random.below(4) > 0 ? null : this.#session();
     return {
       type: FrameType.MIGRATE,
       request,
       epoch: this.#u32() || 1,
       serveFirst: this.#random.below(2) === 0,
       draining: this.#random.below(2) === 0,
+      session,
       response:
-        this.#random.below(6) > 0
+        session !== null || this.#random.below(6) > 0
           ? null
           : {
               continuation: { headBytes: 10, lengthBytes: 100, validator: 1n, offset: 20 },

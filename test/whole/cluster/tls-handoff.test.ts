@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
-import { continued, killed, toldToStop } from './faults.ts';
+import { assertRight, continued, killed, together, toldToStop, withFaults } from './faults.ts';
 import { item, KIB, MIB, mix, Stand } from './support.ts';
 import { WireRecord } from './wire-record.ts';
 
@@ -86,6 +86,22 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
       const items = mix(8, [PIECE + 1, 64 * KIB], HOSTS);
       await stand.runRight({ address: 'a', items, suite: AES_128, segmentBytes: 1 });
     });
+  });
+
+  test('a connection that moves with almost every request, and is handed off in between', async () => {
+    const items = mix(30, [KIB, 64 * KIB], ['migrate.test', 'anchor.test', 'hash.test']);
+    const before = await stand.total('migrations_in');
+    const report = await stand.runRight({ address: 'a', items, suite: AES_256 });
+    assert.ok((await stand.total('migrations_in')) - before >= 10, JSON.stringify(report.byMechanism));
+  });
+
+  test('its node is told to stop: it goes on at another', async () => {
+    const items = mix(8, [KIB], ['local.test']);
+    const one = { address: 'c', items, suite: AES_128, thinkMs: 250, marks: [2 * KIB] };
+    const report = await withFaults(stand, one, () => stand.terminate('c'));
+    assertRight(report, one);
+    await stand.start('c');
+    await together(stand);
   });
 
   const job = (marks: readonly number[], address: string): Job => ({

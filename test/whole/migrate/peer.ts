@@ -147,6 +147,7 @@ class Peer {
       serveFirst: true,
       draining: false,
       response: null,
+      session: null,
       sentAtMs: clockMs(),
       stateBytes: bytes.length,
       bytes,
