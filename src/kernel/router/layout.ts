@@ -66,8 +66,9 @@ export const MAX_LARGE_FRAME_BYTES = 65_552;
 export const CONTROL_BYTES = 32;
 /** Where `flags` is in it, in words. */
 export const CONTROL_FLAGS = 5;
-/** And `port`, in bytes. */
+/** And `port` and `tls_port`, in bytes. */
 export const CONTROL_PORT = 24;
+export const CONTROL_TLS_PORT = 26;
 /** And `node_order`. */
 export const CONTROL_NODE_ORDER = 28;
 export const CONTROL_FRONT = 1;

@@ -144,8 +144,7 @@ struct control {
 	__u64 netns_cookie;
 	__be32 address4;      /* the node's own address, to ask ARP with */
 	__u32 flags;
-	__be16 port;          /* that clients connect to */
-	__u8 unused[2];
+	__be16 port, tls_port; /* that clients connect to; 0: none */
 	__u32 node_order;     /* for the next process: what nodes the owners in its maps are */
 };
 

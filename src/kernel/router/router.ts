@@ -34,6 +34,7 @@ import {
   CONTROL_PORT,
   CONTROL_ROUTES,
   CONTROL_SPREAD,
+  CONTROL_TLS_PORT,
   COUNTERS,
   KEY_BYTES,
   PUBLIC_FOREIGN,
@@ -107,6 +108,8 @@ export interface RouterOptions {
   readonly publics: ReadonlyArray<{ readonly address: string; readonly own: boolean }>;
   /** That clients connect to. */
   readonly port: number;
+  /** Null: no site has TLS. */
+  readonly tlsPort: number | null;
   readonly engines: number;
   readonly flows: number;
   /** Names, in the configuration's order: what owners are counted in. */
@@ -204,13 +207,14 @@ export class Router {
     this.#setPublics(fd('publics'), options.publics);
   }
 
-  #setControl({ address, port, nodes }: RouterOptions): void {
+  #setControl({ address, port, tlsPort, nodes }: RouterOptions): void {
     const control = mapMemory(this.handles.control, CONTROL_BYTES);
     const view = Buffer.from(control.view);
     view.writeBigUInt64LE(netnsCookie(), 8);
     const bytes = parseAddress(address);
     if (isMapped(bytes)) bytes.copy(view, 16, 12, 16);
     view.writeUInt16BE(port, CONTROL_PORT);
+    view.writeUInt16BE(tlsPort ?? 0, CONTROL_TLS_PORT);
     view.writeUInt32LE(nodeOrder(nodes), CONTROL_NODE_ORDER);
     if (this.inherited)
       view.writeUInt32LE(CONTROL_SPREAD | CONTROL_ROUTES | CONTROL_ENDED, CONTROL_FLAGS * 4);

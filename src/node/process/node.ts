@@ -224,6 +224,7 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
     address: self.address,
     publics,
     port: config.listen.port,
+    tlsPort: config.listen.tlsPort,
     engines: self.engines,
     flows: config.limits.flows,
     nodes: config.nodes.map(({ name }) => name),

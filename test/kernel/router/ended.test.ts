@@ -23,6 +23,7 @@ import {
   range,
   SHOT,
   Stand,
+  TLS_PORT,
   toClient,
   UNSPEC,
 } from './stand.ts';
@@ -278,6 +279,7 @@ for (const family of FAMILIES) {
     goes(next, { inherited: 1 });
     goes(fromPort(2001, {}), {});
     goes(next, {});
+    goes(fromPort(2006, { flags: SYN, destinationPort: TLS_PORT }), { inherited: 1 });
     // Where nobody ever listened the kernel refuses: with another server the client would wait.
     const closed = fromPort(2005, { flags: SYN, destinationPort: PUBLIC_PORT + 1 });
     assertResult(stand.run('baton_ingress', closed), closed, { verdict: UNSPEC, counts: {} });

@@ -18,6 +18,7 @@ const OPTIONS = {
   address: '192.0.2.1',
   publics: [{ address: '192.0.2.80', own: true }],
   port: 80,
+  tlsPort: null,
   engines: 1,
   flows: 64,
   nodes: ['a', 'b', 'c'],

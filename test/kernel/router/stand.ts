@@ -65,6 +65,7 @@ export const FAMILIES: readonly Family[] = [
 ];
 export const CLIENT_PORT = 51_234;
 export const PUBLIC_PORT = 80;
+export const TLS_PORT = 443;
 /** Where flows begin: far from a boundary, and so that the first ranges cross 2^31 and 2^32. */
 export const BASES = [1_000_000, 2 ** 31 - 500, 2 ** 32 - 100, 2 ** 32 - 500, 2 ** 32 - 1000, 0];
 
@@ -115,6 +116,7 @@ export class Stand {
       address: FAMILIES[0].node,
       publics,
       port: PUBLIC_PORT,
+      tlsPort: TLS_PORT,
       engines: 1,
       flows: FLOWS,
       nodes: [],

@@ -104,6 +104,13 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     await together(stand);
   });
 
+  test('clients that come to a node whose process was killed are served by others', async () => {
+    await stand.kill('b');
+    await stand.runRight({ address: 'b', items: mix(4, [KIB], ['local.test']), suite: AES_128 });
+    await stand.start('b');
+    await together(stand);
+  });
+
   const job = (marks: readonly number[], address: string): Job => ({
     address,
     suite: AES_128,

@@ -18,7 +18,7 @@ static __noinline __u32 heir_of(const struct flow_key *key, const struct segment
 		return OWNER_SELF;
 	table = bpf_map_lookup_elem(&heirs, &zero);
 	c = bpf_map_lookup_elem(&control, &zero);
-	if (!table || !c || key->public_port != c->port)
+	if (!table || !c || (key->public_port != c->port && key->public_port != c->tls_port))
 		return OWNER_SELF;
 	at = hash_of(key) % SPREAD_SIZE;
 	/* As in table_owner. */
