@@ -31,7 +31,7 @@ export class LentRecords {
   /** `half` is here: it is lent by `lend`. */
   constructor(half: WriteHalf, continuation: Continuation | null) {
     this.half = half;
-    this.#number = half.sealer.number;
+    this.#number = half.number;
     this.#cut = half.cut;
     this.first = this.#number - recordsBefore(continuation);
   }

@@ -69,7 +69,7 @@ export function goFurther(continuation: Continuation, half: WriteHalf | null, by
   const { headBytes, lengthBytes, validator, offset } = continuation;
   if (half === null) return { headBytes, lengthBytes, validator, offset: offset + bytes };
   const place = placeAt(continuation, wireOffset(continuation, half) + bytes);
-  const first = half.sealer.number - recordsBefore(continuation);
+  const first = half.number - recordsBefore(continuation);
   half.takeBack(first + place.records, place.cut, first + recordCount(continuation));
   return { headBytes, lengthBytes, validator, offset: place.offset };
 }

@@ -34,14 +34,16 @@ interface Place {
 }
 
 type Holder =
-  /** `since`: where it came to be here. */
-  | { readonly name: 'here'; readonly sealer: Sealer; readonly since: Place }
+  /** `since`: where it came to be here. There is no key before something is sealed: it may be lent again at once. */
+  | { readonly name: 'here'; readonly since: Place; sealer: Sealer | null }
   | { readonly name: 'lent' }
   | { readonly name: 'gone' };
 
 const LENT: Holder = { name: 'lent' };
 const GONE: Holder = { name: 'gone' };
 const scratch = allocate(MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES);
+
+const hereSince = (since: Place): Holder => ({ name: 'here', since, sealer: null });
 
 export class WriteHalf {
   #half: TrafficHalf;
@@ -52,12 +54,7 @@ export class WriteHalf {
   /** The half becomes this object's, which wipes it. */
   constructor(half: TrafficHalf) {
     this.#half = half;
-    this.#holder = this.#sealingFrom({ number: half.number, cut: 0, bound: half.number });
-  }
-
-  #sealingFrom(since: Place): Holder {
-    const sealer = new Sealer(trafficKeys({ ...this.#half, number: since.number }));
-    return { name: 'here', sealer, since };
+    this.#holder = hereSince({ number: half.number, cut: 0, bound: half.number });
   }
 
   get isHere(): boolean {
@@ -71,24 +68,31 @@ export class WriteHalf {
 
   /** What seals here. */
   get sealer(): Sealer {
-    return this.#here().sealer;
+    const holder = this.#here();
+    holder.sealer ??= new Sealer(trafficKeys({ ...this.#half, number: holder.since.number }));
+    return holder.sealer;
+  }
+
+  /** Of the next record. */
+  get number(): number {
+    const { sealer, since } = this.#here();
+    return sealer === null ? since.number : sealer.number;
   }
 
   /** Bytes of the next record that the client has already. */
   get cut(): number {
-    const { sealer, since } = this.#here();
-    return sealer.number === since.number ? since.cut : 0;
+    const { since } = this.#here();
+    return this.number === since.number ? since.cut : 0;
   }
 
   /** The next record is one of a response that another node has begun, and may still be sending. */
   get isBound(): boolean {
-    const { sealer, since } = this.#here();
-    return sealer.number < since.bound;
+    return this.number < this.#here().since.bound;
   }
 
   /** The key has sealed so much that the next is due. */
   get isUpdateDue(): boolean {
-    return this.sealer.number >= UPDATE_RECORDS;
+    return this.number >= UPDATE_RECORDS;
   }
 
   /** A record of its own, with a short content that is not data. */
@@ -105,7 +109,7 @@ export class WriteHalf {
     const next = nextHalf(this.#half);
     this.wipe();
     this.#half = next;
-    this.#holder = this.#sealingFrom({ number: 0, cut: 0, bound: 0 });
+    this.#holder = hereSince({ number: 0, cut: 0, bound: 0 });
     this.#lentAt = null;
     return record;
   }
@@ -113,9 +117,8 @@ export class WriteHalf {
   /** What a target goes on with. From now on nothing is sealed here. The caller wipes it when it is sent. */
   lend(): LentHalf {
     const { sealer, since } = this.#here();
-    const { cut } = this;
-    const { number } = sealer;
-    sealer.free();
+    const { cut, number } = this;
+    sealer?.free();
     this.#holder = LENT;
     this.#lentAt = { number, cut, bound: since.bound };
     return { ...trafficKeys({ ...this.#half, number }), cut };
@@ -124,7 +127,7 @@ export class WriteHalf {
   /** Who had it has sealed nothing. */
   takeBackUnused(): void {
     assert(this.#holder.name === 'lent' && this.#lentAt !== null, `the write half is ${this.#holder.name}`);
-    this.#holder = this.#sealingFrom(this.#lentAt);
+    this.#holder = hereSince(this.#lentAt);
   }
 
   /**
@@ -139,21 +142,21 @@ export class WriteHalf {
     );
     assert(number >= this.#lentAt.number, 'no number is used twice');
     if (holder.name === 'here') {
-      assert(holder.sealer.number === holder.since.number, 'nothing was sealed since it came back');
-      holder.sealer.free();
+      assert(this.number === holder.since.number, 'nothing was sealed since it came back');
+      holder.sealer?.free();
     }
-    this.#holder = this.#sealingFrom({ number, cut, bound });
+    this.#holder = hereSince({ number, cut, bound });
   }
 
   /** What another node goes on with, when the connection has moved; this object keeps its own until it is wiped. */
   get state(): TrafficHalf {
     const { suite, secret } = this.#half;
-    return { suite, secret: Buffer.from(secret), number: this.sealer.number };
+    return { suite, secret: Buffer.from(secret), number: this.number };
   }
 
   /** Forgets all of it. Idempotent. */
   wipe(): void {
-    if (this.#holder.name === 'here') this.#holder.sealer.free();
+    if (this.#holder.name === 'here') this.#holder.sealer?.free();
     this.#holder = GONE;
     wipeHalf(this.#half);
   }

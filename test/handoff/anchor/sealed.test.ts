@@ -95,7 +95,7 @@ class Case extends AnchorStand {
 
   /** Where the write half is. */
   get place(): [number, number] | 'away' {
-    return this.half.isHere ? [this.half.sealer.number, this.half.cut] : 'away';
+    return this.half.isHere ? [this.half.number, this.half.cut] : 'away';
   }
 }
 
