@@ -20,7 +20,7 @@ import type { Continuation } from '../../protocol/http/continuation.ts';
 import type { Layout } from '../../protocol/tls/record-layout.ts';
 import { type ByteSink, Pump } from '../../serve/byte-sink.ts';
 import type { Request } from '../../serve/request.ts';
-import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
+import { RELAY_BACKLOG_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import {
   type AgainReason,
   CLIENT_GONE,
@@ -284,7 +284,17 @@ export class RelayDelivery implements Delivery, Conversation {
   }
 
   get wantsBody(): boolean {
-    return this.#bodyCredit > 0 && this.#link.queuedBytes < LINK_BUSY_BYTES;
+    if (this.#bodyCredit <= 0) return false;
+    if (this.#link.queuedBytes < RELAY_BACKLOG_BYTES) return true;
+    this.#ports.handoffs.waitForLink(this);
+    return false;
+  }
+
+  looksAtLink(): boolean {
+    if (this.#over) return true;
+    if (this.#link.queuedBytes >= RELAY_BACKLOG_BYTES) return false;
+    this.#host.bodyWanted();
+    return true;
   }
 
   get soFar(): SoFar {

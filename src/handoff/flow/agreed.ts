@@ -15,6 +15,9 @@ export const RELAY_PIECE_BYTES = 64 * 1024;
 /** A link with more waiting takes no further relay data for now. */
 export const LINK_BUSY_BYTES = 1024 * 1024;
 
+/** Nor any but a response's first piece: what waits is what a response that begins comes behind. */
+export const RELAY_BACKLOG_BYTES = 128 * 1024;
+
 /** What the anchor is told of the path, for the node that sends next; 0 where it cannot matter. */
 export interface PathReport {
   readonly congestionWindow: number;

@@ -4,12 +4,16 @@ import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
-import type { Later } from '../../kernel/loop/ports.ts';
 import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
-import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
+import {
+  LINK_BUSY_BYTES,
+  RELAY_BACKLOG_BYTES,
+  RELAY_PIECE_BYTES,
+  RELAY_WINDOW_BYTES,
+} from '../flow/agreed.ts';
 
 /** An anchor reads as much at once as a client has sent, and passes that on. */
 const MAX_BODY_UNASKED_BYTES = 2 * RELAY_WINDOW_BYTES;
@@ -19,9 +23,10 @@ const piece = allocate(RELAY_PIECE_BYTES);
 /** Who has the relayed requests, and what all of them share. */
 export interface RelayOwner {
   readonly count: Count;
-  readonly later: Later;
-  /** There is more that may be sent, and the link is busy: `drive` is to be called in the next turn. */
-  blocked(relayed: RelayedRequest): void;
+  /** There is more that may be sent, and others come first, or the link is busy: `goOn` is to be called. */
+  waits(relayed: RelayedRequest): void;
+  /** It does. */
+  isWaiting(relayed: RelayedRequest): boolean;
   /** It has left its conversation. */
   over(relayed: RelayedRequest): void;
 }
@@ -49,6 +54,8 @@ export class RelayedRequest implements Conversation, ByteSink {
   readonly #receivedUs = nowUs();
   readonly #report: Reporter | null;
   #credit = RELAY_WINDOW_BYTES;
+  /** Bytes that it may send before it is another's turn. */
+  #share = 0;
   /** Bytes of the request body that are still to come; infinite where the head does not say. */
   #bodyLeft: number;
   /** Body bytes taken and not yet asked for again. */
@@ -78,20 +85,25 @@ export class RelayedRequest implements Conversation, ByteSink {
   }
 
   send(bytes: Buffer, from: number): number {
-    const length = Math.min(bytes.length - from, RELAY_PIECE_BYTES, this.#credit);
-    if (length <= 0 || this.#link.queuedBytes > LINK_BUSY_BYTES) return BLOCKED;
+    const length = Math.min(bytes.length - from, this.#share, this.#credit);
+    if (length <= 0 || this.#linkIsBusy) return BLOCKED;
     return this.#data(bytes.subarray(from, from + length));
   }
 
   sendFile(fd: number, offset: number, length: number): number {
-    const wanted = Math.min(length, RELAY_PIECE_BYTES, this.#credit);
-    if (wanted <= 0 || this.#link.queuedBytes > LINK_BUSY_BYTES) return BLOCKED;
+    const wanted = Math.min(length, this.#share, this.#credit);
+    if (wanted <= 0 || this.#linkIsBusy) return BLOCKED;
     const got = libc.pread(fd, piece.address, wanted, offset);
     return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got));
   }
 
   flush(): number {
     return 0;
+  }
+
+  get #linkIsBusy(): boolean {
+    const hasBegun = this.#exchange.pump.sentBytes > 0;
+    return this.#link.queuedBytes > (hasBegun ? RELAY_BACKLOG_BYTES : LINK_BUSY_BYTES);
   }
 
   #data(bytes: Buffer): number {
@@ -104,21 +116,34 @@ export class RelayedRequest implements Conversation, ByteSink {
     } as const;
     if (!this.#link.send(frame)) return this.#link.up ? BLOCKED : BROKEN;
     this.#credit -= bytes.length;
+    this.#share -= bytes.length;
     return bytes.length;
   }
 
-  /** Goes on; called when there is more to send, more credit, or (every tick) when the link was busy. */
+  /** Goes on, unless others come first; called when there is more to send, or more credit. */
   drive(): void {
     if (this.#over) return;
-    const exchange = this.#exchange;
     this.#askForBody();
+    if (!this.#owner.isWaiting(this)) this.goOn();
+  }
+
+  /** It is its turn: sends a piece. Returns whether anything has gone. */
+  goOn(): boolean {
+    const { pump } = this.#exchange;
+    const before = pump.sentBytes;
+    this.#share = RELAY_PIECE_BYTES;
+    this.#goOn();
+    return pump.sentBytes > before;
+  }
+
+  #goOn(): void {
+    const exchange = this.#exchange;
     if (exchange.elsewhere && exchange.pump.sentBytes === 0) return this.#fail();
     const state = exchange.pump.run(this);
     if (this.#firstByteUs < 0 && exchange.pump.sentBytes > 0) this.#firstByteUs = nowUs() - this.#receivedUs;
     if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#fail();
-    if (state === 'yield') this.#owner.later.defer(() => this.drive());
     if (state === 'waiting') exchange.feed?.resume();
-    if (state === 'blocked' && this.#credit > 0) this.#owner.blocked(this);
+    if (state === 'blocked' && this.#credit > 0) this.#owner.waits(this);
     if (state === 'done') this.#finish();
   }
 

@@ -32,16 +32,16 @@ export interface RelayedRequestsPorts {
 
 export class RelayedRequests implements Ticking, RelayOwner {
   readonly count: Count;
-  readonly later: Later;
   readonly #ports: RelayedRequestsPorts;
   readonly #all = new Set<RelayedRequest>();
-  /** Those that have credit, and found their link busy. */
-  readonly #blocked = new Set<RelayedRequest>();
+  /** Those that have credit and more to send, in the order of their turns. */
+  readonly #waiting = new Set<RelayedRequest>();
+  /** A round is put off until links are flushed. */
+  #isDeferred = false;
 
   constructor(ports: RelayedRequestsPorts) {
     this.#ports = ports;
     this.count = ports.count;
-    this.later = ports.later;
   }
 
   get size(): number {
@@ -92,24 +92,38 @@ export class RelayedRequests implements Ticking, RelayOwner {
     return contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
   }
 
-  blocked(relayed: RelayedRequest): void {
-    this.#blocked.add(relayed);
+  waits(relayed: RelayedRequest): void {
+    this.#waiting.add(relayed);
+  }
+
+  isWaiting(relayed: RelayedRequest): boolean {
+    return this.#waiting.has(relayed);
   }
 
   over(relayed: RelayedRequest): void {
     this.#all.delete(relayed);
-    this.#blocked.delete(relayed);
+    this.#waiting.delete(relayed);
   }
 
+  /** A piece of each, in turn, while links take some; and again when they are flushed. */
   turn(): void {
-    // One that is blocked again waits for the next turn.
-    for (const relayed of [...this.#blocked]) {
-      if (this.#blocked.delete(relayed)) relayed.drive();
+    let hasSent = false;
+    for (let goesOn = true; goesOn; hasSent ||= goesOn) {
+      goesOn = false;
+      // One that waits again has its turn in the next round.
+      for (const relayed of [...this.#waiting])
+        if (this.#waiting.delete(relayed) && relayed.goOn()) goesOn = true;
     }
+    if (!hasSent || this.#waiting.size === 0 || this.#isDeferred) return;
+    this.#isDeferred = true;
+    this.#ports.later.defer(() => {
+      this.#isDeferred = false;
+      this.turn();
+    });
   }
 
   get waitMs(): number {
-    return this.#blocked.size > 0 ? TICK_MS : IDLE_MS;
+    return this.#waiting.size > 0 ? TICK_MS : IDLE_MS;
   }
 
   round(): void {

@@ -31,6 +31,8 @@ const IP_FREEBIND = 15;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 
 export const TCP_NODELAY = 1;
+/** Bytes not sent yet, beyond which the kernel takes no more. */
+export const TCP_NOTSENT_LOWAT = 25;
 export const TCP_MAXSEG = 2;
 export const TCP_LINGER2 = 8;
 export const TCP_INFO = 11;

@@ -19,6 +19,7 @@ import {
   pendingError,
   setOption,
   TCP_NODELAY,
+  TCP_NOTSENT_LOWAT,
 } from '../../kernel/linux/socket.ts';
 import type { Source } from '../../kernel/loop/loop.ts';
 import { ClockFilter } from './clock.ts';
@@ -29,6 +30,9 @@ import type { Refusal } from './gate.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
 import { type Role, Session, type SessionState } from './session.ts';
+
+/** What the kernel takes ahead of what it may send: a frame comes behind that. */
+const MAX_UNSENT_BYTES = 128 * 1024;
 
 /** Between two signs of life. */
 export const KEEPALIVE_MS = 500;
@@ -125,6 +129,7 @@ export class Link implements Source {
     this.lastHeardMs = host.nowMs;
     this.#lastKeepaliveMs = host.nowMs;
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES);
     host.watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
   }
 

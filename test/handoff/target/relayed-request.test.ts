@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
-import { LINK_BUSY_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../../../src/handoff/flow/agreed.ts';
+import {
+  LINK_BUSY_BYTES,
+  RELAY_BACKLOG_BYTES,
+  RELAY_PIECE_BYTES,
+  RELAY_WINDOW_BYTES,
+} from '../../../src/handoff/flow/agreed.ts';
 import {
   AbortReason,
   FrameType,
@@ -33,7 +38,7 @@ class Case extends TargetStand {
     const answer = new Answer(bytes);
     this.serves = answer.exchange;
     this.setup(RELAY);
-    this.settle();
+    this.turn();
     return answer;
   }
 
@@ -55,7 +60,8 @@ class Case extends TargetStand {
 
   credit(bytes: number): this {
     this.link.hear({ type: FrameType.RELAY_CREDIT, request: ID, credit: bytes });
-    return this.settle();
+    this.turn();
+    return this;
   }
 
   get text(): string {
@@ -138,6 +144,38 @@ describe('a relayed request at the target', () => {
     it.assertOver();
   });
 
+  test('large responses have their turns piece by piece; one that begins comes before what waits', () => {
+    const it = new Case();
+    const pieces = () =>
+      it.link.sent.flatMap((frame) => (frame.type === FrameType.RELAY_DATA ? [frame.request] : []));
+    it.link.queuedBytes = LINK_BUSY_BYTES + 1;
+    for (const request of [ID, ID + 2]) {
+      it.serves = new Answer(2 * RELAY_WINDOW_BYTES).exchange;
+      it.setup({ ...RELAY, request });
+    }
+    it.link.queuedBytes = 0;
+    it.turn();
+    const rounds = RELAY_WINDOW_BYTES / RELAY_PIECE_BYTES;
+    assert.deepEqual(
+      pieces(),
+      Array(rounds)
+        .fill([ID, ID + 2])
+        .flat(),
+    );
+
+    const busy = new Case();
+    busy.ask(2 * RELAY_WINDOW_BYTES);
+    busy.link.queuedBytes = RELAY_BACKLOG_BYTES + 1;
+    busy.credit(RELAY_WINDOW_BYTES);
+    assert.equal(busy.text.length, RELAY_WINDOW_BYTES, 'what is queued is enough');
+    busy.serves = new Answer(1000).exchange;
+    busy.setup({ ...RELAY, request: ID + 2 });
+    assert.deepEqual(busy.link.last(FrameType.DATA_DONE).request, ID + 2);
+    busy.link.queuedBytes = RELAY_BACKLOG_BYTES;
+    busy.turn();
+    assert.ok(busy.text.length > 2 * RELAY_WINDOW_BYTES);
+  });
+
   test('a body: as it comes, asked for again, and no longer than its head says', () => {
     const it = new Case();
     const feed = it.post();
@@ -215,7 +253,8 @@ describe('a relayed request at the target', () => {
     it.settle();
     it.serves = new Answer(2 * RELAY_WINDOW_BYTES).exchange;
     it.setup({ ...boost, request: ID + 2 });
-    it.settle().link.down();
+    it.turn();
+    it.link.down();
     const bytes = answer.text.length;
     assert.deepEqual(
       it.boosted.map(({ client: address, head, bytes: sent, complete }) => [

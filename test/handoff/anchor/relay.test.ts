@@ -1,0 +1,32 @@
+/** Mechanism relay at the anchor: a request's body that follows waits for a busy link, and goes on by itself. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
+import { RELAY_BACKLOG_BYTES } from '../../../src/handoff/flow/agreed.ts';
+import { SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { AnchorStand, LinkModel, request } from './stand.ts';
+
+const B = 1;
+const FORM = { name: 'relay', mechanism: SetupMechanism.RELAY } as const;
+
+test('a body that was not wanted because others had filled the link is wanted when they have not', () => {
+  const it = new AnchorStand();
+  const link = new LinkModel(B);
+  const { counters: count, handoffs } = it;
+  const ports = { count, later: { defer: () => {} }, handoffs, sharesConnections: false };
+  let wanted = 0;
+  it.host.bodyWanted = () => {
+    wanted++;
+  };
+  const delivery = RelayDelivery.start(ports, it.host, request({ bodyFollows: true }), B, link.link, FORM)!;
+  assert.ok(delivery.wantsBody);
+  link.queuedBytes = RELAY_BACKLOG_BYTES;
+  assert.equal(delivery.wantsBody, false);
+  handoffs.turn(0);
+  assert.deepEqual([wanted, handoffs.waitMs], [0, 10]);
+  link.queuedBytes = 0;
+  handoffs.turn(0);
+  assert.equal(wanted, 1);
+  handoffs.turn(0);
+  assert.equal(wanted, 1);
+});
