@@ -98,6 +98,11 @@ export const ENGINE_COUNTERS = [
     'quick_cpu_permille_now',
     'The same as baton_cpu_permille, of the last 50 ms, where boosters are configured',
   ],
+  [
+    'connections_limited',
+    'Clients of this booster turned away because they, or their network, connected too often',
+  ],
+  ['requests_limited', 'Requests answered with 429 because their client, or its network, asked for too much'],
   ['boost_on_now', 'Whether new clients of this node go to boosters (1) or not (0)'],
   ['boost_switches', 'Times that this began or ended'],
   ['boosted_requests', 'Requests answered for clients that a booster has'],

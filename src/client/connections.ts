@@ -58,12 +58,12 @@ export class Connections implements HandshakeOwner, Ticking {
   /** A client has connected. `isSecure`: to the port where TLS is spoken. */
   accept(fd: number, client: Endpoint, isSecure: boolean): void {
     const { count, sockets, tls } = this.ports;
-    if (!this.hasRoom) {
-      count.add('connections_refused');
+    const refused = this.#refuses(fd, client);
+    if (refused !== null) {
       // It could not read it.
       if (isSecure) return sockets.close(fd);
       // It is new, so its socket has room for the answer.
-      const answer = this.refusal(503, { text: formatEndpoint(client), tls: null }, null);
+      const answer = this.refusal(refused, { text: formatEndpoint(client), tls: null }, null);
       return sockets.turnAway(fd, answer, this.receiveBuffer);
     }
     count.add('connections_accepted');
@@ -73,6 +73,13 @@ export class Connections implements HandshakeOwner, Ticking {
     }
     // Most clients have sent their request by the time they are accepted.
     this.#take(new SocketChannel(fd, sockets), client, this.#revived(fd));
+  }
+
+  /** With what status a client is turned away; null: it is not. */
+  #refuses(fd: number, client: Endpoint): 429 | 503 | null {
+    if (this.hasRoom) return this.ports.boosted?.admit(fd, client.address) ?? null;
+    this.ports.count.add('connections_refused');
+    return 503;
   }
 
   #shakeHands(handshake: ClientHandshake): void {
@@ -99,6 +106,7 @@ export class Connections implements HandshakeOwner, Ticking {
 
   unsecured(handshake: ClientHandshake): void {
     this.#handshakes.delete(handshake);
+    this.ports.boosted?.closed(handshake.fd);
     this.ports.watch.forget(handshake.fd);
   }
 
@@ -117,7 +125,6 @@ export class Connections implements HandshakeOwner, Ticking {
   }
 
   #make(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): Connection {
-    this.ports.boosted?.accepted(channel.fd);
     const connection = new Connection(this, channel, client, arrived);
     this.#all.set(channel.fd, connection);
     return connection;

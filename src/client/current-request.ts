@@ -207,6 +207,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     if (this.#deliveries.current === null || request === null) return;
     const { site } = this.#route;
     this.#reporting.answered(request, site, result);
+    this.#ports.boosted?.answered(this.fd);
     this.standing.answered++;
     if (site !== null) {
       this.#ports.sites.answered(site, result.node, result.status);

@@ -39,6 +39,8 @@ export interface LoadHost {
   /** Of clients. */
   connections(): number;
   readonly listeners: { readonly fds: readonly number[] };
+  /** At a booster: it takes no more clients of that node. */
+  isFullFor(node: number): boolean;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
 
@@ -101,9 +103,11 @@ export class Loads {
     return this.#table.of(node);
   }
 
-  /** This engine's load, as it is reported. */
-  get frame(): Load {
-    return { type: FrameType.LOAD, ...this.#own };
+  /** This engine's load, as it is reported to a node. */
+  frameFor(node: number): Load {
+    const own = this.#own;
+    const accepting = own.accepting && !this.#host.isFullFor(node);
+    return { type: FrameType.LOAD, ...own, accepting };
   }
 
   get #own(): EngineLoad {
@@ -172,8 +176,7 @@ export class Loads {
 
   /** Tells every peer. */
   report(): void {
-    const { frame } = this;
-    for (const link of this.#peers.all) if (link.up) link.send(frame);
+    for (const link of this.#peers.all) if (link.up) link.send(this.frameFor(link.node));
   }
 
   /** Looks where new connections are to go: loads, links or this node's own state have changed. */

@@ -203,15 +203,14 @@ export class Sites {
     return isIdentityPending ? RejectReason.PENDING : RejectReason.DIFFERENT;
   }
 
-  /** That the node is lost which was to answer. */
-  failure({
-    head,
-    close,
-    startUs,
-    client,
-  }: Pick<Request, 'head' | 'close' | 'startUs' | 'client'>): Exchange {
+  /** That the node is lost which was to answer, or that the client asks for too much. */
+  failure(
+    request: Pick<Request, 'head' | 'close' | 'startUs' | 'client'>,
+    status: 429 | 502 = 502,
+  ): Exchange {
+    const { head, close, startUs, client } = request;
     const extraFields = this.extraFields('local', nowUs() - startUs, client);
-    return Exchange.error(502, head, { close, extraFields, nowMs: this.#host.loop.wallMs });
+    return Exchange.error(status, head, { close, extraFields, nowMs: this.#host.loop.wallMs });
   }
 
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {

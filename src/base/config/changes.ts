@@ -5,8 +5,8 @@ import type { ClusterConfig, SiteConfig } from './config.ts';
 /** Whatever has a place of its own in the file, by that place: `limits.flows`, `nodes.b.engines`. */
 type Parts = Map<string, unknown>;
 
-/** Everything but policies and certificates, which a running node takes over, and the file's name. */
-function fixedParts({ file: _, key, nodes, sites, ...sections }: ClusterConfig): Parts {
+/** Everything but what a running node takes over (policies, certificates, limits of clients), and the file's name. */
+function fixedParts({ file: _, key, nodes, sites, clientLimits: __, ...sections }: ClusterConfig): Parts {
   const parts: Parts = new Map<string, unknown>([['cluster.key', key]]);
   for (const [section, values] of Object.entries(sections))
     for (const [name, value] of Object.entries(values)) parts.set(`${section}.${name}`, value);

@@ -170,6 +170,19 @@ export interface CloneConfig {
   readonly keep: boolean;
 }
 
+/** What a booster's client may ask for, and all of a network together; null: no limit. */
+export interface ClientLimitsConfig {
+  readonly perAddress: RateLimits;
+  readonly perNetwork: RateLimits;
+}
+
+interface RateLimits {
+  readonly connectionsPerSecond: number | null;
+  readonly requestsPerSecond: number | null;
+  /** Requests in progress. */
+  readonly inFlight: number | null;
+}
+
 export interface LimitsConfig {
   /** Client connections of an engine. */
   readonly connections: number;
@@ -247,6 +260,9 @@ export interface ListenConfig {
   readonly tlsPort: number | null;
 }
 
+/** What a running node takes over when the file changes. */
+export type Changeable = Pick<ClusterConfig, 'sites' | 'clientLimits'>;
+
 export interface ClusterConfig {
   /** The file it came from. */
   readonly file: string;
@@ -259,5 +275,7 @@ export interface ClusterConfig {
   readonly timeouts: TimeoutsConfig;
   readonly redirect: RedirectConfig;
   readonly forward: ForwardConfig;
+  /** Of boosters. */
+  readonly clientLimits: ClientLimitsConfig;
   readonly observe: ObserveConfig;
 }

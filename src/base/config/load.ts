@@ -190,7 +190,12 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   const tlsPort = sites.some(({ tls }) => tls !== null) ? value.listen.tlsPort : null;
   const listen = { port: value.listen.port, tlsPort };
   const { limits, timeouts, redirect, forward } = value;
-  return { file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward, observe };
+  const { perAddress, perNetwork } = value.boost;
+  const clientLimits = { perAddress, perNetwork };
+  return {
+    ...{ file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward },
+    ...{ clientLimits, observe },
+  };
 }
 
 /** A server's, with what holds for all where it says nothing; without boosters for a node that is none. */

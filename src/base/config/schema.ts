@@ -75,6 +75,18 @@ const boostKeys = {
   offPermille: integer(1, 1000, PERMILLE_OF_LOAD),
   sharePermille: integer(1, 1000, 'permille of new connections'),
 };
+const MAX_PER_SECOND = 1_000_000;
+const rateLimits = () =>
+  z
+    .strictObject(
+      {
+        connectionsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
+        requestsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
+        inFlight: integer(1, MAX_PER_SECOND).nullable().default(null),
+      },
+      must('a map of limits'),
+    )
+    .prefault({});
 /** Of one server: what it does not say is as for all. */
 const nodeBoost = z.strictObject(boostKeys, must('a map')).partial();
 export const boostSchema = z
@@ -85,6 +97,8 @@ export const boostSchema = z
       onPermille: boostKeys.onPermille.default(800),
       offPermille: boostKeys.offPermille.default(500),
       sharePermille: boostKeys.sharePermille.default(1000),
+      perAddress: rateLimits(),
+      perNetwork: rateLimits(),
     },
     must('a map'),
   )

@@ -36,8 +36,13 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'>, AutoP
   nextTaker(): number | null;
   /** This node goes away. */
   readonly isLeaving: () => boolean;
-  /** At a booster: the node that owns the address a client has connected to; -1: not known any more. Else null. */
-  readonly originOf: ((connection: { readonly fd: number }) => number) | null;
+  /** At a booster: its clients; else null. */
+  readonly boosted: {
+    /** The node that owns the address a client has connected to; -1: not known any more. */
+    originOf(fd: number): number;
+    /** A request comes. False: its client asks for too much. */
+    asks(fd: number): boolean;
+  } | null;
 }
 
 export class Dispatcher {
@@ -58,7 +63,7 @@ export class Dispatcher {
     const away = stays ? null : this.#ports.nextTaker();
     if (away !== null) return { node: away, mechanism: 'migrate' };
     // A booster knows better when it has the connection.
-    if (this.#ports.originOf !== null) return { node: self, mechanism: 'local' };
+    if (this.#ports.boosted !== null) return { node: self, mechanism: 'local' };
     if (site === null || (stays && answers(site))) return { node: self, mechanism: 'local' };
     return this.#choose(site, head, this.#means.sites.candidatesFor(site, head));
   }
@@ -96,7 +101,7 @@ export class Dispatcher {
   ): Delivery | null {
     const standby = host.takeStandby();
     if (standby !== null) return this.#standby(host, site, standby);
-    if (this.#ports.originOf !== null) return this.#boost(host, site, tried, this.#ports.originOf(host));
+    if (this.#ports.boosted !== null) return this.#boost(host, site, tried, this.#ports.boosted);
     const { head } = host.request;
     const { self } = this.#means;
     if (site !== null && isForTls(site.config, head, host.request.client))
@@ -112,15 +117,22 @@ export class Dispatcher {
     host: RequestInProgress,
     site: Site | null,
     tried: readonly number[],
-    origin: number,
+    boosted: NonNullable<DispatcherPorts['boosted']>,
   ): Delivery | null {
-    const { self } = this.#means;
+    const { self, sites } = this.#means;
+    const { request } = host;
+    if (tried.length === 0 && !boosted.asks(host.fd)) {
+      // Nobody waits for what follows of a body.
+      const refused = { ...request, close: request.close || request.bodyFollows };
+      return new LocalDelivery(this.#means, host, refused, sites.failure(refused, 429), 'local');
+    }
+    const origin = boosted.originOf(host.fd);
     if (origin >= 0 && !tried.includes(origin)) {
       const delivery = this.#carry(host, site, origin, 'boost');
       if (delivery !== null) return delivery;
     }
-    const { head } = host.request;
-    const others = site === null ? [] : this.#means.sites.candidatesFor(site, head);
+    const { head } = request;
+    const others = site === null ? [] : sites.candidatesFor(site, head);
     const left = others.filter(({ index }) => index !== origin && !tried.includes(index));
     if (site === null || left.length === 0 || host.fullyTried)
       return this.#begin(host, site, self, 'local', false);

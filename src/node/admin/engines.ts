@@ -11,7 +11,7 @@
 import assert from 'node:assert';
 import { EventEmitter } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
-import type { SiteConfig } from '../../base/config/config.ts';
+import type { Changeable } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import type { BoostMode } from '../../cluster/boost-switch.ts';
 import type { FlowStatus } from '../../handoff/flow/flow-status.ts';
@@ -147,11 +147,11 @@ export class EngineClient extends EventEmitter<Events> {
   }
 
   /**
-   * Gives the engine the policies of these sites. Rejects with POLICIES_REFUSED when it could not take them, with
-   * QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
+   * Gives the engine the policies of these sites, and the limits of clients. Rejects with POLICIES_REFUSED when it could
+   * not take them, with QUERY_TIMEOUT when it did not say in time, and with ENGINE_GONE.
    */
-  async usePolicies(sites: readonly SiteConfig[]): Promise<void> {
-    await this.#give('policies', 'POLICIES_REFUSED', (id) => ({ type: 'policies', id, sites }));
+  async usePolicies({ sites, clientLimits }: Changeable): Promise<void> {
+    await this.#give('policies', 'POLICIES_REFUSED', (id) => ({ type: 'policies', id, sites, clientLimits }));
   }
 
   /** The same with certificates; with CERTIFICATES_REFUSED. */

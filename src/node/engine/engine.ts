@@ -2,7 +2,7 @@
  * One engine: a thread that accepts, answers and hands off. Here its parts are made and get to know each other, each the
  * few functions of others that it uses, and here they are taken apart. What goes by the clock is in housekeeping.ts.
  */
-import type { ClusterConfig, SiteConfig } from '../../base/config/config.ts';
+import type { Changeable, ClusterConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { AccessRecords } from '../../client/access-records.ts';
 import { BoostedClients } from '../../client/boosted-clients.ts';
@@ -72,6 +72,8 @@ export class Engine {
   readonly #members: Members;
   readonly #listeners: Listeners;
   readonly #connections: Connections;
+  /** At a booster. */
+  readonly #boosted: BoostedClients | null;
   readonly #access: AccessRecords;
   /** Null: no client speaks TLS with this node. */
   readonly #tls: TlsAcceptor | null = null;
@@ -161,6 +163,17 @@ export class Engine {
     if (role !== 'front') this.#listeners.listen(config);
     if (role !== 'front' && config.listen.tlsPort !== null)
       this.#tls = new TlsAcceptor(options.credentials, clusterKey, loop);
+    const boosted =
+      role === 'booster'
+        ? new BoostedClients({
+            ...common,
+            limits: config.clientLimits,
+            most: limits.connections,
+            originOf: (fd) => addresses.homeOf(publicAddressOf(fd)),
+            changed: () => this.#loads.report(),
+          })
+        : null;
+    this.#boosted = boosted;
     this.#loads = new Loads(
       {
         config,
@@ -173,6 +186,7 @@ export class Engine {
         isStopping,
         connections: () => this.#connections.size,
         listeners: this.#listeners,
+        isFullFor: (node) => boosted?.isFull(node) ?? false,
       },
       this.#peers,
       this.#kernel.router.spread,
@@ -198,9 +212,6 @@ export class Engine {
     };
 
     // The clients.
-    const originOf =
-      role === 'booster' ? ({ fd }: { fd: number }) => addresses.homeOf(publicAddressOf(fd)) : null;
-    const boosted = originOf === null ? null : new BoostedClients(originOf);
     const dispatcher = new Dispatcher({
       ...common,
       handoffs,
@@ -213,7 +224,7 @@ export class Engine {
       mayMoveTo: (node) => views.mayMove(node),
       nextTaker: () => this.#drain.next(),
       isLeaving: isStopping,
-      originOf,
+      boosted,
     });
     this.#connections = new Connections({
       ...common,
@@ -282,9 +293,10 @@ export class Engine {
     this.#loop.pause();
   }
 
-  /** New policies, for sites that are otherwise as configured. Throws PolicyError: then the old ones stay. */
-  usePolicies(sites: readonly SiteConfig[], factories: PolicyFactories): void {
+  /** What may change while it runs. Throws PolicyError: then all is as before. */
+  usePolicies({ sites, clientLimits }: Changeable, factories: PolicyFactories): void {
     this.#policies.use(sites, factories);
+    this.#boosted?.useLimits(clientLimits);
     this.#views.renew(sites, this.#peers.all);
     this.#members.changed();
   }

@@ -101,7 +101,7 @@ export class Links implements LinkHost {
     ports.catalogues.linkUp(link);
     ports.memories.linkUp(link);
     this.#options.log('info', 'link up', { peer: hello.node, peerEngine: hello.engine });
-    link.send(ports.loads.frame);
+    link.send(ports.loads.frameFor(link.node));
     ports.membersChanged();
     ports.guests.linkUp(link);
     return null;

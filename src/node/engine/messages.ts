@@ -3,7 +3,7 @@
  * port between two rounds of its loop, woken by an eventfd.
  */
 
-import type { SiteConfig } from '../../base/config/config.ts';
+import type { Changeable } from '../../base/config/config.ts';
 import type { AccessBatch } from '../../client/access-batch.ts';
 import type { BoostMode } from '../../cluster/boost-switch.ts';
 import type { BoostStatus } from '../../cluster/boosting.ts';
@@ -19,8 +19,8 @@ export type ToEngine =
   | { readonly type: 'query'; readonly id: number; readonly what: 'status' | 'flows' }
   /** How would a GET be answered? `target`: path and query. Answered with `explained`. */
   | { readonly type: 'explain'; readonly id: number; readonly host: string; readonly target: string }
-  /** Take the policies of these sites, in the configuration's order; answered with `taken`. */
-  | { readonly type: 'policies'; readonly id: number; readonly sites: readonly SiteConfig[] }
+  /** Take the policies of these sites, in the configuration's order, and the limits; answered with `taken`. */
+  | ({ readonly type: 'policies'; readonly id: number } & Changeable)
   /** Take these certificates, all that there are; answered with `taken`. Keys are wiped after that. */
   | { readonly type: 'certificates'; readonly id: number; readonly credentials: readonly Credentials[] }
   /** Forget stored responses of a site; answered with `purged`. */

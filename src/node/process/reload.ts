@@ -119,11 +119,11 @@ export class Reloader {
       const more = places.length > MAX_PLACES_SHOWN ? ` and ${places.length - MAX_PLACES_SHOWN} more` : '';
       const shown = places.slice(0, MAX_PLACES_SHOWN).join(', ');
       throw new ReloadError(
-        `a change of ${shown}${more} needs a restart of every node; only policies and certificates can be changed while it runs`,
+        `a change of ${shown}${more} needs a restart of every node; only policies, certificates and boost.perAddress, perNetwork can be changed while it runs`,
       );
     }
     await tryPolicies(next.sites);
-    await Promise.all(this.#engines.map((engine) => engine.usePolicies(next.sites)));
+    await Promise.all(this.#engines.map((engine) => engine.usePolicies(next)));
     await this.#renew(next.sites);
     const changed = changedPolicies(this.#config.sites, next.sites);
     this.#config = next;

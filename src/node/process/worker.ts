@@ -39,7 +39,7 @@ async function takePolicies(message: Extract<ToEngine, { type: 'policies' }>): P
   importing++;
   let error: string | null = null;
   try {
-    engine.usePolicies(message.sites, await importPolicies(message.sites));
+    engine.usePolicies(message, await importPolicies(message.sites));
   } catch (thrown) {
     error = (thrown as Error).message;
   }

@@ -6,10 +6,10 @@ import { beginHead, type ReplyContext, type Response, textReply } from './reply.
  * the client is to stop sending (RFC 9112 2.2, 6.3, 9.6; RFC 9110 15.5.9, 15.5.14).
  */
 const CLOSING = new Set([400, 408, 413, 414, 417, 421, 431, 501, 505]);
-/** When a server that is full may be tried again. */
+/** When a server that is full, or of which too much was asked, may be tried again. */
 const RETRY_AFTER_SECONDS = 1;
 
-export type ErrorStatus = 400 | 408 | 413 | 414 | 417 | 421 | 431 | 500 | 501 | 502 | 503 | 504 | 505;
+export type ErrorStatus = 400 | 408 | 413 | 414 | 417 | 421 | 429 | 431 | 500 | 501 | 502 | 503 | 504 | 505;
 
 const NO_REQUEST = { method: '', minor: 1, close: false, extraFields: '' } as const;
 
@@ -23,7 +23,7 @@ export function errorResponse(
   context: Partial<Omit<ReplyContext, 'nowMs'>> = {},
 ): Response {
   const close = CLOSING.has(status) || (context.close ?? false);
-  const fields = status === 503 ? `Retry-After: ${RETRY_AFTER_SECONDS}\r\n` : '';
+  const fields = status === 503 || status === 429 ? `Retry-After: ${RETRY_AFTER_SECONDS}\r\n` : '';
   return textReply(status, fields, { ...NO_REQUEST, ...context, close, nowMs });
 }
 

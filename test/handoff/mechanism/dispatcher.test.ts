@@ -75,6 +75,8 @@ interface Given {
   readonly head?: string;
   /** This node is a booster, and has the connection for that one. */
   readonly origin?: number;
+  /** Its client asks for too much. */
+  readonly limited?: boolean;
 }
 
 class Case extends AnchorStand {
@@ -112,14 +114,18 @@ class Case extends AnchorStand {
 
   get dispatcher(): Dispatcher {
     const { clock, counters: count, handoffs, link, site } = this;
-    const { up = true, leaving = false, origin = null } = this.#given;
+    const { up = true, leaving = false, origin = null, limited = false } = this.#given;
     return new Dispatcher({
       clock,
       count,
       later: { defer: () => {} },
       self: A,
       handoffs,
-      sites: { exchange: () => new Exchange(), candidatesFor: () => site.candidates },
+      sites: {
+        exchange: () => new Exchange(),
+        failure: () => new Exchange(),
+        candidatesFor: () => site.candidates,
+      },
       repeatableChoices: { of: () => null },
       config: { sites: [site.config] },
       policies: { of: () => ({ choose: () => this.#choice }) },
@@ -129,7 +135,7 @@ class Case extends AnchorStand {
       mayMoveTo: () => true,
       nextTaker: () => null,
       isLeaving: () => leaving,
-      originOf: origin === null ? null : () => origin,
+      boosted: origin === null ? null : { originOf: () => origin, asks: () => !limited },
     });
   }
 
@@ -251,6 +257,13 @@ describe('the dispatcher', () => {
     );
     assert.equal(row({ mechanism: 'anchor', origin: B, up: false }), 'local');
     assert.equal(row({ mechanism: 'anchor', origin: B, tried: [B, A] }), 'local');
+    assert.equal(
+      row({ mechanism: 'anchor', origin: B, limited: true }),
+      'local',
+      'the origin does not see it',
+    );
+    const again = { mechanism: 'anchor', node: A, origin: B, tried: [A], limited: true } as const;
+    assert.equal(row(again), 'boost', 'a request counts once');
   });
 
   test('a node that has failed the request is not asked again, this one is when it is the last', () => {

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { parse, stringify } from 'yaml';
 import type { BoostMode } from '../../../src/cluster/boost-switch.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import { Holding, tally } from './holding.ts';
@@ -18,6 +19,8 @@ const PORT = 8080;
 const CONNECTIONS = 100;
 /** Of `limits.connections`, so many are held to make a node loaded. */
 const HELD = 90;
+/** Requests a second of one client. */
+const RATE = 50;
 const LINES = Array.from({ length: 10_000 }, (_, i) => `line ${i}`).join('\n');
 
 /** A response's heads, and a hash of what follows, without what differs from one to the next in any case. */
@@ -222,6 +225,81 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     } finally {
       await there.end();
     }
+  });
+
+  test('an origin that is told to stop ends what it sends; its clients are answered by another server', async () => {
+    await boost('on');
+    const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    try {
+      await there.open(3);
+      const job = { address: 'a', items: [item('local.test', 16 * MIB)], pauseMs: 1000 };
+      const download = stand.runRight(job);
+      await stand.until('x has the download', async () => (await boosted()) === 4);
+      await stand.terminate('a');
+      await download;
+      const { nodes, problems } = await there.ask();
+      assert.deepEqual([tally(nodes), problems], [{ b: 3 }, []]);
+    } finally {
+      await there.end();
+      await stand.start('a');
+    }
+  });
+
+  test('two origins share a booster: one that has its part of the places gets no more, the other does', async () => {
+    await Promise.all([boost('on', 'a'), boost('on', 'b')]);
+    const ofA = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const ofB = new Holding(stand.lab, 'b', 'local.test', '/1.bin');
+    try {
+      await ofA.open(85);
+      await goesTo('x has as many clients of a as it may', 'a');
+      await ofA.open(5);
+      await ofB.open(10);
+      assert.deepEqual((await engine('x')).boosted, { a: 85, b: 10 });
+      for (const held of [ofA, ofB]) assert.deepEqual((await held.ask()).problems, []);
+    } finally {
+      await Promise.all([ofA.end(), ofB.end()]);
+    }
+    await goesTo('x has room', 'x');
+    await Promise.all([boost('off', 'a'), boost('off', 'b')]);
+  });
+
+  test('a client that floods is stopped at the booster; ten that do not notice nothing', async () => {
+    const { configFile } = stand.lab.plan;
+    const file = readFileSync(configFile, 'utf8');
+    const limits = { perAddress: { requestsPerSecond: RATE } };
+    writeFileSync(configFile, stringify({ ...parse(file), boost: limits }));
+    const reloads = async () => (await stand.lab.admin('x', '/api/status')).reload.done as number;
+    stand.lab.signal('x', 'SIGHUP');
+    await stand.until('x has read its limits', async () => (await reloads()) === 1);
+    await boost('on');
+    const counter = async (node: string, name: string) =>
+      (await stand.lab.admin(node, '/api/status')).counters[name] as number;
+    const before = await counter('a', 'boosted_requests');
+    const wrk = ['wrk', '-t', '1', '-c', '4', '-d', '60s', '-H', 'Host: local.test', 'http://a/1.bin'];
+    const startMs = performance.now();
+    const flooder = stand.lab.spawn('client', wrk, { stdio: 'ignore' });
+    try {
+      await stand.until('it is stopped', async () => (await counter('x', 'requests_limited')) > 1000);
+      const behaved = Array.from({ length: 10 }, async (_, i) => {
+        const address = `10.77.0.${210 + i}`;
+        const script = `ip address add ${address}/24 dev eth0 && exec curl -sS --interface ${address} -H 'Host: local.test' -o /dev/null -w '%{http_code}\n' 'http://a/1.bin?[1-20]'`;
+        return stand.lab.exec('client', ['sh', '-c', script], { timeoutMs: 30_000 });
+      });
+      for (const { stdout, stderr } of await Promise.all(behaved))
+        assert.deepEqual([stdout, stderr], ['200\n'.repeat(20), '']);
+      const seconds = (performance.now() - startMs) / 1000;
+      const seen = (await counter('a', 'boosted_requests')) - before;
+      assert.ok(seen <= RATE * (seconds + 1) + 10 * 20, `${seen} requests in ${seconds} s`);
+    } finally {
+      const ended = once(flooder, 'exit');
+      flooder.kill('SIGKILL');
+      await ended;
+      writeFileSync(configFile, file);
+      stand.lab.signal('x', 'SIGHUP');
+      await stand.until('x has forgotten its limits', async () => (await reloads()) === 2);
+    }
+    assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /^HTTP\/1.1 200 /);
+    await boost('auto');
   });
 
   test('by load: on when there are too many connections, off when they are gone', async () => {
