@@ -5,6 +5,8 @@
 import { parseArgs } from 'node:util';
 import { accelerator } from './accelerator.ts';
 import { againstProxies, type ProxyOptions } from './against-proxies.ts';
+import { boost } from './boost.ts';
+import { boostSwitch } from './boost-switch.ts';
 import { breakdown } from './breakdown.ts';
 import { cloning } from './cloning.ts';
 import { direct } from './direct.ts';
@@ -40,6 +42,8 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['reload', reload],
   ['pipe-drain', pipeDrain],
   ['webstone', webstone],
+  ['boost', boost],
+  ['boost-switch', boostSwitch],
   ['cloning', cloning],
   ['pre-cloning', preCloning],
   ['keeping', keeping],

@@ -52,7 +52,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     this.#connection = connection;
     this.#readInto = readInto;
     this.#route = new RequestRoute(ports);
-    this.#reporting = new Reporting(ports.access, connection, ports.clock);
+    this.#reporting = new Reporting(ports, connection);
   }
 
   /** Node and mechanism for a request whose head is there. `stays`: here, if that is possible. */
@@ -207,7 +207,6 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     if (this.#deliveries.current === null || request === null) return;
     const { site } = this.#route;
     this.#reporting.answered(request, site, result);
-    this.#ports.boosted?.answered(this.fd);
     this.standing.answered++;
     if (site !== null) {
       this.#ports.sites.answered(site, result.node, result.status);

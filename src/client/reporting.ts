@@ -3,22 +3,24 @@ import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Request } from '../serve/request.ts';
 import type { Site } from '../serve/sites.ts';
 import type { AccessRecords, Described, Reported } from './access-records.ts';
+import type { BoostedClients } from './boosted-clients.ts';
+
+export interface ReportingPorts {
+  readonly access: Pick<AccessRecords, 'answered' | 'cut'>;
+  readonly clock: { readonly wallMs: number };
+  /** At a booster: bounds what is in progress. */
+  readonly boosted: Pick<BoostedClients, 'answered'> | null;
+}
 
 export class Reporting {
-  readonly #access: Pick<AccessRecords, 'answered' | 'cut'>;
-  readonly #from: { readonly client: Described };
-  readonly #clock: { readonly wallMs: number };
+  readonly #ports: ReportingPorts;
+  readonly #from: { readonly client: Described; readonly fd: number };
   #arrived = false;
   #isDone = true;
 
-  constructor(
-    access: Pick<AccessRecords, 'answered' | 'cut'>,
-    from: { readonly client: Described },
-    clock: { readonly wallMs: number },
-  ) {
-    this.#access = access;
+  constructor(ports: ReportingPorts, from: { readonly client: Described; readonly fd: number }) {
+    this.#ports = ports;
     this.#from = from;
-    this.#clock = clock;
   }
 
   /** A request is in progress. `arrived`: the connection came in the middle of its response. */
@@ -28,20 +30,21 @@ export class Reporting {
   }
 
   answered(request: Request, site: Site | null, result: DeliveryResult): void {
-    this.#access.answered(this.#reported(request, site), result);
+    this.#ports.boosted?.answered(this.#from.fd);
+    this.#ports.access.answered(this.#reported(request, site), result);
     this.#isDone = true;
   }
 
   /** No delivery has finished it; null: none is at work. `complete`: the client has the response all the same. */
   ended(request: Request, site: Site | null, soFar: SoFar | null, complete: boolean): void {
     if (this.#isDone) return;
-    this.#access.cut(this.#reported(request, site), soFar, complete);
+    this.#ports.access.cut(this.#reported(request, site), soFar, complete);
     this.#isDone = true;
   }
 
   #reported(request: Request, site: Site | null): Reported {
     const { client } = this.#from;
-    const { wallMs } = this.#clock;
+    const { wallMs } = this.#ports.clock;
     return {
       client,
       request,

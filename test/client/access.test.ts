@@ -136,7 +136,7 @@ describe('what is reported', () => {
     } as unknown as ClusterConfig;
     const access = new AccessRecords(config, 'a', counters, ({ batch }) => batches.push(batch));
     const from = { client: { text: '10.0.0.9:40000', tls: null } };
-    const reporting = new Reporting(access, from, { wallMs: 0 });
+    const reporting = new Reporting({ access, clock: { wallMs: 0 }, boosted: null }, { ...from, fd: 0 });
     const lines = () => {
       access.flush();
       return batches.splice(0).flatMap(linesOf);

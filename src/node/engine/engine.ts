@@ -5,7 +5,7 @@
 import type { Changeable, ClusterConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { AccessRecords } from '../../client/access-records.ts';
-import { BoostedClients } from '../../client/boosted-clients.ts';
+import type { BoostedClients } from '../../client/boosted-clients.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
 import { Addresses } from '../../cluster/addresses.ts';
@@ -14,7 +14,6 @@ import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
 import { RepeatableChoices } from '../../cluster/policy/repeatable-choice.ts';
 import { SitePolicies } from '../../cluster/policy/site-policies.ts';
-import { publicAddressOf } from '../../handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { Loop, type Source } from '../../kernel/loop/loop.ts';
@@ -23,6 +22,7 @@ import { Peers } from '../../protocol/backplane/peers.ts';
 import type { Credentials } from '../../protocol/tls/contexts.ts';
 import { TlsAcceptor } from '../../protocol/tls/handshake.ts';
 import { Sites } from '../../serve/sites.ts';
+import { boostedClients } from './boosted.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
 import { DigestRequests } from './digest-requests.ts';
 import { Drain } from './drain.ts';
@@ -163,16 +163,7 @@ export class Engine {
     if (role !== 'front') this.#listeners.listen(config);
     if (role !== 'front' && config.listen.tlsPort !== null)
       this.#tls = new TlsAcceptor(options.credentials, clusterKey, loop);
-    const boosted =
-      role === 'booster'
-        ? new BoostedClients({
-            ...common,
-            limits: config.clientLimits,
-            most: limits.connections,
-            originOf: (fd) => addresses.homeOf(publicAddressOf(fd)),
-            changed: () => this.#loads.report(),
-          })
-        : null;
+    const boosted = boostedClients(common, addresses, () => this.#loads.report());
     this.#boosted = boosted;
     this.#loads = new Loads(
       {

@@ -21,6 +21,7 @@ const CONNECTIONS = 100;
 const HELD = 90;
 /** Requests a second of one client. */
 const RATE = 50;
+const OVER_IPV6 = 5;
 const LINES = Array.from({ length: 10_000 }, (_, i) => `line ${i}`).join('\n');
 
 /** A response's heads, and a hash of what follows, without what differs from one to the next in any case. */
@@ -114,23 +115,22 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
       ['/slow/0', ...up, '-H', 'Expect: 100-continue', '--data-binary', 'abc'],
       ['/early/0', ...up, '--data-binary', LINES],
     ];
-    const all = async (host: string) => {
+    const ask = async (host: string, some: typeof cases) => {
       const answers: string[] = [];
-      for (const [path, ...more] of cases)
-        answers.push(settled(await curl(`http://${host}${path}`, ...more)));
+      for (const [path, ...more] of some) answers.push(settled(await curl(`http://${host}${path}`, ...more)));
       return answers;
     };
     // Until a large file has been read its ETag is a weak one.
     await stand.until('the file has its ETag', async () => {
       return (await curl(`http://a/${MIB}.bin`, ...file, '-I')).includes('\nETag: "');
     });
-    const direct = await all('a');
+    const direct = await ask('a', cases);
     await boost('on');
     const before = (await stand.lab.admin('x', '/api/status')).counters.requests_boost as number;
-    assert.deepEqual(await all('a'), direct);
-    assert.deepEqual(await all('a6'), direct);
+    assert.deepEqual(await ask('a', cases), direct);
+    assert.deepEqual(await ask('a6', cases.slice(0, OVER_IPV6)), direct.slice(0, OVER_IPV6));
     const { counters } = await stand.lab.admin('x', '/api/status');
-    assert.equal(counters.requests_boost - before, 2 * cases.length, 'the booster had all of them');
+    assert.equal(counters.requests_boost - before, cases.length + OVER_IPV6, 'the booster had all of them');
     assert.equal((await stand.lab.admin('a', '/api/status')).counters.boosted_requests > 0, true);
     await boost('off');
   });
@@ -232,7 +232,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
     try {
       await there.open(3);
-      const job = { address: 'a', items: [item('local.test', 16 * MIB)], pauseMs: 1000 };
+      const job = { address: 'a', items: [item('local.test', 16 * MIB)], pauseMs: 2500 };
       const download = stand.runRight(job);
       await stand.until('x has the download', async () => (await boosted()) === 4);
       await stand.terminate('a');
