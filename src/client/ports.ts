@@ -45,7 +45,7 @@ export interface ClientPorts {
   readonly tls: Pick<TlsAcceptor, 'begin'> | null;
   readonly access: Pick<AccessRecords, 'answered' | 'cut' | 'refused'>;
   /** At a booster. */
-  readonly boosted: Pick<BoostedClients, 'admit' | 'answered' | 'closed'> | null;
+  readonly boosted: Pick<BoostedClients, 'admit' | 'answered' | 'closed' | 'useLimits'> | null;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
   /** Begins to give a connection to another node. Null: it cannot go now, and is as before. */
   startMove(connection: Movable, to: Choice): Move | null;

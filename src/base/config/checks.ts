@@ -2,17 +2,12 @@
  * What must hold between the entries of a configuration. These checks run also when some entries are wrong by
  * themselves, on those that are right, so that one run shows every problem.
  */
+import type { BoostValue } from './boost-schema.ts';
 import type { Role } from './config.ts';
 import type { ConfigProblem } from './error.ts';
 import { nearest } from './nearest.ts';
 import { checkPolicy } from './policy-checks.ts';
-import {
-  type BoostValue,
-  MIN_REDIRECT_BAND_PERMILLE,
-  type NodeValue,
-  type RedirectValue,
-  type SiteValue,
-} from './schema.ts';
+import { MIN_REDIRECT_BAND_PERMILLE, type NodeValue, type RedirectValue, type SiteValue } from './schema.ts';
 import type { Path, Source } from './source.ts';
 
 /** The entries that are right by themselves. `nodeNames` has the others too. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import { boostSchema } from './boost-schema.ts';
 import { checkEntries, didYouMean, type Entries } from './checks.ts';
 import type {
   BoostConfig,
@@ -14,7 +15,6 @@ import type {
 } from './config.ts';
 import { ConfigError, type ConfigProblem } from './error.ts';
 import {
-  boostSchema,
   type FileValue,
   fileSchema,
   keysAt,

@@ -3,6 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { formatAddress, parseAddress } from '../address.ts';
 import { parseNetwork } from '../networks.ts';
+import { boostSchema, nodeBoost, PERMILLE_OF_LOAD } from './boost-schema.ts';
 import { ACCESS_FIELDS, type HostPort, LOG_LEVELS, MECHANISM_SETTINGS, ROLES } from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
@@ -67,42 +68,6 @@ const hostPort = () =>
     context.issues.push({ code: 'custom', message: `must be ${HOST_PORT}`, input: value });
     return z.NEVER;
   });
-
-const PERMILLE_OF_LOAD = 'permille of what a node can do';
-const boostKeys = {
-  boosters: z.array(text('a node name'), must('a list of node names')),
-  onPermille: integer(1, 1000, PERMILLE_OF_LOAD),
-  offPermille: integer(1, 1000, PERMILLE_OF_LOAD),
-  sharePermille: integer(1, 1000, 'permille of new connections'),
-};
-const MAX_PER_SECOND = 1_000_000;
-const rateLimits = () =>
-  z
-    .strictObject(
-      {
-        connectionsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
-        requestsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
-        inFlight: integer(1, MAX_PER_SECOND).nullable().default(null),
-      },
-      must('a map of limits'),
-    )
-    .prefault({});
-/** Of one server: what it does not say is as for all. */
-const nodeBoost = z.strictObject(boostKeys, must('a map')).partial();
-export const boostSchema = z
-  .strictObject(
-    {
-      /** All boosters when absent. */
-      boosters: boostKeys.boosters.optional(),
-      onPermille: boostKeys.onPermille.default(800),
-      offPermille: boostKeys.offPermille.default(500),
-      sharePermille: boostKeys.sharePermille.default(1000),
-      perAddress: rateLimits(),
-      perNetwork: rateLimits(),
-    },
-    must('a map'),
-  )
-  .prefault({});
 
 const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
 const NODE_NAME_RULE = 'a node name: 1 to 32 of a-z, 0-9 and -, not - at either end';
@@ -331,7 +296,6 @@ export const fileSchema = z.strictObject(
 
 export type FileValue = z.output<typeof fileSchema>;
 export type NodeValue = z.output<typeof nodeSchema>;
-export type BoostValue = z.output<typeof boostSchema>;
 export type RedirectValue = z.output<typeof redirectSchema>;
 export type SiteValue = z.output<typeof siteSchema>;
 

@@ -5,7 +5,6 @@
 import type { Changeable, ClusterConfig } from '../../base/config/config.ts';
 import { Counters } from '../../base/counters.ts';
 import { AccessRecords } from '../../client/access-records.ts';
-import type { BoostedClients } from '../../client/boosted-clients.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
 import { Addresses } from '../../cluster/addresses.ts';
@@ -72,8 +71,6 @@ export class Engine {
   readonly #members: Members;
   readonly #listeners: Listeners;
   readonly #connections: Connections;
-  /** At a booster. */
-  readonly #boosted: BoostedClients | null;
   readonly #access: AccessRecords;
   /** Null: no client speaks TLS with this node. */
   readonly #tls: TlsAcceptor | null = null;
@@ -164,7 +161,6 @@ export class Engine {
     if (role !== 'front' && config.listen.tlsPort !== null)
       this.#tls = new TlsAcceptor(options.credentials, clusterKey, loop);
     const boosted = boostedClients(common, addresses, () => this.#loads.report());
-    this.#boosted = boosted;
     this.#loads = new Loads(
       {
         config,
@@ -287,7 +283,7 @@ export class Engine {
   /** What may change while it runs. Throws PolicyError: then all is as before. */
   usePolicies({ sites, clientLimits }: Changeable, factories: PolicyFactories): void {
     this.#policies.use(sites, factories);
-    this.#boosted?.useLimits(clientLimits);
+    this.#connections.ports.boosted?.useLimits(clientLimits);
     this.#views.renew(sites, this.#peers.all);
     this.#members.changed();
   }

@@ -19,6 +19,7 @@ import { takeInbound } from '../../../src/node/engine/inbound.ts';
 import type { Setup } from '../../../src/protocol/backplane/frames.ts';
 import { HeadCache } from '../../../src/protocol/http/head-cache.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
+import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 import { parsed } from '../../protocol/http/support.ts';
 import { TableModel } from '../table.ts';
@@ -158,6 +159,7 @@ export class Node {
         exchange: (_site, { head, close, continuation }) =>
           answer(index, askedBy(head.path), close, continuation, take),
         candidatesFor: () => find().candidates,
+        failure: () => new Exchange(),
       },
       repeatableChoices,
       policies: { of: () => ({ choose: ({ path }) => this.#choose(path) }) },
@@ -167,7 +169,7 @@ export class Node {
       mayMoveTo: () => false,
       nextTaker: () => null,
       isLeaving: isStopping,
-      originOf: null,
+      boosted: null,
     });
     this.connections = new Connections({
       ...common,

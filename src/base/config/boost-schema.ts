@@ -1,0 +1,41 @@
+/** The shape of what the configuration file says of boosters: when servers give them clients, and what those may ask for. */
+import { z } from 'zod';
+import { integer, must, text } from './values.ts';
+
+export const PERMILLE_OF_LOAD = 'permille of what a node can do';
+const boostKeys = {
+  boosters: z.array(text('a node name'), must('a list of node names')),
+  onPermille: integer(1, 1000, PERMILLE_OF_LOAD),
+  offPermille: integer(1, 1000, PERMILLE_OF_LOAD),
+  sharePermille: integer(1, 1000, 'permille of new connections'),
+};
+const MAX_PER_SECOND = 1_000_000;
+const rateLimits = () =>
+  z
+    .strictObject(
+      {
+        connectionsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
+        requestsPerSecond: integer(1, MAX_PER_SECOND).nullable().default(null),
+        inFlight: integer(1, MAX_PER_SECOND).nullable().default(null),
+      },
+      must('a map of limits'),
+    )
+    .prefault({});
+/** Of one server: what it does not say is as for all. */
+export const nodeBoost = z.strictObject(boostKeys, must('a map')).partial();
+export const boostSchema = z
+  .strictObject(
+    {
+      /** All boosters when absent. */
+      boosters: boostKeys.boosters.optional(),
+      onPermille: boostKeys.onPermille.default(800),
+      offPermille: boostKeys.offPermille.default(500),
+      sharePermille: boostKeys.sharePermille.default(1000),
+      perAddress: rateLimits(),
+      perNetwork: rateLimits(),
+    },
+    must('a map'),
+  )
+  .prefault({});
+
+export type BoostValue = z.output<typeof boostSchema>;
