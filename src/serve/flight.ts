@@ -25,7 +25,10 @@ function isEventStream({ fields }: ResponseHead): boolean {
   return /^text\/event-stream/i.test(fields.get('content-type') ?? '');
 }
 
-/** Who has flights, and what they ask of it. */
+/**
+ * Who has flights, and what they ask of it. A flight is called while a response is being read (see Carried): what it asks
+ * for those who wait is done behind that.
+ */
 export interface FlightHost {
   readonly nowMs: number;
   readonly wallMs: number;
@@ -67,6 +70,7 @@ export class Waiter implements Feed {
   readonly joins: number;
   readonly #flight: Flight;
   readonly wantsBody = true;
+  isGone = false;
 
   constructor(flight: Flight, asked: UpstreamAsked, exchange: Exchange, joins: number) {
     this.#flight = flight;
@@ -81,6 +85,7 @@ export class Waiter implements Feed {
   resume(): void {}
 
   cancel(): void {
+    this.isGone = true;
     this.#flight.leave(this);
   }
 }

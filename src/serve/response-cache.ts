@@ -11,6 +11,7 @@ import { LRUCache } from 'lru-cache';
 import type { CacheConfig } from '../base/config/config.ts';
 import type { Count } from '../base/counters.ts';
 import { Deadlines } from '../kernel/loop/deadlines.ts';
+import type { Later } from '../kernel/loop/ports.ts';
 import { parseDirectives } from '../protocol/http/cache-control.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import type { RequestFraming } from '../protocol/http/forward.ts';
@@ -50,6 +51,7 @@ export interface CacheUsage {
 export interface ResponseCacheHost {
   readonly clock: { readonly nowMs: number; readonly wallMs: number };
   readonly count: Count;
+  readonly later: Later;
   readonly upstream: { request(asked: UpstreamAsked, exchange?: Exchange): Exchange };
 }
 
@@ -170,24 +172,38 @@ export class ResponseCache implements FlightHost {
     this.#host.upstream.request({ ...asked, forward, tap: flight }, exchange);
   }
 
+  /** Does something for one who waits, when nothing is being read, unless its client has gone. */
+  #soon(waiter: Waiter, action: () => void): void {
+    this.#host.later.defer(() => {
+      if (waiter.isGone) return;
+      waiter.exchange.feed = null;
+      action();
+    });
+  }
+
   anew(flight: Flight): void {
-    this.#send(flight);
+    const { asked, exchange } = flight;
+    this.#soon(new Waiter(flight, asked, exchange, 0), () => this.#send(flight));
   }
 
-  again({ asked, exchange }: Waiter, joins: number): void {
-    exchange.feed = null;
-    this.#ask(asked, exchange, joins);
-    if (exchange.complete) exchange.onProgress();
+  again(waiter: Waiter, joins: number): void {
+    const { asked, exchange } = waiter;
+    this.#soon(waiter, () => {
+      this.#ask(asked, exchange, joins);
+      if (exchange.complete) exchange.onProgress();
+    });
   }
 
-  fail({ asked: { head, answer }, exchange }: Waiter, status: ErrorStatus, elsewhere: boolean): void {
-    const { method, minor } = head;
-    const { close, extraFields } = answer;
-    this.#count(exchange, 'collapsed');
-    exchange.feed = null;
-    exchange.answer(errorResponse(status, this.wallMs, { method, minor, close, extraFields }));
-    exchange.elsewhere = elsewhere;
-    exchange.onProgress();
+  fail(waiter: Waiter, status: ErrorStatus, elsewhere: boolean): void {
+    const { asked, exchange } = waiter;
+    const { method, minor } = asked.head;
+    const { close, extraFields } = asked.answer;
+    this.#soon(waiter, () => {
+      this.#count(exchange, 'collapsed');
+      exchange.answer(errorResponse(status, this.wallMs, { method, minor, close, extraFields }));
+      exchange.elsewhere = elsewhere;
+      exchange.onProgress();
+    });
   }
 
   missed(exchange: Exchange): void {
@@ -202,10 +218,12 @@ export class ResponseCache implements FlightHost {
   }
 
   answer(exchange: Exchange, asked: UpstreamAsked, stored: StoredResponse, how: How): void {
-    const waits = exchange.feed instanceof Waiter;
-    if (waits) exchange.feed = null;
-    this.#answer(exchange, asked.head, asked.answer, stored, how);
-    if (waits) exchange.onProgress();
+    const { feed } = exchange;
+    if (!(feed instanceof Waiter)) return this.#answer(exchange, asked.head, asked.answer, stored, how);
+    this.#soon(feed, () => {
+      this.#answer(exchange, asked.head, asked.answer, stored, how);
+      exchange.onProgress();
+    });
   }
 
   #answer(

@@ -56,7 +56,8 @@ export function openSource(site: SiteConfig, node: string, host: SourceHost): So
     count: (name) => count.add(name),
     log: (level, message, fields) => host.log(level, message, { site: site.name, ...fields }),
   });
-  const cache = site.cache === null ? null : new ResponseCache(site.cache, { clock: loop, count, upstream });
+  const cache =
+    site.cache === null ? null : new ResponseCache(site.cache, { clock: loop, later: loop, count, upstream });
   return { content: null, upstream, cache };
 }
 

@@ -1,7 +1,12 @@
 /** Clients that want the same at once: one request to the upstream, and nobody is worse off for it. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { DEFAULT_HEAD_LIMITS } from '../../src/protocol/http/fields.ts';
+import { parseResponseHead, type ResponseHead } from '../../src/protocol/http/response.ts';
 import type { Exchange } from '../../src/serve/exchange.ts';
+import { ResponseCache } from '../../src/serve/response-cache.ts';
+import type { Tap } from '../../src/serve/upstream-response.ts';
+import { parsed } from '../protocol/http/support.ts';
 import { CacheStand, type Got, type Origin, ok, Reply } from './cache-stand.ts';
 import { Answer } from './stand.ts';
 
@@ -261,6 +266,43 @@ test('a silent upstream: all are told in the time of the first', async () => {
   await stand.stand.until(() => stand.held.length === 1);
   await stand.pass(5);
   for (const { status } of await clients.over()) assert.equal(status, 504);
+});
+
+test("while a response is being read nobody else is called: what it is read into is all responses'", async () => {
+  const stand = await up();
+  const taps: Tap[] = [];
+  const put: Array<() => void> = [];
+  const cache = new ResponseCache(
+    { bytes: 1024 * 1024, objectBytes: 1024, status: false },
+    {
+      clock: { nowMs: 0, wallMs: 0 },
+      count: stand.counters,
+      later: { defer: (action) => put.push(action) },
+      upstream: {
+        request: ({ tap }, exchange) => {
+          taps.push(tap!);
+          return exchange!;
+        },
+      },
+    },
+  );
+  const head = parsed('GET /x HTTP/1.1\r\nHost: a\r\n\r\n');
+  const ask = () => {
+    const answer = { close: false, extraFields: '', nowMs: 0 };
+    const asked = { head, isSecure: false, body: Buffer.alloc(0), bodyFollows: false, answer };
+    return cache.request({ ...asked, forward: () => Buffer.alloc(0) });
+  };
+  ask();
+  const [waits, goes] = [ask(), ask()];
+  let called = 0;
+  waits.onProgress = () => called++;
+  const bytes = Buffer.from('HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 1\r\n\r\n');
+  const response = parseResponseHead(bytes, 0, bytes.length, DEFAULT_HEAD_LIMITS, 'GET') as ResponseHead;
+  assert.equal(taps[0].head(response), true);
+  assert.deepEqual([taps.length, called], [1, 0]);
+  goes.end();
+  for (const action of put.splice(0)) action();
+  assert.deepEqual([taps.length, called], [2, 0], 'the one that has not gone asks for itself');
 });
 
 test('no more than a thousand wait', async () => {

@@ -84,6 +84,7 @@ export class CacheStand {
           },
         },
         count: this.counters,
+        later: stand.loop,
         upstream: stand.upstream,
       },
     );
