@@ -187,7 +187,7 @@ export class Guests {
     this.#forwards.set(tupleKey(ends), { ends, node, home, sinceMs: this.#ports.clock.nowMs });
   }
 
-  /** A connection comes: what any engine of this node forwarded of it before must not go away again. */
+  /** A connection is here, or may be: what any engine of this node forwarded of it before must not go away again. */
   stopForwarding(ends: FourTuple): void {
     this.#forwards.delete(tupleKey(ends));
     if (this.#ports.homeOf(ends.public.address) !== this.#ports.self)

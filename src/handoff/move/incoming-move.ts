@@ -151,7 +151,6 @@ export class IncomingMove implements Conversation {
     if (!this.#draining && !this.#canTell(home)) return RejectReason.NOT_SERVED;
     const refusal = this.#response === null ? null : this.#goOn(this.#response);
     if (refusal !== null) return refusal;
-    ports.guests.stopForwarding(this.#ends);
     this.#slot = ports.table.allocate();
     if (this.#slot < 0) return RejectReason.FULL;
     if (!this.#takeFlow()) return RejectReason.BUSY_TUPLE;
@@ -192,6 +191,7 @@ export class IncomingMove implements Conversation {
     const acknowledged = add(sendSequence, -sendQueue.length - unsentQueue.length);
     const edge = add(acknowledged, window.sendWindow);
     table.resetObserved(this.#slot, { ack: acknowledged, edge, sentNext: sendSequence });
+    this.#rules.anchor = this.#link.node + 1;
     this.#rules.congestionWindow = this.#whole.congestion.window;
     table.write(this.#slot, this.#rules);
     return this.#ports.claim(this.#ends, this.#slot);
@@ -222,8 +222,11 @@ export class IncomingMove implements Conversation {
     this.#exchange = null;
     const session = this.#session;
     this.#session = null;
+    // Routes first: a segment that found the connection here no longer arriving, and a route to the node before, would
+    // go to and fro between the two until it has no hop left.
+    ports.guests.stopForwarding(this.#ends);
+    const guest = ports.guests.arrive(this.#ends, this.#epoch);
     this.#drop();
-    const guest = ports.guests.arrive({ client: state.client, public: state.public }, this.#epoch);
     ports.count.add('migrations_in');
     try {
       ports.kernel.release(fd, state);
@@ -242,6 +245,8 @@ export class IncomingMove implements Conversation {
     const home = this.#fd < 0 ? -1 : this.#ports.homeOf(this.#whole.public.address);
     if (this.#fd < 0 || home === this.#ports.self) return this.#drop();
     this.#doubtSinceMs = this.#ports.clock.nowMs;
+    // What the home sends here is the answer, and must not go to where the connection was after it was here before.
+    this.#ports.guests.stopForwarding(this.#ends);
   }
 
   /** In doubt: makes the client speak. */

@@ -88,7 +88,7 @@ int baton_ingress(struct __sk_buff *skb)
 	if (!route && kind == PUBLIC_OWN && owner == OWNER_SELF &&
 	    (s.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && has_socket(skb, &key, 0) == SOCKET_NONE)
 		owner = heir_of(&key, &s);
-	if (owner != OWNER_SELF && !(role == ROLE_ARRIVING && came_from(skb, owner)))
+	if (owner != OWNER_SELF && !(role == ROLE_ARRIVING && r && came_from(skb, r->anchor)))
 		return divert(skb, owner);
 	if (role == ROLE_NONE && ((flags & CONTROL_ENDED) || (s.tcp.flags & TCP_SYN)) && is_ended(&key, &s))
 		return answer_reset(skb, &s);

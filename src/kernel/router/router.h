@@ -110,7 +110,7 @@ struct flow_rules {
 	__u32 stamp;     /* anchor: added to timestamps of segments outside its ranges */
 	__u64 lease_ns;  /* target: until when a leased range may begin (CLOCK_MONOTONIC) */
 	__u8 in_scale;   /* anchor: shift of the window field in the own socket's segments */
-	__u8 anchor;     /* target: whose copies it takes */
+	__u8 anchor;     /* target: whose copies it takes; arriving: whose segments are for its socket */
 	__u8 unused[6];
 	struct range range[MAX_RANGES];
 };

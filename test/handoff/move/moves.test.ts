@@ -140,11 +140,13 @@ describe('a connection that comes', () => {
     assert.deepEqual([...it.kernel.sockets.values()], ['open', 'silent']);
     assert.equal(it.table.free, 3);
     assert.equal(it.moves.status()[0].state, 'restored');
+    assert.deepEqual(it.done, [], 'what comes of it goes where it went');
+    assert.equal([...it.table.rules.values()][0].anchor, B + 1, 'but for what the initiator sends');
     it.confirm();
     assert.equal(it.adopted.length, 1);
     assert.equal(it.adopted[0].guest.epoch, 1);
     assert.equal(it.adopted[0].serveFirst, true);
-    assert.deepEqual(it.done, ['nothing is forwarded', 'guest of epoch 1']);
+    assert.deepEqual(it.done, ['nothing is forwarded', 'guest of epoch 1, still arriving'], 'routes first');
     it.assertOver();
   });
 
@@ -225,6 +227,7 @@ describe('a connection that comes', () => {
     it.migrate();
     it.link.down();
     assert.equal(it.moves.status()[0].state, 'in doubt');
+    assert.deepEqual(it.done, ['nothing is forwarded'], 'what the home sends here is heard');
     it.pass(1000);
     assert.ok(it.kernel.probes >= 2);
     assert.equal(it.adopted.length, 0);

@@ -172,8 +172,8 @@ export class MoveStand {
       table: this.table,
       sites: { serve: () => this.serves },
       guests: {
-        arrive(_ends, epoch) {
-          note(`guest of epoch ${epoch}`);
+        arrive: (_ends, epoch) => {
+          note(`guest of epoch ${epoch}${this.table.free < 4 ? ', still arriving' : ''}`);
           return guest(epoch);
         },
         movedOn: (_ends, _guest, node) => note(`moved on to ${node}`),

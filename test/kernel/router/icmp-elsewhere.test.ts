@@ -98,7 +98,7 @@ for (const family of FAMILIES) {
     const frame = errorFrame(tooBig(family, family.foreign, 700, { station: PEERS[0] }));
     stand.route(family.client, family.foreign, 1);
     assert.equal(stand.runFrame('baton_ingress', frame).verdict, REDIRECT, 'nothing arrives here');
-    const rules = ranges.emptyRules(layout.ROLE_ARRIVING);
+    const rules = { ...ranges.emptyRules(layout.ROLE_ARRIVING), anchor: 1 };
     stand.install(family.client, family.foreign, rules, { ack: 0, edge: 0, sentNext: 0 });
     assert.equal(stand.runFrame('baton_ingress', frame).verdict, UNSPEC, 'not sent back');
     stand.uninstall(family.client, family.foreign);

@@ -219,6 +219,7 @@ for (const family of FAMILIES) {
   }, () => {
     const rules = {
       ...ranges.emptyRules(layout.ROLE_ARRIVING),
+      anchor: 1,
       leaseNs: Number(process.hrtime.bigint()) + 1e9,
     };
     const observed = { ack: 0, edge: 0, sentNext: 0 };

@@ -249,7 +249,7 @@ __noinline int icmp_error(struct __sk_buff *skb)
 		owner = begun_before(&e->key, flags);
 	if (owner & OWNER_PARKED)
 		return park(skb, &e->key, owner & ~OWNER_PARKED);
-	if (owner == OWNER_SELF || (role == ROLE_ARRIVING && came_from(skb, owner)))
+	if (owner == OWNER_SELF || (role == ROLE_ARRIVING && r && came_from(skb, r->anchor)))
 		return TC_ACT_UNSPEC;
 	return divert(skb, owner);
 }
