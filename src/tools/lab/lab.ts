@@ -27,6 +27,8 @@ import { identify, isAlive, type ProcessId, signal } from './system.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const POLL_MS = 20;
+/** Each look at a node that starts is a process or two more, which it has to share the machine with. */
+const READY_POLL_MS = 100;
 const KILL_TIMEOUT_MS = 10_000;
 const ADMIN_TIMEOUT_SECONDS = 5;
 const LOG_TAIL_LINES = 15;
@@ -179,7 +181,7 @@ export class Lab {
         const reason = ended ? 'ended' : `was not ready after ${READY_TIMEOUT_MS / 1000} s`;
         throw new LabError('LAB_NOT_READY', `${what} ${reason}; the end of its log:\n${this.logTail(log)}`);
       }
-      await delay(POLL_MS);
+      await delay(READY_POLL_MS);
     }
   }
 

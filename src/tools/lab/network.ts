@@ -222,9 +222,12 @@ export function removeNetwork(lab: string): void {
     // Left by an `ip netns add` that was killed before it mounted anything there.
     if (removed.code !== 0 && existsSync(file)) unlinkSync(file);
   }
-  if (!existsSync(ETC_NETNS)) return;
-  for (const entry of readdirSync(ETC_NETNS)) {
-    if (entry.startsWith(namespacePrefix(lab))) rmSync(join(ETC_NETNS, entry), { recursive: true });
+  try {
+    for (const entry of readdirSync(ETC_NETNS))
+      if (entry.startsWith(namespacePrefix(lab))) rmSync(join(ETC_NETNS, entry), { recursive: true });
+    rmdirSync(ETC_NETNS);
+  } catch (error) {
+    // Other labs are there; or one that was going down at the same time has taken it away.
+    if (!['ENOTEMPTY', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
-  if (readdirSync(ETC_NETNS).length === 0) rmdirSync(ETC_NETNS);
 }

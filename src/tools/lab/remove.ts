@@ -7,7 +7,6 @@ import { checkLabName, type LabPlan, labDirectory, NAMESPACE_DIRECTORY, RUN_DIRE
 import { bootId, readState } from './state.ts';
 import { isAlive, type ProcessId, processesIn, processesWith, signal, waitSync } from './system.ts';
 
-const END_GRACE_MS = 1500;
 const KILL_TIMEOUT_MS = 10_000;
 /** A command of a builder takes some milliseconds. */
 const COMMAND_TIMEOUT_MS = 5_000;
@@ -58,14 +57,12 @@ function awaitCommands(plan: LabPlan): void {
   waitSync(COMMAND_TIMEOUT_MS, () => processesWith(args).length === 0);
 }
 
-/** Node processes get a moment to end by themselves; then everything in the namespaces is killed. */
+/** Kills everything in the namespaces: what a node would put in order when told to stop goes with them. */
 function endProcesses(
   nodes: readonly ProcessId[],
   hop: ProcessId | null,
   namespaces: readonly string[],
 ): void {
-  for (const id of nodes) signal(id, 'SIGTERM');
-  waitSync(END_GRACE_MS, () => !nodes.some(isAlive));
   const rest = (): ProcessId[] => {
     const inside = namespaces.flatMap((name) => processesIn(join(NAMESPACE_DIRECTORY, name)));
     return [...inside, ...nodes, ...(hop === null ? [] : [hop])].filter(

@@ -2,14 +2,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
 import { item, KIB, MIB, MODEST_BUFFER_BYTES, Stand } from './support.ts';
 
 const LOOP_MS = 3000;
-/** The fault comes while the clients are at it. */
-const FAULT_AFTER_MS = 800;
 const CLIENTS = 8;
 const MECHANISMS = ['clone', 'split'] as const;
 type Mechanism = (typeof MECHANISMS)[number];
@@ -38,7 +35,7 @@ describe('clone and split: failures before the first byte', { ...skipUnlessRoot(
   async function during(mechanism: Mechanism, fault: () => Promise<unknown>): Promise<Report> {
     const running = stand.run(job(mechanism));
     running.catch(() => {});
-    await delay(FAULT_AFTER_MS);
+    await stand.everyNodeSends();
     await fault();
     const report = await running;
     assert.deepEqual(report.failures, []);

@@ -1,14 +1,11 @@
 /** A target or its link fails before the first byte: every request is answered all the same, every byte right. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
 import { item, KIB, Stand } from './support.ts';
 
 const LOOP_MS = 3000;
-/** The fault comes while the clients are at it. */
-const FAULT_AFTER_MS = 800;
 const CLIENTS = 8;
 
 describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
@@ -30,7 +27,7 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
   async function during(host: string, fault: () => Promise<unknown>): Promise<Report> {
     const running = stand.run(job(host, LOOP_MS));
     running.catch(() => {});
-    await delay(FAULT_AFTER_MS);
+    await stand.everyNodeSends();
     await fault();
     const report = await running;
     assert.deepEqual(report.failures, []);

@@ -225,6 +225,18 @@ export class Stand {
     assert.deepEqual(found.slice(0, 12), [], `${found.length} things are left`);
   }
 
+  /** Waits until every node has sent something since: clients that were started are at it. */
+  async everyNodeSends(): Promise<void> {
+    const sent = (): Promise<number[]> =>
+      Promise.all(
+        this.lab.nodes.map(
+          async ({ name }) => (await this.lab.admin(name, '/api/status')).counters.served_bytes,
+        ),
+      );
+    const before = await sent();
+    await this.until('every node sends', async () => (await sent()).every((bytes, i) => bytes > before[i]));
+  }
+
   /** The sum of a counter over all nodes. */
   async total(counter: string): Promise<number> {
     let sum = 0;

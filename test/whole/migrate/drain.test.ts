@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { collect } from '../../../src/tools/lab/exec.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
@@ -16,6 +15,7 @@ const MAIN = fileURLToPath(new URL('../../../src/tools/cli/main.js', import.meta
 const LAB = 'mgdrain';
 const DOWNLOAD = 4 * MIB;
 const STOP_SECONDS = 20;
+const WRK_LIMIT_SECONDS = 90;
 const NODES = ['a', 'b', 'c'];
 
 describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_000 }, () => {
@@ -57,6 +57,13 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
   const atOthers = async (name: string) =>
     (await metric(stand, name, 'b')) + (await metric(stand, name, 'c'));
 
+  /** Waits until so many clients are there. */
+  const atNode = (node: string, connections: number) =>
+    stand.until(`${connections} clients at ${node}`, async () => {
+      const { engines } = await stand.lab.admin(node, '/api/status');
+      return engines[0].connections >= connections;
+    });
+
   async function rollingRestart(): Promise<void> {
     for (const node of NODES) {
       await stop(node);
@@ -66,11 +73,11 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
 
   for (const mechanism of ['local', 'anchor', 'migrate', ...(IS_LONG ? ['clone'] : [])])
     test(`rolling restart under slow downloads, ${mechanism}`, async () => {
-      const connections = IS_LONG || mechanism === 'local' ? 100 : 40;
+      const connections = IS_LONG ? 100 : 40;
       const items = [item(`${mechanism}.test`, DOWNLOAD), item(`${mechanism}.test`, KIB)];
       const running = stand.run({ address: 'a', items, connections, silenceMs: 20_000 });
       running.catch(() => {});
-      await delay(1500);
+      await atNode('a', connections);
       await rollingRestart();
       const report = await running;
       assert.deepEqual(report.failures, []);
@@ -85,7 +92,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     const items = [item('local.test', DOWNLOAD)];
     const running = stand.run({ address: 'a', items, connections: 8, silenceMs: 20_000 });
     running.catch(() => {});
-    await delay(300);
+    await atNode('a', 8);
     await stand.runRight({ address: 'a', items: [item('local.test', KIB)], connections: 5 });
     await stop('a');
     assert.equal(await moved(), before.moved + 8);
@@ -98,24 +105,24 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
   });
 
   test('rolling restart under wrk', async () => {
-    const seconds = IS_LONG ? 30 : 14;
-    const wrk = (node: string) =>
-      stand.lab.exec(
-        'client',
-        ['wrk', '-t1', '-c20', `-d${seconds}s`, '-H', 'Host: local.test', `http://${node}/${KIB}.bin`],
-        { timeoutMs: (seconds + 20) * 1000 },
-      );
-    const running = Promise.all(NODES.map(wrk));
+    // Told to stop when the nodes are back, it says what it has seen.
+    const wrk = ['wrk', '-t1', '-c20', `-d${WRK_LIMIT_SECONDS}s`, '-H', 'Host: local.test'];
+    const children = NODES.map((node) =>
+      stand.lab.spawn('client', [...wrk, `http://${node}/${KIB}.bin`], { stdio: 'pipe' }),
+    );
+    const running = Promise.all(
+      children.map((child) => collect(child, { timeoutMs: 2 * WRK_LIMIT_SECONDS * 1000 })),
+    );
     running.catch(() => {});
-    await delay(1000);
-    let ended = false;
-    running.then(() => {
-      ended = true;
-    });
-    await rollingRestart();
-    assert.ok(!ended, 'wrk ran all the time');
+    await stand.everyNodeSends();
+    for (let round = 0; round < (IS_LONG ? 4 : 1); round++) await rollingRestart();
+    for (const child of children) {
+      assert.equal(child.exitCode, null, 'wrk ran all the time');
+      child.kill('SIGINT');
+    }
     for (const { code, stdout, stderr } of await running) {
       assert.equal(code, 0, stderr);
+      assert.match(stdout, /Requests\/sec/);
       assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout);
     }
     await stand.nothingLeft();

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import { checkRamp } from '../../../src/tools/lab/ramp.ts';
@@ -63,7 +62,9 @@ describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     stand.lab.signal('b', 'SIGSTOP');
     const items = [KIB, 0, 64 * KIB, KIB].map((size) => item('migrate.test', size));
     const running = stand.run({ address: 'a', items, connections: 20, silenceMs: 15_000 });
-    await delay(800);
+    running.catch(() => {});
+    const resumes = async () => (await counters('a')).migrations_resumed;
+    await stand.until('connections go on here', async () => (await resumes()) >= 20);
     await stand.kill('b');
     const report = await running;
     assert.deepEqual(report.failures, []);
