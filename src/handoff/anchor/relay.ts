@@ -83,6 +83,8 @@ export class RelayDelivery implements Delivery, Conversation {
   readonly #pump = new Pump([], false);
   /** Bytes of the request body that the target still takes. */
   #bodyCredit = RELAY_WINDOW_BYTES;
+  /** Some of the request body has gone to the target, and is not here any more. */
+  #bodyGone = false;
   /** Response bytes sent to the client and not yet asked for again. */
   #owed = 0;
   /** Response bytes that the target may still send. */
@@ -261,13 +263,14 @@ export class RelayDelivery implements Delivery, Conversation {
   #failed(why: AgainReason): void {
     if (this.#over) return;
     this.#leave();
-    // A body that follows is gone when some of it went to the target.
-    if (this.#pump.sentBytes > 0 || this.#request.bodyFollows) this.#host.broken('the target failed');
+    // A body that the client was to be invited to send, and was not, may go to another node as well as to this one.
+    if (this.#pump.sentBytes > 0 || this.#bodyGone) this.#host.broken('the target failed');
     else this.#host.again(this.node, why);
   }
 
   body(bytes: Buffer, last: boolean): void {
     if (this.#over) return;
+    this.#bodyGone = true;
     for (let at = 0; at < bytes.length || (last && at === 0); at += RELAY_PIECE_BYTES) {
       const piece = bytes.subarray(at, at + RELAY_PIECE_BYTES);
       this.#bodyCredit -= piece.length;
