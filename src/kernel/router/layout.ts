@@ -75,6 +75,7 @@ export const CONTROL_FRONT = 1;
 export const CONTROL_SPREAD = 2;
 export const CONTROL_ROUTES = 4;
 export const CONTROL_ENDED = 8;
+export const CONTROL_STOPS = 16;
 /** Owners in struct spread_table: prime, as Maglev hashing wants it. */
 export const SPREAD_SIZE = 16381;
 export const SPREAD_BYTES = 16384;

@@ -3,7 +3,7 @@ import { createRingBuffer, KernelMap, RingBuffer, setInnerMap } from '../linux/b
 import * as libc from '../linux/libc.ts';
 import { Control } from './control.ts';
 import { Flows } from './flows.ts';
-import { EVENT_BYTES, FOLLOWED_HEADER_BYTES, RING_BYTES } from './layout.ts';
+import { CONTROL_STOPS, EVENT_BYTES, FOLLOWED_HEADER_BYTES, RING_BYTES } from './layout.ts';
 import { ParkedRing } from './parked-ring.ts';
 import { Routes } from './routes.ts';
 import { Spread } from './spread.ts';
@@ -68,6 +68,11 @@ export class RouterEngine {
   /** The rules go on holding. */
   stayAlive(): void {
     this.#control.stayAlive();
+  }
+
+  /** Nobody listens any more, and yet the process has not been killed: what its connections still say is its own. */
+  stops(): void {
+    this.#control.raise(CONTROL_STOPS);
   }
 
   /** Where segments for a peer are forwarded to. */

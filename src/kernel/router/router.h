@@ -67,7 +67,7 @@ enum { ROLE_NONE, ROLE_ANCHOR, ROLE_TARGET, ROLE_ARRIVING };
 enum { COPY_HOPS = 1 }; /* hop limit of a copy for a target */
 /* Other owners are indices into `peers`; or, of a connection that moves, OWNER_PARKED and the index of an engine. */
 enum { OWNER_SELF = 0, OWNER_PARKED = 0x8000 };
-enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4, CONTROL_ENDED = 8 };
+enum { CONTROL_FRONT = 1, CONTROL_SPREAD = 2, CONTROL_ROUTES = 4, CONTROL_ENDED = 8, CONTROL_STOPS = 16 };
 enum { FLAG_CLOSING = 1, FLAG_WATCH = 2, FLAG_WAKE = 4, FLAG_FOLLOW = 8 };
 
 enum {

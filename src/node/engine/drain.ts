@@ -26,6 +26,7 @@ export interface DrainPorts {
   readonly clock: Pick<Clock, 'nowMs'>;
   readonly connections: Pick<Connections, 'all' | 'size'>;
   readonly listeners: Pick<Listeners, 'close'>;
+  readonly router: { stops(): void };
   readonly anchorFlows: Pick<AnchorFlows, 'size'>;
   readonly halfPipes: Pick<HalfPipes, 'size' | 'drain'>;
   readonly relayed: Pick<RelayedRequests, 'size'>;
@@ -129,6 +130,8 @@ export class Drain implements Ticking {
   #stopListening(progress: Progress): void {
     if (!progress.isListening) return;
     progress.isListening = false;
+    // Before: a router that finds no listener takes the process for killed.
+    this.#ports.router.stops();
     this.#ports.listeners.close();
   }
 }

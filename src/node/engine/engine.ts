@@ -242,6 +242,7 @@ export class Engine {
     };
     this.#drain = new Drain({
       ...parts,
+      router: this.#kernel.router,
       takers: () => this.#members.takers(),
       over: (leftRoutes) => this.#end(leftRoutes),
     });

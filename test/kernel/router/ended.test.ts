@@ -176,6 +176,17 @@ for (const family of FAMILIES) {
       const early = stand.run('baton_egress', fin);
       assertResult(early, fin, { verdict: SHOT, counts: { no_range: 1 } });
       libc.close(listener);
+      // One that stops has closed its listeners, too, and ends connections of which targets owe bytes.
+      const control = new Control(stand.router.handles.control);
+      control.raise(layout.CONTROL_STOPS);
+      const stopping = stand.run('baton_egress', fin);
+      assertResult(stopping, fin, { verdict: SHOT, counts: { no_range: 1 } });
+      stand.setAlive(false);
+      assertBecomes(fin, n(700));
+      stand.setAlive(true);
+      control.lower(layout.CONTROL_STOPS);
+      control.close();
+      install(family, family.own, sending, n(700));
       assertBecomes(fin, n(700));
       assertAnswered(from(family.own, { ack: n(720) }));
 

@@ -207,9 +207,11 @@ test('layout.ts states the constants of router.h', () => {
     'CONTROL_SPREAD = 2',
     'CONTROL_ROUTES = 4',
     'CONTROL_ENDED = 8',
+    'CONTROL_STOPS = 16',
   ]);
-  const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED } = layout;
-  assert.deepEqual([CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED], [1, 2, 4, 8]);
+  const { CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED, CONTROL_STOPS } = layout;
+  const bits = [CONTROL_FRONT, CONTROL_SPREAD, CONTROL_ROUTES, CONTROL_ENDED, CONTROL_STOPS];
+  assert.deepEqual(bits, [1, 2, 4, 8, 16]);
   const [, flags] = /enum \{ (FLAG_[^}]+) \}/.exec(HEADER)!;
   assert.deepEqual(names(flags), ['FLAG_CLOSING = 1', 'FLAG_WATCH = 2', 'FLAG_WAKE = 4', 'FLAG_FOLLOW = 8']);
   const { FLAG_CLOSING, FLAG_WATCH, FLAG_WAKE, FLAG_FOLLOW } = layout;

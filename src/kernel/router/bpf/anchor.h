@@ -123,7 +123,7 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 	}
 	/* Rule ended: the process was killed. Its FIN has a place when the end of the response is known, and the client hears it
 	 * when it has all of that. When the FIN is sent again, and the client has come no further, nobody sends the rest. */
-	killed = (s->tcp.flags & TCP_FIN) && !is_closed(r) && !is_listening(skb, key);
+	killed = (s->tcp.flags & TCP_FIN) && !is_ended_by_process(r) && !is_listening(skb, key);
 	if (killed) {
 		if ((!g && !place_of_fin(r, s, &place)) || (o->said_fin == o->ack && targets_owe(r, o))) {
 			o->ended = 1;

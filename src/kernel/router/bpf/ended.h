@@ -88,11 +88,11 @@ static __always_inline int is_listening(struct __sk_buff *skb, const struct flow
 	return has_socket(skb, key, LISTENER_ONLY) == SOCKET_LISTENS;
 }
 
-/* Whether a process that lives has closed the connection: the targets go on with what they owe, and the FIN behind it is
- * said for as long as the client takes. One that stops listens no more by then. */
-static __always_inline int is_closed(const struct flow_rules *r)
+/* Whether a process that lives ends the connection: it has closed the flow, and the targets go on with what they owe; or it
+ * stops, so that nobody listens any more, and this FIN waits until what is before it has its place. */
+static __always_inline int is_ended_by_process(const struct flow_rules *r)
 {
-	return (r->flags & FLAG_CLOSING) && alive(bpf_ktime_get_ns());
+	return ((r->flags & FLAG_CLOSING) || (control_flags() & CONTROL_STOPS)) && alive(bpf_ktime_get_ns());
 }
 
 /* A FIN that has no place in the client's space, of a socket that its process did not close with the flow's other
