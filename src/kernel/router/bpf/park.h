@@ -19,7 +19,8 @@ static __always_inline int keep(struct __sk_buff *skb, void *ring, const struct 
 	/* As in store_options. */
 	asm volatile("" : "+r"(length));
 	if (length == 0 || length > size || bpf_skb_load_bytes(skb, 0, segment->frame, length)) {
-		bpf_ringbuf_discard(segment, BPF_RB_NO_WAKEUP);
+		/* Who has not been told of this one is not told of those behind it either. */
+		bpf_ringbuf_discard(segment, 0);
 		return -1;
 	}
 	bpf_ringbuf_submit(segment, 0);
