@@ -5,6 +5,9 @@
  *     |--line, line, ... line--(left out)---| then: "4711 more"      kinds are texts of the program, so there are few
  */
 
+/** What lasts, or comes and goes, is told of once in so long. */
+export const SAY_AGAIN_MS = 10_000;
+
 /** Of a kind whose period has ended. */
 export interface LeftOut {
   readonly kind: string;
@@ -36,6 +39,16 @@ export class LineLimit {
     }
     period.lines++;
     return period.lines <= this.#limit;
+  }
+
+  /** For a line that says by itself how many there were: that many, with those left out before it; 0: it is left out. */
+  sum(kind: string, nowMs: number): number {
+    const period = this.#periods.get(kind);
+    if (period === undefined || nowMs - period.beganMs < this.#periodMs)
+      return this.allows(kind, nowMs) ? 1 : 0;
+    this.#periods.delete(kind);
+    this.allows(kind, nowMs);
+    return 1 + Math.max(0, period.lines - this.#limit);
   }
 
   /** Ends periods; to be called now and then. Returns those in which lines were left out. */

@@ -8,11 +8,11 @@
  *      `-----------------------------------answered----------------------'
  */
 
+import { LineLimit, SAY_AGAIN_MS } from '../base/line-limit.ts';
+
 /** How long a node is passed over at first, and at most. */
 export const FIRST_MS = 1000;
 export const MOST_MS = 30_000;
-/** One that comes and goes is told of once in so long. */
-export const SAY_AGAIN_MS = 10_000;
 
 interface Outage {
   readonly sinceMs: number;
@@ -20,12 +20,14 @@ interface Outage {
   untilMs: number;
   /** How long it is passed over the next time. */
   nextMs: number;
+  /** Somebody was told. */
+  readonly isTold: boolean;
 }
 
 export class Outages {
   readonly #byNode = new Map<number, Outage>();
-  /** When somebody was told last, by node. */
-  readonly #saidAtMs = new Map<number, number>();
+  /** One that comes and goes is told of now and then. */
+  readonly #limit = new LineLimit(1, SAY_AGAIN_MS);
 
   /** Nodes that have failed and not answered since. */
   get size(): number {
@@ -37,9 +39,10 @@ export class Outages {
     const known = this.#byNode.get(node);
     const lengthMs = known?.nextMs ?? FIRST_MS;
     const nextMs = Math.min(2 * lengthMs, MOST_MS);
-    this.#byNode.set(node, { sinceMs: known?.sinceMs ?? nowMs, untilMs: nowMs + lengthMs, nextMs });
-    const isNews = known === undefined && nowMs - (this.#saidAtMs.get(node) ?? -SAY_AGAIN_MS) >= SAY_AGAIN_MS;
-    if (isNews) this.#saidAtMs.set(node, nowMs);
+    const isNews = known === undefined && this.#limit.sum(String(node), nowMs) > 0;
+    const sinceMs = known?.sinceMs ?? nowMs;
+    const isTold = known?.isTold ?? isNews;
+    this.#byNode.set(node, { sinceMs, untilMs: nowMs + lengthMs, nextMs, isTold });
     return isNews;
   }
 
@@ -48,7 +51,7 @@ export class Outages {
     const known = this.#byNode.get(node);
     if (known === undefined) return null;
     this.#byNode.delete(node);
-    return this.#saidAtMs.get(node) === known.sinceMs ? nowMs - known.sinceMs : null;
+    return known.isTold ? nowMs - known.sinceMs : null;
   }
 
   /** A request is given to the node: nobody else tries it, until it is known how that went. */

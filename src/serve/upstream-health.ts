@@ -2,8 +2,7 @@
  * How an upstream does, as its own requests tell: it fails from the first that it fails to the next that it answers.
  * Who is told of it is told at most every `SAY_AGAIN_MS`, and then of how many there were.
  */
-
-export const SAY_AGAIN_MS = 10_000;
+import { LineLimit, SAY_AGAIN_MS } from '../base/line-limit.ts';
 
 /** What is to be said in the log; null: nothing now. */
 export type Word =
@@ -17,8 +16,7 @@ export class UpstreamHealth {
   /** In a row. */
   failures = 0;
   #sinceMs = 0;
-  #unsaid = 0;
-  #saidAtMs = Number.NEGATIVE_INFINITY;
+  readonly #limit = new LineLimit(1, SAY_AGAIN_MS);
   /** The newest word was that it fails. */
   #isSaid = false;
 
@@ -26,11 +24,8 @@ export class UpstreamHealth {
     if (this.reason === null) this.#sinceMs = nowMs;
     this.reason = reason;
     this.failures++;
-    this.#unsaid++;
-    if (nowMs - this.#saidAtMs < SAY_AGAIN_MS) return null;
-    const failures = this.#unsaid;
-    this.#unsaid = 0;
-    this.#saidAtMs = nowMs;
+    const failures = this.#limit.sum('fails', nowMs);
+    if (failures === 0) return null;
     this.#isSaid = true;
     return { kind: 'fails', reason, failures };
   }

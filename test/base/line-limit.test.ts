@@ -16,3 +16,10 @@ test('so many lines of a kind in a period, then how many were left out', () => {
   assert.equal(written('one', 1, 5000), 1, 'and again');
   assert.deepEqual(limit.ended(6000), []);
 });
+
+test('a line that says how many it stands for stands for those left out before it', () => {
+  const limit = new LineLimit(1, 1000);
+  const sums = (kind: string, times: readonly number[]) => times.map((nowMs) => limit.sum(kind, nowMs));
+  assert.deepEqual(sums('one', [0, 1, 999, 1000, 1001, 1999, 2000, 3000]), [1, 0, 0, 3, 0, 0, 3, 1]);
+  assert.deepEqual(sums('other', [3000, 9000]), [1, 1], 'each kind has its own');
+});

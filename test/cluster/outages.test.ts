@@ -1,7 +1,8 @@
 /** How long nodes are passed over whose upstream failed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIRST_MS, MOST_MS, Outages, SAY_AGAIN_MS } from '../../src/cluster/outages.ts';
+import { SAY_AGAIN_MS } from '../../src/base/line-limit.ts';
+import { FIRST_MS, MOST_MS, Outages } from '../../src/cluster/outages.ts';
 
 const NODES = [{ index: 0 }, { index: 1 }, { index: 2 }];
 const left = (outages: Outages, nowMs: number) => outages.without(NODES, nowMs).map(({ index }) => index);
