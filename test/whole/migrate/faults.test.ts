@@ -111,9 +111,9 @@ describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     );
     await peer.says('accepted');
     // What the initiator's router would do if it had gone on to give the connection away.
-    const link = await stand.lab.exec('a', ['cat', '/sys/class/net/eth0/address']);
+    const { stdout: link } = await stand.lab.exec('a', ['ip', '-o', 'link', 'show', 'eth0']);
     const neighbour = (...argv: string[]) => stand.lab.exec('client', ['ip', 'neigh', ...argv]);
-    const mac = link.stdout.trim();
+    const mac = /link\/ether (\S+)/.exec(link)![1];
     await neighbour('replace', '10.77.0.102', 'lladdr', mac, 'dev', 'eth0', 'nud', 'permanent');
     try {
       peer.goOn();
