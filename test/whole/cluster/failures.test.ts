@@ -31,7 +31,8 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
     await fault();
     const report = await running;
     assert.deepEqual(report.failures, []);
-    assert.ok(report.answered > CLIENTS * 20, `${report.answered} requests`);
+    // Twice everything for every client, whatever else the machine does.
+    assert.ok(report.answered >= CLIENTS * 6, `${report.answered} requests`);
     return report;
   }
 

@@ -57,11 +57,12 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
   const atOthers = async (name: string) =>
     (await metric(stand, name, 'b')) + (await metric(stand, name, 'c'));
 
-  /** Waits until so many clients are there. */
-  const atNode = (node: string, connections: number) =>
-    stand.until(`${connections} clients at ${node}`, async () => {
-      const { engines } = await stand.lab.admin(node, '/api/status');
-      return engines[0].connections >= connections;
+  /** Waits until so many clients are there, at these nodes together. */
+  const clientsAt = (nodes: readonly string[], connections: number) =>
+    stand.until(`${connections} clients at ${nodes}`, async () => {
+      const states = await Promise.all(nodes.map((node) => stand.lab.admin(node, '/api/status')));
+      const counts = states.map(({ engines }) => engines[0].connections as number);
+      return counts.reduce((sum, count) => sum + count) >= connections;
     });
 
   async function rollingRestart(): Promise<void> {
@@ -77,7 +78,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
       const items = [item(`${mechanism}.test`, DOWNLOAD), item(`${mechanism}.test`, KIB)];
       const running = stand.run({ address: 'a', items, connections, silenceMs: 20_000 });
       running.catch(() => {});
-      await atNode('a', connections);
+      await clientsAt(NODES, connections);
       await rollingRestart();
       const report = await running;
       assert.deepEqual(report.failures, []);
@@ -92,7 +93,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     const items = [item('local.test', DOWNLOAD)];
     const running = stand.run({ address: 'a', items, connections: 8, silenceMs: 20_000 });
     running.catch(() => {});
-    await atNode('a', 8);
+    await clientsAt(['a'], 8);
     await stand.runRight({ address: 'a', items: [item('local.test', KIB)], connections: 5 });
     await stop('a');
     assert.equal(await moved(), before.moved + 8);
