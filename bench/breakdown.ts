@@ -18,7 +18,7 @@ import { type Load, load } from './lib/wrk.ts';
 const NODES = ['a', 'b'];
 const MECHANISMS = ['anchor', 'clone', 'relay'] as const;
 const CONNECTIONS = 32;
-const SECONDS = 2;
+const SECONDS = 1;
 /** perf attaches to every thread first. */
 const PERF_STARTS_MS = 500;
 const BPF_STATS = 'kernel.bpf_stats_enabled';
@@ -51,6 +51,12 @@ async function packets(baton: Baton, host: string): Promise<number> {
   const line = stdout.split('\n').find((candidate) => candidate.trim().startsWith('eth0:'));
   const fields = line!.trim().split(/\s+/);
   return Number(fields[2]) + Number(fields[10]);
+}
+
+/** What node a has counted: a busy machine has some requests answered there. */
+async function counted(baton: Baton): Promise<{ requests: number; local: number }> {
+  const { counters } = await baton.lab.admin('a', '/api/status');
+  return { requests: counters.requests, local: counters.requests_local };
 }
 
 /** How often a process's threads gave their core up, or lost it. */
@@ -96,11 +102,15 @@ async function breakDown(
   const bpf = bpfTime();
   const packetsBefore = await Promise.all(hosts.map((host) => packets(baton, host)));
   const switchesBefore = pids.map(([, pid]) => switches(pid));
+  const before = await counted(baton);
   const { requests, machineCpuNs, cpuNs } = await measure();
+  const after = await counted(baton);
   const switchesAfter = pids.map(([, pid]) => switches(pid));
   const packetsAfter = await Promise.all(hosts.map((host) => packets(baton, host)));
   const { runs, ns } = bpfTime();
   run(['sysctl', '-q', '-w', `${BPF_STATS}=0`]);
+  const all = after.requests - before.requests;
+  tell('share', (all - (after.local - before.local)) / all, 'of the requests were handed off');
   tell('machine', machineCpuNs / NS_PER_US / requests, 'us of processor time/request');
   for (const [node, pid] of pids) {
     tell(`processor.${node}`, cpuNs[node] / NS_PER_US / requests, 'us of processor time/request');
@@ -124,7 +134,7 @@ export async function breakdown(report: Report): Promise<void> {
     for (const close of [false, true]) {
       const options = { paths, connections: CONNECTIONS, seconds: SECONDS, close };
       const name = `${mechanism}.${close ? 'new' : 'kept'}`;
-      await breakDown(report, baton, name, () => baton.handingOff(() => load(baton, options)));
+      await breakDown(report, baton, name, () => load(baton, options));
     }
     baton.down();
   }
