@@ -8,6 +8,7 @@ import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
 import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
+import type { DeliveryResult } from '../../../src/handoff/request/delivery.ts';
 import type { HalfPipeKernel } from '../../../src/handoff/target/half-pipe-ports.ts';
 import { HalfPipes } from '../../../src/handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
@@ -57,6 +58,8 @@ export interface World {
   /** What the client has acknowledged goes on to a target. */
   forward(node: number, client: Client, ack: number, edge: number): void;
   reset(client: Client): void;
+  /** Bytes that all clients have. */
+  have(): number;
 }
 
 /** A socket of a connection that a client has opened. */
@@ -69,6 +72,12 @@ interface Accepted {
   hasEnded: boolean;
 }
 
+/** A response that is out, as its connection was told. */
+export interface Result extends DeliveryResult {
+  /** Bytes that the clients had by then. */
+  readonly have: number;
+}
+
 export class Node {
   readonly index: number;
   readonly #world: World;
@@ -76,11 +85,13 @@ export class Node {
   readonly counters = new Counters();
   isAlive = true;
   isStopping = false;
+  /** Of the clients' requests here, in order. */
+  readonly results: Result[] = [];
   readonly #accepted = new Map<number, Accepted>();
   /** Half-pipes' sockets. */
   readonly #pipeSockets = new Map<number, { readonly sender: Sender; readonly port: number }>();
-  /** Sockets that are closed here and still owe something. */
-  readonly #orphans = new Set<Accepted>();
+  /** Sockets that are closed here and still owe something, with when the client last took some of it. */
+  readonly #orphans = new Map<Accepted, number>();
   readonly #watched = new Map<number, Source>();
   readonly slow = new Set<SlowResponse>();
   readonly flows: AnchorFlows;
@@ -188,7 +199,11 @@ export class Node {
       flows: this.flows,
       handoffs: this.handoffs,
       guests: { size: 0, revive: () => null, ended: () => {}, close: () => {} },
-      access: { answered: () => {}, cut: () => {}, refused: () => {} },
+      access: {
+        answered: (_reported, result) => this.results.push({ ...result, have: world.have() }),
+        cut: () => {},
+        refused: () => {},
+      },
       boosted: null,
       tls: null,
       startMove: () => null,
@@ -231,7 +246,7 @@ export class Node {
       shut: () => {},
       close: (fd) => {
         const accepted = this.#own(fd);
-        if (accepted.sender.queued > 0) this.#orphans.add(accepted);
+        if (accepted.sender.queued > 0) this.#orphans.set(accepted, this.#world.clock.nowMs);
         this.#accepted.delete(fd);
       },
       abort: (fd) => {
@@ -361,7 +376,7 @@ export class Node {
   /** Everybody here who owes a client something. */
   sendersTo(client: Client): Array<{ sender: Sender; wireOf(at: number, length: number): number | null }> {
     if (!this.isAlive) return [];
-    const own = [...this.#accepted.values(), ...this.#orphans].filter((one) => one.client === client);
+    const own = [...this.#accepted.values(), ...this.#orphans.keys()].filter((one) => one.client === client);
     const pipes = [...this.#pipeSockets.values()].filter(({ port }) => port === client.ends.client.port);
     const wireOf = (isPipe: boolean, sender: Sender) => (at: number, length: number) =>
       this.#egress(client, isPipe, sender, at, length);
@@ -378,8 +393,10 @@ export class Node {
     this.#see(client, ack, edge);
     for (const [fd, accepted] of this.#accepted)
       if (accepted.client === client) this.#tell(fd, accepted.sender, client, ack, edge);
-    for (const orphan of this.#orphans) {
-      if (orphan.client === client) this.#tell(-1, orphan.sender, client, ack, edge);
+    for (const orphan of [...this.#orphans.keys()].filter((one) => one.client === client)) {
+      const before = orphan.sender.queued;
+      this.#tell(-1, orphan.sender, client, ack, edge);
+      if (orphan.sender.queued < before) this.#orphans.set(orphan, this.#world.clock.nowMs);
       if (orphan.sender.queued === 0) this.#orphans.delete(orphan);
     }
     this.settle();
@@ -455,6 +472,9 @@ export class Node {
     this.settle();
     if (nowMs - this.#roundAtMs < ROUND_MS) return;
     this.#roundAtMs = nowMs;
+    // TCP_USER_TIMEOUT: the kernel gives up.
+    for (const [orphan, atMs] of this.#orphans)
+      if (nowMs - atMs > LIMITS.stallSeconds * 1000) this.#orphans.delete(orphan);
     this.connections.round(nowMs);
     this.flows.round(nowMs);
     this.pipes.round(nowMs);
@@ -473,7 +493,7 @@ export class Node {
         seen: this.table.seen.get(slot),
       }),
     );
-    const sockets = [...this.#pipeSockets.values(), ...this.#accepted.values(), ...this.#orphans].map(
+    const sockets = [...this.#pipeSockets.values(), ...this.#accepted.values(), ...this.#orphans.keys()].map(
       ({ sender }) => {
         const { start, written, acknowledged, window } = sender;
         return JSON.stringify({ start, written, acknowledged, window });

@@ -62,8 +62,11 @@ export class Sender implements ByteSink {
     return 0;
   }
 
-  /** What a kernel may send now: the next piece, the first that is not acknowledged again, or any; null: nothing. */
-  piece(random: Random): { at: number; bytes: Buffer } | null {
+  /**
+   * What a kernel may send now: the next piece, the first that is not acknowledged again, or any; null: nothing.
+   * `first`: where its response begins.
+   */
+  piece(random: Random): { at: number; first: number; bytes: Buffer } | null {
     const edge = Math.min(this.written, this.acknowledged + this.window);
     if (edge <= this.acknowledged) return null;
     const chance = random.below(100);
@@ -74,7 +77,8 @@ export class Sender implements ByteSink {
     const end = this.#ends.find((one) => one > at) ?? edge;
     const length = Math.min(end, edge, at + MSS) - at;
     this.#next = Math.max(this.#next, at + length);
-    return { at, bytes: this.#all.subarray(at, at + length) };
+    const first = this.#ends.findLast((one) => one <= at) ?? 0;
+    return { at, first, bytes: this.#all.subarray(at, at + length) };
   }
 
   /** The number in its space of a place in it. */
@@ -139,6 +143,11 @@ export class Client {
       client: { address: parseAddress('10.0.0.9'), port: 40_000 + index },
       public: { address: parseAddress('10.0.0.1'), port: 80 },
     };
+  }
+
+  /** Whether it has the byte of that number. */
+  hasByte(wire: number): boolean {
+    return this.#has[distance(START, wire)] === 1;
   }
 
   /** A segment has come: `wire` is the number of its first byte. */
