@@ -57,6 +57,8 @@ export interface Report {
   readonly byNode: Record<string, number>;
   /** Milliseconds from a request to the end of its answer, ascending. */
   readonly tookMs: number[];
+  /** Traffic secrets of its TLS connections, in hexadecimal. */
+  readonly secrets: readonly string[];
   /** What went wrong, in words; empty when every request was answered with the right bytes. */
   readonly failures: string[];
 }
@@ -67,6 +69,7 @@ const US_PER_MS = 1000;
 
 const answers: Answer[] = [];
 const failures: string[] = [];
+const secrets: string[] = [];
 const tookMs: number[] = [];
 
 function requestBytes(item: Item, http10 = false): Buffer {
@@ -93,7 +96,9 @@ function spin(us: number): void {
 function open({ address: host, suite, items }: Job): Socket {
   if (suite === undefined) return connect({ host, port: 80, noDelay: true, autoSelectFamily: false });
   const options = { ciphers: suite, minVersion: 'TLSv1.3', rejectUnauthorized: false } as const;
-  return tls.connect({ host, port: 443, servername: items[0].host, ...options }).setNoDelay(true);
+  const socket = tls.connect({ host, port: 443, servername: items[0].host, ...options });
+  socket.on('keylog', (line: Buffer) => secrets.push(line.toString().trim().split(' ')[2]));
+  return socket.setNoDelay(true);
 }
 
 /** Resolves when the connection has ended or every item is answered. */
@@ -240,6 +245,7 @@ async function main(): Promise<void> {
     byMechanism: count('mechanism'),
     byNode: count('node'),
     tookMs: tookMs.map((ms) => Math.round(ms * 10) / 10).sort((x, y) => x - y),
+    secrets,
     failures: failures.slice(0, MAX_FAILURES),
   };
   process.stdout.write(`${JSON.stringify(report)}\n`);

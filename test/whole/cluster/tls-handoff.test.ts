@@ -3,6 +3,8 @@
  * becomes of the nodes; and over all that all nodes ever sent, no place of a connection had two ciphertexts.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
@@ -39,6 +41,15 @@ function assertMechanisms({ byMechanism }: Report, perHost: number): void {
 describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   let stand: Stand;
   let wire: WireRecord;
+  /** Of all connections below. */
+  const secrets: string[] = [];
+
+  async function right(job: Job): Promise<Report> {
+    const report = await stand.runRight(job);
+    secrets.push(...report.secrets);
+    return report;
+  }
+
   before(async () => {
     stand = await Stand.up({
       name: 'th1',
@@ -59,39 +70,39 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
   for (const suite of [AES_128, AES_256, CHACHA]) {
     test(`${suite}: sizes around a record's, all mechanisms on one connection`, async () => {
       const items = mix(96, SIZES, HOSTS);
-      assertMechanisms(await stand.runRight({ address: 'a', items, suite }), 24);
+      assertMechanisms(await right({ address: 'a', items, suite }), 24);
     });
   }
 
   test('over IPv6, pipelined', async () => {
     const items = mix(96, SIZES, HOSTS);
-    await stand.runRight({ address: 'fd77::102', items, suite: AES_128, pipeline: 8 });
+    await right({ address: 'fd77::102', items, suite: AES_128, pipeline: 8 });
   });
 
   test('mechanism auto: small ones by relay, large ones from the target', async () => {
     const items = mix(24, [KIB, 300 * KIB], ['auto.test']);
-    const { byMechanism } = await stand.runRight({ address: 'b', items, suite: AES_128 });
+    const { byMechanism } = await right({ address: 'b', items, suite: AES_128 });
     const { relay = 0, anchor = 0 } = byMechanism;
     assert.ok(relay >= 6 && anchor >= 6, JSON.stringify(byMechanism));
   });
 
   test('split: one response a connection', async () => {
     const items = [PIECE + 1, 300 * KIB, KIB].map((size) => item('split.test', size));
-    const report = await stand.runRight({ address: 'a', items, suite: AES_128, each: true });
+    const report = await right({ address: 'a', items, suite: AES_128, each: true });
     assert.ok((report.byMechanism.split ?? 0) >= 1);
   });
 
   test('a client with a window of 4 KiB, whose requests come byte by byte', async () => {
     await stand.withSmallWindow(async () => {
       const items = mix(8, [PIECE + 1, 64 * KIB], HOSTS);
-      await stand.runRight({ address: 'a', items, suite: AES_128, segmentBytes: 1 });
+      await right({ address: 'a', items, suite: AES_128, segmentBytes: 1 });
     });
   });
 
   test('a connection that moves with almost every request, and is handed off in between', async () => {
     const items = mix(30, [KIB, 64 * KIB], ['migrate.test', 'anchor.test', 'hash.test']);
     const before = await stand.total('migrations_in');
-    const report = await stand.runRight({ address: 'a', items, suite: AES_256 });
+    const report = await right({ address: 'a', items, suite: AES_256 });
     assert.ok((await stand.total('migrations_in')) - before >= 10, JSON.stringify(report.byMechanism));
   });
 
@@ -106,7 +117,7 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
 
   test('clients that come to a node whose process was killed are served by others', async () => {
     await stand.kill('b');
-    await stand.runRight({ address: 'b', items: mix(4, [KIB], ['local.test']), suite: AES_128 });
+    await right({ address: 'b', items: mix(4, [KIB], ['local.test']), suite: AES_128 });
     await stand.start('b');
     await together(stand);
   });
@@ -129,6 +140,21 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     const first = await continued(stand);
     await toldToStop(stand, job([MIB], 'fd77::101'));
     assert.equal((await continued(stand)) - first, 1);
+  });
+
+  test('no node says a secret: not in its log, its status, its metrics', async () => {
+    assert.ok(secrets.length > 10);
+    for (const { name } of stand.lab.nodes) {
+      const texts = ['/metrics', '/api/status', '/api/flows'].map((path) => stand.lab.adminText(name, path));
+      const log = readFileSync(join(stand.lab.plan.directory, `${name}.log`), 'utf8');
+      for (const text of [log, ...(await Promise.all(texts))]) {
+        for (const secret of secrets) {
+          const bytes = Buffer.from(secret, 'hex');
+          for (const form of ['hex', 'base64', 'base64url'] as const)
+            assert.ok(!text.includes(bytes.toString(form)), `${name} says a secret`);
+        }
+      }
+    }
   });
 
   test('nothing is left, and no place of a connection ever had two ciphertexts', async () => {
