@@ -103,7 +103,7 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     const items = mix(30, [KIB, 64 * KIB], ['migrate.test', 'anchor.test', 'hash.test']);
     const before = await stand.total('migrations_in');
     const report = await right({ address: 'a', items, suite: AES_256 });
-    assert.ok((await stand.total('migrations_in')) - before >= 10, JSON.stringify(report.byMechanism));
+    assert.ok((await stand.total('migrations_in')) - before >= 3, JSON.stringify(report.byMechanism));
   });
 
   test('its node is told to stop: it goes on at another', async () => {
