@@ -105,6 +105,8 @@ export class Flight implements Tap {
   /** What the resource is has changed since it was asked for: nothing of it is stored. */
   isObsolete = false;
   #hasBegun = false;
+  /** What it says of being shared is said of the resource: neither its failure, nor for one user. */
+  #isTypical = false;
   /** Of what is being kept. */
   #head: ResponseHead | null = null;
   #lifetime: Lifetime | null = null;
@@ -170,6 +172,7 @@ export class Flight implements Tap {
     // What was stored is not what the upstream sends any more.
     if (stored !== null && !FAILURES.has(status)) host.remove(this.key, stored);
     host.missed(this.exchange);
+    this.#isTypical = status < 500 && !this.isObsolete && !this.asked.head.fields.has('authorization');
     if (!isKept) {
       this.#goBy();
       return true;
@@ -180,15 +183,19 @@ export class Flight implements Tap {
       host.keeping(this);
     } else {
       // Each of those who wait would have to have it validated.
-      host.unshared(this);
+      this.#unshare();
       this.letGo();
     }
     return true;
   }
 
+  #unshare(): void {
+    if (this.#isTypical) this.#host.unshared(this);
+  }
+
   /** It is not stored. */
   #goBy(): void {
-    this.#host.unshared(this);
+    this.#unshare();
     this.#drop();
     this.letGo();
   }

@@ -119,6 +119,25 @@ for (const [name, text] of [
   });
 }
 
+for (const [name, wanted, text] of [
+  ['an answer to one with Authorization', { fields: 'Authorization: x\r\n' }, ok(LIFE, 'mine')],
+  ['a failure', {}, ok('', 'no', '503 No')],
+] as const) {
+  test(`${name} says nothing of what others may share`, async () => {
+    const stand = await up();
+    const first = stand.ask('/x', wanted);
+    await stand.stand.until(() => stand.held.length === 1);
+    stand.held[0].send(text);
+    await first;
+    const clients = new Clients(stand);
+    clients.ask(10);
+    await stand.stand.until(() => stand.held.length === 2);
+    stand.held[1].send(ok(LIFE, 'body'));
+    for (const { body } of await clients.over()) assert.equal(body, 'body');
+    assert.equal(stand.got.length, 2);
+  });
+}
+
 test('whoever waits has other selecting fields: it asks for itself', async () => {
   const stand = await up();
   const clients = new Clients(stand);
