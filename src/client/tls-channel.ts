@@ -81,6 +81,8 @@ export class TlsChannel implements Channel {
       taken(got);
       this.#read.push(sealed.bytes.subarray(0, got));
       const opened = this.#open(into.bytes, 0);
+      // The client's end is told by the next read, and no event.
+      if (this.#hasEnded) this.isDrained = false;
       if (opened !== 0) return opened;
     }
   }

@@ -167,6 +167,17 @@ describe('a connection over TLS', () => {
     }
   });
 
+  test('close_notify right behind a request ends the connection with the answer, before any FIN', async () => {
+    const one = await new Secured().shaken();
+    const { write } = one.byHand();
+    const asked = write.seal(Buffer.from(get()), ContentType.APPLICATION_DATA);
+    const notify = write.seal(Buffer.from([1, Alert.CLOSE_NOTIFY]), ContentType.ALERT);
+    one.client.sends(Buffer.concat([asked, notify]));
+    one.answers(Buffer.from('well'));
+    assert.equal(one.stand.stateOf(one.client), 'closed');
+    await one.peer.close();
+  });
+
   test('KeyUpdate is answered at once, and what follows has other keys', async () => {
     const one = await new Secured().shaken();
     const { write, read } = one.byHand();

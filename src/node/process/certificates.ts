@@ -10,7 +10,7 @@ import type { Credentials } from '../../protocol/tls/contexts.ts';
 import type { CertificateStatus } from '../admin/api.ts';
 
 /** Between two looks at the files. */
-export const LOOK_MS = 5000;
+export const LOOK_MS = 2000;
 const DAY_MS = 86_400_000;
 /** What expires sooner is warned of. */
 export const EXPIRES_SOON_DAYS = 14;

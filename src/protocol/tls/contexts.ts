@@ -4,9 +4,10 @@
  * progress keep those that they began with.
  */
 import assert from 'node:assert';
-import { addressOf, allocate } from '../../kernel/linux/memory.ts';
+import { addressOf, allocate, type Memory } from '../../kernel/linux/memory.ts';
 import {
   CTRL_CHAIN_CERT,
+  CTRL_SET_GROUPS_LIST,
   CTRL_SET_MIN_PROTO_VERSION,
   CTRL_SET_SESS_CACHE_MODE,
   openssl,
@@ -17,7 +18,16 @@ import {
 import { TICKET_SECONDS } from './ticket-keys.ts';
 
 const CIPHERSUITES = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256';
+/** Those of finite fields would cost the server as much as somebody likes. */
+const GROUPS = textInMemory('X25519:P-256:P-384');
 const SESSION_CONTEXT = 'baton';
+
+/** As C has it: with a zero at its end. */
+function textInMemory(text: string): Memory {
+  const memory = allocate(text.length + 1);
+  memory.bytes.write(text, 'latin1');
+  return memory;
+}
 
 /** A certificate with its chain, and its key: PEM. */
 export interface CertificatePair {
@@ -98,6 +108,7 @@ function newContext(): number {
   ssl.control(context, CTRL_SET_SESS_CACHE_MODE, 0, 0);
   ssl.setOptions(context, SSL_OP_CIPHER_SERVER_PREFERENCE + SSL_OP_PRIORITIZE_CHACHA);
   ssl.setCiphersuites(context, CIPHERSUITES);
+  ssl.control(context, CTRL_SET_GROUPS_LIST, 0, GROUPS.address);
   ssl.setTimeout(context, TICKET_SECONDS);
   ssl.setMaxEarlyData(context, 0);
   ssl.setSessionIdContext(context, SESSION_CONTEXT, SESSION_CONTEXT.length);

@@ -87,7 +87,7 @@ export class Lab {
     const plan = planLab(options);
     const root = options.root === undefined ? join(plan.directory, 'root') : resolve(options.root);
     const config = labConfig(plan, options, root);
-    parseConfig(config, plan.configFile);
+    const parsed = parseConfig(config, plan.configFile);
     if (!existsSync(root) && options.root !== undefined) {
       throw new LabError('LAB_OPTION', `no directory ${root} to serve`);
     }
@@ -112,7 +112,7 @@ export class Lab {
       writeFileSync(plan.configFile, config);
       if (options.root === undefined) writeSampleSite(root);
       if (plan.certificates !== null)
-        makeCertificates(dirname(plan.certificates.cert), certificateNames(plan));
+        makeCertificates(dirname(plan.certificates.cert), certificateNames(plan, parsed));
       buildNetwork(plan);
       await lab.#shape();
       for (const name of Object.keys(lab.#state.commands)) lab.#spawnNode(name);

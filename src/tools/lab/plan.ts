@@ -1,6 +1,7 @@
 /** What a lab consists of, by its options alone: names, addresses, files, the cluster's configuration. */
 import { join } from 'node:path';
 import { Document, parse } from 'yaml';
+import type { ClusterConfig } from '../../base/config/config.ts';
 import { certificatesIn, type LabCertificates } from './authority.ts';
 import { LabError } from './error.ts';
 
@@ -192,9 +193,10 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
   return document.toString();
 }
 
-/** All that nodes are reached by, and names for further sites. */
-export function certificateNames(plan: LabPlan): string[] {
-  return [...plan.nodes.flatMap((node) => [node.name, `${node.name}6`, ...node.public]), '*.test'];
+/** All that nodes are reached by, and the names of sites. */
+export function certificateNames(plan: LabPlan, { sites }: Pick<ClusterConfig, 'sites'>): string[] {
+  const hosts = sites.flatMap((site) => site.hosts.filter((host) => host !== '*'));
+  return [...hosts, ...plan.nodes.flatMap((node) => [node.name, `${node.name}6`, ...node.public])];
 }
 
 /** /etc/hosts of the client: `a` is node a's public IPv4 address, `a6` its IPv6 address. */

@@ -253,6 +253,7 @@ describe('what cannot be', () => {
     const cases: Array<[ConnectionOptions, RegExp]> = [
       [{ maxVersion: 'TLSv1.2' }, /protocol version/],
       [{ ALPNProtocols: ['h2'] }, /no application protocol/],
+      [{ ecdhCurve: 'P-521' }, /handshake failure/],
     ];
     for (const [options, message] of cases) {
       const { peer, handshake } = await shake(server, options);

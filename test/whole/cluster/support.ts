@@ -58,7 +58,7 @@ export function sitesByMechanism(root: string, extra: readonly object[] = [], co
   const sites = ['anchor', ...others, 'auto'].map((mechanism) => site(mechanism, { mechanism }));
   const pre = site('pre', { mechanism: 'clone', clone: { pre: true } });
   const hash = site('hash', { policy: 'hash', mechanism: 'migrate' });
-  return `sites=${JSON.stringify([...sites, pre, hash, ...extra].map((one) => ({ ...one, ...common })))}`;
+  return `sites=${JSON.stringify([...sites, pre, hash, ...extra].map((one) => ({ ...common, ...one })))}`;
 }
 
 /** A lab and its site directory, both gone after `down`. */
