@@ -125,14 +125,14 @@ describe('the row that is chosen', () => {
     for (const isFirst of [true, false]) {
       assert.equal(cheapest({ ...IDLE, isFirst, bytes: KIB }), 'relay');
       assert.equal(cheapest({ ...IDLE, isFirst, bytes: 10 * KIB * KIB, bodyFollows: true }), 'relay');
-      for (const size of [64 * KIB, KIB * KIB, 1e9])
+      for (const size of [256 * KIB, KIB * KIB, 1e9])
         for (const isLast of [true, false])
           assert.notEqual(cheapest({ ...IDLE, isFirst, isLast, bytes: size }), 'relay');
     }
   });
 
   test('is the same on a first request however busy both nodes are alike: all that they do is dearer', () => {
-    const first = { ...IDLE, isFirst: true, bytes: 16 * KIB, requestsLeft: 8 };
+    const first = { ...IDLE, isFirst: true, bytes: 32 * KIB, requestsLeft: 8 };
     for (const load of [0, 300, 600, 900])
       assert.equal(
         cheapest({ ...first, anchorTimes: times(load), targetTimes: times(load) }),
@@ -240,7 +240,7 @@ describe('a connection', () => {
 
   test('relays what is between, until it has paid for a half-pipe', () => {
     const connection = new Connection();
-    for (let i = 0; i < 12; i++) connection.request(16 * KIB);
+    for (let i = 0; i < 12; i++) connection.request(40 * KIB);
     assert.equal(connection.rows[0], 'relay');
     assert.equal(connection.rows.at(-1), 'anchor');
     assert.equal(connection.changes, 1);
@@ -249,7 +249,7 @@ describe('a connection', () => {
   test('has a half-pipe sooner where connections have many requests', () => {
     const changedAt = [1, 4, 256].map((left) => {
       const connection = new Connection(left);
-      for (let i = 0; i < 24; i++) connection.request(6 * KIB);
+      for (let i = 0; i < 24; i++) connection.request(40 * KIB);
       return connection.rows.indexOf('anchor');
     });
     assert.ok(
