@@ -21,6 +21,7 @@ export interface SpreadMap {
   write(table: Uint8Array): void;
   writeHeirs(table: Uint8Array): void;
   setFront(on: boolean): void;
+  setAway(nodes: readonly number[]): void;
 }
 
 export interface SpreadingOptions {
@@ -46,6 +47,8 @@ export class Spreading {
   #madeFrom = '';
   /** The same of the heirs'. */
   #heirs: string | null = null;
+  /** Nodes that cannot be reached, as text. */
+  #away = '';
   #table: Uint8Array;
   /** Tables written because something changed, the first one not counted. */
   changes = 0;
@@ -65,6 +68,7 @@ export class Spreading {
 
   /** Looks at loads and links. `settled`: links have had the time to come up. `ending`: this node takes no more. */
   look(nowMs: number, settled: boolean, ending: boolean): void {
+    if (settled) this.#nameAway();
     if (this.#isFront) {
       if (settled && !ending) this.#spreadOver(this.#acceptingServers());
       return;
@@ -77,6 +81,15 @@ export class Spreading {
     const shares = boosted.size > 0 ? boosted : (this.#redirect?.shares ?? NO_SHARES);
     const madeFrom = madeFromShares(shares);
     if (madeFrom !== this.#madeFrom) this.#write(madeFrom, redirectTable(shares, this.#options.size));
+  }
+
+  #nameAway(): void {
+    const { config, self, isUp, map } = this.#options;
+    const away = [...config.nodes.keys()].filter((node) => node !== self && !isUp(node));
+    const text = away.join(' ');
+    if (text === this.#away) return;
+    this.#away = text;
+    map.setAway(away);
   }
 
   #acceptingServers(): SpreadNode[] {

@@ -19,12 +19,16 @@ function stand(sharePermille = 1000) {
   const isUp = (node: number) => up.has(node);
   const boosting = new Boosting({ config, self: A, loads, isUp });
   let table = new Uint8Array(SIZE);
+  let away: readonly number[] = [];
   const map = {
     write: (next: Uint8Array) => {
       table = Uint8Array.from(next);
     },
     writeHeirs: () => {},
     setFront: () => {},
+    setAway: (nodes: readonly number[]) => {
+      away = nodes;
+    },
   };
   const spreading = new Spreading({ config, self: A, loads, isUp, boosting, map, size: SIZE });
   /** How many of 1000 new connections each gets. */
@@ -32,7 +36,7 @@ function stand(sharePermille = 1000) {
     spreading.look(nowMs, true, false);
     return [0, X + 1, Y + 1].map((owner) => table.filter((one) => one === owner).length);
   };
-  return { boosting, loads, up, shares };
+  return { boosting, loads, up, shares, away: () => away };
 }
 
 describe('boosters of a server', () => {
@@ -53,10 +57,11 @@ describe('boosters of a server', () => {
   });
 
   test('one that cannot be reached, takes none, or has not been heard for long, leaves it to the other', () => {
-    const { boosting, loads, up, shares } = stand();
+    const { boosting, loads, up, shares, away } = stand();
     boosting.look(0, 900, 'processor');
     up.delete(X);
     assert.deepEqual(shares(), [0, 0, 1000]);
+    assert.deepEqual(away(), [X], 'what it got a moment ago does not wait for it');
     up.add(X);
     loads.report(Y, 0, { ...IDLE, accepting: false }, 1);
     assert.deepEqual(shares(1), [0, 1000, 0]);

@@ -18,6 +18,7 @@ function spreading(self: number, up: Set<number>) {
     write: () => {},
     writeHeirs: (table: Uint8Array) => written.heirs.push(Uint8Array.from(table)),
     setFront: () => {},
+    setAway: () => {},
   };
   const isUp = (node: number) => up.has(node);
   return {

@@ -1,7 +1,7 @@
 /** The router's control value, mapped: the sign of life and the flags. Written by every engine of the node. */
 import { mapMemory } from '../linux/bpf.ts';
 import { monotonicMs } from '../linux/monotonic.ts';
-import { CONTROL_BYTES, CONTROL_FLAGS } from './layout.ts';
+import { CONTROL_AWAY, CONTROL_BYTES, CONTROL_FLAGS } from './layout.ts';
 
 /**
  * The rules of flows hold for this long after the last sign of life: long enough for a thread that is held up, short
@@ -10,20 +10,21 @@ import { CONTROL_BYTES, CONTROL_FLAGS } from './layout.ts';
 export const ALIVE_LEASE_MS = 5000;
 
 export class Control {
-  readonly #alive: BigUint64Array;
+  /** The value in words of 8 bytes: the sign of life is the first. */
+  readonly #longs: BigUint64Array;
   readonly #words: Int32Array;
   readonly #unmap: () => void;
 
   constructor(fd: number) {
     const { view, unmap } = mapMemory(fd, CONTROL_BYTES);
-    this.#alive = new BigUint64Array(view, 0, 1);
+    this.#longs = new BigUint64Array(view, 0, CONTROL_BYTES / 8);
     this.#words = new Int32Array(view, 0, CONTROL_BYTES / 4);
     this.#unmap = unmap;
   }
 
   /** The rules go on holding. */
   stayAlive(): void {
-    this.#alive[0] = BigInt(monotonicMs() + ALIVE_LEASE_MS) * 1_000_000n;
+    this.#longs[0] = BigInt(monotonicMs() + ALIVE_LEASE_MS) * 1_000_000n;
   }
 
   /** Sets flags (CONTROL_...). Routes and spread stay looked up once they were used. */
@@ -33,6 +34,11 @@ export class Control {
 
   lower(flags: number): void {
     Atomics.and(this.#words, CONTROL_FLAGS, ~flags);
+  }
+
+  /** Which nodes cannot be reached: bit n for node index n - 1. */
+  setAway(nodes: bigint): void {
+    Atomics.store(this.#longs, CONTROL_AWAY, nodes);
   }
 
   close(): void {

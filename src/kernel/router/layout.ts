@@ -63,7 +63,7 @@ export const PARKED_HEADER_BYTES = 44;
 export const MAX_FRAME_BYTES = 2048;
 export const MAX_LARGE_FRAME_BYTES = 65_552;
 /** struct control. */
-export const CONTROL_BYTES = 32;
+export const CONTROL_BYTES = 40;
 /** Where `flags` is in it, in words. */
 export const CONTROL_FLAGS = 5;
 /** And `port` and `tls_port`, in bytes. */
@@ -71,6 +71,8 @@ export const CONTROL_PORT = 24;
 export const CONTROL_TLS_PORT = 26;
 /** And `node_order`. */
 export const CONTROL_NODE_ORDER = 28;
+/** And `away`, in words of 8 bytes. */
+export const CONTROL_AWAY = 4;
 export const CONTROL_FRONT = 1;
 export const CONTROL_SPREAD = 2;
 export const CONTROL_ROUTES = 4;

@@ -146,6 +146,7 @@ struct control {
 	__u32 flags;
 	__be16 port, tls_port; /* that clients connect to; 0: none */
 	__u32 node_order;     /* for the next process: what nodes the owners in its maps are */
+	__u64 away; /* bit n: node n (index + 1) cannot be reached */
 };
 
 /* A connection that lives on another node. */

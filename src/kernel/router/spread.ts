@@ -44,6 +44,11 @@ export class Spread {
     else this.#control.lower(CONTROL_FRONT);
   }
 
+  /** Nodes that cannot be reached: a SYN that one of them got goes by the table when it comes again. */
+  setAway(nodes: readonly number[]): void {
+    this.#control.setAway(nodes.reduce((bits, node) => bits | (1n << BigInt(node + 1)), 0n));
+  }
+
   close(): void {
     for (const unmap of this.#unmap) unmap();
   }

@@ -111,6 +111,23 @@ for (const family of FAMILIES) {
       }
     });
 
+    test(`${where}: a SYN comes again, and who got it cannot be reached any more: it goes by the table`, {
+      skip,
+    }, () => {
+      stand.engine.spread.setFront(front);
+      const connection = new Connection(family, port + 50, 1000);
+      all(2);
+      assert.equal(connection.syn(), 2);
+      all(1);
+      stand.engine.spread.setAway([0]);
+      assert.equal(connection.syn(), 2, 'another one is away');
+      stand.engine.spread.setAway([0, 1]);
+      assert.equal(connection.syn(), 1);
+      stand.engine.spread.setAway([]);
+      assert.equal(connection.syn(), 1, 'it stays there');
+      assert.equal(connection.goesTo(1), 1);
+    });
+
     test(`${where}: SYNs take no connection's place`, { skip }, () => {
       stand.engine.spread.setFront(front);
       all(2);

@@ -53,7 +53,16 @@ static __always_inline __u32 table_owner(const struct flow_key *key)
 	return table->owner[at & (SPREAD_BYTES - 1)];
 }
 
-/* Who gets a connection that begins: by the table, or whoever got its SYN a moment ago. */
+/* Who cannot be reached has not answered a SYN, nor will it. */
+static __always_inline int is_away(__u32 owner)
+{
+	__u32 zero = 0;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+	return c && (c->away >> (owner & 63) & 1);
+}
+
+/* Who gets a connection that begins: by the table, or whoever got its SYN a moment ago and can still be reached. */
 static __noinline __u32 syn_owner(const struct flow_key *key, const struct segment *s)
 {
 	struct spread_syn entry = {}, *begun;
@@ -63,7 +72,7 @@ static __noinline __u32 syn_owner(const struct flow_key *key, const struct segme
 	entry.second = bpf_ktime_get_ns() / 1000000000;
 	entry.next = bpf_ntohl(s->tcp.seq) + 1;
 	begun = bpf_map_lookup_elem(&spread_syns, key);
-	if (begun && entry.second - begun->second <= SYN_MEMORY_S) {
+	if (begun && entry.second - begun->second <= SYN_MEMORY_S && !is_away(begun->owner)) {
 		begun->next = entry.next;
 		return begun->owner;
 	}
