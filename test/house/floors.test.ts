@@ -127,3 +127,14 @@ test(`no file is longer than ${MAX_LINES} lines`, () => {
   const long = sources.filter(({ lines }) => lines > MAX_LINES).map(({ path }) => path);
   assert.deepEqual(long, []);
 });
+
+/** Words that are another's in TypeScript, or said nothing of what they stood for. */
+const RETIRED = ['Promised', 'Answering', 'Handling', 'Kept', 'Arrival', 'Migration', 'Switchboard'];
+
+test('nothing is called by a word that was given up', () => {
+  const declared = new RegExp(`\\b(?:class|interface|type) \\w*(?:${RETIRED.join('|')})\\w*`, 'g');
+  for (const { path } of sources) {
+    const names = readFileSync(join(SRC, path), 'utf8').match(declared) ?? [];
+    assert.deepEqual(names, [], path);
+  }
+});
