@@ -144,6 +144,11 @@ int baton_egress(struct __sk_buff *skb)
 		if (expected)
 			return become_reset(skb, &s, *expected);
 	}
+	/* Rule guard: a segment that was on its way to the kernel when its connection left finds no socket there. */
+	if (role == ROLE_NONE && (s.tcp.flags & TCP_RST) && is_elsewhere(&key, now)) {
+		count(COUNT_GUARD_RST);
+		return TC_ACT_SHOT;
+	}
 	/* Rule guard: a half-pipe's socket ends no connection, whatever happens to it. */
 	if (role == ROLE_TARGET || skb->mark == HALF_PIPE_MARK || (kind == PUBLIC_FOREIGN && role == ROLE_NONE)) {
 		if (role != ROLE_TARGET && is_owner(skb, &s, &key)) {

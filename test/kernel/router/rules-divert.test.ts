@@ -214,6 +214,27 @@ for (const family of FAMILIES) {
     stand.engine.spread.write(table(() => 0));
   });
 
+  test(`${family.name}: guard: the kernel does not reset a connection that has left, or is leaving`, {
+    skip,
+  }, () => {
+    const reset = toClient(family, family.own, { flags: RST });
+    const passes = () => stand.run('baton_egress', reset);
+    assertResult(passes(), reset, { verdict: UNSPEC, counts: {} });
+    stand.route(family.client, family.own, 1);
+    assertResult(passes(), reset, { verdict: SHOT, counts: { guard_rst: 1 } });
+    stand.route(family.client, family.own, 0);
+    const ends = [at(family.client, CLIENT_PORT), at(family.own, PUBLIC_PORT)] as const;
+    const restore = stand.engine.routes.park(...ends, 0)!;
+    assertResult(passes(), reset, { verdict: SHOT, counts: { guard_rst: 1 } });
+    stand.setAlive(false);
+    assertResult(passes(), reset, { verdict: UNSPEC, counts: {} });
+    stand.setAlive(true);
+    restore();
+    stand.engine.routes.set(...ends, layout.OWNER_SELF);
+    assertResult(passes(), reset, { verdict: UNSPEC, counts: {} });
+    stand.engine.routes.delete(...ends);
+  });
+
   test(`${family.name}: arrived: silent after the lease until the client's segments come here`, {
     skip,
   }, () => {

@@ -40,6 +40,14 @@ failed:
 	return TC_ACT_SHOT;
 }
 
+/* Whether a connection lives at another node, or is on its way there. */
+static __always_inline int is_elsewhere(const struct flow_key *key, __u64 now)
+{
+	struct route *route = control_flags() & CONTROL_ROUTES ? bpf_map_lookup_elem(&routes, key) : NULL;
+
+	return route && route->owner != OWNER_SELF && (!(route->owner & OWNER_PARKED) || alive(now));
+}
+
 /* Who a connection goes to by the table. */
 static __always_inline __u32 table_owner(const struct flow_key *key)
 {
