@@ -284,6 +284,20 @@ export class Stand {
     assert.deepEqual(grown, {}, 'resets sent by nodes');
   }
 
+  /**
+   * Fails when a reset has left a node since `since`, as this has returned it before: what the guard has dropped has not
+   * left. A segment that was on its way to the kernel when its connection moved is answered with one.
+   */
+  async noResetsLeft(since: Readonly<Record<string, number>> = {}): Promise<Record<string, number>> {
+    const left: Record<string, number> = {};
+    for (const { name } of this.lab.nodes) {
+      const { router } = await this.lab.admin(name, '/api/status');
+      left[name] = (await this.lab.counters(name)).TcpOutRsts - router.guard_rst;
+      if (name in since) assert.equal(left[name], since[name], `resets that have left node ${name}`);
+    }
+    return left;
+  }
+
   /** Sets one of the client's kernel's settings, `net.ipv4.NAME`. Returns what it was. */
   async setClient(name: string, value: string): Promise<string> {
     const file = `/proc/sys/net/ipv4/${name}`;
