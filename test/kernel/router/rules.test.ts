@@ -107,8 +107,10 @@ for (const family of FAMILIES) {
       anchor(family, { ...threeRanges(base), clientScale: 7 }, base);
       const beyond = delivered(family, { ack: at(700), window: 4 });
       assert.equal(beyond.result.segment.window, 1, '212: a byte beyond the edge would cost the segment');
+      const rest = delivered(family, { ack: at(290), window: 6 });
+      assert.equal(rest.result.segment.window, 1, '68: the range before ends within the unit');
       const begun = delivered(family, { ack: at(700), window: 3 });
-      assert.equal(begun.result.segment.window, 1, '84: the range before may end within the unit');
+      assert.equal(begun.result.segment.window, 0, '84: of the range before nothing is left');
       anchor(family, targetSends(base), base);
       const open = delivered(family, { ack: at(300), window: 1000 });
       const counts = { translated_in: 1, forwarded: 1 };

@@ -123,7 +123,8 @@ __noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u
 /* Rule window: bytes of others lie between what is acknowledged and the own last range. They are no room for the own
  * socket, which must not send beyond the edge that the client gave: the client would drop the whole segment. So a part of
  * the window's unit does not count, unless that would hold back the last bytes of an own range, before which the edge
- * never moves on. Returns the window field for the own socket, which hears that `local` is acknowledged. */
+ * never moves on. With nothing under way the kernel sends after a while what fits, if not a whole segment, so a unit that
+ * begins with an own range does not count either. Returns the window field for the own socket, which hears that `local` is acknowledged. */
 __noinline __u32 own_window(const struct flow_rules *r, __u32 ack, __u32 local, __u32 field)
 {
 	__u32 shift, part, right, edge, mine, start = ack;
@@ -142,7 +143,7 @@ __noinline __u32 own_window(const struct flow_rules *r, __u32 ack, __u32 local, 
 		if (g->owner != OWNER_SELF)
 			continue;
 		start = g->start;
-		if (after_eq(right, g->start + part) && (g->open || before(right, g->end)))
+		if (after_eq(right, g->start + (local == g->local ? 0 : part)) && (g->open || before(right, g->end)))
 			inside = 1;
 	}
 	if (!before(ack, start))
