@@ -16,6 +16,7 @@ interface Seen {
   pathMtu: number;
   segments: number;
   tsval: number;
+  window: number;
   wasReset: boolean;
 }
 
@@ -61,9 +62,9 @@ export class TableModel implements FlowTable {
     return seen;
   }
 
-  resetObserved(slot: number, { ack, edge, inNext = 0, inAck = 0 }: Observed): void {
+  resetObserved(slot: number, { ack, edge, inNext = 0, inAck = 0, window = 0 }: Observed): void {
     const rest = { pathMtu: 0, segments: 0, tsval: 0, wasReset: false };
-    this.seen.set(slot, { ack, edge, inAck, inNext, followed: inNext, ...rest });
+    this.seen.set(slot, { ack, edge, inAck, inNext, followed: inNext, window, ...rest });
   }
 
   ack(slot: number): number {
@@ -124,9 +125,9 @@ export class TableModel implements FlowTable {
     return this.#installed.get(flowKeyText(client, pub)) ?? -1;
   }
 
-  /** The sockets are told in every case. */
-  window(): number {
-    return 0;
+  /** A target's sockets are told in every case. */
+  window(slot: number): number {
+    return this.#of(slot).window;
   }
 
   isInstalled(slot: number): boolean {

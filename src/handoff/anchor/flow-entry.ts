@@ -44,7 +44,7 @@ export class FlowEntry {
     return this.#table.edge(this.slot);
   }
 
-  /** What the own socket was last told that it may send, in bytes; 0 also before it was told anything. */
+  /** What the own socket was last told that it may send, in bytes. */
   get windowTold(): number {
     return this.#table.window(this.slot);
   }

@@ -73,7 +73,7 @@ export class OwnSocket {
     const edge = (ack + sendWindow) >>> 0;
     const { maxWindow, receiveWindow: inMaxWindow } = capture;
     const inHalf = { inNext: receiveSequence, inAck: receiveSequence, inMaxWindow };
-    return { ack, edge, sentNext: writeSequence, maxWindow, ...inHalf };
+    return { ack, edge, sentNext: writeSequence, maxWindow, window: sendWindow, ...inHalf };
   }
 
   /** Whoever has the connection is about to write. */
@@ -137,10 +137,9 @@ export class OwnSocket {
 
   /** Whether the kernel, which has nothing else to send, knows of room for a FIN where the client has some: at `place`. */
   maySendFin(entry: FlowEntry, place: number): boolean {
-    const { acknowledged, writeSequence, sendWindow } = this.#capture;
+    const { acknowledged, writeSequence } = this.#capture;
     const isEmpty = !this.#mayHaveSent && acknowledged === writeSequence;
-    const told = entry.segments === 0 ? sendWindow : entry.windowTold;
-    return isEmpty && told > 0 && distance(place, entry.edge) > 0;
+    return isEmpty && entry.windowTold > 0 && distance(place, entry.edge) > 0;
   }
 
   /** Asks the client what it holds (a window probe). Only while the own range is open. */

@@ -24,6 +24,8 @@ export interface Observed {
   maxWindow?: number;
   /** At an anchor: the largest that the own socket has told the client, in bytes. */
   inMaxWindow?: number;
+  /** At an anchor: what the own socket may send, as it was told last, in bytes; absent: it will be told. */
+  window?: number;
 }
 
 export interface FlowMaps {
@@ -87,7 +89,7 @@ export class Flows {
     this.#observed[at + layout.OBSERVED_SEGMENTS] = 0;
     this.#observed[at + layout.OBSERVED_TSVAL] = 0;
     this.#observed[at + layout.OBSERVED_IN_NEXT] = observed.inNext ?? 0;
-    this.#observed[at + layout.OBSERVED_WINDOW] = 0;
+    this.#observed[at + layout.OBSERVED_WINDOW] = observed.window ?? 0;
     // 0 says that it is not known; the number before it is as good.
     this.#observed[at + layout.OBSERVED_IN_ACK] = observed.inAck === 0 ? 0xffff_ffff : (observed.inAck ?? 0);
     this.#observed[at + layout.OBSERVED_FOLLOWED] = observed.inNext ?? 0;

@@ -448,8 +448,12 @@ describe('a flow whose connection closes', () => {
     );
     assert.equal(
       closed((it) => it.acknowledge(END)),
+      0,
+    );
+    assert.equal(
+      closed((it) => Object.assign(it.table.seen.get(it.slot)!, { window: 0 })),
       1,
-      'nothing is known of what the socket was told since',
+      'the socket was told that there is no room',
     );
     const holding = closed((it) => {
       it.flow1.beginOwn();
