@@ -18,6 +18,8 @@ interface Seen {
   tsval: number;
   window: number;
   wasReset: boolean;
+  /** The client has bytes beyond what it has acknowledged. */
+  holdsLater: boolean;
 }
 
 export class TableModel implements FlowTable {
@@ -63,7 +65,7 @@ export class TableModel implements FlowTable {
   }
 
   resetObserved(slot: number, { ack, edge, inNext = 0, inAck = 0, window = 0 }: Observed): void {
-    const rest = { pathMtu: 0, segments: 0, tsval: 0, wasReset: false };
+    const rest = { pathMtu: 0, segments: 0, tsval: 0, wasReset: false, holdsLater: false };
     this.seen.set(slot, { ack, edge, inAck, inNext, followed: inNext, window, ...rest });
   }
 
@@ -93,6 +95,10 @@ export class TableModel implements FlowTable {
 
   followed(slot: number): number {
     return this.#of(slot).followed;
+  }
+
+  holdsLater(slot: number): boolean {
+    return this.#of(slot).holdsLater;
   }
 
   wasReset(slot: number): boolean {
@@ -146,9 +152,9 @@ export class TableModel implements FlowTable {
     return ends;
   }
 
-  /** The client acknowledges up to `ack`, and allows `window` bytes beyond. */
-  acknowledge(slot: number, ack: number, window = 65535): void {
+  /** The client acknowledges up to `ack`, and allows `window` bytes beyond. `holdsLater`: it has some of those. */
+  acknowledge(slot: number, ack: number, window = 65535, holdsLater = false): void {
     const seen = this.#of(slot);
-    Object.assign(seen, { ack, edge: (ack + window) >>> 0, segments: seen.segments + 1 });
+    Object.assign(seen, { ack, edge: (ack + window) >>> 0, segments: seen.segments + 1, holdsLater });
   }
 }

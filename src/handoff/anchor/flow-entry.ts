@@ -44,6 +44,11 @@ export class FlowEntry {
     return this.#table.edge(this.slot);
   }
 
+  /** Whether the client has said that it has bytes beyond what it has acknowledged. */
+  get holdsLater(): boolean {
+    return this.#table.holdsLater(this.slot);
+  }
+
   /** What the own socket was last told that it may send, in bytes. */
   get windowTold(): number {
     return this.#table.window(this.slot);

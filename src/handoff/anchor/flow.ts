@@ -103,8 +103,9 @@ export class AnchorFlow implements Conversation, HeardFlow {
     return Math.max(0, distance(this.acknowledged, this.edge));
   }
 
-  get segments(): number {
-    return this.#entry.segments;
+  /** How many segments the client has sent, and whether it has bytes beyond what it has acknowledged. */
+  get heard(): Pick<FlowEntry, 'segments' | 'holdsLater'> {
+    return this.#entry;
   }
 
   /** Index of the node that was given the newest response; -1: the anchor itself. */

@@ -6,7 +6,8 @@
  *                       the dead target's kernel still delivers is the same bytes.
  *   a part of its head, or something of a response without identity: one that is only cut off may still deliver what
  *                       it was given of it; when there is no announcement, and none to come, the connection ends.
- *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more.
+ *   nothing:            it is served again, from its first byte, when no byte of the failed target can come any more, and
+ *                       the client has no later ones: it would keep those, and heads differ in length. It says so (SACK).
  *                       Not with TLS: the failed target may have used the numbers of its records, and no key may seal
  *                       another plaintext by them. What it announced may still arrive; else the connection ends.
  *
@@ -86,17 +87,23 @@ export class TakeOver implements Delivery {
     if (nowMs < this.#leaseEndMs) return false;
     if (records !== null && end === null && identity === null)
       return this.#break('the target failed, and nobody else may use the numbers of its records');
-    if (have === 0 && records === null && this.#segments >= 0 && this.#flow.segments !== this.#segments)
-      return this.#serveAgain();
+    if (have === 0 && records === null && this.#hasAnswered) return this.#serveAgain();
     if (nowMs > this.#limitMs) return this.#break('the client does not answer');
     if (this.#segments >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return false;
-    if (this.#segments < 0) this.#segments = this.#flow.segments;
+    if (this.#segments < 0) this.#segments = this.#flow.heard.segments;
     this.#probedAtMs = nowMs;
     this.#flow.probe();
     return false;
   }
 
+  /** The client has said something since it was first probed. */
+  get #hasAnswered(): boolean {
+    return this.#segments >= 0 && this.#flow.heard.segments !== this.#segments;
+  }
+
   #serveAgain(): true {
+    if (this.#flow.heard.holdsLater)
+      return this.#break('the client has later bytes of the response, and not its first');
     this.#over = true;
     this.#count.add('handoffs_taken_over');
     this.#flow.cancelTarget(this.#owed.start);

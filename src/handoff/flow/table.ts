@@ -14,6 +14,8 @@ export interface FlowTable {
   /** The client's highest acknowledgement, and the right edge of its window, in its sequence space. */
   ack(slot: number): number;
   edge(slot: number): number;
+  /** Whether the client has said, with its highest acknowledgement, that it has bytes beyond it. */
+  holdsLater(slot: number): boolean;
   /** What the anchor's socket has acknowledged to the client. */
   inAck(slot: number): number;
   /** The smallest MTU that a router on the path to the client has told of; 0: none has. */

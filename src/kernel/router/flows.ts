@@ -99,6 +99,9 @@ export class Flows {
     // Never acknowledged again.
     this.#observed[at + layout.OBSERVED_SAID_FIN] = observed.ack - 1;
     this.#observed[at + layout.OBSERVED_PATH_MTU] = 0;
+    // Nothing beyond it.
+    this.#observed[at + layout.OBSERVED_HELD_ACK] = observed.ack;
+    this.#observed[at + layout.OBSERVED_HELD_END] = observed.ack;
   }
 
   ack(slot: number): number {
@@ -107,6 +110,13 @@ export class Flows {
 
   edge(slot: number): number {
     return this.#observed[slot * layout.OBSERVED_WORDS + layout.OBSERVED_EDGE];
+  }
+
+  /** Whether the client has said, with its highest acknowledgement, that it has bytes beyond it. */
+  holdsLater(slot: number): boolean {
+    const at = slot * layout.OBSERVED_WORDS;
+    const ack = this.#observed[at + layout.OBSERVED_HELD_ACK];
+    return ack === this.ack(slot) && this.#observed[at + layout.OBSERVED_HELD_END] !== ack;
   }
 
   /** What the own socket has acknowledged to the client, as seen leaving. */

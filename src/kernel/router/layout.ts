@@ -35,7 +35,7 @@ export const RULES_RANGES = 14;
 /** struct flow: active, unused, two copies of the rules. */
 export const FLOW_WORDS = 2 + 2 * RULES_WORDS;
 /** struct flow_observed; even, as the values of an array are. */
-export const OBSERVED_WORDS = 16;
+export const OBSERVED_WORDS = 18;
 export const OBSERVED_ACK = 0;
 export const OBSERVED_EDGE = 1;
 export const OBSERVED_SENT_NEXT = 2;
@@ -54,6 +54,8 @@ export const OBSERVED_TSVAL_UNITS = 12;
 export const OBSERVED_ENDED = 13;
 export const OBSERVED_SAID_FIN = 14;
 export const OBSERVED_PATH_MTU = 15;
+export const OBSERVED_HELD_ACK = 16;
+export const OBSERVED_HELD_END = 17;
 /** struct event, and struct followed up to its bytes. */
 export const EVENT_BYTES = 16;
 export const FOLLOWED_HEADER_BYTES = 24;

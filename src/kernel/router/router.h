@@ -137,6 +137,8 @@ struct flow_observed {
 	__u32 ended;         /* anchor: 1: the connection has been reset from here (rule ended) */
 	__u32 said_fin;      /* anchor: the client's highest acknowledgement when a killed process's FIN went to its place */
 	__u32 path_mtu;      /* anchor: the smallest that rule icmp-error has heard of; 0: none */
+	__u32 held_ack;      /* the client's acknowledgement when it last named bytes that it has beyond it */
+	__u32 held_end;      /* behind the last of those */
 };
 
 struct control {

@@ -342,6 +342,16 @@ describe('take-over: what the client has of the response decides', () => {
     assert.equal(it.counters.get('handoffs_taken_over'), 1);
   });
 
+  test('later bytes and not the first: the client would keep them, so the connection ends', () => {
+    const it = lost(0);
+    it.pass(400);
+    it.acknowledge(START);
+    it.table.acknowledge(it.slot, START, 65535, true);
+    it.pass(10);
+    const reason = 'the client has later bytes of the response, and not its first';
+    assert.deepEqual(it.host.ends, ['take-over', `broken: ${reason}`]);
+  });
+
   test('nothing, but the target was confirmed: only when its rules have run out as well', () => {
     const it = lost(0, (it) => it.setupOk({ confirmWanted: true }));
     it.acknowledge(START);

@@ -182,8 +182,8 @@ export class Cluster implements World {
   }
 
   #acknowledge(client: Client): void {
-    const { ack, edge } = client.acknowledgement;
-    this.#send(client, () => this.nodes[client.anchor].acknowledged(client, ack, edge));
+    const { acknowledgement } = client;
+    this.#send(client, () => this.nodes[client.anchor].acknowledged(client, acknowledgement));
   }
 
   /** A socket that owes a client something sends a piece of it. */
@@ -196,10 +196,7 @@ export class Cluster implements World {
     const piece = sender.piece(this.random);
     const wire = piece === null ? null : wireOf(piece.at, piece.bytes.length);
     if (piece === null || wire === null) return;
-    const first = (wire - (piece.at - piece.first)) >>> 0;
     this.#send(client, () => {
-      // What comes of a response whose first bytes are lost is lost here, too: as docs/architecture.md says of what dies.
-      if (wire !== first && !client.hasByte(first)) return;
       client.take(wire, piece.bytes);
       this.#acknowledge(client);
     });

@@ -26,7 +26,16 @@ import { parsed } from '../../protocol/http/support.ts';
 import { TableModel } from '../table.ts';
 import type { LinkEnd } from './link.ts';
 import { answer, askedBy, NAMES, type SlowResponse, siteOf } from './site.ts';
-import { CLIENT_START, type Client, MSS, Sender, START, toLocal, toWire } from './wire.ts';
+import {
+  type Acknowledgement,
+  CLIENT_START,
+  type Client,
+  MSS,
+  Sender,
+  START,
+  toLocal,
+  toWire,
+} from './wire.ts';
 
 export const SETUP_MS = 400;
 export const PEER_MS = 600;
@@ -387,10 +396,10 @@ export class Node {
   }
 
   /** A segment of a client comes to the anchor: it acknowledges up to `ack`, and allows up to `edge`. */
-  acknowledged(client: Client, ack: number, edge: number): void {
+  acknowledged(client: Client, { ack, edge, holdsLater }: Acknowledgement): void {
     const rules = this.#rulesOf(client);
     if (rules !== undefined) this.#forward(client, rules, ack, edge);
-    this.#see(client, ack, edge);
+    this.#see(client, ack, edge, holdsLater);
     for (const [fd, accepted] of this.#accepted)
       if (accepted.client === client) this.#tell(fd, accepted.sender, client, ack, edge);
     for (const orphan of [...this.#orphans.keys()].filter((one) => one.client === client)) {
@@ -412,16 +421,17 @@ export class Node {
   /** A copy of it comes to a target. */
   copied(client: Client, ack: number, edge: number): void {
     if (!this.isAlive || this.#rulesOf(client) === undefined) return;
-    this.#see(client, ack, edge);
+    this.#see(client, ack, edge, false);
     for (const [fd, { sender, port }] of [...this.#pipeSockets])
       if (port === client.ends.client.port) this.#tell(fd, sender, client, ack, edge);
     this.settle();
   }
 
-  #see(client: Client, ack: number, edge: number): void {
+  #see(client: Client, ack: number, edge: number, holdsLater: boolean): void {
     const seen = this.table.seen.get(this.#slotOf(client));
     if (seen === undefined || this.#slotOf(client) < 0) return;
     seen.segments++;
+    if (distance(seen.ack, ack) >= 0) seen.holdsLater = holdsLater || (seen.holdsLater && seen.ack === ack);
     if (distance(seen.ack, ack) > 0) seen.ack = ack;
     if (distance(seen.edge, edge) > 0) seen.edge = edge;
   }

@@ -64,9 +64,8 @@ export class Sender implements ByteSink {
 
   /**
    * What a kernel may send now: the next piece, the first that is not acknowledged again, or any; null: nothing.
-   * `first`: where its response begins.
    */
-  piece(random: Random): { at: number; first: number; bytes: Buffer } | null {
+  piece(random: Random): { at: number; bytes: Buffer } | null {
     const edge = Math.min(this.written, this.acknowledged + this.window);
     if (edge <= this.acknowledged) return null;
     const chance = random.below(100);
@@ -77,8 +76,7 @@ export class Sender implements ByteSink {
     const end = this.#ends.find((one) => one > at) ?? edge;
     const length = Math.min(end, edge, at + MSS) - at;
     this.#next = Math.max(this.#next, at + length);
-    const first = this.#ends.findLast((one) => one <= at) ?? 0;
-    return { at, first, bytes: this.#all.subarray(at, at + length) };
+    return { at, bytes: this.#all.subarray(at, at + length) };
   }
 
   /** The number in its space of a place in it. */
@@ -121,6 +119,14 @@ export function toLocal(rules: FlowRules, acknowledged: number): number | null {
   return (range.local + (range.open ? bytes : Math.min(bytes, distance(range.start, range.end)))) >>> 0;
 }
 
+/** Numbers of the client's space; `holdsLater`: it has bytes beyond a gap (SACK). */
+export interface Acknowledgement {
+  readonly ack: number;
+  /** Right edge of its window. */
+  readonly edge: number;
+  readonly holdsLater: boolean;
+}
+
 /** A client: what it has of the stream, and what it asks for. */
 export class Client {
   readonly ends: FourTuple;
@@ -145,11 +151,6 @@ export class Client {
     };
   }
 
-  /** Whether it has the byte of that number. */
-  hasByte(wire: number): boolean {
-    return this.#has[distance(START, wire)] === 1;
-  }
-
   /** A segment has come: `wire` is the number of its first byte. */
   take(wire: number, bytes: Buffer): void {
     const at = distance(START, wire);
@@ -166,9 +167,10 @@ export class Client {
     this.#edge = Math.max(this.#edge, Math.min(this.have + this.#window, CLIENT_BYTES));
   }
 
-  /** What it acknowledges, and the right edge of its window, as numbers. */
-  get acknowledgement(): { ack: number; edge: number } {
-    return { ack: (START + this.have) >>> 0, edge: (START + this.#edge) >>> 0 };
+  /** What it says with a segment. */
+  get acknowledgement(): Acknowledgement {
+    const holdsLater = this.#has.indexOf(1, this.have) >= 0;
+    return { ack: (START + this.have) >>> 0, edge: (START + this.#edge) >>> 0, holdsLater };
   }
 
   /** What it has without a gap, from `at` on. */

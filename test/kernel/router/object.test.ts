@@ -167,6 +167,9 @@ test('layout.ts states the sizes and offsets that the object has', () => {
       in_ack: layout.OBSERVED_IN_ACK,
       ended: layout.OBSERVED_ENDED,
       said_fin: layout.OBSERVED_SAID_FIN,
+      path_mtu: layout.OBSERVED_PATH_MTU,
+      held_ack: layout.OBSERVED_HELD_ACK,
+      held_end: layout.OBSERVED_HELD_END,
     }))
       assert.equal(observed[name], word * WORD_BITS, name);
     const control = object.struct('control').offsets;

@@ -179,6 +179,24 @@ for (const family of FAMILIES) {
       stand.wire.take(0);
     });
 
+    test(`${name}: held`, { skip }, () => {
+      const slot = anchor(family, threeRanges(base), base);
+      const holds = (ack: number, ...blocks: [number, number][]) => {
+        const sack = blocks.map(([l, r]) => [at(l), at(r)] as [number, number]);
+        delivered(family, { ack: at(ack), timestamps: [1, 0], ...(sack.length > 0 ? { sack } : {}) });
+        return stand.engine.flows.holdsLater(slot);
+      };
+      assert.equal(holds(100), false);
+      assert.equal(holds(100, [50, 100]), false, 'what has come twice is nothing beyond');
+      assert.equal(holds(100, [150, 250]), true, 'of the own range');
+      assert.equal(holds(100), true, 'until it acknowledges more');
+      assert.equal(holds(350), false);
+      assert.equal(holds(350, [100, 200], [400, 600]), true, 'of a target’s, behind what has come twice');
+      assert.equal(holds(400), false);
+      assert.equal(holds(350, [400, 600]), false, 'an old acknowledgement says nothing');
+      stand.wire.take(0);
+    });
+
     test(`${name}: timestamps of the own range are taken back`, { skip }, () => {
       const slot = anchor(family, threeRanges(base), base);
       for (const [ack, tsecr, seen] of [

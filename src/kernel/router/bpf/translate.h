@@ -81,6 +81,32 @@ static __always_inline int reaches_beyond(const struct range *g, __u32 local, __
 	return !g->open && payload && payload > (g->end - g->start) - (local - g->local);
 }
 
+/* Rule held: what the client says that it has beyond what it acknowledges (RFC 2018), with its highest
+ * acknowledgement. A block below that tells of bytes that have come twice (RFC 2883). */
+__noinline int note_held(struct flow_observed *o, const struct segment *s, __u32 at, __u32 ack)
+{
+	__u32 blocks, end = ack;
+
+	if (!o || !s)
+		return 0;
+	blocks = s->tcp.option[(at + 1) & TCP_OPTIONS_MASK];
+	blocks = blocks < 10 ? 0 : (blocks - 2) >> 3;
+	for (__u32 i = 0; i < MAX_SACK_BLOCKS; i++) {
+		__u32 right;
+
+		if (i >= blocks)
+			break;
+		right = option32(s, at + 6 + i * 8);
+		if (after(right, end))
+			end = right;
+	}
+	if (end == ack || ack != o->ack)
+		return 0;
+	o->held_ack = ack;
+	o->held_end = end;
+	return 0;
+}
+
 /* Rule sack-filter: blocks that make sense to the own socket, in its space, are moved to the front; what remains of
  * the option becomes NOPs. */
 __noinline int translate_sack(const struct flow_rules *r, struct segment *s, __u32 at, __u32 ack)
@@ -221,8 +247,10 @@ static __always_inline void acknowledge_locally(struct __sk_buff *skb, const str
 	o->window = (__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15);
 	if (stamps && option32(s, stamps + 5))
 		set_option32(s, stamps + 5, option32(s, stamps + 5) - stamp_of(r, ack));
-	if (sack)
+	if (sack) {
+		note_held(o, s, sack - 1, ack);
 		translate_sack(r, s, sack - 1, local);
+	}
 }
 
 #endif
