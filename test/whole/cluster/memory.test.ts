@@ -278,8 +278,11 @@ describe('policy cached in a cluster', { ...skipUnlessRoot(), timeout: 150_000 }
     }
     assert.deepEqual((await fetch('a', items(hostOf('anchor'), large, LARGE_BYTES))).byNode, { a: 1, b: 1 });
     await knows('a', { a: A_HAS, b: B_HAS, c: 0 });
-    const { counters } = await stand.lab.admin('a', '/api/status');
-    assert.equal(counters.cached_documents_now, A_HAS + B_HAS);
+    // Gauges are set ten times a second.
+    await stand.until('the gauge says so', async () => {
+      const { counters } = await stand.lab.admin('a', '/api/status');
+      return counters.cached_documents_now === A_HAS + B_HAS;
+    });
     await stand.start('c');
     await knows('c', { a: A_HAS, b: B_HAS, c: 0 });
   });

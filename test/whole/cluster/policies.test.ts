@@ -126,9 +126,9 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     const sizes = [KIB, KIB, 256 * KIB, 256 * KIB, KIB, 0, 1, 256 * KIB];
     const { byNode, byMechanism } = await fetchOf('at-b.test', ...sizes);
     assert.deepEqual([byNode, byMechanism], [{ b: 8 }, { relay: 4, anchor: 3, clone: 1 }]);
-    // What lies between is relayed until a half-pipe would have paid.
+    // What lies between is relayed, until a half-pipe would have paid: that depends on what the nodes have to do.
     const between = (await fetchOf('at-b.test', ...Array(20).fill(16 * KIB))).byMechanism;
-    assert.equal(between.relay + between.anchor, 20, JSON.stringify(between));
+    assert.equal((between.relay ?? 0) + (between.anchor ?? 0), 20, JSON.stringify(between));
   });
 
   test('mechanism auto: what a node has no files of it learns', async () => {
