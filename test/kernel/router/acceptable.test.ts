@@ -256,8 +256,9 @@ for (const family of FAMILIES) {
     });
 
     test(`${name}: a reset of a closing connection is the client's by its number`, { skip }, () => {
+      let inNext = 20;
       const resets = (seq: number, frame: (segment: Segment) => Buffer = build): boolean => {
-        const slot = install({ flags: layout.FLAG_CLOSING }, { inNext: inAt(20) });
+        const slot = install({ flags: layout.FLAG_CLOSING }, { inNext: inAt(inNext) });
         const sent = segment({ seq: inAt(seq), flags: RST, ack: 0 });
         assert.equal(
           stand.runFrame('baton_ingress', frame(sent)).verdict,
@@ -269,6 +270,10 @@ for (const family of FAMILIES) {
       for (const seq of [0, 20, 21]) assert.ok(resets(seq), `${seq}`);
       for (const seq of [-1, 22, 60_000, -60_000, FAR, 2 ** 31]) assert.ok(!resets(seq), `${seq}`);
       assert.ok(!resets(0, withWrongChecksum));
+      // Its FIN has been acknowledged, of which a target may not have heard.
+      inNext = -1;
+      for (const seq of [-1, 0]) assert.ok(resets(seq), `${seq}`);
+      for (const seq of [-2, 1]) assert.ok(!resets(seq), `${seq}`);
     });
 
     test(`${name}: a target takes copies of its anchor, and undamaged ones`, { skip }, () => {

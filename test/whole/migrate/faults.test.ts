@@ -15,6 +15,9 @@ const INVALID = `reject ${RejectReason.STATE_INVALID}`;
 /** A connection in doubt is let go after 10 s. */
 const DOUBT_TIMEOUT_MS = 20_000;
 
+/** Until a peer has dialled, or has answered. */
+const PEER_TIMEOUT_MS = 20_000;
+
 describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   let stand: Stand;
   before(async () => {
@@ -44,6 +47,7 @@ describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     let text = '';
+    const exit = once(child, 'exit');
     child.stdout!.on('data', (bytes) => {
       text += bytes;
     });
@@ -51,7 +55,10 @@ describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
       async says(what) {
         while (!text.includes(what)) {
           assert.equal(child.exitCode, null, text);
-          await once(child.stdout!, 'data');
+          const late = AbortSignal.timeout(PEER_TIMEOUT_MS);
+          await Promise.race([once(child.stdout!, 'data', { signal: late }), exit]).catch(() =>
+            assert.fail(`the peer did not say ${what}: ${text}`),
+          );
         }
       },
       goOn: () => child.stdin!.write('go\n'),

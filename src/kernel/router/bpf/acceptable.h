@@ -71,16 +71,19 @@ __noinline int is_acceptable(struct __sk_buff *skb, const struct flow_rules *r, 
 }
 
 /* Whether a reset is one of the client's, for a connection of which the kernel may have let go: it bears the number that
- * the client sends next, or the one that it was told last. */
+ * the client sends next, or the one that it was told last. A target that has not heard of the client's FIN tells the
+ * number before that. */
 static __always_inline int is_acceptable_reset(struct __sk_buff *skb, const struct segment *s,
 					       const struct flow_observed *o)
 {
 	/* A FIN may be behind the last byte. */
-	__u32 last = o->in_next + 1, seq = bpf_ntohl(s->tcp.seq);
+	__u32 last = o->in_next + 1, first = o->in_ack, seq = bpf_ntohl(s->tcp.seq);
 
 	if (before(last, o->in_ack))
 		last = o->in_ack;
-	return seq - o->in_ack <= last - o->in_ack && checksum_holds(skb, s);
+	if (o->in_next == o->in_ack - 1)
+		first = o->in_next;
+	return seq - first <= last - first && checksum_holds(skb, s);
 }
 
 /* What is not believed is the kernel's as it came: it drops or challenges it by rules of its own. Without a socket it would
