@@ -7,12 +7,11 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Lab } from '../src/tools/lab/lab.ts';
 import { Baton } from './lib/baton.ts';
+import { besideNginx } from './lib/beside-nginx.ts';
 import { atExit } from './lib/cleanup.ts';
 import { Peers } from './lib/peers.ts';
 import type { Report } from './lib/result.ts';
-import { alternate, medianOf } from './lib/rounds.ts';
 import { Site } from './lib/site.ts';
-import { type Load, load } from './lib/wrk.ts';
 
 const ORIGIN = fileURLToPath(new URL('./lib/cache-origin.js', import.meta.url));
 const ORIGIN_PORT = 8090;
@@ -28,10 +27,6 @@ const SIZES = [
   ['10k', 10 * KB],
   ['100k', 100 * KB],
 ] as const;
-
-const throughput = (rounds: readonly Load[]): number => medianOf(rounds, (round) => round.requestsPerSecond);
-const processorUs = (rounds: readonly Load[]): number =>
-  medianOf(rounds, (round) => round.cpuNs.a / 1000 / round.requests);
 
 async function startOrigin(lab: Lab): Promise<void> {
   const argv = [process.execPath, ORIGIN, String(ORIGIN_PORT)];
@@ -49,28 +44,11 @@ export async function accelerator(report: Report): Promise<void> {
   await startOrigin(baton.lab);
   await startOrigin(peers.servers.get('a')!.lab);
   const nginx = await peers.caches('a', upstream);
-  for (const [name, bytes] of SIZES) {
+  for (const [label, bytes] of SIZES) {
     const paths = Array.from({ length: DOCUMENTS }, (_, i) => `/${bytes}/${i}`);
     const options = { paths, connections: CONNECTIONS, seconds: SECONDS };
-    const [ours, ...theirs] = await alternate(
-      [baton, ...nginx].map((server) => () => load(server, options)),
-      ROUNDS,
-    );
-    const best = theirs.reduce((one, other) => (throughput(other) > throughput(one) ? other : one));
-    report({
-      name: `accelerator.${name}`,
-      value: throughput(ours),
-      unit: 'requests/s',
-      baseline: throughput(best),
-      target: '>= 1.2',
-    });
-    report({
-      name: `accelerator.${name}.cpu`,
-      value: processorUs(ours),
-      unit: 'us of processor time/request',
-      baseline: processorUs(best),
-      target: null,
-    });
+    const name = `accelerator.${label}`;
+    await besideNginx(report, { name, target: '>= 1.2', baton, nginx, options, rounds: ROUNDS });
   }
   baton.down();
   peers.down();

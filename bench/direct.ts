@@ -3,11 +3,10 @@
  * tcp_nopush off and on, and counts with whichever is faster for the size.
  */
 import { Baton } from './lib/baton.ts';
+import { besideNginx } from './lib/beside-nginx.ts';
 import { Peers } from './lib/peers.ts';
 import type { Report, Target } from './lib/result.ts';
-import { alternate, medianOf } from './lib/rounds.ts';
 import { Site, type SizeName } from './lib/site.ts';
-import { type Load, load } from './lib/wrk.ts';
 
 const SECONDS = 1;
 const ROUNDS = 5;
@@ -19,10 +18,6 @@ const TARGETS: ReadonlyArray<readonly [SizeName, Target]> = [
   ['10m', '>= 1'],
 ];
 
-const throughput = (rounds: readonly Load[]): number => medianOf(rounds, (round) => round.requestsPerSecond);
-const processorUs = (rounds: readonly Load[]): number =>
-  medianOf(rounds, (round) => round.cpuNs.a / 1000 / round.requests);
-
 export async function direct(report: Report): Promise<void> {
   const site = new Site(['a']);
   const paths = TARGETS.map(([size]) => site.path(size, 'a'));
@@ -31,25 +26,7 @@ export async function direct(report: Report): Promise<void> {
   const nginx = [peers.servers.get('a')!, peers.noPushServers.get('a')!];
   for (const [index, [size, target]] of TARGETS.entries()) {
     const options = { paths: [paths[index]], connections: CONNECTIONS, seconds: SECONDS };
-    const [ours, ...theirs] = await alternate(
-      [baton, ...nginx].map((server) => () => load(server, options)),
-      ROUNDS,
-    );
-    const best = theirs.reduce((one, other) => (throughput(other) > throughput(one) ? other : one));
-    report({
-      name: `direct.${size}`,
-      value: throughput(ours),
-      unit: 'requests/s',
-      baseline: throughput(best),
-      target,
-    });
-    report({
-      name: `direct.${size}.cpu`,
-      value: processorUs(ours),
-      unit: 'us of processor time/request',
-      baseline: processorUs(best),
-      target: null,
-    });
+    await besideNginx(report, { name: `direct.${size}`, target, baton, nginx, options, rounds: ROUNDS });
   }
   baton.down();
   peers.down();

@@ -2,52 +2,21 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
-import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-delivery.ts';
-import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
-import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
-import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
 import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import { FLAG_CLOSING, FLAG_WATCH, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { StateError } from '../../../src/kernel/tcp/state.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
-import { AnchorStand, capture, FD, LinkModel, PEER_MS, request, SETUP_MS, START } from './stand.ts';
+import { B, HandoffCase } from './handoff-case.ts';
+import { AnchorStand, capture, FD, PEER_MS, request, SETUP_MS, START } from './stand.ts';
 
-const B = 1;
 const BYTES = 1200;
 const HEAD_BYTES = 176;
 const END = (START + BYTES) >>> 0;
 const identity = { headBytes: HEAD_BYTES, lengthBytes: BYTES, validator: 1n };
-const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
 
-class Case extends AnchorStand {
-  readonly link = new LinkModel(B);
-  readonly flow1: AnchorFlow = this.flow();
-  delivery: AnchorDelivery | AnnouncedDelivery | null = null;
-
-  begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
-    const { handoffs, host, flow1: flow, link } = this;
-    const asked = request({ continuation: host.continuation });
-    const given = { handoffs, host, flow, request: asked, node: B, link: link.link, half: null };
-    this.delivery =
-      form === 'anchor'
-        ? AnchorDelivery.start(given)
-        : AnnouncedDelivery.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
-    return this;
-  }
-
-  get setup() {
-    return this.link.last(FrameType.SETUP);
-  }
-
-  get slot(): number {
-    return [...this.table.seen.keys()][0];
-  }
-
-  setupOk(changes: object = {}): this {
-    const { request: id, epoch } = this.setup;
-    const frame = { type: FrameType.SETUP_OK, request: id, epoch, confirmWanted: false } as const;
-    this.link.hear({ ...frame, identity, announcement: null, ...changes });
-    return this;
+class Case extends HandoffCase {
+  constructor() {
+    super(identity, null);
   }
 
   announced(changes: object = {}): this {
@@ -61,12 +30,6 @@ class Case extends AnchorStand {
     const sizes = { end: END, status: 200, close: false, bytes: BYTES, bodyBytes: 1024 };
     const path = { congestionWindow: 20, srttUs: 300, firstByteUs: 5, records: 0, identity };
     this.link.hear({ type: FrameType.DATA_DONE, request: id, epoch, ...sizes, ...path, ...changes });
-    return this;
-  }
-
-  abort(reason: AbortReason): this {
-    const { request: id, epoch } = this.setup;
-    this.link.hear({ type: FrameType.ABORT, request: id, epoch, reason });
     return this;
   }
 

@@ -1,54 +1,35 @@
 /** The write half of a TLS connection at the anchor: lent with SETUP, back behind what a target has sealed. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
-import { AnnouncedDelivery } from '../../../src/handoff/anchor/announced-delivery.ts';
-import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { goFurther } from '../../../src/handoff/anchor/owed-records.ts';
-import { cloneForm } from '../../../src/handoff/mechanism/clone.ts';
-import { SPLIT_FORM } from '../../../src/handoff/mechanism/split.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import { recordCount, wireAt, wireBytes } from '../../../src/protocol/tls/record-layout.ts';
 import { ContentType, MAX_KEY_RECORDS } from '../../../src/protocol/tls/records.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
-import { AnchorStand, LinkModel, request, SETUP_MS, START } from './stand.ts';
+import { B, HandoffCase } from './handoff-case.ts';
+import { LinkModel, SETUP_MS, START } from './stand.ts';
 
-const B = 1;
 const NUMBER = 9;
 const identity = { headBytes: 300, lengthBytes: 100_300, validator: 5n };
 const RECORDS = recordCount(identity);
 const WIRE = wireBytes(identity);
 const BODY = { bytes: identity.lengthBytes, bodyBytes: 100_000 };
-const CLONE_FORM = cloneForm({ pre: false, keep: false }, null);
 const RECORD = 16_384 + 22;
 
-class Case extends AnchorStand {
-  link = new LinkModel(B);
-  readonly flow1: AnchorFlow = this.flow();
+class Case extends HandoffCase {
   readonly half: WriteHalf;
-  delivery: AnchorDelivery | AnnouncedDelivery | null = null;
 
   constructor(number = NUMBER) {
-    super();
     const [suite] = SUITES;
-    this.half = new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number });
+    const half = new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number });
+    super(identity, half);
+    this.half = half;
   }
 
-  begin(form: 'anchor' | 'clone' | 'split' = 'anchor'): this {
-    const { handoffs, host, flow1: flow, link, half } = this;
-    assert(flow.makeRoom());
-    const asked = request({ continuation: host.continuation });
-    const given = { handoffs, host, flow, request: asked, node: this.link.node, link: link.link, half };
-    this.delivery =
-      form === 'anchor'
-        ? AnchorDelivery.start(given)
-        : AnnouncedDelivery.start(given, form === 'clone' ? CLONE_FORM : SPLIT_FORM);
-    return this;
-  }
-
-  get setup() {
-    return this.link.last(FrameType.SETUP);
+  override begin(form?: 'anchor' | 'clone' | 'split'): this {
+    assert(this.flow1.makeRoom());
+    return super.begin(form);
   }
 
   /** Number and cut that SETUP lends. */
@@ -56,17 +37,6 @@ class Case extends AnchorStand {
     const { seal } = this.setup;
     assert(seal !== null);
     return [seal.number, seal.cut];
-  }
-
-  get slot(): number {
-    return [...this.table.seen.keys()][0];
-  }
-
-  setupOk(changes: object = {}): this {
-    const { request: id, epoch } = this.setup;
-    const frame = { type: FrameType.SETUP_OK, request: id, epoch, confirmWanted: false } as const;
-    this.link.hear({ ...frame, identity, announcement: null, ...changes });
-    return this;
   }
 
   announced(): this {
@@ -79,12 +49,6 @@ class Case extends AnchorStand {
     const path = { status: 200, close: false, congestionWindow: 20, srttUs: 300, firstByteUs: 5 };
     const frame = { type: FrameType.DATA_DONE, request: id, epoch, end, ...path, ...BODY } as const;
     this.link.hear({ ...frame, records: RECORDS, identity, ...changes });
-    return this;
-  }
-
-  abort(reason: AbortReason): this {
-    const { request: id, epoch } = this.setup;
-    this.link.hear({ type: FrameType.ABORT, request: id, epoch, reason });
     return this;
   }
 

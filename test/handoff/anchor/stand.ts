@@ -10,12 +10,12 @@ import type { Delivery, DeliveryOwner, DeliveryResult } from '../../../src/hando
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType, Setup } from '../../../src/protocol/backplane/frames.ts';
-import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 import { type ByteSink, SocketSink } from '../../../src/serve/byte-sink.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import { parsed } from '../../protocol/http/support.ts';
+import { Conversations } from '../conversations.ts';
 import { TableModel } from '../table.ts';
 
 export const SETUP_MS = 500;
@@ -56,10 +56,9 @@ function withOwnKey(frame: Setup, seal: LentHalf): Setup {
 }
 
 /** A link to a node: keeps what is sent, and delivers what the node says. */
-export class LinkModel {
+export class LinkModel extends Conversations {
   readonly node: number;
   readonly sent: Frame[] = [];
-  readonly conversations = new Map<number, Conversation>();
   up = true;
   /** The link takes no frames: too much is queued. */
   full = false;
@@ -69,39 +68,15 @@ export class LinkModel {
   /** How late what comes is. */
   lateMs = 0;
   readonly clock = { excessMs: () => this.lateMs, excessOf16Ms: () => this.lateMs };
-  #nextId = 1;
 
   constructor(node: number) {
+    super(true);
     this.node = node;
-  }
-
-  /** As the code under test knows it. */
-  get link(): Link {
-    return this as unknown as Link;
-  }
-
-  openConversation(conversation: Conversation): number {
-    const id = this.#nextId;
-    this.#nextId += 2;
-    this.conversations.set(id, conversation);
-    return id;
-  }
-
-  takeConversation(id: number, conversation: Conversation): void {
-    this.conversations.set(id, conversation);
-  }
-
-  conversationOf(id: number): Conversation | null {
-    return this.conversations.get(id) ?? null;
   }
 
   protocolError(what: string): void {
     this.errors.push(what);
     this.down();
-  }
-
-  closeConversation(id: number): void {
-    this.conversations.delete(id);
   }
 
   send(frame: Frame): boolean {

@@ -1,50 +1,25 @@
 /** Links between nodes as pipes: frames go through them as bytes, in order, until they are cut. */
 import assert from 'node:assert/strict';
 import { decodeFrame, encodeFrame, type Frame, frameSize } from '../../../src/protocol/backplane/frames.ts';
-import type { Conversation, Link } from '../../../src/protocol/backplane/link.ts';
+import type { Link } from '../../../src/protocol/backplane/link.ts';
+import { Conversations } from '../conversations.ts';
 
 /** One end. */
-export class LinkEnd {
+export class LinkEnd extends Conversations {
   /** Index of the peer. */
   readonly node: number;
   readonly #queue: Buffer[] = [];
-  readonly conversations = new Map<number, Conversation>();
   up = true;
   queuedBytes = 0;
   readonly clock: Link['clock'];
   /** Who takes what comes. */
   peer: LinkEnd | null = null;
-  #nextId: number;
 
   constructor(node: number, isDialler: boolean) {
+    super(isDialler);
     this.node = node;
-    this.#nextId = isDialler ? 1 : 2;
     // All nodes have one clock: how late a frame is nobody has to find out.
     this.clock = { excessMs: (sentMs: number, nowMs: number) => nowMs - sentMs } as unknown as Link['clock'];
-  }
-
-  /** As the code under test knows it. */
-  get link(): Link {
-    return this as unknown as Link;
-  }
-
-  openConversation(conversation: Conversation): number {
-    const id = this.#nextId;
-    this.#nextId += 2;
-    this.conversations.set(id, conversation);
-    return id;
-  }
-
-  takeConversation(id: number, conversation: Conversation): void {
-    this.conversations.set(id, conversation);
-  }
-
-  conversationOf(id: number): Conversation | null {
-    return this.conversations.get(id) ?? null;
-  }
-
-  closeConversation(id: number): void {
-    this.conversations.delete(id);
   }
 
   protocolError(what: string): void {

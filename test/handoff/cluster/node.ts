@@ -23,19 +23,11 @@ import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 import { parsed } from '../../protocol/http/support.ts';
+import { capture } from '../anchor/stand.ts';
 import { TableModel } from '../table.ts';
 import type { LinkEnd } from './link.ts';
 import { answer, askedBy, NAMES, type SlowResponse, siteOf } from './site.ts';
-import {
-  type Acknowledgement,
-  CLIENT_START,
-  type Client,
-  MSS,
-  Sender,
-  START,
-  toLocal,
-  toWire,
-} from './wire.ts';
+import { type Acknowledgement, CLIENT_START, type Client, Sender, START, toLocal, toWire } from './wire.ts';
 
 export const SETUP_MS = 400;
 export const PEER_MS = 600;
@@ -271,26 +263,14 @@ export class Node {
     return {
       capture: (fd) => {
         const { client, sender, total } = this.#own(fd);
-        return {
+        return capture({
           ...client.ends,
-          mss: MSS,
-          pathMtu: 1500,
           countStart: START,
           writeSequence: sender.number(sender.written),
           acknowledged: sender.number(sender.acknowledged),
           receiveSequence: (CLIENT_START + total) >>> 0,
           sendWindow: sender.window,
-          maxWindow: 65_535,
-          receiveWindow: 65_535,
-          tsval: 1000,
-          clockOffset: 0,
-          srttUs: 0,
-          congestionWindow: 10,
-          sack: true,
-          timestamps: true,
-          sendScale: 7,
-          receiveScale: 7,
-        };
+        });
       },
       unreadBytes: (fd) => this.#own(fd).arrived.length,
       probe: (fd) => this.#world.probe(this.#own(fd).client),
