@@ -57,11 +57,13 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     stand?.down();
   });
 
-  /** Segments that the client has sent twice, without those that had come the first time (RFC 2883). */
+  /**
+   * Segments that the client has sent twice, without those that had come the first time (RFC 2883). Those are counted by
+   * segments, too: one block tells of all that came at once.
+   */
   async function lostOnce(): Promise<number> {
-    const counters = await stand.lab.counters('client');
-    const { TcpRetransSegs: again, TcpExtTCPDSACKRecv: had, TcpExtTCPDSACKOfoRecv: hadBeyond } = counters;
-    return again - had - (hadBeyond ?? 0);
+    const { TcpRetransSegs: again, TcpExtTCPDSACKRecvSegs: had } = await stand.lab.counters('client');
+    return again - had;
   }
 
   /** Segments that routers have dropped: sent to and fro until they had no hop left, or for nobody. */
@@ -118,18 +120,15 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     });
     const sizes = [1, 1448, 16 * KIB, 64 * KIB, 200 * KIB];
     const items = Array.from({ length: 60 }, (_, i) => [item('migrate.test', 1), post(sizes[i % 5])]).flat();
-    // Not understood: in two of five rounds a burst of a body is lost in a move, and sent again. Every byte is right in each.
-    let error: unknown = null;
-    for (let round = 0; round < 6; round++) {
-      try {
-        const job = { address: 'b', items, pipeline: 2, behindUs: BEHIND_US };
-        return await losesNothing(job, { moves: 60, parked: 20 });
-      } catch (thrown) {
-        if (!/segments lost/.test((thrown as Error).message)) throw thrown;
-        error = thrown;
-      }
-    }
-    throw error;
+    // In one of twelve rounds a frame of a body is lost in some move, nobody knows where, and sent again: so it goes by most.
+    const job = { address: 'b', items, pipeline: 2, behindUs: BEHIND_US };
+    const losses: Error[] = [];
+    for (let round = 0; round < 5; round++)
+      await losesNothing(job, { moves: 60, parked: 20 }).catch((error: Error) => {
+        if (!error.message.endsWith('segments lost')) throw error;
+        losses.push(error);
+      });
+    assert.ok(losses.length <= 2, losses.join());
   });
 
   /** Four connections, so that most of them move; a socket that comes with a full queue takes nothing for a while. */
