@@ -19,8 +19,9 @@ export interface LeftFlow {
 }
 
 /**
- * Tells the clients, which may never say a word again by themselves: a reset with the number that each is known to
- * expect. One that expects more challenges it, and the router answers that. Throws SystemError.
+ * Tells the clients, which may never say a word again by themselves: a reset with the number that each has acknowledged
+ * last. One that has more, and has not said so yet, challenges it, and the router answers that. (A number from before
+ * that is dropped without a word.) Throws SystemError.
  */
 export function resetLeft(flows: readonly LeftFlow[]): void {
   const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
@@ -32,20 +33,29 @@ export function resetLeft(flows: readonly LeftFlow[]): void {
   }
 }
 
-/** The flows in a router's maps (ids of its program's maps). None when its layout is another one than ours. */
-export function leftFlows(mapIds: readonly number[]): LeftFlow[] {
-  const opened: number[] = [];
-  const open = (name: string, keyBytes: number, valueBytes: number): KernelMap | null => {
-    const fd = openMapOf(mapIds, { name, keyBytes, valueBytes });
-    if (fd < 0) return null;
-    opened.push(fd);
-    return new KernelMap(fd, keyBytes, valueBytes);
-  };
-  try {
+/** The flows in the maps of a router that stood before this one. */
+export class LeftFlows {
+  readonly #opened: number[] = [];
+  readonly #maps: Readonly<Record<'slots' | 'flows' | 'observed', KernelMap>> | null;
+
+  /** `mapIds`: of its program's maps, which stay as long as this is open. */
+  constructor(mapIds: readonly number[]) {
+    const open = (name: string, keyBytes: number, valueBytes: number): KernelMap | null => {
+      const fd = openMapOf(mapIds, { name, keyBytes, valueBytes });
+      if (fd < 0) return null;
+      this.#opened.push(fd);
+      return new KernelMap(fd, keyBytes, valueBytes);
+    };
     const slots = open('slots', layout.KEY_BYTES, 4);
     const flows = open('flows', 4, layout.FLOW_WORDS * 4);
     const observed = open('observed', 4, layout.OBSERVED_WORDS * 4);
-    if (slots === null || flows === null || observed === null) return [];
+    this.#maps = slots === null || flows === null || observed === null ? null : { slots, flows, observed };
+  }
+
+  /** As they are now. None when the maps' layout is another one than ours. */
+  read(): LeftFlow[] {
+    if (this.#maps === null) return [];
+    const { slots, flows, observed } = this.#maps;
     return slots.keys().flatMap((key) => {
       key.copy(slots.key.bytes);
       if (!slots.lookup()) return [];
@@ -55,8 +65,10 @@ export function leftFlows(mapIds: readonly number[]): LeftFlow[] {
       const expected = observed.value.bytes.readUInt32LE(layout.OBSERVED_ACK * 4);
       return [{ ...readFlowKey(key), expected }];
     });
-  } finally {
-    for (const fd of opened) libc.close(fd);
+  }
+
+  close(): void {
+    for (const fd of this.#opened.splice(0)) libc.close(fd);
   }
 }
 

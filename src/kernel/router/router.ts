@@ -41,7 +41,7 @@ import {
   PUBLIC_OWN,
   type RouterCounter,
 } from './layout.ts';
-import { type LeftFlow, leftFlows } from './left-flows.ts';
+import { type LeftFlow, LeftFlows } from './left-flows.ts';
 import { keepsPlaces, NO_ORDER, nodeOrder } from './node-order.ts';
 import type { RouterHandles } from './router-engine.ts';
 
@@ -66,8 +66,8 @@ interface Predecessor {
   readonly maps: Readonly<Record<string, number>>;
   /** The nodes have other places in its file. */
   readonly misplaced: boolean;
-  /** What its process did not end. */
-  readonly flows: readonly LeftFlow[];
+  /** What its process did not end. Closed by the caller. */
+  readonly left: LeftFlows | null;
 }
 
 /**
@@ -76,14 +76,14 @@ interface Predecessor {
  */
 function predecessorOf(interfaceName: string, nodes: readonly string[]): Predecessor | null {
   const program = attachedProgram(interfaceIndex(interfaceName), TC_INGRESS);
-  if (program === 0) return { maps: {}, misplaced: false, flows: [] };
+  if (program === 0) return { maps: {}, misplaced: false, left: null };
   try {
     const { mapIds } = programInfo(program);
     const misplaced = !keepsPlaces(nodeOrderOf(mapIds), nodes);
     const names = misplaced ? INHERITED_MAPS : [...INHERITED_MAPS, ...INHERITED_WITH_PLACES];
     const maps = names.map((name) => [name, openMapNamed(mapIds, name)] as const);
     const found = Object.fromEntries(maps.filter(([, fd]) => fd >= 0));
-    return { maps: found, misplaced, flows: leftFlows(mapIds) };
+    return { maps: found, misplaced, left: new LeftFlows(mapIds) };
   } catch (error) {
     if (error instanceof SystemError && error.errno === EPERM) return null;
     throw error;
@@ -156,12 +156,13 @@ export class Router {
   readonly disinherited: boolean;
   /** There was one, but where its routes lead cannot be known: the nodes have other places in the configuration now. */
   readonly misplaced: boolean;
-  /** Connections that the process before was the anchor of: they are over. */
-  readonly left: readonly LeftFlow[];
   readonly #object: KernelObject;
   readonly #interface: string;
   readonly #counters: KernelMap;
   readonly #cpus: number;
+  readonly #ended: KernelMap;
+  #before: LeftFlows | null;
+  #left: readonly LeftFlow[] = [];
   #sockOps = -1;
 
   constructor(options: RouterOptions) {
@@ -179,7 +180,7 @@ export class Router {
     this.disinherited = predecessor === null;
     this.misplaced = predecessor?.misplaced ?? false;
     const maps = predecessor?.maps ?? {};
-    this.left = predecessor?.flows ?? [];
+    this.#before = predecessor?.left ?? null;
     this.#object = new KernelObject(ROUTER_OBJECT, { maxEntries, maps });
     this.inherited = Object.keys(maps).length > 0;
     for (const fd of Object.values(maps)) libc.close(fd);
@@ -203,7 +204,8 @@ export class Router {
     this.#cpus = possibleCpus();
     this.#counters = new KernelMap(fd('counters'), 4, 8 * this.#cpus);
     this.#setControl(options);
-    this.#setEnded(fd('ended'));
+    this.#ended = new KernelMap(fd('ended'), KEY_BYTES, 4);
+    this.#readLeft(false);
     this.#setPublics(fd('publics'), options.publics);
   }
 
@@ -221,13 +223,22 @@ export class Router {
     control.unmap();
   }
 
-  /** Rule ended holds for them from the first segment on. */
-  #setEnded(fd: number): void {
-    const map = new KernelMap(fd, KEY_BYTES, 4);
-    for (const { client, public: pub, expected } of this.left) {
-      writeFlowKey(map.key.bytes, client, pub);
-      map.value.bytes.writeUInt32LE(expected, 0);
-      map.update();
+  /** Connections that the process before was the anchor of: they are over. Without those whose client has begun anew. */
+  get left(): readonly LeftFlow[] {
+    return this.#left.filter(({ client, public: pub }) => {
+      writeFlowKey(this.#ended.key.bytes, client, pub);
+      return this.#ended.lookup();
+    });
+  }
+
+  /** `isKnown`: read before. Whoever has begun anew since then is not taken for the one before. */
+  #readLeft(isKnown: boolean): void {
+    this.#left = this.#before?.read() ?? [];
+    for (const { client, public: pub, expected } of this.#left) {
+      writeFlowKey(this.#ended.key.bytes, client, pub);
+      if (isKnown && !this.#ended.lookup()) continue;
+      this.#ended.value.bytes.writeUInt32LE(expected, 0);
+      this.#ended.update();
     }
   }
 
@@ -252,6 +263,9 @@ export class Router {
     const index = interfaceIndex(this.#interface);
     attachToInterface(this.#object.programFd('baton_egress'), index, TC_EGRESS);
     attachToInterface(this.#object.programFd('baton_ingress'), index, TC_INGRESS);
+    // Rule ended has held from the first segment on; until then the one before has seen the clients go on.
+    this.#readLeft(true);
+    this.#closeBefore();
     const cgroup = findCgroup2();
     if (cgroup === null) return;
     const fd = openSync(cgroup, 'r');
@@ -263,6 +277,11 @@ export class Router {
     } finally {
       closeSync(fd);
     }
+  }
+
+  #closeBefore(): void {
+    this.#before?.close();
+    this.#before = null;
   }
 
   /** Whether congestion windows travel. */
@@ -291,6 +310,7 @@ export class Router {
 
   /** Leaves the interface; with `stay` the programs remain and go on diverting what lives elsewhere. */
   close(stay = false): void {
+    this.#closeBefore();
     if (!stay) detach(this.#interface);
     if (this.#sockOps >= 0) libc.close(this.#sockOps);
     this.#object.close();

@@ -5,11 +5,7 @@ import { rootProblems } from '../../base/config/roots.ts';
 import { Counters } from '../../base/counters.ts';
 import { tryPolicies } from '../../cluster/policy/trial.ts';
 import { forbidCoreFiles } from '../../kernel/linux/core-files.ts';
-import { SystemError } from '../../kernel/linux/errors.ts';
 import { hardwareAddress } from '../../kernel/linux/interface.ts';
-import { destroyBetween, destroyMarked } from '../../kernel/linux/sock-diag.ts';
-import { HALF_PIPE_MARK } from '../../kernel/router/layout.ts';
-import { resetLeft } from '../../kernel/router/left-flows.ts';
 import { isAttached, Router } from '../../kernel/router/router.ts';
 import { clusterKey } from '../../protocol/backplane/key.ts';
 import { Doors } from '../admin/doors.ts';
@@ -20,6 +16,7 @@ import { Certificates, EXPIRES_SOON_DAYS, LOOK_MS, type Renewal } from './certif
 import { Digests } from './digests.ts';
 import { type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
 import { StartError, step } from './errors.ts';
+import { LeftBehind } from './left-behind.ts';
 import { checkPorts } from './ports.ts';
 import { Hangups, Reloader } from './reload.ts';
 
@@ -64,10 +61,8 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
   back.push(() => accessLog.close());
   const { certificates, credentials } = readCertificates(config, self, logger);
-  const { router, addresses } = prepareMachine(config, self, logger, back);
-  // The kernel goes on for as long with what a killed process had not delivered.
-  const forgetting = setTimeout(() => router.forgetLeft(), config.limits.stallSeconds * 1000);
-  back.push(() => clearTimeout(forgetting));
+  const { router, addresses, left } = prepareMachine(config, self, logger, back);
+  left.remember(config.limits.stallSeconds * 1000);
   const base = {
     config,
     node: name,
@@ -125,7 +120,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
     // Connections that live on elsewhere come through this machine: its router and its addresses stay.
     const stays = clients.some((client) => client.leftRoutes);
-    clearTimeout(forgetting);
+    left.close();
     if (!stays) addresses.remove();
     router.close(stays);
     over = true;
@@ -208,11 +203,12 @@ function prepareMachine(config: ClusterConfig, self: NodeConfig, logger: Logger,
     logger.warn('connections that had moved from here are lost: the nodes of the file are in another order');
   if (!router.carriesCongestion)
     logger.warn('no cgroup2: half-pipes start with the initial congestion window');
-  endLeftHalfPipes(logger);
-  endLeftConnections(router, logger);
+  const left = new LeftBehind(router, logger);
+  back.push(() => left.close());
+  left.end();
   back.push(() => addresses.undo());
   addresses.install();
-  return { router, addresses };
+  return { router, addresses, left };
 }
 
 function openRouter(config: ClusterConfig, self: NodeConfig): Router {
@@ -229,37 +225,6 @@ function openRouter(config: ClusterConfig, self: NodeConfig): Router {
     flows: config.limits.flows,
     nodes: config.nodes.map(({ name }) => name),
   });
-}
-
-/**
- * What a killed process had not delivered, another node has. Until its sockets have gone this node could not serve
- * the same clients again.
- */
-function endLeftHalfPipes(logger: Logger): void {
-  try {
-    const sockets = destroyMarked(HALF_PIPE_MARK);
-    if (sockets > 0) logger.warn({ sockets }, 'ended half-pipes that a process left');
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    logger.warn({ error: error.message }, 'half-pipes that a process left stay for limits.stallSeconds');
-  }
-}
-
-/**
- * Clients of a killed process whose responses other nodes were sending hear nothing of its end, unless it was at once:
- * no number of its sockets means anything to them.
- */
-function endLeftConnections({ left }: Router, logger: Logger): void {
-  if (left.length === 0) return;
-  logger.warn({ connections: left.length }, 'ending connections that a process left');
-  try {
-    // Those of which a socket is still there; and all, since what a process had frozen ends without a word.
-    destroyBetween(left.map(({ client, public: pub }) => ({ local: pub, remote: client })));
-    resetLeft(left);
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    logger.warn({ error: error.message }, 'their clients hear it with the next segment');
-  }
 }
 
 /** An engine that throws later is a defect: the process ends, and the guard keeps its half-pipes quiet. */
