@@ -250,17 +250,20 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     const ofA = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
     const ofB = new Holding(stand.lab, 'b', 'local.test', '/1.bin');
     try {
+      // What an origin may have is 87; a is told at 83, and hears it while the last of these connect.
       await ofA.open(85);
       await goesTo('x has as many clients of a as it may', 'a');
+      const most = await boosted();
+      assert.ok(most >= 83 && most <= 85, `${most}`);
       await ofA.open(5);
       await ofB.open(10);
-      assert.deepEqual((await engine('x')).boosted, { a: 85, b: 10 });
+      assert.deepEqual((await engine('x')).boosted, { a: most, b: 10 });
       for (const held of [ofA, ofB]) assert.deepEqual((await held.ask()).problems, []);
-    } finally {
       await Promise.all([ofA.end(), ofB.end()]);
+      await goesTo('x has room', 'x');
+    } finally {
+      await Promise.all([ofA.end(), ofB.end(), boost('off', 'a'), boost('off', 'b')]);
     }
-    await goesTo('x has room', 'x');
-    await Promise.all([boost('off', 'a'), boost('off', 'b')]);
   });
 
   test('a client that floods is stopped at the booster; ten that do not notice nothing', async () => {
@@ -300,6 +303,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     }
     assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /^HTTP\/1.1 200 /);
     await boost('auto');
+    await goesTo('a takes its clients itself', 'a');
   });
 
   test('by load: on when there are too many connections, off when they are gone', async () => {

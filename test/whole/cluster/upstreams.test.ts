@@ -19,6 +19,8 @@ const SHARED = MECHANISMS.filter((mechanism) => mechanism !== 'local');
 const HOSTS = [...MECHANISMS.map((name) => `u-${name}`), ...SHARED.map((name) => `b-${name}`)];
 const STALL_SECONDS = 1;
 const GAP_MS = 2500;
+/** The shell writes line by line: what comes behind an answer that ends the connection would be answered with a reset. */
+const AT_ONCE = 'dd bs=64k iflag=fullblock status=none';
 
 const siteFor = (mechanism: string, name: string, serve?: readonly string[]) => ({
   name,
@@ -120,7 +122,7 @@ describe('upstreams', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     const hosts = [...HOSTS, 'anchor', 'local', 'relay'];
     const scripts = hosts.map(
       (host) =>
-        `exec 3<>/dev/tcp/a/80; printf '${get(host, 'Connection: close\\r\\n')}${get(host, '')}' >&3; timeout 9 cat <&3 | grep -c ^HTTP/`,
+        `exec 3<>/dev/tcp/a/80; printf '${get(host, 'Connection: close\\r\\n')}${get(host, '')}' | ${AT_ONCE} >&3; timeout 9 cat <&3 | grep -c ^HTTP/`,
     );
     const { stdout } = await stand.lab.exec('client', ['bash', '-c', scripts.join('\n')]);
     assert.deepEqual(
