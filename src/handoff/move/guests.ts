@@ -10,10 +10,7 @@
  * router would remember otherwise.
  */
 
-import { SystemError } from '../../kernel/linux/errors.ts';
-import * as libc from '../../kernel/linux/libc.ts';
-import { lastInfo, readInfo, TcpState } from '../../kernel/linux/repair-options.ts';
-import { abortClose, SHUT_WR } from '../../kernel/linux/socket.ts';
+import { TcpState } from '../../kernel/linux/repair-options.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
@@ -49,10 +46,23 @@ interface Forward {
   sinceMs: number;
 }
 
+/** What a guest does to its socket when its connection ends. */
+export interface GuestKernel {
+  /** Sends FIN, behind what is to be sent. */
+  shut(fd: number): void;
+  /** Both ends are closed, or the connection was reset. */
+  hasClosed(fd: number): boolean;
+  /** Without another word, or with a reset while something is not closed. */
+  drop(fd: number): void;
+  /** What is not closed yet the kernel closes by itself. */
+  leave(fd: number): void;
+}
+
 export interface GuestsPorts extends StatusOrigin {
   readonly clock: Pick<Clock, 'nowMs'>;
   readonly routes: Pick<Routes, 'set' | 'delete' | 'owner'>;
   readonly sockets: SocketLook;
+  readonly kernel: GuestKernel;
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number;
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
@@ -131,7 +141,7 @@ export class Guests {
 
   /** Takes over the closing of a guest's socket. */
   close(guest: Guest, fd: number): void {
-    libc.shutdown(fd, SHUT_WR);
+    this.#ports.kernel.shut(fd);
     guest.fd = fd;
     this.#leave(guest, 'closing');
   }
@@ -216,15 +226,8 @@ export class Guests {
 
   /** After the end of both halves the kernel holds what it needs by itself. */
   #watch(guest: Guest, nowMs: number): void {
-    let closed = true;
-    try {
-      readInfo(guest.fd);
-      closed = lastInfo.state() === TcpState.CLOSE;
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-    }
-    const late = nowMs - guest.sinceMs >= FLOW_LINGER_LIMIT_MS;
-    if (!closed && !late) return;
+    const isLate = nowMs - guest.sinceMs >= FLOW_LINGER_LIMIT_MS;
+    if (!isLate && !this.#ports.kernel.hasClosed(guest.fd)) return;
     this.#closeSocket(guest);
     this.#leave(guest, 'lingering');
   }
@@ -241,7 +244,7 @@ export class Guests {
 
   #closeSocket(guest: Guest): void {
     if (guest.fd < 0) return;
-    abortClose(guest.fd);
+    this.#ports.kernel.drop(guest.fd);
     guest.fd = -1;
   }
 
@@ -282,7 +285,7 @@ export class Guests {
   discard(): void {
     for (const guest of [...this.#leaving]) {
       if (guest.state === 'lingering') this.#cleanUp(guest);
-      else libc.close(guest.fd);
+      else this.#ports.kernel.leave(guest.fd);
     }
   }
 

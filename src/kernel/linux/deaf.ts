@@ -1,4 +1,4 @@
-/** A socket that is deaf for a while: segments for it are dropped unanswered, as if lost (socket(7): socket filters). */
+/** A socket that is deaf for a while: TCP sees nothing of the segments for it, and answers none (socket(7): socket filters). */
 import { check, ENOENT, lastErrno } from './errors.ts';
 import * as libc from './libc.ts';
 import { addressOf, allocate } from './memory.ts';
@@ -20,16 +20,23 @@ const MOV64_IMM = 0xb7;
 const EXIT = 0x95;
 
 const memory = allocate(MEMINFO_BYTES);
-/** The program's descriptor, as setsockopt wants it; 0 while there is none. */
+/** The filter's descriptor, as setsockopt wants it; 0 while there is none. */
 const program = allocate(4);
 
 /**
- * Loads the program that drops everything, once for this thread, for as long as the process lasts: to attach it costs a
- * tenth of what a classic filter does, which the kernel translates anew for each socket. `setDeaf` does it as well, if
- * that has not been done. Needs CAP_BPF or CAP_SYS_ADMIN.
+ * The filter of deaf sockets of this thread from now on: the router's, which keeps the segments for whoever moves the
+ * connection (rule deaf).
  */
-export function loadDropAll(): void {
-  if (program.view.getInt32(0, true) !== 0) return;
+export function setDeafFilter(fd: number): void {
+  program.view.setInt32(0, fd, true);
+}
+
+/**
+ * Without a router: a program that drops everything, once for this thread, for as long as the process lasts. To attach
+ * it costs a tenth of what a classic filter does, which the kernel translates anew for each socket. Needs CAP_BPF or
+ * CAP_SYS_ADMIN.
+ */
+function loadDropAll(): void {
   const instructions = allocate(2 * INSTRUCTION_BYTES);
   instructions.view.setUint8(0, MOV64_IMM);
   instructions.view.setUint8(INSTRUCTION_BYTES, EXIT);
@@ -44,11 +51,11 @@ export function loadDropAll(): void {
     libc.bpf(BPF_PROG_LOAD, attributes.address, PROGRAM_ATTRIBUTE_BYTES),
     'the filter of a deaf socket',
   );
-  program.view.setInt32(0, fd, true);
+  setDeafFilter(fd);
 }
 
 export function setDeaf(fd: number): void {
-  loadDropAll();
+  if (program.view.getInt32(0, true) === 0) loadDropAll();
   check('setsockopt', libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, program.address, 4), 'filter');
 }
 
@@ -58,7 +65,7 @@ export function setHearing(fd: number): void {
   if (result < 0 && lastErrno() !== ENOENT) check('setsockopt', result, 'no filter');
 }
 
-/** Segments for the socket that were dropped since it was made, modulo 2^32. */
+/** Segments for the socket that TCP has not seen, or not taken, since it was made, modulo 2^32. */
 export function droppedSegments(fd: number): number {
   getOptionBytes(fd, SOL_SOCKET, SO_MEMINFO, memory.address, MEMINFO_BYTES);
   return memory.view.getUint32(MEMINFO_DROPS, true);

@@ -8,7 +8,7 @@ import { ParkedRing } from './parked-ring.ts';
 import { Routes } from './routes.ts';
 import { Spread } from './spread.ts';
 
-/** Descriptors of the loaded router's maps; valid in every thread of the process. */
+/** Descriptors of the loaded router's maps, and of one of its programs; valid in every thread of the process. */
 export interface RouterHandles {
   readonly slots: number;
   readonly flows: number;
@@ -21,6 +21,8 @@ export interface RouterHandles {
   readonly spreadTable: number;
   readonly heirs: number;
   readonly ended: number;
+  /** The program of rule deaf, a socket filter. */
+  readonly deafFilter: number;
   /** Size of the whole flow table, and of an engine's share of it. */
   readonly totalFlows: number;
   readonly flowsPerEngine: number;

@@ -181,6 +181,13 @@ int baton_egress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* Rule deaf: the filter of a socket whose connection moves. It takes nothing. */
+SEC("socket")
+int baton_deaf(struct __sk_buff *skb)
+{
+	return park_at_socket(skb);
+}
+
 /* Rule congestion: the socket of a half-pipe, or of a connection that arrives, starts with the window that the flow's last sender had. */
 SEC("sockops")
 int baton_sockops(struct bpf_sock_ops *ops)

@@ -198,6 +198,7 @@ export class Router {
       spreadTable: fd('spread_table'),
       heirs: fd('heirs'),
       ended: fd('ended'),
+      deafFilter: this.#object.programFd('baton_deaf'),
       totalFlows,
       flowsPerEngine,
     };

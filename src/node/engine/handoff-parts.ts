@@ -19,7 +19,7 @@ import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
 import type { Sites } from '../../serve/sites.ts';
 import { HALF_PIPE_KERNEL } from './half-pipe-kernel.ts';
 import type { KernelParts } from './kernel-parts.ts';
-import { MOVE_KERNEL } from './move-kernel.ts';
+import { GUEST_KERNEL, MOVE_KERNEL } from './move-kernel.ts';
 import { socketKernel } from './socket-kernel.ts';
 
 export interface HandoffPartsPorts
@@ -91,7 +91,7 @@ export class HandoffParts {
       guests: { epochOf: (key) => this.guests.epochOf(key) },
     });
     const { homeRoutes } = this;
-    this.guests = new Guests({ ...ports, routes, sockets, homeOf, homeRoutes });
+    this.guests = new Guests({ ...ports, kernel: GUEST_KERNEL, routes, sockets, homeOf, homeRoutes });
     homeRoutes.inherit();
     this.moves = new Moves({
       ...ports,

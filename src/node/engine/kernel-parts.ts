@@ -2,7 +2,7 @@
 import type { ClusterConfig } from '../../base/config/config.ts';
 import type { Counters } from '../../base/counters.ts';
 import { ParkedSegments } from '../../handoff/move/parked.ts';
-import { loadDropAll } from '../../kernel/linux/deaf.ts';
+import { setDeafFilter } from '../../kernel/linux/deaf.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { FrameWriter } from '../../kernel/linux/frame-writer.ts';
 import { closeRawSockets, openRawSockets } from '../../kernel/linux/raw.ts';
@@ -38,7 +38,7 @@ export class KernelParts {
     watch.add(parked.fd, EPOLLIN, { ready: () => this.parked.hear() });
     watch.add(eventsFd, EPOLLIN, { ready: hearRouter });
     openRawSockets();
-    loadDropAll();
+    setDeafFilter(router.deafFilter);
   }
 
   close(): void {

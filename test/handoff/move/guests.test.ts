@@ -32,6 +32,7 @@ function stand(home = HOME) {
     clock,
     homeRoutes: { returned: () => {} },
     sockets: { of: () => TcpState.CLOSE },
+    kernel: { shut: () => {}, hasClosed: () => true, drop: () => {}, leave: () => {} },
     routes: {
       set: (client: typeof ENDS.client, pub: typeof ENDS.public, owner: number) => {
         routes.set(key(client, pub), owner);

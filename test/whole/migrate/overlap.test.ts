@@ -59,11 +59,16 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
 
   /**
    * Segments that the client has sent twice, without those that had come the first time (RFC 2883). Those are counted by
-   * segments, too: one block tells of all that came at once.
+   * segments, too: one block tells of all that came at once. And without its probes (RFC 8985 section 7): on a busy
+   * machine it sends them in vain, and the word of that may come behind the next owner's first, and be too old for it.
    */
   async function lostOnce(): Promise<number> {
-    const { TcpRetransSegs: again, TcpExtTCPDSACKRecvSegs: had } = await stand.lab.counters('client');
-    return again - had;
+    const {
+      TcpRetransSegs: again,
+      TcpExtTCPDSACKRecvSegs: had,
+      TcpExtTCPLossProbes: probes,
+    } = await stand.lab.counters('client');
+    return again - had - probes;
   }
 
   /** Segments that routers have dropped: sent to and fro until they had no hop left, or for nobody. */
@@ -99,9 +104,8 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     assert.ok((await replayed()) >= parked, `${await replayed()} segments came meanwhile`);
     assert.equal(await stand.total('segments_lost'), 0);
     assert.equal((await dropped()) - before.dropped, 0, 'segments that routers have dropped');
-    // One may pass the router just before it keeps the next ones, and be for a socket that is deaf, or gone, by then.
     const lost = (await lostOnce()) - before.lost;
-    assert.ok(lost <= (rounds * moves) / 100, `${lost} segments lost`);
+    assert.ok(lost <= 0, `${lost} segments lost`);
     await stand.noResetsLeft(before.resets);
   }
 
@@ -120,15 +124,7 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     });
     const sizes = [1, 1448, 16 * KIB, 64 * KIB, 200 * KIB];
     const items = Array.from({ length: 60 }, (_, i) => [item('migrate.test', 1), post(sizes[i % 5])]).flat();
-    // In one of twelve rounds a frame of a body is lost in some move, nobody knows where, and sent again: so it goes by most.
-    const job = { address: 'b', items, pipeline: 2, behindUs: BEHIND_US };
-    const losses: Error[] = [];
-    for (let round = 0; round < 5; round++)
-      await losesNothing(job, { moves: 60, parked: 20 }).catch((error: Error) => {
-        if (!error.message.endsWith('segments lost')) throw error;
-        losses.push(error);
-      });
-    assert.ok(losses.length <= 2, losses.join());
+    await losesNothing({ address: 'b', items, pipeline: 2, behindUs: BEHIND_US }, { moves: 60, parked: 20 });
   });
 
   /** Four connections, so that most of them move; a socket that comes with a full queue takes nothing for a while. */
