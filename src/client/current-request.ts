@@ -64,8 +64,9 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#route.attempts.begin();
     // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
-    const close = !head.keepAlive || this.#ports.isClosing() || (head.expectContinue && !this.takesBodies);
-    this.#take(head, headBytes, body, bodyFollows, close);
+    const isUnclear = head.expectContinue && !this.takesBodies;
+    const isLast = this.#ports.isClosing() || this.wayOut.half?.isWorn === true;
+    this.#take(head, headBytes, body, bodyFollows, !head.keepAlive || isLast || isUnclear);
     this.#dispatch();
   }
 

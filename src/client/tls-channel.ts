@@ -53,7 +53,7 @@ export class TlsChannel implements Channel {
   constructor(fd: number, sockets: ClientSockets, session: TlsSession, count: Count) {
     const { suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind, held } = session;
     this.fd = fd;
-    this.tls = { version: 'TLSv1.3', suite: suite.name, resumed };
+    this.tls = { version: suite.version, suite: suite.name, resumed };
     this.#suite = suite;
     this.#sockets = sockets;
     this.#count = count;

@@ -7,24 +7,23 @@
  */
 import assert from 'node:assert';
 import * as libc from '../kernel/linux/libc.ts';
-import { allocate } from '../kernel/linux/memory.ts';
 import type { FilePart } from '../protocol/http/reply.ts';
 import { contentBytesAt, type Layout } from '../protocol/tls/record-layout.ts';
 import {
+  CONTENT_AT,
   ContentType,
   MAX_CONTENT_BYTES,
   MAX_KEY_RECORDS,
-  MAX_SEALED_BYTES,
-  RECORD_HEADER_BYTES,
   type Sealer,
+  sealingMemory,
 } from '../protocol/tls/records.ts';
 import { BROKEN, type ByteSink } from './byte-sink.ts';
 
 const NOTHING = Buffer.alloc(0);
 
 /** The record that is being made, of whichever connection: nothing is left in it between two calls. */
-const scratch = allocate(MAX_SEALED_BYTES);
-const content = scratch.bytes.subarray(RECORD_HEADER_BYTES);
+const scratch = sealingMemory();
+const content = scratch.bytes.subarray(CONTENT_AT);
 
 /** Who holds the write half: this node has it, for as long as the response lasts. */
 export interface SealingHalf {
@@ -87,7 +86,7 @@ export class SealedSink implements ByteSink {
     const whole = this.#contentBytes;
     const held = this.#held.length;
     const taken = Math.min(whole - held, length);
-    if (libc.pread(fd, scratch.address + RECORD_HEADER_BYTES + held, taken, offset) !== taken) return BROKEN;
+    if (libc.pread(fd, scratch.address + CONTENT_AT + held, taken, offset) !== taken) return BROKEN;
     // Another node may go on with this very record, from its copy of what the file was.
     if (this.#layout !== null && !state.isUnwritten(fd)) return BROKEN;
     this.#held.copy(content, 0);
@@ -104,15 +103,15 @@ export class SealedSink implements ByteSink {
   #seal(bytes: number, more: boolean, last: boolean): number {
     const { sealer, cut: from } = this.#half;
     if (sealer.number >= MAX_KEY_RECORDS) return BROKEN;
-    const sealed = sealer.seal(scratch, 0, bytes, ContentType.APPLICATION_DATA);
+    const record = sealer.seal(scratch, bytes, ContentType.APPLICATION_DATA);
     this.records++;
     this.#offset += bytes;
     this.#isLast = last;
     assert(
-      from === 0 || (this.#layout !== null && from < sealed),
+      from === 0 || (this.#layout !== null && from < record.length),
       'the client has a part of this very record',
     );
-    return this.#push(scratch.bytes.subarray(0, sealed), from, more);
+    return this.#push(record, from, more);
   }
 
   /** BLOCKED: a rest waits. */

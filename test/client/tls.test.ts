@@ -6,15 +6,15 @@ import { Alert } from '../../src/protocol/tls/alerts.ts';
 import { TlsAcceptor } from '../../src/protocol/tls/handshake.ts';
 import { ReadHalf, type Received } from '../../src/protocol/tls/read-half.ts';
 import { ContentType } from '../../src/protocol/tls/records.ts';
-import { SUITES } from '../../src/protocol/tls/suites.ts';
-import { WriteHalf } from '../../src/protocol/tls/write-half.ts';
+import { SUITES, suiteOf } from '../../src/protocol/tls/suites.ts';
+import { UPDATE_RECORDS, WriteHalf } from '../../src/protocol/tls/write-half.ts';
 import { makePair } from '../protocol/tls/certificates.ts';
 import { Peer } from '../protocol/tls/peer.ts';
 import { type ClientModel, ClientStand, get, LIMITS, post } from './stand.ts';
 
 const TICKETS = 2;
 const acceptor = new TlsAcceptor(
-  [{ site: 'a', hosts: ['a.test'], pairs: [makePair(['a.test'])] }],
+  [{ site: 'a', hosts: ['a.test'], minVersion: 'TLSv1.2', pairs: [makePair(['a.test'])] }],
   Buffer.alloc(32, 7),
   { wallMs: Date.UTC(2026, 0, 1) },
 );
@@ -272,6 +272,26 @@ describe('a connection over TLS', () => {
     await one.peer.until(() => there.deliveries.length === 2);
     assert.equal(there.delivery.request.head.target, '/next');
     await one.peer.close();
+  });
+
+  test('with TLS 1.2, whose key has sealed much, the next response is the last', async () => {
+    for (const id of [0x1301, 0xc02f]) {
+      const suite = suiteOf(id)!;
+      const secret = () => Buffer.alloc(suite.secretBytes, 1);
+      const session = {
+        suite,
+        resumed: false,
+        clientSecret: secret(),
+        serverSecret: secret(),
+        clientRecord: 1,
+        serverRecord: UPDATE_RECORDS,
+        behind: Buffer.alloc(0),
+        held: Buffer.from(get('/last')),
+      };
+      const there = new ClientStand({}, acceptor);
+      there.arrives({ session, serveFirst: true });
+      assert.equal(there.delivery.request.close, suite.version === 'TLSv1.2');
+    }
   });
 
   test('one that cannot move, since the client is not read to the end of a message, is closed when its node goes', async () => {

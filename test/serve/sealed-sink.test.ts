@@ -16,13 +16,19 @@ import {
   wireBytes,
 } from '../../src/protocol/tls/record-layout.ts';
 import { Sealer } from '../../src/protocol/tls/records.ts';
-import { SUITES } from '../../src/protocol/tls/suites.ts';
+import { type Suite, suiteOf } from '../../src/protocol/tls/suites.ts';
 import { trafficKeys } from '../../src/protocol/tls/traffic.ts';
 import { BLOCKED, BROKEN, type ByteSink, Pump } from '../../src/serve/byte-sink.ts';
 import { SealedSink } from '../../src/serve/sealed-sink.ts';
 
-const [suite] = SUITES;
-const halfAt = (number: number) => ({ suite, secret: Buffer.alloc(suite.secretBytes, 3), number });
+/** One of each overhead. */
+const suites = [0x1301, 0xc02f, 0xcca8].map((id) => suiteOf(id)!);
+const anySuite = fc.constantFrom(...suites);
+const halfAt = (suite: Suite, number: number) => ({
+  suite,
+  secret: Buffer.alloc(suite.secretBytes, 3),
+  number,
+});
 
 /** A socket that takes what `room` says, and nothing at every third call. */
 class Socket implements ByteSink {
@@ -114,17 +120,24 @@ function runAll(pump: Pump, sink: ByteSink): void {
 }
 
 /** Contents of the records, the first of which has this number. */
-function open(bytes: Buffer, number: number): Buffer[] {
-  const read = new ReadHalf({ half: halfAt(number), rest: Buffer.alloc(0) });
+function open(suite: Suite, bytes: Buffer, number: number): Buffer[] {
+  const read = new ReadHalf({ half: halfAt(suite, number), rest: Buffer.alloc(0) });
   read.push(bytes);
   const list: Buffer[] = [];
   for (let one = read.next(); one !== null; one = read.next()) if (one.kind === 'data') list.push(one.bytes);
   return list;
 }
 
-function send(response: Response, layout: Layout | null, room: number, number: number, joined = false) {
+function send(
+  suite: Suite,
+  response: Response,
+  layout: Layout | null,
+  room: number,
+  number: number,
+  joined = false,
+) {
   const socket = new Socket(room);
-  const sealer = new Sealer(trafficKeys(halfAt(number)));
+  const sealer = new Sealer(trafficKeys(halfAt(suite, number)));
   const sink = new SealedSink(socket, { sealer, cut: 0 }, layout);
   runAll(pumpOf(response, joined), sink);
   assert.equal(sink.wireBytes, socket.bytes.length);
@@ -148,25 +161,32 @@ const rooms = fc.constantFrom(1_000_000, 5000, 1448, 16406);
 
 test('a response of known length has the records that arithmetic says, whatever its parts and the socket', () => {
   fc.assert(
-    fc.property(responses, rooms, fc.nat(5), fc.boolean(), (response, room, number, joined) => {
-      const layout = layoutOf(response);
-      const { socket, sink } = send(response, layout, room, number, joined);
-      const contents = open(socket.bytes, number);
-      assert.deepEqual(Buffer.concat(contents), ramp.subarray(0, layout.lengthBytes));
-      assert.equal(contents[0].length, response.headBytes, 'the head has its own');
-      assert.equal(sink.records, recordCount(layout));
-      assert.equal(socket.bytes.length, wireBytes(layout));
-      assert.equal(socket.markedAt, socket.bytes.length, 'its end is marked');
-    }),
+    fc.property(
+      anySuite,
+      responses,
+      rooms,
+      fc.nat(5),
+      fc.boolean(),
+      (suite, response, room, number, joined) => {
+        const layout = layoutOf(response);
+        const { socket, sink } = send(suite, response, layout, room, number, joined);
+        const contents = open(suite, socket.bytes, number);
+        assert.deepEqual(Buffer.concat(contents), ramp.subarray(0, layout.lengthBytes));
+        assert.equal(contents[0].length, response.headBytes, 'the head has its own');
+        assert.equal(sink.records, recordCount(layout));
+        assert.equal(socket.bytes.length, wireBytes(layout, suite));
+        assert.equal(socket.markedAt, socket.bytes.length, 'its end is marked');
+      },
+    ),
     { numRuns: 60 },
   );
 });
 
 test('of unknown length: the same bytes', () => {
   fc.assert(
-    fc.property(responses, rooms, (response, room) => {
-      const { socket, sink } = send(response, null, room, 0);
-      const contents = open(socket.bytes, 0);
+    fc.property(anySuite, responses, rooms, (suite, response, room) => {
+      const { socket, sink } = send(suite, response, null, room, 0);
+      const contents = open(suite, socket.bytes, 0);
       assert.deepEqual(Buffer.concat(contents), ramp.subarray(0, layoutOf(response).lengthBytes));
       assert.equal(contents.length, sink.records);
       assert.equal(socket.markedAt, socket.bytes.length);
@@ -177,21 +197,21 @@ test('of unknown length: the same bytes', () => {
 
 test('what is left behind any byte of the wire is sealed again to the same bytes', () => {
   fc.assert(
-    fc.property(responses, fc.nat(), fc.boolean(), (response, where, joined) => {
+    fc.property(anySuite, responses, fc.nat(), fc.boolean(), (suite, response, where, joined) => {
       const layout = layoutOf(response);
       const { headBytes, lengthBytes } = layout;
-      const { bytes: whole } = send(response, layout, 1_000_000, 7).socket;
-      const headWire = wireAt(layout, headBytes);
+      const { bytes: whole } = send(suite, response, layout, 1_000_000, 7).socket;
+      const headWire = wireAt(layout, headBytes, suite);
       const wire = headWire + (where % (whole.length - headWire + 1));
-      const place = placeAt(layout, wire);
+      const place = placeAt(layout, wire, suite);
       assert.ok(place.offset >= headBytes && place.offset <= lengthBytes);
-      assert.equal(wireAt(layout, place.offset) + place.cut, wire);
+      assert.equal(wireAt(layout, place.offset, suite) + place.cut, wire);
       if (wire === whole.length)
         return assert.deepEqual(place, { records: recordCount(layout), offset: lengthBytes, cut: 0 });
       const rest: Layout = { headBytes: 0, lengthBytes: lengthBytes - place.offset };
-      assert.equal(wireBytes(rest) - place.cut, whole.length - wire);
+      assert.equal(wireBytes(rest, suite) - place.cut, whole.length - wire);
       const socket = new Socket(3000);
-      const sealer = new Sealer(trafficKeys(halfAt(7 + place.records)));
+      const sealer = new Sealer(trafficKeys(halfAt(suite, 7 + place.records)));
       const pump = pumpOf(response, joined);
       pump.skip(place.offset);
       runAll(pump, new SealedSink(socket, halfWithCut(sealer, place.cut), rest));
@@ -206,14 +226,14 @@ test('what is left behind any byte of the wire is sealed again to the same bytes
 test('inside the head there is a place, too', () => {
   const layout = { headBytes: 40_000, lengthBytes: 40_010 };
   const step = 16384 + 22;
-  assert.deepEqual(placeAt(layout, 0), { records: 0, offset: 0, cut: 0 });
-  assert.deepEqual(placeAt(layout, step + 3), { records: 1, offset: 16384, cut: 3 });
-  assert.deepEqual(placeAt(layout, 40_066), { records: 3, offset: 40_000, cut: 0 });
-  assert.deepEqual(placeAt(layout, 40_067), { records: 3, offset: 40_000, cut: 1 });
+  assert.deepEqual(placeAt(layout, 0, suites[0]), { records: 0, offset: 0, cut: 0 });
+  assert.deepEqual(placeAt(layout, step + 3, suites[0]), { records: 1, offset: 16384, cut: 3 });
+  assert.deepEqual(placeAt(layout, 40_066, suites[0]), { records: 3, offset: 40_000, cut: 0 });
+  assert.deepEqual(placeAt(layout, 40_067, suites[0]), { records: 3, offset: 40_000, cut: 1 });
 });
 
 test('a socket that fails, and a file that is too short', () => {
-  const sealer = new Sealer(trafficKeys(halfAt(0)));
+  const sealer = new Sealer(trafficKeys(halfAt(suites[0], 0)));
   const failing: ByteSink = { send: () => BROKEN, sendFile: () => BROKEN, flush: () => 0 };
   assert.equal(new SealedSink(failing, { sealer, cut: 0 }, null).send(ramp, 0, false, true), BROKEN);
   const socket = new Socket(100);
@@ -230,7 +250,7 @@ test('a file that was written to is sealed no more: another node may seal what i
   let isUnwritten = true;
   const changing = { isUnwritten: () => isUnwritten } as unknown as FileState;
   const part = { fd, offset: 0, length: FILE_BYTES, state: changing };
-  const sealer = new Sealer(trafficKeys(halfAt(0)));
+  const sealer = new Sealer(trafficKeys(halfAt(suites[0], 0)));
   let room = 40_000;
   const send = (bytes: Buffer, from: number) => {
     const taken = Math.min(room, bytes.length - from);

@@ -121,8 +121,14 @@ export interface CertificateFiles {
   readonly key: string;
 }
 
+/** As OpenSSL and node:tls name them. */
+export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const;
+export type TlsVersion = (typeof TLS_VERSIONS)[number];
+
 /** How a site is served over TLS. */
 export interface TlsConfig {
+  /** What a client must speak at least. */
+  readonly minVersion: TlsVersion;
   /** One of each kind of key. */
   readonly certificates: readonly CertificateFiles[];
   /** Requests without TLS are sent to the same place with it. */

@@ -212,13 +212,13 @@ function boostOf({ nodes, boost }: FileValue, node: NodeValue): BoostConfig {
 
 function tlsOf({ tls }: SiteValue, base: string): TlsConfig | null {
   if (tls === undefined) return null;
-  const { cert, key, redirect, hsts } = tls;
+  const { cert, key, minVersion, redirect, hsts } = tls;
   const pairs = tls.certificates ?? [{ cert: cert!, key: key! }];
   const certificates = pairs.map((pair) => ({
     cert: resolve(base, pair.cert),
     key: resolve(base, pair.key),
   }));
-  return { certificates, redirect, hstsSeconds: hsts ?? null };
+  return { certificates, minVersion, redirect, hstsSeconds: hsts ?? null };
 }
 
 function policyOf({ policy }: SiteValue, base: string): PolicyConfig {

@@ -4,7 +4,14 @@ import { z } from 'zod';
 import { formatAddress, parseAddress } from '../address.ts';
 import { parseNetwork } from '../networks.ts';
 import { boostSchema, nodeBoost, PERMILLE_OF_LOAD } from './boost-schema.ts';
-import { ACCESS_FIELDS, type HostPort, LOG_LEVELS, MECHANISM_SETTINGS, ROLES } from './config.ts';
+import {
+  ACCESS_FIELDS,
+  type HostPort,
+  LOG_LEVELS,
+  MECHANISM_SETTINGS,
+  ROLES,
+  TLS_VERSIONS,
+} from './config.ts';
 import { policySchema } from './policy-schema.ts';
 import { choice, flag, integer, must, text } from './values.ts';
 
@@ -114,6 +121,7 @@ const tls = z.strictObject(
       .min(1, { error: 'must have at least one certificate' })
       .max(MAX_CERTIFICATES, { error: `must have at most ${MAX_CERTIFICATES} certificates` })
       .optional(),
+    minVersion: choice(TLS_VERSIONS).default('TLSv1.2'),
     redirect: flag().default(false),
     hsts: integer(0, MAX_HSTS_SECONDS, 'seconds').optional(),
   },

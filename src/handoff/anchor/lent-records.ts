@@ -6,7 +6,7 @@ import assert from 'node:assert';
 import type { Announcement, DataDone } from '../../protocol/backplane/frames.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 import { recordCount } from '../../protocol/tls/record-layout.ts';
-import { MAX_KEY_RECORDS, RECORD_OVERHEAD_BYTES } from '../../protocol/tls/records.ts';
+import { MAX_KEY_RECORDS } from '../../protocol/tls/records.ts';
 import type { LentHalf } from '../../protocol/tls/traffic.ts';
 import type { WriteHalf } from '../../protocol/tls/write-half.ts';
 
@@ -58,7 +58,7 @@ export class LentRecords {
 
   /** What `bytes` of the response in so many records take of the client's space. */
   wireBytes(bytes: number, records: number): number {
-    return bytes + records * RECORD_OVERHEAD_BYTES - this.#cut;
+    return bytes + records * this.half.suite.overheadBytes - this.#cut;
   }
 
   /** Whether no target seals so many: what it says is wrong. */

@@ -11,14 +11,14 @@ import type { OwedResponse } from './handoff.ts';
 import { recordsBefore } from './lent-records.ts';
 
 /** Bytes on the wire before the response's byte `offset`, at which a record begins. */
-function before(identity: Identity, offset: number, isSealed: boolean): number {
-  return isSealed ? wireAt(identity, offset) : offset;
+function before(identity: Identity, offset: number, half: WriteHalf | null): number {
+  return half === null ? offset : wireAt(identity, offset, half.suite);
 }
 
 /** What of a response is on the wire before a target goes on with it. */
 export function wireOffset(continuation: Continuation | null, half: WriteHalf | null): number {
   if (continuation === null) return 0;
-  return before(continuation, continuation.offset, half !== null) + (half?.cut ?? 0);
+  return before(continuation, continuation.offset, half) + (half?.cut ?? 0);
 }
 
 /** The response's bytes on the wire before `acknowledged`; fewer than `offset` when not even those before are. */
@@ -30,7 +30,7 @@ export function bytesBefore(acknowledged: number, { start, offset }: OwedRespons
 export function hasHead(acknowledged: number, owed: OwedResponse): boolean {
   const { identity, records } = owed;
   if (identity === null) return false;
-  return bytesBefore(acknowledged, owed) >= before(identity, identity.headBytes, records !== null);
+  return bytesBefore(acknowledged, owed) >= before(identity, identity.headBytes, records?.half ?? null);
 }
 
 /** Whether it has all of it, as far as is known. */
@@ -38,7 +38,7 @@ export function hasAll(acknowledged: number, owed: OwedResponse): boolean {
   const { end, identity, records } = owed;
   if (end !== null && distance(end, acknowledged) >= 0) return true;
   if (identity === null) return false;
-  const whole = records === null ? identity.lengthBytes : wireBytes(identity);
+  const whole = records === null ? identity.lengthBytes : wireBytes(identity, records.half.suite);
   return bytesBefore(acknowledged, owed) >= whole;
 }
 
@@ -58,8 +58,8 @@ export function takeBackAt(acknowledged: number, owed: OwedResponse): Continuati
   const { headBytes, lengthBytes, validator } = identity!;
   const wire = bytesBefore(acknowledged, owed);
   if (records === null) return { headBytes, lengthBytes, validator, offset: wire };
-  const place = placeAt(identity!, wire);
   const { half, first } = records;
+  const place = placeAt(identity!, wire, half.suite);
   half.takeBack(first + place.records, place.cut, first + recordCount(identity!));
   return { headBytes, lengthBytes, validator, offset: place.offset };
 }
@@ -68,7 +68,7 @@ export function takeBackAt(acknowledged: number, owed: OwedResponse): Continuati
 export function goFurther(continuation: Continuation, half: WriteHalf | null, bytes: number): Continuation {
   const { headBytes, lengthBytes, validator, offset } = continuation;
   if (half === null) return { headBytes, lengthBytes, validator, offset: offset + bytes };
-  const place = placeAt(continuation, wireOffset(continuation, half) + bytes);
+  const place = placeAt(continuation, wireOffset(continuation, half) + bytes, half.suite);
   const first = half.number - recordsBefore(continuation);
   half.takeBack(first + place.records, place.cut, first + recordCount(continuation));
   return { headBytes, lengthBytes, validator, offset: place.offset };
@@ -77,6 +77,8 @@ export function goFurther(continuation: Continuation, half: WriteHalf | null, by
 /** Bytes of the response that the client has, for a report; of unknown records the largest that may be. */
 export function responseBytes(acknowledged: number, owed: OwedResponse): number {
   const wire = Math.max(owed.offset, bytesBefore(acknowledged, owed));
-  if (owed.records === null || owed.identity === null) return wire;
-  return placeAt(owed.identity, Math.min(wire, wireBytes(owed.identity))).offset;
+  const { records, identity } = owed;
+  if (records === null || identity === null) return wire;
+  const { suite } = records.half;
+  return placeAt(identity, Math.min(wire, wireBytes(identity, suite)), suite).offset;
 }

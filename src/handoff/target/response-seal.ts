@@ -1,6 +1,6 @@
 /** How a target seals a response of a TLS connection: by the anchor's write half, which it is lent for this response. */
 import { contentBytesAt, type Layout, recordCount, wireBytes } from '../../protocol/tls/record-layout.ts';
-import { MAX_KEY_RECORDS, RECORD_OVERHEAD_BYTES, Sealer } from '../../protocol/tls/records.ts';
+import { MAX_KEY_RECORDS, Sealer } from '../../protocol/tls/records.ts';
 import type { LentHalf } from '../../protocol/tls/traffic.ts';
 import type { ByteSink } from '../../serve/byte-sink.ts';
 import type { Exchange } from '../../serve/exchange.ts';
@@ -37,12 +37,12 @@ export class ResponseSeal implements SealingHalf {
     const layout = this.#layout;
     if (layout === null) return this.#cut === 0 && this.#number < MAX_KEY_RECORDS;
     if (this.#number + recordCount(layout) > MAX_KEY_RECORDS) return false;
-    return this.#cut === 0 || this.#cut < contentBytesAt(layout, 0) + RECORD_OVERHEAD_BYTES;
+    return this.#cut === 0 || this.#cut < contentBytesAt(layout, 0) + this.sealer.suite.overheadBytes;
   }
 
   /** What the response takes of the client's sequence space; -1: not known. */
   get wireBytes(): number {
-    return this.#layout === null ? -1 : wireBytes(this.#layout) - this.#cut;
+    return this.#layout === null ? -1 : wireBytes(this.#layout, this.sealer.suite) - this.#cut;
   }
 
   /** Its records, as far as they are known. */

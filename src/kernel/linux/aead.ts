@@ -96,16 +96,22 @@ export class Aead {
    */
   seal(nonce: Buffer, plaintext: Buffer, into: Buffer, at: number, associatedBytes: number): void {
     const from = plaintext.length > 0 ? addressOf(plaintext) : 0;
-    this.#seal(addressOf(nonce), from, plaintext.length, addressOf(into) + at, associatedBytes);
+    const to = addressOf(into) + at;
+    this.#begin(addressOf(nonce), to - associatedBytes, associatedBytes);
+    this.#seal(from, plaintext.length, to);
   }
 
-  /** The same for the `bytes` at address `at`, encrypted where they are, by the nonce at address `nonce`. */
-  sealInPlace(nonce: number, at: number, bytes: number, associatedBytes: number): void {
-    this.#seal(nonce, at, bytes, at, associatedBytes);
+  /**
+   * The same for the `bytes` at address `at`, encrypted where they are, by nonce and associated data at addresses of
+   * their own.
+   */
+  sealInPlace(nonce: number, associated: number, associatedBytes: number, at: number, bytes: number): void {
+    this.#begin(nonce, associated, associatedBytes);
+    this.#seal(at, bytes, at);
   }
 
-  #seal(nonce: number, from: number, bytes: number, to: number, associatedBytes: number): void {
-    this.#begin(nonce, to - associatedBytes, associatedBytes);
+  /** The rest of it, when nonce and associated data are known. */
+  #seal(from: number, bytes: number, to: number): void {
     const { update, final, control } = this.#lib;
     if (bytes > 0) must(update(this.#context, to, written, from, bytes));
     must(final(this.#context, scratch.address, written));
@@ -113,20 +119,21 @@ export class Aead {
   }
 
   /**
-   * Decrypts what lies in `bytes` from `at` to `end`, tag last, after `associatedBytes` of associated data, into
-   * memory of its own. Null when it is not authentic.
+   * Decrypts what lies in `bytes` from `at` to `end`, tag last, into memory of its own; the associated data are at an
+   * address of their own. Null when it is not authentic.
    */
-  open(nonce: Buffer, bytes: Buffer, at: number, end: number, associatedBytes: number): Buffer | null {
+  open(
+    nonce: Buffer,
+    associated: number,
+    associatedBytes: number,
+    bytes: Buffer,
+    at: number,
+    end: number,
+  ): Buffer | null {
     const plaintext = Buffer.allocUnsafe(end - at - TAG_BYTES);
     const to = plaintext.length > 0 ? addressOf(plaintext) : 0;
-    const isGenuine = this.openTo(
-      to,
-      addressOf(nonce),
-      addressOf(bytes) + at,
-      plaintext.length,
-      associatedBytes,
-    );
-    return isGenuine ? plaintext : null;
+    this.#begin(addressOf(nonce), associated, associatedBytes);
+    return this.#open(to, addressOf(bytes) + at, plaintext.length) ? plaintext : null;
   }
 
   /**
@@ -135,6 +142,10 @@ export class Aead {
    */
   openTo(to: number, nonce: number, from: number, bytes: number, associatedBytes: number): boolean {
     this.#begin(nonce, from - associatedBytes, associatedBytes);
+    return this.#open(to, from, bytes);
+  }
+
+  #open(to: number, from: number, bytes: number): boolean {
     const { update, final, control } = this.#lib;
     if (bytes > 0) must(update(this.#context, to, written, from, bytes));
     must(control(this.#context, SET_TAG, TAG_BYTES, from + bytes));

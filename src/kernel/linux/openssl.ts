@@ -12,10 +12,12 @@ type Library = ReturnType<typeof koffi.load>;
 const SYSTEM_LIBRARIES = ['libssl.so.3', 'libcrypto.so.3'] as const;
 
 /** include/openssl/tls1.h and ssl.h. */
+export const TLS1_2 = 0x0303;
 export const TLS1_3 = 0x0304;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_OP_PRIORITIZE_CHACHA = 2 ** 21;
 export const SSL_OP_CIPHER_SERVER_PREFERENCE = 2 ** 22;
+export const SSL_OP_NO_RENEGOTIATION = 2 ** 30;
 export const CTRL_SET_SESS_CACHE_MODE = 44;
 export const CTRL_CHAIN_CERT = 89;
 export const CTRL_SET_GROUPS_LIST = 92;
@@ -37,7 +39,10 @@ export interface Openssl {
   readonly referContext: Call<[context: N]>;
   readonly control: Call<[context: N, what: N, number: N, at: N]>;
   readonly setOptions: Call<[context: N, options: N]>;
+  /** Of TLS 1.3. */
   readonly setCiphersuites: Call<[context: N, names: string]>;
+  /** Of TLS 1.2. */
+  readonly setCipherList: Call<[context: N, names: string]>;
   readonly setTimeout: Call<[context: N, seconds: N]>;
   readonly setMaxEarlyData: Call<[context: N, bytes: N]>;
   readonly setSessionIdContext: Call<[context: N, name: string, bytes: N]>;
@@ -53,6 +58,10 @@ export interface Openssl {
   readonly errorOf: Call<[session: N, result: N]>;
   readonly serverName: Call<[session: N, type: N], string | null>;
   readonly isReused: Call<[session: N]>;
+  /** What was agreed on. */
+  readonly versionOf: Call<[session: N]>;
+  readonly clientRandom: Call<[session: N, into: N, bytes: N]>;
+  readonly serverRandom: Call<[session: N, into: N, bytes: N]>;
   readonly cipherOf: Call<[session: N]>;
   /** As in ClientHello. */
   readonly suiteOf: Call<[cipher: N]>;
@@ -123,6 +132,7 @@ function functionsOf(ssl: Library, crypto: Library): Openssl {
     control: ssl.func('long SSL_CTX_ctrl(intptr_t, int, long, intptr_t)'),
     setOptions: ssl.func('uint64_t SSL_CTX_set_options(intptr_t, uint64_t)'),
     setCiphersuites: ssl.func('int SSL_CTX_set_ciphersuites(intptr_t, const char*)'),
+    setCipherList: ssl.func('int SSL_CTX_set_cipher_list(intptr_t, const char*)'),
     setTimeout: ssl.func('long SSL_CTX_set_timeout(intptr_t, long)'),
     setMaxEarlyData: ssl.func('int SSL_CTX_set_max_early_data(intptr_t, uint32_t)'),
     setSessionIdContext: ssl.func('int SSL_CTX_set_session_id_context(intptr_t, const char*, uint32_t)'),
@@ -137,6 +147,9 @@ function functionsOf(ssl: Library, crypto: Library): Openssl {
     errorOf: ssl.func('int SSL_get_error(intptr_t, int)'),
     serverName: ssl.func('const char* SSL_get_servername(intptr_t, int)'),
     isReused: ssl.func('int SSL_session_reused(intptr_t)'),
+    versionOf: ssl.func('int SSL_version(intptr_t)'),
+    clientRandom: ssl.func('size_t SSL_get_client_random(intptr_t, intptr_t, size_t)'),
+    serverRandom: ssl.func('size_t SSL_get_server_random(intptr_t, intptr_t, size_t)'),
     cipherOf: ssl.func('intptr_t SSL_get_current_cipher(intptr_t)'),
     suiteOf: ssl.func('uint16_t SSL_CIPHER_get_protocol_id(intptr_t)'),
     newBio: crypto.func('intptr_t BIO_new(intptr_t)'),

@@ -89,7 +89,8 @@ export class Certificates {
         faults.push({ site, error: error.message, hint: error.hint });
         this.#errors.set(site, error.message);
       }
-      credentials.push({ site, hosts, pairs: loaded?.map(({ chain, key }) => ({ chain, key })) ?? null });
+      const pairs = loaded?.map(({ chain, key }) => ({ chain, key })) ?? null;
+      credentials.push({ site, hosts, minVersion: tls.minVersion, pairs });
     }
     return { credentials, faults };
   }

@@ -1,6 +1,6 @@
 /** The write half of a TLS connection, as a target is given it: a block of SETUP. `at` is the first byte of the block. */
 import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
-import { MAX_SEALED_BYTES } from '../tls/records.ts';
+import { MAX_CONTENT_BYTES } from '../tls/records.ts';
 import { type Suite, suiteOf } from '../tls/suites.ts';
 import type { LentHalf } from '../tls/traffic.ts';
 import { FrameError } from './errors.ts';
@@ -11,11 +11,11 @@ import { getU64, must, putBytes, putU16, putU64, requireAtLeast } from './wire.t
  *
  * | offset | bytes | field  | value |
  * |--------|-------|--------|-------|
- * | 0      | 2     | suite  | as in TLS: 1301, 1302 or 1303 |
+ * | 0      | 2     | suite  | as in TLS: 1301 to 1303, of TLS 1.2 c02b, c02c, c02f, c030, cca8, cca9 |
  * | 2      | 8     | number | of the first record, at most 2^53 - 1 |
- * | 10     | 2     | cut    | bytes of that record that the client has already, at most 16405 |
+ * | 10     | 2     | cut    | bytes of that record that the client has already, less than the longest of the suite has: 16406 with TLS 1.3, 16405 with ChaCha20 of TLS 1.2, 16413 with its AES |
  * | 12     | 12    | iv     | |
- * | 24     | K     | key    | K: 16 with 1301, else 32 |
+ * | 24     | K     | key    | K: 16 with AES-128 (1301, c02b, c02f), else 32 |
  */
 const FIXED_BYTES = 12 + NONCE_BYTES;
 
@@ -52,6 +52,6 @@ export function readLentHalf(bytes: Buffer, at: number, end: number): LentHalf {
   return half;
 }
 
-function checkLentHalf({ cut }: LentHalf): void {
-  must(cut < MAX_SEALED_BYTES, 'more of a record than there is');
+function checkLentHalf({ cut, suite }: LentHalf): void {
+  must(cut < MAX_CONTENT_BYTES + suite.overheadBytes, 'more of a record than there is');
 }

@@ -104,7 +104,7 @@ export interface CleanupOk extends FlowEpoch {
  * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
  * |        | 2     | head length H | with bit 2 only, at most 32768 |
  * |        | H     | head       | with bit 2 only: of the request, as received |
- * |        | 87 or more | session | with bit 4 only, not with bit 2; see frame-tls-session.ts |
+ * |        | 79 or more | session | with bit 4 only, not with bit 2; see frame-tls-session.ts |
  * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
  */
 const MIGRATE_FIXED_BYTES = 17;

@@ -10,11 +10,11 @@ import { getFlags, getU64, must, putBytes, putU8, putU16, putU64, requireAtLeast
  *
  * | offset | bytes | field         | value |
  * |--------|-------|---------------|-------|
- * | 0      | 2     | suite         | as in TLS: 1301, 1302 or 1303 |
+ * | 0      | 2     | suite         | as in TLS: those of the lent half |
  * | 2      | 1     | flags         | bit 0 resumed by a ticket |
  * | 3      | 8     | client number | of the next record that the client sends, at most 2^53 - 1 |
  * | 11     | 8     | server number | of the next record that it gets, at most 2^24 |
- * | 19     | S     | client secret | S: 48 with 1302, else 32 |
+ * | 19     | S     | client secret | S: 48 with 1302, else 32; with TLS 1.2 key and iv: 28 with AES-128, else 44 |
  * | 19+S   | S     | server secret | |
  * |        | 2     | length R      | less than 16645 |
  * |        | R     | behind        | the beginning of the client's next record |

@@ -12,6 +12,7 @@ export const Alert = {
   DECODE_ERROR: 50,
   INTERNAL_ERROR: 80,
   USER_CANCELED: 90,
+  NO_RENEGOTIATION: 100,
 } as const;
 export type Alert = (typeof Alert)[keyof typeof Alert];
 
@@ -45,8 +46,9 @@ export class TlsError extends Error {
 const WARNING = 1;
 const FATAL = 2;
 
+const WARNINGS: readonly Alert[] = [Alert.CLOSE_NOTIFY, Alert.USER_CANCELED, Alert.NO_RENEGOTIATION];
+
 /** The content of an alert record. Its level says nothing in TLS 1.3; this is what other stacks put there. */
 export function alertContent(alert: Alert): Buffer {
-  const closes = alert === Alert.CLOSE_NOTIFY || alert === Alert.USER_CANCELED;
-  return Buffer.from([closes ? WARNING : FATAL, alert]);
+  return Buffer.from([WARNINGS.includes(alert) ? WARNING : FATAL, alert]);
 }

@@ -4,6 +4,7 @@
  * progress keep those that they began with.
  */
 import assert from 'node:assert';
+import type { TlsVersion } from '../../base/config/config.ts';
 import { addressOf, allocate, type Memory } from '../../kernel/linux/memory.ts';
 import {
   CTRL_CHAIN_CERT,
@@ -12,12 +13,14 @@ import {
   CTRL_SET_SESS_CACHE_MODE,
   openssl,
   SSL_OP_CIPHER_SERVER_PREFERENCE,
+  SSL_OP_NO_RENEGOTIATION,
   SSL_OP_PRIORITIZE_CHACHA,
+  TLS1_2,
   TLS1_3,
 } from '../../kernel/linux/openssl.ts';
+import { suiteNames } from './suites.ts';
 import { TICKET_SECONDS } from './ticket-keys.ts';
 
-const CIPHERSUITES = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256';
 /** Those of finite fields would cost the server as much as somebody likes. */
 const GROUPS = textInMemory('X25519:P-256:P-384');
 const SESSION_CONTEXT = 'baton';
@@ -40,6 +43,8 @@ export interface Credentials {
   readonly site: string;
   /** Exact names, `*.DOMAIN`, or `*`. */
   readonly hosts: readonly string[];
+  /** What a client must speak at least. */
+  readonly minVersion: TlsVersion;
   /** One of each kind of key; null: those that the site had before. */
   readonly pairs: readonly CertificatePair[] | null;
 }
@@ -103,11 +108,15 @@ function newContext(): number {
   const ssl = openssl();
   const context = ssl.newContext(ssl.serverMethod());
   if (context === 0) throw new CertificateError('OPENSSL', 'no context can be made');
-  ssl.control(context, CTRL_SET_MIN_PROTO_VERSION, TLS1_3, 0);
+  ssl.control(context, CTRL_SET_MIN_PROTO_VERSION, TLS1_2, 0);
   // Sessions are in their tickets alone: any node can resume them.
   ssl.control(context, CTRL_SET_SESS_CACHE_MODE, 0, 0);
-  ssl.setOptions(context, SSL_OP_CIPHER_SERVER_PREFERENCE + SSL_OP_PRIORITIZE_CHACHA);
-  ssl.setCiphersuites(context, CIPHERSUITES);
+  ssl.setOptions(
+    context,
+    SSL_OP_CIPHER_SERVER_PREFERENCE + SSL_OP_PRIORITIZE_CHACHA + SSL_OP_NO_RENEGOTIATION,
+  );
+  ssl.setCiphersuites(context, suiteNames('TLSv1.3'));
+  ssl.setCipherList(context, suiteNames('TLSv1.2'));
   ssl.control(context, CTRL_SET_GROUPS_LIST, 0, GROUPS.address);
   ssl.setTimeout(context, TICKET_SECONDS);
   ssl.setMaxEarlyData(context, 0);
@@ -126,6 +135,8 @@ export class TlsContexts {
   #fallback: number | null = null;
   readonly #all: number[] = [];
   readonly #bySite = new Map<string, number>();
+  /** Those for TLS 1.3 alone. */
+  readonly #strict = new Set<number>();
   /** Handshakes in progress with them. */
   #uses = 0;
   #isRetired = false;
@@ -167,8 +178,9 @@ export class TlsContexts {
     return context;
   }
 
-  #add({ site, hosts }: Credentials, context: number): void {
+  #add({ site, hosts, minVersion }: Credentials, context: number): void {
     this.#bySite.set(site, context);
+    if (minVersion === 'TLSv1.3') this.#strict.add(context);
     for (const host of hosts) {
       const name = host.replace(/(.)\.$/, '$1');
       if (name === '*') this.#fallback = context;
@@ -188,6 +200,11 @@ export class TlsContexts {
       if (found !== undefined) return found;
     }
     return this.#fallback;
+  }
+
+  /** Whether that version is enough for a context's site. */
+  allows(context: number, version: number): boolean {
+    return version >= TLS1_3 || !this.#strict.has(context);
   }
 
   /** A handshake begins with them. */

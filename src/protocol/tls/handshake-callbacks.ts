@@ -13,6 +13,8 @@ import type { TicketKey } from './ticket-keys.ts';
 export interface Asked {
   /** The context for that name; null: there is none. */
   contextFor(serverName: string | null): number | null;
+  /** Whether that version is enough for the context's site. */
+  allows(context: number, version: number): boolean;
   /** Nothing that the client offers can be spoken here. */
   noProtocol(): void;
   ticketKey(): TicketKey;
@@ -20,6 +22,8 @@ export interface Asked {
   secret(label: string, secret: Buffer): void;
 }
 
+/** AlertDescription. */
+const PROTOCOL_VERSION = 70;
 const UNRECOGNIZED_NAME = 112;
 const HTTP_1_1 = Buffer.from('\u0008http/1.1', 'latin1');
 const NAME_BYTES = 16;
@@ -82,9 +86,10 @@ function serverName(session: number, alert: number): number {
   return guarded(TLSEXT_ALERT_FATAL, (handshake) => {
     const ssl = openssl();
     const context = handshake.contextFor(ssl.serverName(session, 0));
-    if (context !== null)
+    const isKnown = context !== null;
+    if (isKnown && handshake.allows(context, ssl.versionOf(session)))
       return ssl.switchContext(session, context) === context ? TLSEXT_OK : TLSEXT_ALERT_FATAL;
-    POINTER.view.setInt32(0, UNRECOGNIZED_NAME, true);
+    POINTER.view.setInt32(0, isKnown ? PROTOCOL_VERSION : UNRECOGNIZED_NAME, true);
     libc.memcpy(alert, POINTER.address, 4);
     return TLSEXT_ALERT_FATAL;
   });

@@ -1,6 +1,6 @@
 /**
- * The server's side of a TLS 1.3 handshake (RFC 8446 section 4), by OpenSSL over memory: bytes in, bytes out. OpenSSL
- * gets whole records, and none behind the client's Finished: from there on records are ours.
+ * The server's side of a TLS handshake (RFC 8446 section 4; RFC 5246 section 7), by OpenSSL over memory: bytes in,
+ * bytes out. OpenSSL gets whole records, and none behind the client's Finished: from there on records are ours.
  *
  *   going --the client's Finished--> done     the result is there, once
  *     `--an alert, what no client sends--> failed     what is left to be sent is the alert
@@ -10,18 +10,16 @@ import { addressOf, allocate } from '../../kernel/linux/memory.ts';
 import { openssl, SSL_ERROR_WANT_READ } from '../../kernel/linux/openssl.ts';
 import { CertificateError, type Credentials, TlsContexts } from './contexts.ts';
 import { type Asked, prepare, withCallbacks } from './handshake-callbacks.ts';
-import { type Suite, suiteOf } from './suites.ts';
+import { CHANGE_CIPHER_SPEC, type Halves, HandshakeSecrets } from './handshake-secrets.ts';
+import { ContentType } from './records.ts';
+import { RECORD_HEADER_BYTES, type Suite, suiteOf } from './suites.ts';
 import { type TicketKey, TicketKeys } from './ticket-keys.ts';
 
 /** What a client may send before it is done; a hello with the largest keys has a few KiB. */
 export const MAX_HANDSHAKE_BYTES = 64 * 1024;
 
 /** RFC 8446 5.1, 5.2. */
-const HEADER_BYTES = 5;
 const MAX_RECORD_BYTES = 16384 + 256;
-const HANDSHAKE = 22;
-const APPLICATION_DATA = 23;
-const CHANGE_CIPHER_SPEC = 20;
 const VERSION_MAJOR = 3;
 /** A fatal alert in the clear: unexpected_message (6.2). */
 const UNEXPECTED_MESSAGE = Buffer.from([21, 3, 3, 0, 2, 2, 10]);
@@ -44,15 +42,8 @@ const NOTHING_IN_COMMON: readonly number[] = [
 export type HandshakeFailure = 'plain' | 'garbage' | 'name' | 'common' | 'alert' | 'broken';
 
 /** What goes on when a handshake is done. Whoever takes it wipes the secrets after use. */
-export interface HandshakeResult {
-  readonly version: 'TLSv1.3';
+export interface HandshakeResult extends Halves {
   readonly suite: Suite;
-  /** application_traffic_secret_0, of what the client sends and of what it gets. */
-  readonly clientSecret: Buffer;
-  readonly serverSecret: Buffer;
-  /** Number of the next record under each. */
-  readonly clientRecord: number;
-  readonly serverRecord: number;
   /** What the client has asked for by name. */
   readonly serverName: string | null;
   /** By a ticket. */
@@ -114,8 +105,9 @@ export class Handshake implements Asked {
   #isOver = false;
   /** Why it is to fail, as far as a callback knows. */
   #why: HandshakeFailure | null = null;
-  #clientSecret: Buffer | null = null;
-  #serverSecret: Buffer | null = null;
+  readonly #secrets = new HandshakeSecrets();
+  /** The last that OpenSSL has said. */
+  #flight: Buffer = NOTHING;
 
   constructor(contexts: TlsContexts, tickets: TicketKeys, clock: { readonly wallMs: number }) {
     this.#contexts = contexts;
@@ -173,25 +165,25 @@ export class Handshake implements Asked {
   #recordBytes(bytes: Buffer, at: number, end: number): number {
     if (at === end) return 0;
     const type = bytes[at];
-    if (this.#session === 0 && type !== HANDSHAKE) {
+    if (this.#session === 0 && type !== ContentType.HANDSHAKE) {
       // A request's method begins with a letter, or with an empty line that some clients send first.
       const isText = (type >= 0x41 && type <= 0x5a) || (type >= 0x61 && type <= 0x7a) || type === 0x0d;
       this.#fail(isText ? 'plain' : 'garbage');
       return 0;
     }
-    if (end - at < HEADER_BYTES) return 0;
+    if (end - at < RECORD_HEADER_BYTES) return 0;
     const length = bytes.readUInt16BE(at + 3);
     const isRecord =
-      type >= CHANGE_CIPHER_SPEC && type <= APPLICATION_DATA && bytes[at + 1] === VERSION_MAJOR;
+      type >= CHANGE_CIPHER_SPEC && type <= ContentType.APPLICATION_DATA && bytes[at + 1] === VERSION_MAJOR;
     if (!isRecord || length > MAX_RECORD_BYTES) {
       if (this.#session === 0) {
         this.#fail('garbage');
         return 0;
       }
       // OpenSSL refuses the header alone, by an alert that the client can read.
-      return HEADER_BYTES;
+      return RECORD_HEADER_BYTES;
     }
-    return end - at < HEADER_BYTES + length ? 0 : HEADER_BYTES + length;
+    return end - at < RECORD_HEADER_BYTES + length ? 0 : RECORD_HEADER_BYTES + length;
   }
 
   #open(): void {
@@ -210,13 +202,15 @@ export class Handshake implements Asked {
     if (this.#session === 0) this.#open();
     ssl.bioWrite(this.#input, addressOf(bytes) + at, length);
     ssl.clearErrors();
+    this.#secrets.received(bytes[at]);
     const accepted = withCallbacks(this, () => ssl.accept(this.#session));
     const output = this.#said();
+    if (output.length > 0) this.#flight = output;
     if (accepted === 1) {
       this.#finish(output);
     } else if (ssl.errorOf(this.#session, accepted) !== SSL_ERROR_WANT_READ) {
       this.#fail(this.#why ?? kindOf(ssl.nextError()));
-    } else if (length === HEADER_BYTES && bytes.readUInt16BE(at + 3) > 0) {
+    } else if (length === RECORD_HEADER_BYTES && bytes.readUInt16BE(at + 3) > 0) {
       this.#fail('broken');
     }
     ssl.clearErrors();
@@ -234,25 +228,20 @@ export class Handshake implements Asked {
     return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
   }
 
-  /** `output`: the last that is sent by OpenSSL, tickets alone. */
+  /** `output`: what OpenSSL sends behind the client's Finished. */
   #finish(output: Buffer): void {
     const { suiteOf: idOf, cipherOf, serverName, isReused } = openssl();
     const suite = suiteOf(idOf(cipherOf(this.#session)));
     assert(suite !== undefined, 'one of those that were offered');
-    assert(this.#clientSecret !== null && this.#serverSecret !== null, 'both secrets are known by then');
+    const halves = this.#secrets.halves(this.#session, suite, this.#flight, output);
+    if (halves === null) return this.#fail('broken');
     this.#result = {
-      version: 'TLSv1.3',
+      ...halves,
       suite,
-      clientSecret: this.#clientSecret,
-      serverSecret: this.#serverSecret,
-      clientRecord: 0,
-      serverRecord: sealedRecords(output),
       serverName: serverName(this.#session, 0),
       resumed: isReused(this.#session) === 1,
       behind: NOTHING,
     };
-    this.#clientSecret = null;
-    this.#serverSecret = null;
     this.#end();
   }
 
@@ -267,8 +256,8 @@ export class Handshake implements Asked {
     if (this.#session !== 0) openssl().freeSession(this.#session);
     this.#session = 0;
     this.#held = NOTHING;
-    this.#clientSecret?.fill(0);
-    this.#serverSecret?.fill(0);
+    this.#flight = NOTHING;
+    this.#secrets.wipe();
     this.#contexts.unuse();
   }
 
@@ -294,6 +283,12 @@ export class Handshake implements Asked {
     return context;
   }
 
+  allows(context: number, version: number): boolean {
+    const isEnough = this.#contexts.allows(context, version);
+    if (!isEnough) this.#why = 'common';
+    return isEnough;
+  }
+
   noProtocol(): void {
     this.#why = 'common';
   }
@@ -307,20 +302,8 @@ export class Handshake implements Asked {
   }
 
   secret(label: string, secret: Buffer): void {
-    if (label === 'CLIENT_TRAFFIC_SECRET_0') this.#clientSecret = secret;
-    else if (label === 'SERVER_TRAFFIC_SECRET_0') this.#serverSecret = secret;
-    else secret.fill(0);
+    this.#secrets.tell(label, secret);
   }
-}
-
-/** Records under the traffic key: everything that is sent behind the client's Finished. */
-function sealedRecords(output: Buffer): number {
-  let count = 0;
-  for (let at = 0; at < output.length; at += HEADER_BYTES + output.readUInt16BE(at + 3)) {
-    assert(output[at] === APPLICATION_DATA, 'nothing in the clear follows');
-    count++;
-  }
-  return count;
 }
 
 function kindOf(error: number): HandshakeFailure {

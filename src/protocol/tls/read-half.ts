@@ -5,7 +5,8 @@
 import assert from 'node:assert';
 import { ALERT_BYTES, Alert, TlsError } from './alerts.ts';
 import { readKeyUpdate } from './key-update.ts';
-import { ContentType, MAX_RECORD_BYTES, type Opened, Opener, RECORD_HEADER_BYTES } from './records.ts';
+import { ContentType, MAX_RECORD_BYTES, type Opened, Opener } from './records.ts';
+import { RECORD_HEADER_BYTES } from './suites.ts';
 import { nextHalf, type TrafficHalf, trafficKeys, wipeHalf } from './traffic.ts';
 
 export type Received =
@@ -23,6 +24,7 @@ export const MAX_EMPTY_RECORDS = 32;
 export const MAX_KEY_UPDATES = 32;
 
 const NOTHING = Buffer.alloc(0);
+const TYPES: readonly number[] = Object.values(ContentType);
 
 /** A half whose connection moves: `rest` is the beginning of a record. */
 export interface ReadHalfState {
@@ -78,7 +80,7 @@ export class ReadHalf {
     const bytes = this.#bytes;
     const at = this.#at;
     if (at === bytes.length) return null;
-    if (bytes[at] !== ContentType.APPLICATION_DATA)
+    if (!this.#isRecord(bytes[at]))
       throw new TlsError('UNEXPECTED', Alert.UNEXPECTED_MESSAGE, `record of type ${bytes[at]}`);
     if (bytes.length - at < RECORD_HEADER_BYTES) return null;
     const recordBytes = RECORD_HEADER_BYTES + bytes.readUInt16BE(at + 3);
@@ -87,6 +89,12 @@ export class ReadHalf {
     if (bytes.length - at < recordBytes) return null;
     this.#at += recordBytes;
     return this.#opener.open(bytes, at, at + recordBytes);
+  }
+
+  /** With TLS 1.2 a record says what is in it. */
+  #isRecord(type: number): boolean {
+    if (type === ContentType.APPLICATION_DATA) return true;
+    return this.#half.suite.version === 'TLSv1.2' && TYPES.includes(type);
   }
 
   /** Null: it says nothing. */
@@ -119,6 +127,8 @@ export class ReadHalf {
   }
 
   #handshake(content: Buffer): Received | null {
+    if (this.#half.suite.version === 'TLSv1.2')
+      throw new TlsError('UNEXPECTED', Alert.NO_RENEGOTIATION, 'a handshake after the handshake');
     const message = Buffer.concat([this.#message, content]);
     const asks = readKeyUpdate(message);
     if (asks === null) {

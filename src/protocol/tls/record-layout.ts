@@ -6,7 +6,8 @@
  *   response  | head |---------------- body ----------------|
  *   records   | 0    | 1         | 2         | 3         | 4 |
  */
-import { MAX_CONTENT_BYTES, RECORD_OVERHEAD_BYTES } from './records.ts';
+import { MAX_CONTENT_BYTES } from './records.ts';
+import type { Suite } from './suites.ts';
 
 /** Of a whole response, or of what is left of one: then without a head. */
 export interface Layout {
@@ -38,29 +39,34 @@ export function recordCount({ headBytes, lengthBytes }: Layout): number {
   return recordsOf(headBytes) + recordsOf(lengthBytes - headBytes);
 }
 
+/** What of a suite says how much larger than the response its records are. */
+type Overhead = Pick<Suite, 'overheadBytes'>;
+
 /** Bytes of all records. */
-export function wireBytes(layout: Layout): number {
-  return layout.lengthBytes + recordCount(layout) * RECORD_OVERHEAD_BYTES;
+export function wireBytes(layout: Layout, { overheadBytes }: Overhead): number {
+  return layout.lengthBytes + recordCount(layout) * overheadBytes;
 }
 
 /** Where the record begins that begins at byte `offset` of the response: bytes of records before it. */
-export function wireAt({ headBytes, lengthBytes }: Layout, offset: number): number {
-  return wireBytes({ headBytes: Math.min(headBytes, offset), lengthBytes: Math.min(lengthBytes, offset) });
+export function wireAt({ headBytes, lengthBytes }: Layout, offset: number, suite: Overhead): number {
+  const before = { headBytes: Math.min(headBytes, offset), lengthBytes: Math.min(lengthBytes, offset) };
+  return wireBytes(before, suite);
 }
 
 /** The place behind `wire` bytes of the response's records, at most all of them. */
-export function placeAt(layout: Layout, wire: number): RecordPlace {
+export function placeAt(layout: Layout, wire: number, suite: Overhead): RecordPlace {
   const { headBytes, lengthBytes } = layout;
-  const headWire = wireAt(layout, headBytes);
+  const { overheadBytes } = suite;
+  const headWire = wireAt(layout, headBytes, suite);
   const isInHead = wire < headWire;
   const [fromWire, from, to] = isInHead ? [0, 0, headBytes] : [headWire, headBytes, lengthBytes];
-  const whole = Math.floor((wire - fromWire) / (MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES));
+  const whole = Math.floor((wire - fromWire) / (MAX_CONTENT_BYTES + overheadBytes));
   const offset = Math.min(to, from + whole * MAX_CONTENT_BYTES);
-  const cut = wire - wireAt(layout, offset);
+  const cut = wire - wireAt(layout, offset, suite);
   const records = recordCount({ headBytes: Math.min(headBytes, offset), lengthBytes: offset });
   const content = contentBytesAt(layout, offset);
   // The last record of head or body is a shorter one.
-  if (cut > 0 && cut === content + RECORD_OVERHEAD_BYTES)
+  if (cut > 0 && cut === content + overheadBytes)
     return { records: records + 1, offset: offset + content, cut: 0 };
   return { records, offset, cut };
 }

@@ -1,5 +1,5 @@
 /**
- * Protected records (RFC 8446, 5.2): what both directions of a session consist of after the handshake.
+ * Protected records: what both directions of a session consist of after the handshake. Of TLS 1.3 (RFC 8446, 5.2):
  *
  * | offset | bytes | field      | value |
  * |--------|-------|------------|-------|
@@ -11,25 +11,36 @@
  * | 6+N    | P     | padding    | encrypted zeros; Baton sends none |
  * | 6+N+P  | 16    | tag        | |
  *
- * nonce (12 bytes): the iv, XOR the record's number as u64 in its last bytes.
+ * Of TLS 1.2 (RFC 5246, 6.2.3.3; RFC 5288; RFC 7905); X is 8 with AES, 0 with ChaCha20:
+ *
+ * | offset | bytes | field      | value |
+ * |--------|-------|------------|-------|
+ * | 0      | 1     | type       | what the content is |
+ * | 1      | 2     | version    | 03 03 |
+ * | 3      | 2     | length     | of what follows |
+ * | 5      | X     | nonce      | its last 8 bytes |
+ * | 5+X    | N     | content    | encrypted |
+ * | 5+X+N  | 16    | tag        | |
+ *
+ * nonce (12 bytes): the iv, XOR the record's number as u64 in its last bytes. What the tag stands for beside the content
+ * is the header with TLS 1.3; with 1.2 it is the number, type and version, and the content's length.
  */
 import assert from 'node:assert';
 import { Aead, NONCE_BYTES, TAG_BYTES } from '../../kernel/linux/aead.ts';
-import { allocate, type Memory } from '../../kernel/linux/memory.ts';
+import { addressOf, allocate, type Memory } from '../../kernel/linux/memory.ts';
 import { Alert, TlsError } from './alerts.ts';
+import { RECORD_HEADER_BYTES, SUITES, type Suite } from './suites.ts';
 import { type TrafficKeys, wipeKeys } from './traffic.ts';
 
 export const ContentType = { ALERT: 21, HANDSHAKE: 22, APPLICATION_DATA: 23 } as const;
 export type ContentType = (typeof ContentType)[keyof typeof ContentType];
 
-export const RECORD_HEADER_BYTES = 5;
 /** Content of one record. */
 export const MAX_CONTENT_BYTES = 2 ** 14;
 const TYPE_BYTES = 1;
-/** What Baton's records have beside their content. */
-export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + TYPE_BYTES + TAG_BYTES;
-/** The longest record that Baton sends. */
-export const MAX_SEALED_BYTES = MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES;
+const NUMBER_BYTES = 8;
+/** Where the content lies that is to be sealed: before it is room for what a record of any suite begins with. */
+export const CONTENT_AT = RECORD_HEADER_BYTES + Math.max(...SUITES.map(({ nonceBytes }) => nonceBytes));
 /** The longest that a client may send, header included. */
 export const MAX_RECORD_BYTES = RECORD_HEADER_BYTES + MAX_CONTENT_BYTES + 256;
 
@@ -41,7 +52,13 @@ export const MAX_KEY_RECORDS = 2 ** 24;
 /** What is said beside data: KeyUpdate, alerts. */
 const SPARE_RECORDS = 2 ** 10;
 
+/** Memory in which any content can be sealed. */
+export function sealingMemory(): Memory {
+  return allocate(CONTENT_AT + MAX_CONTENT_BYTES + TYPE_BYTES + TAG_BYTES);
+}
+
 const nonce = allocate(NONCE_BYTES);
+const NONCE_NUMBER_AT = NONCE_BYTES - NUMBER_BYTES;
 
 /** Sets the one nonce in memory: it is used before the next is made. */
 function setNonce(iv: Buffer, number: number): void {
@@ -51,11 +68,24 @@ function setNonce(iv: Buffer, number: number): void {
   view.setUint32(8, view.getUint32(8) ^ (number >>> 0));
 }
 
+/** What the tag stands for beside the content, with TLS 1.2. */
+const additional = allocate(NUMBER_BYTES + RECORD_HEADER_BYTES);
+
+/** Sets it for the record whose header is at `at`. */
+function setAdditional(number: number, bytes: Uint8Array, at: number, contentBytes: number): void {
+  const { view } = additional;
+  view.setUint32(0, Math.floor(number / 2 ** 32));
+  view.setUint32(4, number >>> 0);
+  for (let i = 0; i < 3; i++) view.setUint8(NUMBER_BYTES + i, bytes[at + i]);
+  view.setUint16(NUMBER_BYTES + 3, contentBytes);
+}
+
 /**
  * Seals records by one key, number after number. Two plaintexts under one number would give the key away: there is
  * one Sealer of a key, and whoever makes another one has wiped the one before (`WriteHalf`). To be freed.
  */
 export class Sealer {
+  readonly suite: Suite;
   readonly #keys: TrafficKeys;
   readonly #cipher: Aead;
   #number: number;
@@ -63,6 +93,7 @@ export class Sealer {
 
   /** The keys become this Sealer's, which wipes them. */
   constructor(keys: TrafficKeys) {
+    this.suite = keys.suite;
     this.#keys = keys;
     this.#cipher = new Aead(keys.suite.aead, 'seal', keys.key);
     this.#number = keys.number;
@@ -73,28 +104,33 @@ export class Sealer {
     return this.#number;
   }
 
-  /**
-   * Seals the content that lies at `at + RECORD_HEADER_BYTES`, as one record from `at` on; returns its length.
-   * `bytes`: of the content, MAX_CONTENT_BYTES at most.
-   */
-  seal({ bytes: memory, address }: Memory, at: number, bytes: number, type: ContentType): number {
+  /** Seals the `bytes` of content that lie at CONTENT_AT of a `sealingMemory`; returns the record, which lies there. */
+  seal({ bytes: memory, address }: Memory, bytes: number, type: ContentType): Buffer {
     assert(
       !this.#freed && this.#number < MAX_KEY_RECORDS + SPARE_RECORDS,
       'the key is held, and may seal more',
     );
     assert(bytes <= MAX_CONTENT_BYTES, 'a record has its limit');
-    const content = at + RECORD_HEADER_BYTES;
-    const sealedBytes = bytes + TYPE_BYTES + TAG_BYTES;
-    memory[at] = ContentType.APPLICATION_DATA;
+    const { version, nonceBytes } = this.suite;
+    const isHidden = version === 'TLSv1.3';
+    const at = CONTENT_AT - RECORD_HEADER_BYTES - nonceBytes;
+    const plaintextBytes = isHidden ? bytes + TYPE_BYTES : bytes;
+    const sealedBytes = plaintextBytes + TAG_BYTES;
+    memory[at] = isHidden ? ContentType.APPLICATION_DATA : type;
     memory[at + 1] = 3;
     memory[at + 2] = 3;
-    memory[at + 3] = sealedBytes >> 8;
-    memory[at + 4] = sealedBytes & 0xff;
-    memory[content + bytes] = type;
+    memory.writeUInt16BE(nonceBytes + sealedBytes, at + 3);
+    if (isHidden) memory[CONTENT_AT + bytes] = type;
     setNonce(this.#keys.iv, this.#number);
+    if (nonceBytes > 0) nonce.bytes.copy(memory, at + RECORD_HEADER_BYTES, NONCE_NUMBER_AT);
+    if (!isHidden) setAdditional(this.#number, memory, at, bytes);
     this.#number++;
-    this.#cipher.sealInPlace(nonce.address, address + content, bytes + TYPE_BYTES, RECORD_HEADER_BYTES);
-    return RECORD_HEADER_BYTES + sealedBytes;
+    const [associated, associatedBytes] = isHidden
+      ? [address + at, RECORD_HEADER_BYTES]
+      : [additional.address, additional.bytes.length];
+    const content = address + CONTENT_AT;
+    this.#cipher.sealInPlace(nonce.address, associated, associatedBytes, content, plaintextBytes);
+    return memory.subarray(at, CONTENT_AT + sealedBytes);
   }
 
   /** Forgets the key; nothing more is sealed. Idempotent. */
@@ -130,20 +166,41 @@ export class Opener {
 
   /** The record that fills `bytes` from `at` to `end`; its content is in memory of its own. Throws TlsError. */
   open(bytes: Buffer, at: number, end: number): Opened {
-    const from = at + RECORD_HEADER_BYTES;
-    if (end - from < TYPE_BYTES + TAG_BYTES)
-      throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, 'no room for a tag');
-    setNonce(this.#keys.iv, this.#number);
-    const inner = this.#cipher.open(nonce.bytes, bytes, from, end, RECORD_HEADER_BYTES);
+    const isHidden = this.#keys.suite.version === 'TLSv1.3';
+    const inner = isHidden ? this.#open13(bytes, at, end) : this.#open12(bytes, at, end);
     if (inner === null)
       throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, `record ${this.#number} fails authentication`);
     this.#number++;
-    if (inner.length > MAX_CONTENT_BYTES + TYPE_BYTES)
+    const maxBytes = isHidden ? MAX_CONTENT_BYTES + TYPE_BYTES : MAX_CONTENT_BYTES;
+    if (inner.length > maxBytes)
       throw new TlsError('RECORD_OVERFLOW', Alert.RECORD_OVERFLOW, `content of ${inner.length} bytes`);
+    if (!isHidden) return { type: bytes[at], content: inner };
     let typeAt = inner.length - 1;
     while (typeAt >= 0 && inner[typeAt] === 0) typeAt--;
     if (typeAt < 0) throw new TlsError('UNEXPECTED', Alert.UNEXPECTED_MESSAGE, 'a record without a type');
     return { type: inner[typeAt], content: inner.subarray(0, typeAt) };
+  }
+
+  #open13(bytes: Buffer, at: number, end: number): Buffer | null {
+    const from = at + RECORD_HEADER_BYTES;
+    requireRoom(end - from, TYPE_BYTES + TAG_BYTES);
+    setNonce(this.#keys.iv, this.#number);
+    return this.#cipher.open(nonce.bytes, addressOf(bytes) + at, RECORD_HEADER_BYTES, bytes, from, end);
+  }
+
+  #open12(bytes: Buffer, at: number, end: number): Buffer | null {
+    const { nonceBytes } = this.#keys.suite;
+    const from = at + RECORD_HEADER_BYTES + nonceBytes;
+    requireRoom(end - from, TAG_BYTES);
+    setNonce(this.#keys.iv, this.#number);
+    // Who seals chooses it.
+    if (nonceBytes > 0) bytes.copy(nonce.bytes, NONCE_NUMBER_AT, at + RECORD_HEADER_BYTES, from);
+    setAdditional(this.#number, bytes, at, end - from - TAG_BYTES);
+    const {
+      address,
+      bytes: { length },
+    } = additional;
+    return this.#cipher.open(nonce.bytes, address, length, bytes, from, end);
   }
 
   /** Forgets the key. Idempotent. */
@@ -151,4 +208,8 @@ export class Opener {
     this.#cipher.free();
     wipeKeys(this.#keys);
   }
+}
+
+function requireRoom(bytes: number, least: number): void {
+  if (bytes < least) throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, 'no room for a tag');
 }

@@ -1,7 +1,8 @@
 /**
  * Traffic secrets and what follows from them (RFC 8446, 7.1 to 7.3). A connection has two halves, one a direction; each
- * has a secret, and counts its records.
+ * has a secret, and counts its records. With TLS 1.2 the secret is the key with the iv behind it, and stays (key-block.ts).
  */
+import assert from 'node:assert';
 import { createHmac } from 'node:crypto';
 import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
 import type { Suite } from './suites.ts';
@@ -15,8 +16,8 @@ export interface TrafficHalf {
 }
 
 /**
- * What seals or opens records from one number on. Neither the secret follows from it nor the keys after a KeyUpdate,
- * so it is what a target is given.
+ * What seals or opens records from one number on. Neither the secret of TLS 1.3 follows from it nor the keys after a
+ * KeyUpdate, so it is what a target is given.
  */
 export interface TrafficKeys {
   readonly suite: Suite;
@@ -47,12 +48,18 @@ export function expandLabel({ hash }: Suite, secret: Buffer, label: string, byte
 }
 
 export function trafficKeys({ suite, secret, number }: TrafficHalf): TrafficKeys {
-  const key = expandLabel(suite, secret, 'key', AEAD_KEY_BYTES[suite.aead]);
+  const keyBytes = AEAD_KEY_BYTES[suite.aead];
+  if (suite.version === 'TLSv1.2') {
+    const copy = Buffer.from(secret);
+    return { suite, key: copy.subarray(0, keyBytes), iv: copy.subarray(keyBytes), number };
+  }
+  const key = expandLabel(suite, secret, 'key', keyBytes);
   return { suite, key, iv: expandLabel(suite, secret, 'iv', NONCE_BYTES), number };
 }
 
-/** The half after a KeyUpdate (RFC 8446, 7.2). */
+/** The half after a KeyUpdate (RFC 8446, 7.2), which TLS 1.3 alone has. */
 export function nextHalf({ suite, secret }: TrafficHalf): TrafficHalf {
+  assert(suite.version === 'TLSv1.3', 'a key of TLS 1.2 is the only one');
   return { suite, secret: expandLabel(suite, secret, 'traffic upd', suite.secretBytes), number: 0 };
 }
 

@@ -9,18 +9,12 @@
  * While it is lent there is no key here, only the secret, from which it is made again.
  */
 import assert from 'node:assert';
-import { allocate } from '../../kernel/linux/memory.ts';
 import { keyUpdate } from './key-update.ts';
-import {
-  ContentType,
-  MAX_CONTENT_BYTES,
-  RECORD_HEADER_BYTES,
-  RECORD_OVERHEAD_BYTES,
-  Sealer,
-} from './records.ts';
+import { CONTENT_AT, ContentType, Sealer, sealingMemory } from './records.ts';
+import type { Suite } from './suites.ts';
 import { type LentHalf, nextHalf, type TrafficHalf, trafficKeys, wipeHalf } from './traffic.ts';
 
-/** A key is replaced when it has sealed so many records. */
+/** A key is replaced when it has sealed so many records; with TLS 1.2, where it cannot be, the connection ends soon. */
 export const UPDATE_RECORDS = 2 ** 23;
 
 /** A place in the records of a key. */
@@ -41,7 +35,7 @@ type Holder =
 
 const LENT: Holder = { name: 'lent' };
 const GONE: Holder = { name: 'gone' };
-const scratch = allocate(MAX_CONTENT_BYTES + RECORD_OVERHEAD_BYTES);
+const scratch = sealingMemory();
 
 const hereSince = (since: Place): Holder => ({ name: 'here', since, sealer: null });
 
@@ -55,6 +49,10 @@ export class WriteHalf {
   constructor(half: TrafficHalf) {
     this.#half = half;
     this.#holder = hereSince({ number: half.number, cut: 0, bound: half.number });
+  }
+
+  get suite(): Suite {
+    return this.#half.suite;
   }
 
   get isHere(): boolean {
@@ -92,15 +90,19 @@ export class WriteHalf {
 
   /** The key has sealed so much that the next is due. */
   get isUpdateDue(): boolean {
-    return this.number >= UPDATE_RECORDS;
+    return this.suite.version === 'TLSv1.3' && this.number >= UPDATE_RECORDS;
+  }
+
+  /** The key has sealed so much that the connection is to end, since there is no next one. */
+  get isWorn(): boolean {
+    return this.suite.version === 'TLSv1.2' && this.isHere && this.number >= UPDATE_RECORDS;
   }
 
   /** A record of its own, with a short content that is not data. */
   seal(content: Buffer, type: ContentType): Buffer {
     assert(!this.isBound, 'no record comes inside a response that is sealed elsewhere, too');
-    content.copy(scratch.bytes, RECORD_HEADER_BYTES);
-    const bytes = this.sealer.seal(scratch, 0, content.length, type);
-    return Buffer.from(scratch.bytes.subarray(0, bytes));
+    content.copy(scratch.bytes, CONTENT_AT);
+    return Buffer.from(this.sealer.seal(scratch, content.length, type));
   }
 
   /** The record that tells the client of the next key, which is in force with it. `asks`: the client's is to change, too. */

@@ -91,11 +91,17 @@ test('a site’s tls: pairs, what is refused, and where', () => {
   const { listen, sites } = parse('{ cert: a.pem, key: /k/a.key, hsts: 5 }');
   assert.deepEqual(listen, { port: 80, tlsPort: 443 });
   const files = { cert: '/etc/baton/a.pem', key: '/k/a.key' };
-  assert.deepEqual(sites[0].tls, { certificates: [files], redirect: false, hstsSeconds: 5 });
+  assert.deepEqual(sites[0].tls, {
+    minVersion: 'TLSv1.2',
+    certificates: [files],
+    redirect: false,
+    hstsSeconds: 5,
+  });
   const two = parse(
-    '{ redirect: true, certificates: [{ cert: 1.pem, key: 1.key }, { cert: 2.pem, key: 2.key }] }',
+    '{ redirect: true, minVersion: TLSv1.3, certificates: [{ cert: 1.pem, key: 1.key }, { cert: 2.pem, key: 2.key }] }',
   );
   assert.equal(two.sites[0].tls?.certificates.length, 2);
+  assert.equal(two.sites[0].tls?.minVersion, 'TLSv1.3');
   const without = parseConfig(TEXT('{}').replace(', tls: {}', ''), '/etc/baton/cluster.yaml');
   assert.deepEqual([without.listen.tlsPort, without.sites[0].tls], [null, null]);
   assert.match(problem('{ cert: a.pem }'), /4:53: missing key sites.0.tls.key/);
@@ -105,14 +111,16 @@ test('a site’s tls: pairs, what is refused, and where', () => {
   assert.match(problem('{ certificates: [{ cert: a }] }'), /missing key sites.0.tls.certificates.0.key/);
   assert.match(problem('{ cert: a, key: b, hsts: -1 }'), /whole number from 0/);
   assert.match(problem('{ cert: a, key: b, redirekt: true }'), /did you mean redirect/);
+  assert.match(problem('{ cert: a, key: b, minVersion: 1.2 }'), /TLSv1\.2/);
   const pair = '{ cert: a, key: b }';
   assert.match(problem(pair, 'listen: { tlsPort: 80 }'), /3:20: port 80 is listen.port already/);
   assert.match(problem(pair, 'listen: { tlsPort: 7946 }'), /port 7946 is listen.tlsPort already/);
 });
 
-test('other certificates are taken over by a running node; redirect and hsts are not', () => {
+test('other certificates and minVersion are taken over by a running node; redirect and hsts are not', () => {
   const before = parse('{ cert: a.pem, key: a.key }');
   assert.deepEqual(needRestart(before, parse('{ cert: b.pem, key: b.key }')), []);
+  assert.deepEqual(needRestart(before, parse('{ cert: b.pem, key: b.key, minVersion: TLSv1.3 }')), []);
   assert.deepEqual(changedPolicies(before.sites, parse('{ cert: b.pem, key: b.key }').sites), []);
   assert.deepEqual(needRestart(before, parse('{ cert: a.pem, key: a.key, redirect: true, hsts: 1 }')), [
     'sites.s.tls.redirect',

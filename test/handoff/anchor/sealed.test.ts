@@ -13,7 +13,8 @@ import { LinkModel, SETUP_MS, START } from './stand.ts';
 const NUMBER = 9;
 const identity = { headBytes: 300, lengthBytes: 100_300, validator: 5n };
 const RECORDS = recordCount(identity);
-const WIRE = wireBytes(identity);
+const [SUITE] = SUITES;
+const WIRE = wireBytes(identity, SUITE);
 const BODY = { bytes: identity.lengthBytes, bodyBytes: 100_000 };
 const RECORD = 16_384 + 22;
 
@@ -21,8 +22,7 @@ class Case extends HandoffCase {
   readonly half: WriteHalf;
 
   constructor(number = NUMBER) {
-    const [suite] = SUITES;
-    const half = new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number });
+    const half = new WriteHalf({ suite: SUITE, secret: Buffer.alloc(SUITE.secretBytes, 1), number });
     super(identity, half);
     this.half = half;
   }
@@ -128,7 +128,7 @@ describe('the write half', () => {
 
 describe('a target that fails', () => {
   test('in the middle of a record: who goes on seals it again, and sends its rest', () => {
-    const headWire = wireAt(identity, identity.headBytes);
+    const headWire = wireAt(identity, identity.headBytes, SUITE);
     for (const [wire, offset, records, cut] of [
       [headWire, identity.headBytes, 1, 0],
       [headWire + 5, identity.headBytes, 1, 5],
@@ -163,7 +163,7 @@ describe('a target that fails', () => {
     it.begin().setupOk().acknowledge(50_000);
     it.link.down();
     it.pass(10);
-    const headWire = wireAt(identity, identity.headBytes);
+    const headWire = wireAt(identity, identity.headBytes, SUITE);
     const cut = (50_000 - headWire) % RECORD;
     assert.deepEqual(it.place, [NUMBER + 1 + Math.floor((50_000 - headWire) / RECORD), cut]);
     // What the client gets meanwhile of who was cut off moves the place on.

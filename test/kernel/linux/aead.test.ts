@@ -43,13 +43,14 @@ test('seals and opens as node:crypto does, message after message, and nothing th
         sealing.seal(nonce, plaintext, sealed, at, at);
         assert.deepEqual(sealed, expected);
         const inPlace = Buffer.concat([associated, plaintext, Buffer.alloc(16)]);
-        sealing.sealInPlace(addressOf(nonce), addressOf(inPlace) + at, plaintext.length, at);
+        const from = addressOf(inPlace);
+        sealing.sealInPlace(addressOf(nonce), from, at, from + at, plaintext.length);
         assert.deepEqual(inPlace, expected);
         const changed = Buffer.from(sealed);
         const bit = flip % (8 * changed.length);
         changed[bit >> 3] ^= 1 << (bit & 7);
-        assert.equal(opening.open(nonce, changed, at, changed.length, at), null);
-        assert.deepEqual(opening.open(nonce, sealed, at, sealed.length, at), plaintext);
+        assert.equal(opening.open(nonce, addressOf(changed), at, changed, at, changed.length), null);
+        assert.deepEqual(opening.open(nonce, addressOf(sealed), at, sealed, at, sealed.length), plaintext);
       }
       sealing.free();
       opening.free();

@@ -6,7 +6,7 @@ import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-mig
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
 import type { Identity } from '../../../src/protocol/http/continuation.ts';
-import { MAX_KEY_RECORDS, MAX_SEALED_BYTES } from '../../../src/protocol/tls/records.ts';
+import { MAX_CONTENT_BYTES, MAX_KEY_RECORDS } from '../../../src/protocol/tls/records.ts';
 import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
@@ -91,7 +91,7 @@ const lentHalf: fc.Arbitrary<LentHalf> = fc.constantFrom(...SUITES).chain((suite
     {
       suite: fc.constant(suite),
       number: count,
-      cut: upTo(MAX_SEALED_BYTES - 1),
+      cut: upTo(MAX_CONTENT_BYTES + suite.overheadBytes - 1),
       iv: bytes(NONCE_BYTES),
       key: bytes(AEAD_KEY_BYTES[suite.aead]),
     },

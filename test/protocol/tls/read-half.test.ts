@@ -35,18 +35,35 @@ function seal(half: TrafficHalf, inner: Buffer): Buffer {
   return Buffer.concat([head, cipher.update(inner), cipher.final(), cipher.getAuthTag()]);
 }
 
+/** The record of a half of TLS 1.2; with AES its nonce is made from `chosen`. */
+function seal12(half: TrafficHalf, type: number, content: Buffer, chosen = 0x1234n): Buffer {
+  const { key, iv, number, suite } = { ...trafficKeys(half), suite: half.suite };
+  const nonce = Buffer.from(iv);
+  const isAes = suite.nonceBytes > 0;
+  nonce.writeBigUInt64BE(isAes ? chosen + BigInt(number) : nonce.readBigUInt64BE(4) ^ BigInt(number), 4);
+  const explicit = isAes ? nonce.subarray(4) : Buffer.alloc(0);
+  const additional = Buffer.alloc(13);
+  additional.writeBigUInt64BE(BigInt(number));
+  additional.set([type, 3, 3], 8);
+  additional.writeUInt16BE(content.length, 11);
+  const cipher = createCipheriv(suite.aead as CipherGCMTypes, key, nonce, { authTagLength: 16 });
+  cipher.setAAD(additional, { plaintextLength: content.length });
+  const head = Buffer.from([type, 3, 3, 0, 0]);
+  head.writeUInt16BE(explicit.length + content.length + 16, 3);
+  return Buffer.concat([head, explicit, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+}
+
 type Message = readonly [type: number, content: Buffer | string, padding?: number];
 
 /** The client's messages as records, the first one the half's next. */
 function records(half: TrafficHalf, ...messages: readonly Message[]): Buffer {
   let { number } = half;
   return Buffer.concat(
-    messages.map(([type, content, padding = 0]) =>
-      seal(
-        { ...half, number: number++ },
-        Buffer.concat([Buffer.from(content), Buffer.from([type]), Buffer.alloc(padding)]),
-      ),
-    ),
+    messages.map(([type, content, padding = 0]) => {
+      const one = { ...half, number: number++ };
+      if (half.suite.version === 'TLSv1.2') return seal12(one, type, Buffer.from(content));
+      return seal(one, Buffer.concat([Buffer.from(content), Buffer.from([type]), Buffer.alloc(padding)]));
+    }),
   );
 }
 
@@ -131,6 +148,55 @@ describe('what a client may send', () => {
   test('that it has given up', () => {
     const sent = records(halfOf(), [ALERT, '\x01\x5a'], [ALERT, '\x02\x14']);
     assert.deepEqual(hear(open(), sent), [{ kind: 'alert', description: Alert.BAD_RECORD_MAC }]);
+  });
+});
+
+describe('with TLS 1.2', () => {
+  const suites = SUITES.filter(({ version }) => version === 'TLSv1.2');
+  const { BAD_RECORD_MAC, NO_RENEGOTIATION, RECORD_OVERFLOW, UNEXPECTED_MESSAGE } = Alert;
+
+  test('an end, an alert, a full record, empty ones; no handshake and nothing larger', () => {
+    for (const half of suites.map((suite) => halfOf(suite, 1))) {
+      const full = Buffer.alloc(16384, 1);
+      const sent = records(half, [DATA, full], [DATA, ''], [DATA, 'b'], [ALERT, '\x01\0']);
+      assert.deepEqual(hear(open(half), sent), [{ kind: 'data', bytes: full }, data('b'), { kind: 'end' }]);
+      refuses(records(half, [HANDSHAKE, '\x01\0\0\0']), 'UNEXPECTED', NO_RENEGOTIATION, half);
+      refuses(records(half, [HANDSHAKE, '\x18\0\0\x01\0']), 'UNEXPECTED', NO_RENEGOTIATION, half);
+      refuses(records(half, [HANDSHAKE, '']), 'UNEXPECTED', UNEXPECTED_MESSAGE, half);
+      refuses(records(half, [20, '\x01']), 'UNEXPECTED', UNEXPECTED_MESSAGE, half);
+      refuses(records(half, [ALERT, '\x01']), 'UNEXPECTED', UNEXPECTED_MESSAGE, half);
+      refuses(records(half, [DATA, Buffer.alloc(16385)]), 'RECORD_OVERFLOW', RECORD_OVERFLOW, half);
+      refuses(Buffer.from([DATA, 3, 3, 0, 5, 1, 2, 3, 4, 5]), 'BAD_RECORD', BAD_RECORD_MAC, half);
+      const empty: readonly Message[] = Array.from({ length: MAX_EMPTY_RECORDS + 1 }, () => [DATA, '']);
+      refuses(records(half, ...empty), 'EMPTY_RECORDS', UNEXPECTED_MESSAGE, half);
+    }
+  });
+
+  test('any bit that was changed, and a record in another one’s place, ends the connection', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...suites), fc.nat(), fc.array(fc.nat()), (suite, where, cuts) => {
+        const half = halfOf(suite, 1);
+        const changed = records(half, [DATA, 'some data'], [DATA, 'more']);
+        const bit = where % (8 * changed.length);
+        changed[bit >> 3] ^= 1 << (bit & 7);
+        const heard: Received[] = [];
+        try {
+          const read = open(half);
+          heard.push(...hear(read, changed, cuts));
+        } catch (error) {
+          assert.ok(error instanceof TlsError);
+        }
+        // A length that has become larger waits for bytes.
+        for (const one of heard) assert.deepEqual(one, data('some data'));
+      }),
+      { numRuns: 500 },
+    );
+    for (const suite of suites) {
+      const half = halfOf(suite, 1);
+      const [first, second] = [1, 2].map((number) => records({ ...half, number }, [DATA, 'a']));
+      refuses(second, 'BAD_RECORD', BAD_RECORD_MAC, half);
+      refuses(Buffer.concat([first, first]), 'BAD_RECORD', BAD_RECORD_MAC, half);
+    }
   });
 });
 

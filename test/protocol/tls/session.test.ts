@@ -5,7 +5,8 @@ import { test } from 'node:test';
 import { Alert, alertContent } from '../../../src/protocol/tls/alerts.ts';
 import { ReadHalf, type Received } from '../../../src/protocol/tls/read-half.ts';
 import { ContentType } from '../../../src/protocol/tls/records.ts';
-import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import { SUITES, suiteOf } from '../../../src/protocol/tls/suites.ts';
+import type { TrafficHalf } from '../../../src/protocol/tls/traffic.ts';
 import { UPDATE_RECORDS, WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import { openSession, type Session } from './session.ts';
 
@@ -48,8 +49,11 @@ function clientGets({ client }: Session, bytes: number): Promise<Buffer> {
   });
 }
 
+/** What the iv was made from: record 0 has it as it is. */
+const finishedNonce = ({ secret }: TrafficHalf) => secret.subarray(-8);
+
 for (const suite of SUITES) {
-  test(`${suite.name}: node:tls takes our records, and we take its; keys change at both ends`, async () => {
+  test(`${suite.name}: node:tls takes our records, and we take its; keys change at both ends where they can`, async () => {
     const session = await openSession(suite);
     const read = new ReadHalf({ half: session.read, rest: Buffer.alloc(0) });
     const write = new WriteHalf(session.write);
@@ -62,6 +66,7 @@ for (const suite of SUITES) {
       const got = clientGets(session, down.length);
       session.send(dataRecords(write, down));
       assert.deepEqual(await got, down);
+      if (suite.version === 'TLSv1.2') continue;
       // It answers with its own KeyUpdate, before its next data.
       const updated = hear(session, read, (list) => list.some(({ kind }) => kind === 'data'));
       const gone = clientGets(session, 5);
@@ -108,15 +113,32 @@ test('a lent half seals here again only from the number that comes back', async 
   session.destroy();
 });
 
-test('a key is due for the next long before it has sealed all that it may', () => {
-  const [suite] = SUITES;
-  const half = { suite, secret: Buffer.alloc(suite.secretBytes, 1), number: UPDATE_RECORDS - 1 };
-  const write = new WriteHalf(half);
-  assert.equal(write.isUpdateDue, false);
-  write.seal(Buffer.from('one more'), ContentType.APPLICATION_DATA);
-  assert.equal(write.isUpdateDue, true);
-  write.update(false);
-  assert.equal(write.isUpdateDue, false);
-  assert.equal(write.sealer.number, 0);
-  write.wipe();
+test('a key is due for the next long before it has sealed all that it may; with TLS 1.2 the connection is to end', () => {
+  for (const id of [0x1301, 0xc02f]) {
+    const suite = suiteOf(id)!;
+    const isReplaced = suite.version === 'TLSv1.3';
+    const half = { suite, secret: Buffer.alloc(suite.secretBytes, 1), number: UPDATE_RECORDS - 1 };
+    const write = new WriteHalf(half);
+    assert.deepEqual([write.isUpdateDue, write.isWorn], [false, false]);
+    write.seal(Buffer.from('one more'), ContentType.APPLICATION_DATA);
+    assert.deepEqual([write.isUpdateDue, write.isWorn], [isReplaced, !isReplaced]);
+    if (isReplaced) {
+      write.update(false);
+      assert.deepEqual([write.isUpdateDue, write.isWorn], [false, false]);
+      assert.equal(write.sealer.number, 0);
+    } else {
+      assert.throws(() => write.update(false), /the only one/);
+    }
+    write.wipe();
+  }
+});
+
+test('with AES of TLS 1.2 no record has the nonce of another one, the server’s Finished included', async () => {
+  const session = await openSession(suiteOf(0xc02b)!);
+  const write = new WriteHalf(session.write);
+  const nonces = new Set([finishedNonce(session.write).toString('hex')]);
+  for (let i = 1; i <= 300; i++)
+    nonces.add(write.seal(Buffer.from('x'), ContentType.APPLICATION_DATA).toString('hex', 5, 13));
+  assert.equal(nonces.size, 301);
+  session.destroy();
 });

@@ -95,8 +95,15 @@ function spin(us: number): void {
 
 function open({ address: host, suite, items }: Job): Socket {
   if (suite === undefined) return connect({ host, port: 80, noDelay: true, autoSelectFamily: false });
-  const options = { ciphers: suite, minVersion: 'TLSv1.3', rejectUnauthorized: false } as const;
-  const socket = tls.connect({ host, port: 443, servername: items[0].host, ...options });
+  const version = suite.startsWith('TLS_') ? 'TLSv1.3' : 'TLSv1.2';
+  const options = { ciphers: suite, minVersion: version, maxVersion: version } as const;
+  const socket = tls.connect({
+    host,
+    port: 443,
+    servername: items[0].host,
+    rejectUnauthorized: false,
+    ...options,
+  });
   socket.on('keylog', (line: Buffer) => secrets.push(line.toString().trim().split(' ')[2]));
   return socket.setNoDelay(true);
 }

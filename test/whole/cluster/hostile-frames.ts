@@ -155,7 +155,7 @@ export class HostileFrames {
     const suite = this.#pick(SUITES);
     const keyBytes = AEAD_KEY_BYTES[suite.aead];
     const number = this.#pick([0, 1, 2 ** 24, Number.MAX_SAFE_INTEGER, this.#u32()]);
-    const cut = this.#pick([0, 0, 1, 300, 16_405]);
+    const cut = this.#pick([0, 0, 1, 300, 16_383 + suite.overheadBytes]);
     return {
       suite,
       number,

@@ -22,6 +22,9 @@ const [AES_128, AES_256, CHACHA] = [
   'TLS_AES_256_GCM_SHA384',
   'TLS_CHACHA20_POLY1305_SHA256',
 ];
+/** Of TLS 1.2. */
+const OLD = 'ECDHE-ECDSA-AES256-GCM-SHA384';
+const OLD_CHACHA = 'ECDHE-ECDSA-CHACHA20-POLY1305';
 /** Two nodes serve it, neither is the anchor: what one leaves the other goes on with. */
 const PAIR = {
   name: 'pair',
@@ -67,7 +70,7 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     stand?.down();
   });
 
-  for (const suite of [AES_128, AES_256, CHACHA]) {
+  for (const suite of [AES_128, AES_256, CHACHA, OLD, OLD_CHACHA]) {
     test(`${suite}: sizes around a record's, all mechanisms on one connection`, async () => {
       const items = mix(96, SIZES, HOSTS);
       assertMechanisms(await right({ address: 'a', items, suite }), 24);
@@ -99,12 +102,14 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     });
   });
 
-  test('a connection that moves with almost every request, and is handed off in between', async () => {
-    const items = mix(30, [KIB, 64 * KIB], ['migrate.test', 'anchor.test', 'hash.test']);
-    const before = await stand.total('migrations_in');
-    const report = await right({ address: 'a', items, suite: AES_256 });
-    assert.ok((await stand.total('migrations_in')) - before >= 3, JSON.stringify(report.byMechanism));
-  });
+  for (const suite of [AES_256, OLD]) {
+    test(`${suite}: a connection that moves with almost every request, and is handed off in between`, async () => {
+      const items = mix(30, [KIB, 64 * KIB], ['migrate.test', 'anchor.test', 'hash.test']);
+      const before = await stand.total('migrations_in');
+      const report = await right({ address: 'a', items, suite });
+      assert.ok((await stand.total('migrations_in')) - before >= 3, JSON.stringify(report.byMechanism));
+    });
+  }
 
   test('its node is told to stop: it goes on at another', async () => {
     const items = mix(8, [KIB], ['local.test']);
@@ -122,19 +127,21 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     await together(stand);
   });
 
-  const job = (marks: readonly number[], address: string): Job => ({
+  const job = (marks: readonly number[], address: string, suite = AES_128): Job => ({
     address,
-    suite: AES_128,
+    suite,
     items: [item('pair.test', KIB), item('pair.test', BIG), item('pair.test', KIB), item('pair.test', KIB)],
     marks,
     silenceMs: 15_000,
   });
 
-  test('a target killed in the middle of a record', async () => {
-    const first = await continued(stand);
-    await killed(stand, job([2 * MIB + 12_345], 'a'));
-    assert.equal((await continued(stand)) - first, 1);
-  });
+  for (const suite of [AES_128, OLD]) {
+    test(`${suite}: a target killed in the middle of a record`, async () => {
+      const first = await continued(stand);
+      await killed(stand, job([2 * MIB + 12_345], 'a', suite));
+      assert.equal((await continued(stand)) - first, 1);
+    });
+  }
 
   test('over IPv6, one that is told to stop', async () => {
     const first = await continued(stand);

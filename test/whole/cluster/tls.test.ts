@@ -53,7 +53,11 @@ describe('HTTPS', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
         site('t-app', { upstream: `127.0.0.1:${UPSTREAM_PORT}`, mechanism: 'relay' }),
         // In the clear alone.
         site('t-plain', { root, tls: undefined }),
-        site('t-strict', { root, mechanism: 'anchor', tls: { cert, key, redirect: true, hsts: 1000 } }),
+        site('t-strict', {
+          root,
+          mechanism: 'anchor',
+          tls: { cert, key, minVersion: 'TLSv1.3', redirect: true, hsts: 1000 },
+        }),
       ],
       set: [
         'observe.accessFields=[tls,tlsCipher,tlsResumed]',
@@ -103,13 +107,17 @@ describe('HTTPS', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
       assert.ok(performance.now() < endMs, what);
   };
 
-  test('curl gets every byte, over one connection, by local, relay and anchor', async () => {
+  for (const version of ['1.3', '1.2'])
+    test(`curl gets every byte, over one connection of TLS ${version}, by local, relay and anchor`, () =>
+      everyByte(version));
+
+  async function everyByte(version: string): Promise<void> {
     const directory = mkdtempSync(join(tmpdir(), 'baton-tls-'));
     const files = SIZES.map((size) => join(directory, String(size)));
     for (const host of ['t-local', 't-relay', 't-anchor']) {
       const urls = SIZES.map((size) => `https://${host}.test/${size}.bin`);
       const outputs = files.flatMap((file) => ['-o', file]);
-      const report = ['-w', '%{num_connects} '];
+      const report = ['-w', '%{num_connects} ', '--tls-max', version];
       const { code, stdout, stderr } = await curl(urls[0], ...urls.slice(1).reverse(), ...outputs, ...report);
       assert.equal(code, 0, stderr);
       assert.equal(stdout.trim(), ['1', ...SIZES.slice(1).map(() => '0')].join(' '));
@@ -119,7 +127,7 @@ describe('HTTPS', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     }
     rmSync(directory, { recursive: true });
     assert.ok((await count('a', 'requests_relay')) > 0);
-  });
+  }
 
   test('Node with a kept connection: all sizes, HEAD, a range, 404; IPv6; pipelined', async () => {
     assert.equal((await run('keep-alive', 't-local', SIZES)).connections, 1);
@@ -149,19 +157,30 @@ describe('HTTPS', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   test('a session resumes at the other node, by Node and by openssl', async () => {
     await run('resume', 't-local', []);
     const file = join(stand.lab.plan.directory, 'session');
-    const ask = (address: string, how: string) =>
+    const ask = (address: string, how: string, version = '-tls1_3') =>
       `printf 'GET /1.bin HTTP/1.1\\r\\nHost: t-local.test\\r\\nConnection: close\\r\\n\\r\\n' | ` +
-      `openssl s_client -connect ${address}:443 -servername t-local.test -CAfile ${authority} -ign_eof ${how} ${file} 2>&1`;
+      `openssl s_client -connect ${address}:443 -servername t-local.test -CAfile ${authority} -ign_eof ${version} ${how} ${file} 2>&1`;
     const first = await stand.lab.exec('client', ['sh', '-c', ask(ADDRESS.a, '-sess_out')]);
     assert.match(first.stdout, /New, TLSv1\.3/);
     assert.match(first.stdout, /Verification: OK/);
     const second = await stand.lab.exec('client', ['sh', '-c', ask(ADDRESS.b, '-sess_in')]);
     assert.match(second.stdout, /Reused, TLSv1\.3/);
     assert.match(second.stdout, /HTTP\/1\.1 200 OK/);
-    assert.ok((await count('b', 'tls_resumed')) >= 3);
+    const old = await stand.lab.exec('client', ['sh', '-c', ask(ADDRESS.a, '-sess_out', '-tls1_2')]);
+    assert.match(old.stdout, /New, TLSv1\.2, Cipher is ECDHE-ECDSA-AES128-GCM-SHA256/);
+    assert.match(old.stdout, /Secure Renegotiation IS supported/);
+    assert.match(old.stdout, /Extended master secret: yes/);
+    const again = await stand.lab.exec('client', ['sh', '-c', ask(ADDRESS.b, '-sess_in', '-tls1_2')]);
+    assert.match(again.stdout, /Reused, TLSv1\.2/);
+    assert.match(again.stdout, /HTTP\/1\.1 200 OK/);
+    assert.ok((await count('b', 'tls_resumed')) >= 4);
     await until('the access log tells of it', async () => {
       const log = stand.lab.logTail('b.log');
-      return log.includes('"tls":"TLSv1.3","tlsCipher":"TLS_AES_128_GCM_SHA256","tlsResumed":true');
+      const told = [
+        '"tls":"TLSv1.3","tlsCipher":"TLS_AES_128_GCM_SHA256","tlsResumed":true',
+        '"tls":"TLSv1.2","tlsCipher":"ECDHE-ECDSA-AES128-GCM-SHA256","tlsResumed":true',
+      ];
+      return told.every((text) => log.includes(text));
     });
   });
 
@@ -179,7 +198,9 @@ describe('HTTPS', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
 
   test('an unknown name, an old version, HTTP in the clear', async () => {
     assert.match((await curl('https://nobody.test/')).stderr, /unrecognized name/);
-    assert.match((await curl('https://t-local.test/', '--tls-max', '1.2')).stderr, /protocol version/);
+    assert.match((await curl('https://t-strict.test/', '--tls-max', '1.2')).stderr, /protocol version/);
+    const tooOld = ['--tls-max', '1.1', '--tlsv1.0', '--ciphers', 'ALL:@SECLEVEL=0'];
+    assert.match((await curl('https://t-local.test/', ...tooOld)).stderr, /protocol version/);
     assert.match((await curl('http://t-local.test:443/')).stdout, /write https:\/\/ instead/);
     for (const name of ['tls_unknown_name', 'tls_nothing_common', 'tls_plain'])
       assert.ok((await count('a', name)) > 0, name);
