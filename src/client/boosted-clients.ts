@@ -1,6 +1,7 @@
 /** The clients that a booster has, by their origin: how many, and what each of them may ask for. */
 import type { ClientLimitsConfig } from '../base/config/config.ts';
 import type { Count } from '../base/counters.ts';
+import { NumberTable } from '../base/number-table.ts';
 import { isFullFor, turnedAwayFrom } from '../cluster/boost-shares.ts';
 import { ClientLimits, type Ticket } from '../cluster/client-limits.ts';
 
@@ -25,7 +26,7 @@ export class BoostedClients {
   readonly #ports: BoostedClientsPorts;
   readonly #limits: ClientLimits;
   /** By their sockets. */
-  readonly #all = new Map<number, BoostedClient>();
+  readonly #all = new NumberTable<BoostedClient>();
   readonly #counts = new Map<number, number>();
   /** Origins that should send no more. */
   readonly #full = new Set<number>();

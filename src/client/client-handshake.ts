@@ -9,6 +9,7 @@ import assert from 'node:assert';
 import type { Endpoint } from '../base/address.ts';
 import { formatEndpoint } from '../base/address.ts';
 import type { EngineCounter } from '../base/counters.ts';
+import type { Member, Places } from '../base/members.ts';
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP, hasFailed } from '../kernel/linux/epoll.ts';
 import type { Source } from '../kernel/loop/loop.ts';
 import { wrongSchemeResponse } from '../protocol/http/error-response.ts';
@@ -44,7 +45,8 @@ export interface HandshakeOwner extends ConnectionOwner {
   unsecured(handshake: ClientHandshake): void;
 }
 
-export class ClientHandshake implements Source {
+export class ClientHandshake implements Source, Member {
+  readonly places: Places = [];
   readonly fd: number;
   readonly client: Endpoint;
   readonly #owner: HandshakeOwner;

@@ -1,6 +1,8 @@
 /** The clients' connections of an engine: how they come here, how many fit, and how time passes in them. */
 import assert from 'node:assert';
 import { type Endpoint, formatEndpoint } from '../base/address.ts';
+import { Members } from '../base/members.ts';
+import { NumberTable } from '../base/number-table.ts';
 import type { ArrivedConnection } from '../handoff/move/move-ports.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { allocate } from '../kernel/linux/memory.ts';
@@ -28,9 +30,9 @@ export class Connections implements HandshakeOwner, Ticking {
   /** Of connections alone: handling what came on one may read from a link before its bytes are used up. */
   readonly receiveBuffer = allocate(RECEIVE_BYTES);
   /** By their sockets. */
-  readonly #all = new Map<number, Connection>();
+  readonly #all = new NumberTable<Connection>();
   /** TLS handshakes, the oldest first. */
-  readonly #handshakes = new Set<ClientHandshake>();
+  readonly #handshakes = new Members<ClientHandshake>();
 
   constructor(ports: ClientPorts) {
     this.ports = ports;
@@ -47,7 +49,7 @@ export class Connections implements HandshakeOwner, Ticking {
 
   /** A copy: connections may end while they are gone through. */
   get all(): Connection[] {
-    return [...this.#all.values()];
+    return this.#all.all;
   }
 
   /** Another connection fits. */
@@ -83,11 +85,7 @@ export class Connections implements HandshakeOwner, Ticking {
   }
 
   #shakeHands(handshake: ClientHandshake): void {
-    if (this.#handshakes.size >= this.ports.config.limits.handshakes)
-      for (const oldest of this.#handshakes) {
-        oldest.evict();
-        break;
-      }
+    if (this.#handshakes.size >= this.ports.config.limits.handshakes) this.#handshakes.first?.evict();
     this.#handshakes.add(handshake);
     this.ports.watch.add(handshake.fd, EVENTS, handshake);
     handshake.start();
@@ -112,7 +110,7 @@ export class Connections implements HandshakeOwner, Ticking {
 
   /** Handshakes in progress lead to nothing any more. */
   endHandshakes(): void {
-    for (const handshake of [...this.#handshakes]) handshake.close();
+    for (const handshake of this.#handshakes.all) handshake.close();
   }
 
   /** Goes on with a connection that has come from another node. */
@@ -173,6 +171,6 @@ export class Connections implements HandshakeOwner, Ticking {
 
   round(nowMs: number): void {
     this.deadlines.run(nowMs);
-    for (const { flow } of this.#all.values()) flow?.tick(nowMs);
+    for (const { flow } of this.#all.all) flow?.tick(nowMs);
   }
 }

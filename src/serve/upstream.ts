@@ -13,6 +13,7 @@ import {
   type Wait,
 } from './upstream-request.ts';
 
+const WAITS: readonly Wait[] = ['connect', 'answer', 'more'];
 const MAX_IDLE_CONNECTIONS = 64;
 /** Shorter than what servers commonly keep a connection for: 5 s and more. */
 const IDLE_MS = 4000;
@@ -45,7 +46,6 @@ export class Upstream implements ConnectionHost, RequestHost {
   readonly #idle: UpstreamConnection[] = [];
   readonly #idleDeadlines = new Deadlines<UpstreamConnection>(IDLE_MS, (connection) => connection.close());
   readonly #deadlines: Readonly<Record<Wait, Deadlines<UpstreamRequest>>>;
-  readonly #waits = new Map<UpstreamRequest, Wait>();
   readonly #health = new UpstreamHealth();
 
   constructor(options: UpstreamOptions) {
@@ -110,14 +110,8 @@ export class Upstream implements ConnectionHost, RequestHost {
   }
 
   wait(request: UpstreamRequest, wait: Wait | null): void {
-    const before = this.#waits.get(request);
-    if (before !== undefined && before !== wait) this.#deadlines[before].clear(request);
-    if (wait === null) {
-      this.#waits.delete(request);
-      return;
-    }
-    this.#waits.set(request, wait);
-    this.#deadlines[wait].set(request, this.loop.nowMs);
+    for (const kind of WAITS) if (kind !== wait) this.#deadlines[kind].clear(request);
+    if (wait !== null) this.#deadlines[wait].set(request, this.loop.nowMs);
   }
 
   answered(): void {

@@ -32,6 +32,11 @@ export class FlowClosing {
     this.#discarding = closed.discard;
   }
 
+  /** In the router's table. */
+  get slot(): number {
+    return this.#closed.entry.slot;
+  }
+
   /** Looks whether the targets have let go, or are waited for no more; called now and then. */
   isOver(nowMs: number): boolean {
     const { entry, targets, epoch } = this.#closed;

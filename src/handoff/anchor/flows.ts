@@ -5,6 +5,7 @@
  *     `--the connection moves, the process ends--> gone
  */
 import type { Count } from '../../base/counters.ts';
+import { NumberTable } from '../../base/number-table.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import { IDLE_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
@@ -37,8 +38,8 @@ export class AnchorFlows implements Ticking, FlowOwner {
   readonly engine: number;
   readonly halfPipes: number;
   readonly #kernel: SocketKernel;
-  readonly #open = new Map<number, AnchorFlow>();
-  readonly #closing = new Set<FlowClosing>();
+  readonly #open = new NumberTable<AnchorFlow>();
+  readonly #closing = new NumberTable<FlowClosing>();
   readonly #lingering: LingeringFlows;
 
   constructor(ports: AnchorFlowsPorts) {
@@ -81,7 +82,7 @@ export class AnchorFlows implements Ticking, FlowOwner {
   closed(closed: Closed): void {
     this.#open.delete(closed.entry.slot);
     const closing = new FlowClosing(closed, this.clock.nowMs);
-    if (closed.targets.size > 0) this.#closing.add(closing);
+    if (closed.targets.size > 0) this.#closing.set(closing.slot, closing);
     else this.#lingering.add(closing.end(), this.clock.nowMs);
   }
 
@@ -98,9 +99,9 @@ export class AnchorFlows implements Ticking, FlowOwner {
   }
 
   round(nowMs: number): void {
-    for (const closing of this.#closing) {
+    for (const closing of this.#closing.all) {
       if (!closing.isOver(nowMs)) continue;
-      this.#closing.delete(closing);
+      this.#closing.delete(closing.slot);
       this.#lingering.add(closing.end(), nowMs);
     }
     this.#lingering.run(nowMs);
@@ -108,15 +109,15 @@ export class AnchorFlows implements Ticking, FlowOwner {
 
   /** Gives everything back at once: the process ends. */
   discard(): void {
-    for (const flow of [...this.#open.values()]) flow.discard();
-    for (const closing of this.#closing) closing.discard();
+    for (const flow of this.#open.all) flow.discard();
+    for (const closing of this.#closing.all) closing.discard();
     this.#closing.clear();
     this.#lingering.discard();
   }
 
   /** At most `most` of them. */
   status(most: number): StatusParts[] {
-    const open = [...this.#open.values(), ...this.#closing].slice(0, most).map((flow) => flow.status());
+    const open = [...this.#open.all, ...this.#closing.all].slice(0, most).map((flow) => flow.status());
     return open.concat(this.#lingering.status(most - open.length));
   }
 }

@@ -1,5 +1,6 @@
 /** The handoffs of an engine that wait for something, at the anchor: for a target's answer, or for the client. */
 import type { Count } from '../../base/counters.ts';
+import { Members } from '../../base/members.ts';
 import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
@@ -14,7 +15,7 @@ export interface Asked extends Timed {
 }
 
 /** Waits for the client's acknowledgement, and looks for it whenever it is told to. */
-export interface Watcher {
+export interface Watcher extends Timed {
   acknowledged(): void;
 }
 
@@ -37,7 +38,7 @@ export class Handoffs implements Ticking {
   readonly count: Count;
   readonly peerMs: number;
   readonly #asked: Deadlines<Asked>;
-  readonly #watchers = new Set<Watcher>();
+  readonly #watchers = new Members<Watcher>();
   readonly #takeOvers = new Set<TakeOver>();
   readonly #linkWaiters = new Set<LinkWaiter>();
 
@@ -82,7 +83,7 @@ export class Handoffs implements Ticking {
       this.#linkWaiters.delete(waiter);
       if (!waiter.looksAtLink()) this.#linkWaiters.add(waiter);
     }
-    for (const watcher of this.#watchers) watcher.acknowledged();
+    for (const watcher of this.#watchers.all) if (this.#watchers.has(watcher)) watcher.acknowledged();
     for (const takeOver of this.#takeOvers) if (takeOver.tick(nowMs)) this.#takeOvers.delete(takeOver);
     this.#asked.run(nowMs);
   }

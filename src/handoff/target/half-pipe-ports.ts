@@ -94,6 +94,8 @@ export interface NextPorts {
 
 /** What has sent something that is not known to be acknowledged. */
 export interface Collectable {
+  /** Its entry in the router. */
+  readonly slot: number;
   collect(): void;
 }
 

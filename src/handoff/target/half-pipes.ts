@@ -4,6 +4,7 @@
  * or a new one.
  */
 import type { Count } from '../../base/counters.ts';
+import { NumberTable } from '../../base/number-table.ts';
 import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Later, Ticking, Watch } from '../../kernel/loop/ports.ts';
@@ -66,9 +67,9 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   readonly ports: HalfPipesPorts;
   readonly spares: SpareSockets;
   /** By their slot in the router's table. */
-  readonly #all = new Map<number, HalfPipe>();
+  readonly #all = new NumberTable<HalfPipe>();
   /** Those of which something is not known to be acknowledged. */
-  readonly #uncollected = new Set<Collectable>();
+  readonly #uncollected = new NumberTable<Collectable>();
 
   constructor(ports: HalfPipesPorts) {
     this.ports = ports;
@@ -161,11 +162,12 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   }
 
   uncollected(pipe: Collectable): void {
-    this.#uncollected.add(pipe);
+    this.#uncollected.set(pipe.slot, pipe);
   }
 
   collected(pipe: Collectable): void {
-    this.#uncollected.delete(pipe);
+    // The slot of one that has failed may be another's by now.
+    if (this.#uncollected.get(pipe.slot) === pipe) this.#uncollected.delete(pipe.slot);
   }
 
   closed(slot: number): void {
@@ -195,7 +197,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
 
   /** When the router has been heard: which responses are acknowledged. */
   turn(): void {
-    for (const pipe of this.#uncollected) pipe.collect();
+    for (const pipe of this.#uncollected.all) pipe.collect();
   }
 
   get waitMs(): number {
@@ -203,18 +205,18 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
   }
 
   round(nowMs: number): void {
-    for (const pipe of this.#all.values()) pipe.round();
+    for (const pipe of this.#all.all) pipe.round();
     this.spares.tick(nowMs);
   }
 
   /** The node stops: what owes nothing goes, what does asks the anchor to have another node go on. */
   drain(): void {
-    for (const pipe of [...this.#all.values()]) pipe.drain();
+    for (const pipe of this.#all.all) pipe.drain();
   }
 
   /** Ends all of them: the drain is over. */
   discard(): void {
-    for (const pipe of [...this.#all.values()]) pipe.discard();
+    for (const pipe of this.#all.all) pipe.discard();
   }
 
   /** Closes what `discard` has left for next ones, which do not come. */
@@ -224,7 +226,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
 
   /** At most `most` of them. */
   status(most: number): StatusParts[] {
-    return [...this.#all.values()].slice(0, most).map((pipe) => pipe.status());
+    return this.#all.all.slice(0, most).map((pipe) => pipe.status());
   }
 }
 

@@ -1,6 +1,7 @@
 /** Mechanisms relay and boost, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
 
 import type { Count } from '../../base/counters.ts';
+import type { Member, Places } from '../../base/members.ts';
 import { nowUs } from '../../base/time.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
@@ -46,7 +47,8 @@ export interface Answered {
 
 export type Reporter = (answered: Answered) => void;
 
-export class RelayedRequest implements Conversation, ByteSink {
+export class RelayedRequest implements Conversation, ByteSink, Member {
+  readonly places: Places = [];
   readonly #owner: RelayOwner;
   readonly #link: Link;
   readonly #id: number;

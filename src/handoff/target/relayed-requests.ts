@@ -1,5 +1,6 @@
 /** The requests that an engine answers for other nodes, which carry the response (mechanisms relay and boost). */
 import type { Count } from '../../base/counters.ts';
+import { Members } from '../../base/members.ts';
 import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Later, Ticking } from '../../kernel/loop/ports.ts';
 import { FrameType, RejectReason, type Setup, SetupMechanism } from '../../protocol/backplane/frames.ts';
@@ -33,9 +34,9 @@ export interface RelayedRequestsPorts {
 export class RelayedRequests implements Ticking, RelayOwner {
   readonly count: Count;
   readonly #ports: RelayedRequestsPorts;
-  readonly #all = new Set<RelayedRequest>();
+  readonly #all = new Members<RelayedRequest>();
   /** Those that have credit and more to send, in the order of their turns. */
-  readonly #waiting = new Set<RelayedRequest>();
+  readonly #waiting = new Members<RelayedRequest>();
   /** A round is put off until links are flushed. */
   #isDeferred = false;
 
@@ -111,7 +112,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
     for (let goesOn = true; goesOn; hasSent ||= goesOn) {
       goesOn = false;
       // One that waits again has its turn in the next round.
-      for (const relayed of [...this.#waiting])
+      for (const relayed of this.#waiting.all)
         if (this.#waiting.delete(relayed) && relayed.goOn()) goesOn = true;
     }
     if (!hasSent || this.#waiting.size === 0 || this.#isDeferred) return;

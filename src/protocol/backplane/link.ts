@@ -8,6 +8,7 @@
  * takes odd ids, the accepting end even ones, so an id means the same at both ends.
  */
 
+import { NumberTable } from '../../base/number-table.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../kernel/linux/epoll.ts';
 import { EAGAIN, EINTR, lastErrno, SystemError } from '../../kernel/linux/errors.ts';
 import * as libc from '../../kernel/linux/libc.ts';
@@ -95,7 +96,7 @@ export class Link implements Source {
   readonly #outbox: Outbox;
   /** Where its storage is, by the storage that was asked about. */
   #storage: { readonly of: Buffer; readonly address: number } = { of: NOTHING, address: 0 };
-  readonly #conversations = new Map<number, Conversation>();
+  readonly #conversations = new NumberTable<Conversation>();
   #nextId: number;
   #helloSent = false;
   /** A frame that must get through found no room: the peer does not read. */
@@ -332,7 +333,7 @@ export class Link implements Source {
     this.#host.forget(this.fd);
     libc.close(this.fd);
     this.#host.linkClosed(this, reason, expected);
-    const conversations = [...this.#conversations.values()];
+    const conversations = this.#conversations.all;
     this.#conversations.clear();
     for (const conversation of new Set(conversations)) conversation.linkDown(this);
   }
