@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 packages=(libbpf1 iproute2 util-linux curl procps ethtool openssl)
 for flag in "$@"; do
   case "$flag" in
-    --test) packages+=(tcpdump nginx apache2 apache2-utils wrk haproxy chromium) ;;
+    --test) packages+=(tcpdump nginx apache2 apache2-utils wrk haproxy chromium gnutls-bin) ;;
     --dev) packages+=(clang llvm libbpf-dev bpftool) ;;
     *) echo "setup.sh: unknown option $flag (--test, --dev)" >&2; exit 2 ;;
   esac

@@ -1,6 +1,6 @@
 /**
  * The demonstration behind `npm run demo`: a lab of three nodes, and one curl that fetches several files over one
- * connection, each answered by the node that should send it.
+ * connection, each answered by the node that should send it; in the clear, and with TLS.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,24 +32,21 @@ function parseHeads(text: string): Answer[] {
   });
 }
 
-async function fetchAll(lab: Lab, directory: string): Promise<boolean> {
+/** `shown`: the flags of curl that a reader is to see. */
+async function fetchAll(
+  lab: Lab,
+  directory: string,
+  scheme: 'http' | 'https',
+  shown: readonly string[],
+): Promise<boolean> {
   const sizes = new Map(SAMPLE_FILES);
-  const transfers = FETCHED.flatMap((name) => ['-o', join(directory, name), `http://a/${name}`]);
+  const urls = FETCHED.map((name) => `${scheme}://a/${name}`);
+  const transfers = FETCHED.flatMap((name, index) => ['-o', join(directory, name), urls[index]]);
   const report = '%{num_connects} %{local_port}\\n';
   const heads = join(directory, 'heads');
-  const command = [
-    'curl',
-    '-sS',
-    '-m',
-    String(CURL_TIMEOUT_SECONDS),
-    '-D',
-    heads,
-    '-w',
-    report,
-    ...transfers,
-  ];
-  console.log(`In the client's namespace, one process, one connection, to node a only:\n`);
-  console.log(`  curl ${FETCHED.map((name) => `http://a/${name}`).join(' ')}\n`);
+  const quiet = ['-sS', '-m', String(CURL_TIMEOUT_SECONDS), '-D', heads, '-w', report];
+  const command = ['curl', ...quiet, ...shown, ...transfers];
+  console.log(`  ${['curl', ...shown, ...urls].join(' ')}\n`);
   const result = await lab.exec('client', command, { timeoutMs: (CURL_TIMEOUT_SECONDS + 10) * 1000 });
   if (result.code !== 0) {
     console.log(`curl failed (${result.code}): ${result.stderr.trim()}`);
@@ -110,8 +107,12 @@ async function demo(): Promise<boolean> {
     console.log(
       'Building a lab: three nodes (a, b, c) and a client, in network namespaces of this machine ...\n',
     );
-    const lab = await Lab.up({ name: LAB_NAME, nodes: 3 });
-    return await fetchAll(lab, directory);
+    const lab = await Lab.up({ name: LAB_NAME, nodes: 3, tls: true });
+    const { authority } = lab.plan.certificates!;
+    console.log(`In the client's namespace, one process, one connection, to node a only:\n`);
+    const isRight = await fetchAll(lab, directory, 'http', []);
+    console.log(`\nThe same with TLS; the node that sends a response also encrypts it:\n`);
+    return (await fetchAll(lab, directory, 'https', ['--cacert', authority])) && isRight;
   } finally {
     clean();
     console.log('\nThe lab is down again; nothing is left of it.');

@@ -189,6 +189,26 @@ describe('tickets', () => {
       assert.equal(await resumes(acceptor(), acceptor(ANY, clock)), expected, `${periods}`);
     }
   });
+
+  test('a client that comes in every period resumes each time; keys that change in its handshake do no harm', async () => {
+    const clock = new Clock();
+    const server = acceptor(ANY, clock);
+    let session: Buffer | undefined;
+    for (let visit = 0; visit < 5; visit++) {
+      const { peer, handshake } = await shake(server, { ...(session && { session }) }, (bytes) => {
+        clock.wallMs += (TICKET_SECONDS * 1000) / 4;
+        return [bytes];
+      });
+      const result = handshake.takeResult();
+      assert.equal(result.resumed, visit > 0, `visit ${visit}`);
+      assert.equal(await says(peer, result, 'hello'), 'hello');
+      await peer.until(() => peer.sessions.length > 0);
+      session = peer.sessions.at(-1);
+      await peer.close();
+      clock.wallMs += (TICKET_SECONDS * 1000) / 2;
+    }
+    server.close();
+  });
 });
 
 describe('names', () => {

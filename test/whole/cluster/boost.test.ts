@@ -22,6 +22,8 @@ const HELD = 90;
 /** Requests a second of one client. */
 const RATE = 50;
 const OVER_IPV6 = 5;
+/** Where, and more of curl's options. */
+type Asked = readonly [string, ...string[]];
 const LINES = Array.from({ length: 10_000 }, (_, i) => `line ${i}`).join('\n');
 
 /** A response's heads, and a hash of what follows, without what differs from one to the next in any case. */
@@ -39,6 +41,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
       name: 'clboost',
       nodes: 2,
       boosters: 1,
+      tls: true,
       sizes: [1, 10 * KIB, MIB, 16 * MIB],
       sites: (root) => [
         { name: 'up', hosts: ['up.test'], upstream: `127.0.0.1:${PORT}`, mechanism: 'local' },
@@ -79,6 +82,11 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     assert.equal(code, 0, `${path}: ${stderr}`);
     return stdout;
   };
+  const answers = async (cases: readonly Asked[]) => {
+    const all: string[] = [];
+    for (const [url, ...more] of cases) all.push(settled(await curl(url, ...more)));
+    return all;
+  };
 
   test('the command says what it has done, and refuses what cannot be', async () => {
     assert.equal(await boost('on'), 'a: boost on (by hand), new clients to x\n');
@@ -92,7 +100,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
   test('responses are those of the origin, field for field and byte for byte', async () => {
     const up = ['-H', 'Host: up.test'];
     const file = ['-H', 'Host: local.test'];
-    const cases: Array<readonly [string, ...string[]]> = [
+    const cases: Asked[] = [
       ['/10240.bin', ...file],
       [`/${MIB}.bin`, ...file],
       ['/10240.bin', ...file, '-I'],
@@ -115,11 +123,8 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
       ['/slow/0', ...up, '-H', 'Expect: 100-continue', '--data-binary', 'abc'],
       ['/early/0', ...up, '--data-binary', LINES],
     ];
-    const ask = async (host: string, some: typeof cases) => {
-      const answers: string[] = [];
-      for (const [path, ...more] of some) answers.push(settled(await curl(`http://${host}${path}`, ...more)));
-      return answers;
-    };
+    const ask = (host: string, some: readonly Asked[]) =>
+      answers(some.map(([path, ...more]) => [`http://${host}${path}`, ...more]));
     // Until a large file has been read its ETag is a weak one.
     await stand.until('the file has its ETag', async () => {
       return (await curl(`http://a/${MIB}.bin`, ...file, '-I')).includes('\nETag: "');
@@ -132,6 +137,30 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     const { counters } = await stand.lab.admin('x', '/api/status');
     assert.equal(counters.requests_boost - before, cases.length + OVER_IPV6, 'the booster had all of them');
     assert.equal((await stand.lab.admin('a', '/api/status')).counters.boosted_requests > 0, true);
+    await boost('off');
+  });
+
+  test('clients with TLS: the same responses, sealed by the booster; the origin knows how they came', async () => {
+    const { authority } = stand.lab.plan.certificates!;
+    const to = (node: string) => ['--cacert', authority, '--connect-to', `::${node}:443`];
+    const cases: Asked[] = [
+      ['local.test/10240.bin'],
+      [`local.test/${MIB}.bin`],
+      ['up.test/chunked/50000'],
+      ['up.test/slow/0', '--data-binary', LINES],
+    ];
+    const ask = (node: string, some = cases) =>
+      answers(some.map(([url, ...more]) => [`https://${url}`, ...to(node), ...more]));
+    const direct = await ask('a');
+    await boost('on');
+    const before = (await stand.lab.admin('x', '/api/status')).counters;
+    assert.deepEqual(await ask('a'), direct);
+    assert.deepEqual(await ask('a6', cases.slice(0, 1)), direct.slice(0, 1));
+    const fields = await curl('https://up.test/fields', ...to('a'));
+    assert.match(fields, /;proto=https".*"X-Forwarded-Proto","https"/);
+    const { counters } = await stand.lab.admin('x', '/api/status');
+    for (const name of ['requests_boost', 'tls_handshakes'])
+      assert.equal(counters[name] - before[name], cases.length + 2, name);
     await boost('off');
   });
 

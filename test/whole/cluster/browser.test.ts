@@ -1,6 +1,6 @@
-/** Chromium loads a page with 100 images by each handoff: every byte right, and one connection answered by several nodes. */
+/** Chromium loads a page with 100 images by each handoff, in the clear and with TLS: every byte right, and one connection answered by several nodes. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,12 @@ import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import { Stand } from './support.ts';
 
 const IMAGES = 100;
-const MECHANISMS = ['anchor', 'clone', 'split'];
+const PAGES = [
+  { scheme: 'http', mechanism: 'anchor' },
+  { scheme: 'http', mechanism: 'clone' },
+  { scheme: 'http', mechanism: 'split' },
+  { scheme: 'https', mechanism: 'anchor' },
+] as const;
 const BMP_HEADER_BYTES = 54;
 const WAIT_MS = 60_000;
 /** Six at a time, and some that were opened for nothing. */
@@ -38,9 +43,17 @@ function bitmap(index: number): Buffer {
   return Buffer.concat([header, pixels]);
 }
 
+/** By the hash of its public key, the browser knows the certificate for one that it is not to complain about. */
+function publicKeyHash(file: string): string {
+  const { publicKey } = new X509Certificate(readFileSync(file));
+  return createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('base64');
+}
+
 /**
  * When all images are there the page fetches each again past the cache and hashes it, and leaves what it found in its
- * own text. The hashes need a secure context: the command line declares this origin to be one. Without an icon of its
+ * own text. The hashes need a secure context: in the clear the command line declares the origin to be one. Without an icon of its
  * own the browser would ask for one at last, and end in the middle of that: what of its last segments comes behind its
  * reset is answered by a kernel that has no socket for it any more.
  */
@@ -71,7 +84,7 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   let profile: string;
   before(async () => {
     profile = mkdtempSync(join(tmpdir(), 'baton-chromium-'));
-    stand = await Stand.up({ name: 'browser', sizes: [] });
+    stand = await Stand.up({ name: 'browser', tls: true, sizes: [], set: ['observe.accessFields=[tls]'] });
     writeFileSync(join(stand.root, 'index.html'), PAGE);
     for (let index = 0; index < IMAGES; index++)
       writeFileSync(join(stand.root, `${index}.bmp`), bitmap(index));
@@ -81,18 +94,21 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     rmSync(profile, { recursive: true, force: true });
   });
 
-  for (const mechanism of MECHANISMS) {
+  for (const { scheme, mechanism } of PAGES) {
     const HOST = `${mechanism}.test`;
-    test(`${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
+    const origin = `${scheme}://${HOST}`;
+    test(`${scheme}, ${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
       const chromium = [
         ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
         ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-        `--user-data-dir=${join(profile, mechanism)}`,
+        `--user-data-dir=${join(profile, `${scheme}-${mechanism}`)}`,
         `--host-resolver-rules=MAP ${HOST} ${stand.lab.nodes[0].public[0]}`,
-        `--unsafely-treat-insecure-origin-as-secure=http://${HOST}`,
+        scheme === 'http'
+          ? `--unsafely-treat-insecure-origin-as-secure=${origin}`
+          : `--ignore-certificate-errors-spki-list=${publicKeyHash(stand.lab.plan.certificates!.cert)}`,
         // Time passes for the page while nothing is under way, so its text is written when it is complete.
         `--virtual-time-budget=${WAIT_MS}`,
-        ...['--dump-dom', `http://${HOST}/`],
+        ...['--dump-dom', `${origin}/`],
       ];
       const { code, stdout, stderr } = await stand.lab.exec('client', chromium, { timeoutMs: WAIT_MS });
       assert.equal(code, 0, stderr);
@@ -110,11 +126,12 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
       await stand.nothingLeft();
     });
 
-    test(`${mechanism}: several nodes answered${mechanism === 'split' ? '' : ' on one connection'}`, () => {
+    test(`${scheme}, ${mechanism}: several nodes answered${mechanism === 'split' ? '' : ' on one connection'}`, () => {
       const lines = readFileSync(join(stand.lab.plan.directory, 'a.log'), 'utf8').trim().split('\n');
       const records = lines
         .map((line) => JSON.parse(line))
-        .filter(({ host, target }) => host === HOST && target.endsWith('.bmp'));
+        .filter(({ host, target }) => host === HOST && target.endsWith('.bmp'))
+        .filter(({ tls }) => tls === (scheme === 'https' ? 'TLSv1.3' : null));
       assert.equal(records.length, 2 * IMAGES);
       const byClient = new Map<string, { node: string; mechanism: string }[]>();
       for (const record of records) {

@@ -3,12 +3,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
-import { connect as connectPlain, type Socket } from 'node:net';
+import { connect as connectPlain } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { checkRamp, ramp } from '../../../src/tools/lab/ramp.ts';
+import { Peer } from '../../protocol/tls/peer.ts';
 
 export interface TlsJob {
-  readonly what: 'keep-alive' | 'pipeline' | 'bodies' | 'resume' | 'flood';
+  readonly what: 'keep-alive' | 'pipeline' | 'bodies' | 'resume' | 'flood' | 'visits';
   /** What is trusted. */
   readonly authority: string;
   readonly address: string;
@@ -23,12 +24,18 @@ export interface TlsReport {
   readonly failures: string[];
   right: number;
   connections: number;
+  /** Of visits: those that resumed a session; the certificates that were shown, by their hashes. */
+  resumed: number;
+  certificates: string[];
 }
 
 const job = JSON.parse(process.argv[2]) as TlsJob;
 const ca = readFileSync(job.authority);
-const report: TlsReport = { failures: [], right: 0, connections: 0 };
+const report: TlsReport = { failures: [], right: 0, connections: 0, resumed: 0, certificates: [] };
 const PORT = 443;
+/** Of a flood: so many are on their way at once, which the listener's queue has room for. */
+const CONNECTING = 200;
+const VISITORS = 4;
 
 function note(what: string, isRight: boolean): void {
   if (isRight) report.right++;
@@ -84,8 +91,8 @@ async function keepAlive(): Promise<void> {
   agent.destroy();
 }
 
-function secured(address: string, session?: Buffer): TLSSocket {
-  const options = { host: address, port: PORT, servername: job.host, ca };
+function secured(address: string, session?: Buffer, rejectUnauthorized = true): TLSSocket {
+  const options = { host: address, port: PORT, servername: job.host, ca, rejectUnauthorized };
   return connect({ ...options, ...(session && { session }), checkServerIdentity: () => undefined });
 }
 
@@ -146,23 +153,73 @@ async function resume(): Promise<void> {
   }
 }
 
-/** Connections that say nothing, or half a hello; told apart by nobody. Ends when all were closed. */
+/** A hello without an end, and a whole one, behind which nothing comes. */
+async function hellos(): Promise<readonly Buffer[]> {
+  const peer = new Peer({ servername: job.host });
+  const whole: Buffer[] = [];
+  peer.wire.onBytes = (bytes) => whole.push(bytes);
+  await peer.until(() => whole.length > 0);
+  await peer.close();
+  return [Buffer.from([22, 3, 1, 2, 0, 1, 0]), Buffer.concat(whole)];
+}
+
+/** Connections that say nothing, or one of the hellos; told apart by nobody. Ends when all were closed. */
 async function flood(): Promise<void> {
   const [count] = job.sizes;
-  const sockets = Array.from({ length: count }, (): Socket => connectPlain(PORT, job.address));
-  // A reset is an end as well.
-  const closed = sockets.map((socket) => new Promise((resolve) => socket.on('close', resolve)));
-  for (const [i, socket] of sockets.entries()) {
-    socket.on('error', () => {});
-    socket.on('connect', () => {
-      if (i % 2 === 0) socket.write(Buffer.from([22, 3, 1, 2, 0, 1, 0]));
-    });
-    socket.resume();
-  }
-  await Promise.all(closed);
+  const [half, whole] = await hellos();
+  const ends: Promise<unknown>[] = [];
+  let begun = 0;
+  const connectOne = async (): Promise<void> => {
+    while (begun < count) {
+      const words = [null, half, whole][begun++ % 3];
+      const socket = connectPlain(PORT, job.address);
+      // A reset is an end as well.
+      socket.on('error', () => {});
+      const closed = new Promise((resolve) => socket.on('close', resolve));
+      const connected = new Promise((resolve) => socket.on('connect', resolve));
+      ends.push(closed);
+      socket.resume();
+      await Promise.race([connected, closed]);
+      if (words !== null) socket.write(words);
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTING }, connectOne));
+  await Promise.all(ends);
   report.right = count;
 }
 
-const WORK = { 'keep-alive': keepAlive, pipeline, bodies, resume, flood };
+/** Visits to both nodes in turn, half of them with the ticket of the one before, until the input ends. */
+async function visits(): Promise<void> {
+  let goesOn = true;
+  process.stdin.on('end', () => {
+    goesOn = false;
+  });
+  process.stdin.resume();
+  const shown = new Set<string>();
+  const [size] = job.sizes;
+  const visitor = async (): Promise<void> => {
+    let ticket: Buffer | undefined;
+    for (let i = 0; goesOn; i++) {
+      const session = i % 4 < 2 ? undefined : ticket;
+      const socket = secured(i % 2 === 0 ? job.address : job.other, session, false);
+      socket.on('session', (one: Buffer) => {
+        ticket = one;
+      });
+      socket.on('secureConnect', () => {
+        if (socket.isSessionReused()) report.resumed++;
+        else shown.add(socket.getPeerCertificate().fingerprint256);
+      });
+      socket.write(`GET /${size}.bin HTTP/1.1\r\nHost: ${job.host}\r\nConnection: close\r\n\r\n`);
+      const parts: Buffer[] = [];
+      for await (const part of socket) parts.push(part);
+      const bytes = Buffer.concat(parts);
+      note(`visit ${i}`, isRamp(`/${size}.bin`, size, bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)));
+    }
+  };
+  await Promise.all(Array.from({ length: VISITORS }, visitor));
+  report.certificates = [...shown];
+}
+
+const WORK = { 'keep-alive': keepAlive, pipeline, bodies, resume, flood, visits };
 await WORK[job.what]();
 console.log(JSON.stringify(report));
