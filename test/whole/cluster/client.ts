@@ -4,6 +4,7 @@
  * byte of every body against its ramp, and prints a Report as JSON.
  */
 import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
@@ -44,7 +45,10 @@ export interface Job {
   readonly pauseMs?: number;
   /** No progress for this long fails the connection; default 8 s. */
   readonly silenceMs?: number;
-  /** Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. */
+  /**
+   * Says so on stderr, a line `at N` each, when connection 0 has received so many bytes. At each it reads on when a line
+   * on stdin has come for it.
+   */
   readonly marks?: readonly number[];
   /** Leave after this many bytes: half-close and read on, reset, or stop reading and stay. */
   readonly leave?: { readonly afterBytes: number; readonly how: 'fin' | 'rst' | 'stall' };
@@ -66,6 +70,9 @@ export interface Report {
 const SILENCE_MS = 8_000;
 const MAX_FAILURES = 6;
 const US_PER_MS = 1000;
+
+/** Lines that have come: so many of what others do at marks is done. */
+const done = { faults: 0, wake: (): void => {} };
 
 const answers: Answer[] = [];
 const failures: string[] = [];
@@ -108,10 +115,31 @@ function open({ address: host, suite, items }: Job): Socket {
   return socket.setNoDelay(true);
 }
 
+/** Reads no further until so many faults are over: on a busy machine the response could be over before. */
+function hold(socket: Socket, faults: number, silenceMs: number): void {
+  if (done.faults >= faults) return;
+  socket.pause();
+  socket.setTimeout(0);
+  done.wake = () => {
+    if (done.faults < faults) return;
+    done.wake = () => {};
+    socket.setTimeout(silenceMs);
+    socket.resume();
+  };
+}
+
+function hearOfFaults(): void {
+  createInterface({ input: process.stdin }).on('line', () => {
+    done.faults++;
+    done.wake();
+  });
+}
+
 /** Resolves when the connection has ended or every item is answered. */
 async function converse(job: Job, index: number): Promise<void> {
   const name = `connection ${index}`;
   const marks = index === 0 ? [...(job.marks ?? [])] : [];
+  let passed = 0;
   const socket = open(job);
   const waiting: { item: Item; startedMs: number }[] = [];
   const startedMs = performance.now();
@@ -132,9 +160,8 @@ async function converse(job: Job, index: number): Promise<void> {
       wake();
     },
   );
-  socket.setTimeout(job.silenceMs ?? SILENCE_MS, () =>
-    socket.destroy(new Error('nothing came for too long')),
-  );
+  const silenceMs = job.silenceMs ?? SILENCE_MS;
+  socket.setTimeout(silenceMs, () => socket.destroy(new Error('nothing came for too long')));
   const end = (reason: string): void => {
     ended ??= reason;
     wake();
@@ -150,7 +177,10 @@ async function converse(job: Job, index: number): Promise<void> {
   });
   socket.on('data', (bytes) => {
     received += bytes.length;
-    while (marks.length > 0 && received >= marks[0]) process.stderr.write(`at ${marks.shift()}\n`);
+    for (; marks.length > 0 && received >= marks[0]; passed++) {
+      process.stderr.write(`at ${marks.shift()}\n`);
+      hold(socket, passed + 1, silenceMs);
+    }
     try {
       reader.push(bytes);
     } catch (error) {
@@ -245,7 +275,9 @@ async function main(): Promise<void> {
   const runs = Array.from({ length: job.connections ?? 1 }, (_, i) =>
     job.each ? oneByOne(job, i) : converse(job, i),
   );
+  if (job.marks !== undefined) hearOfFaults();
   await Promise.all(runs);
+  process.stdin.destroy();
   const report: Report = {
     answered: answers.length,
     bytes: answers.reduce((sum, answer) => sum + answer.bodyBytes, 0),

@@ -5,24 +5,25 @@ import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
 import type { Job, Report } from './client.ts';
 import type { Stand } from './support.ts';
 
-/** Runs a client; `fault` is called once for each mark that it passes, one after the other. */
+/** Runs a client; `fault` is called once for each mark that it passes, one after the other: it reads on when that is done. */
 export async function withFaults(
   stand: Stand,
   job: Job,
   fault: (mark: number) => Promise<unknown>,
 ): Promise<Report> {
-  const child = stand.lab.spawn('client', stand.clientArgv(job), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = stand.lab.spawn('client', stand.clientArgv(job), { stdio: ['pipe', 'pipe', 'pipe'] });
   let [text, errors] = ['', ''];
   let faults: Promise<unknown> = Promise.resolve();
   child.stdout!.on('data', (bytes) => {
     text += bytes;
   });
+  child.stdin!.on('error', () => {}); // It has ended: its exit says how.
   child.stderr!.on('data', (bytes) => {
     errors += bytes;
     for (let end = errors.indexOf('\n'); end >= 0; end = errors.indexOf('\n')) {
       const [word, mark] = errors.slice(0, end).split(' ');
       errors = errors.slice(end + 1);
-      if (word === 'at') faults = faults.then(() => fault(Number(mark)));
+      if (word === 'at') faults = faults.then(() => fault(Number(mark))).then(() => child.stdin!.write('\n'));
     }
   });
   try {
