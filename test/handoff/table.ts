@@ -122,6 +122,7 @@ export class TableModel implements FlowTable {
   /** `install`, unless the connection's segments reach another slot. */
   claim(client: Endpoint, pub: Endpoint, slot: number): boolean {
     const taken = this.installed(client, pub);
+    this.#ends.set(slot, { client, public: pub });
     if (taken >= 0 && taken !== slot) return false;
     this.install(client, pub, slot);
     return true;

@@ -88,6 +88,8 @@ export class FlowTurns {
   cut(node: number, at: number): void {
     const { rules } = this.#entry;
     this.#last.open = true;
+    // Nothing is waited for where that node's response was to end.
+    rules.flags = 0;
     ranges.endTarget(rules, at);
     ranges.collect(rules, node + 1, at);
     this.#entry.write();

@@ -9,7 +9,7 @@ import { Random } from '../../../src/tools/lab/random.ts';
 import { LinkEnd } from './link.ts';
 import { Node, PEER_MS, type World } from './node.ts';
 import { type Asked, NAMES, pathOf, responsesTo } from './site.ts';
-import { Client } from './wire.ts';
+import { Client, type Segment } from './wire.ts';
 
 /** Who has accepted the clients. */
 const ANCHOR = 0;
@@ -24,6 +24,8 @@ const FORGOTTEN_MS = 75_000;
 /** Something may still happen at any moment for so long. */
 const BUSY_MS = 10_000;
 const LOSS_PERCENT = 8;
+/** A piece of a request. */
+const MAX_SAID_BYTES = 200;
 const PAUSES_PER_MILLION = 2000;
 /** Longer than a lease lasts, and than an anchor waits for an answer. */
 const MAX_PAUSE_MS = 500;
@@ -38,20 +40,22 @@ interface Packet {
 /** A client's connection, and what is asked on it. */
 class Session {
   readonly client: Client;
-  readonly fd: number;
   readonly requests: readonly Asked[];
   /** Requests that were sent. */
   asked = 0;
   /** Responses that are there as a whole. */
   answered = 0;
+  /** When the first one that is not answered was sent, or may be. */
+  sinceMs = 0;
+  /** The longest that one has waited for. */
+  slowestMs = 0;
   /** What may come next, and where that begins. */
   #expected: Buffer[];
   #at = 0;
   #lookedAt = 0;
 
-  constructor(client: Client, fd: number, requests: readonly Asked[]) {
+  constructor(client: Client, requests: readonly Asked[]) {
     this.client = client;
-    this.fd = fd;
     this.requests = requests;
     this.#expected = responsesTo(requests[0], Session.closes(requests[0]));
   }
@@ -62,7 +66,7 @@ class Session {
   }
 
   /** Looks at what has come: each response whole, in order, begun by one of the nodes; the last one may be cut off. */
-  look(): void {
+  look(nowMs: number): void {
     if (this.client.have === this.#lookedAt) return;
     this.#lookedAt = this.client.have;
     while (this.#lookedAt > this.#at) {
@@ -71,7 +75,9 @@ class Session {
         (one) => got.length >= one.length && got.compare(one, 0, one.length, 0, one.length) === 0,
       );
       if (whole === undefined) {
-        const isBeginning = this.#expected.some((one) => got.compare(one, 0, got.length) === 0);
+        const isBeginning = this.#expected.some(
+          (one) => got.length <= one.length && got.compare(one, 0, got.length) === 0,
+        );
         assert.ok(
           isBeginning,
           `response ${this.answered} is nobody’s: ${JSON.stringify(got.toString('latin1', 0, 200))}`,
@@ -80,6 +86,8 @@ class Session {
       }
       this.#at += whole.length;
       this.answered++;
+      this.slowestMs = Math.max(this.slowestMs, nowMs - this.sinceMs);
+      this.sinceMs = nowMs;
       const next = this.requests.at(this.answered);
       this.#expected = next === undefined ? [] : responsesTo(next, Session.closes(next));
       assert.ok(this.answered <= this.asked, 'nothing is answered that was not asked');
@@ -102,6 +110,8 @@ export interface Course {
   readonly requestsOf: (random: Random, client: number) => Asked[];
   /** Nodes, and frames on links, may be held up for some hundred milliseconds. */
   readonly hasPauses: boolean;
+  /** Connections move to other nodes. */
+  readonly canMove: boolean;
   /** How often, of a million steps, a link is cut; a node, never the first, is killed at most once. */
   readonly cutsPerMillion: number;
   readonly killsPerMillion: number;
@@ -127,8 +137,13 @@ export class Cluster implements World {
   #hasKilled = false;
   /** Until when. */
   readonly #heldUp = new Map<Node | LinkEnd, number>();
+  readonly #left = new Set<Client>();
   readonly #darkUntilMs = new Map<Node, number>();
   faults = 0;
+
+  get canMove(): boolean {
+    return this.#course.canMove;
+  }
 
   constructor(course: Course) {
     this.#course = course;
@@ -137,8 +152,8 @@ export class Cluster implements World {
     for (const a of this.nodes.keys()) for (let b = a + 1; b < NAMES.length; b++) this.#connect(a, b);
     for (let i = 0; i < course.clients; i++) {
       const client = new Client(i, ANCHOR, 4096 * (1 + this.random.below(16)));
-      const fd = this.nodes[ANCHOR].accept(client);
-      this.sessions.push(new Session(client, fd, course.requestsOf(this.random, i)));
+      this.sessions.push(new Session(client, course.requestsOf(this.random, i)));
+      this.nodes[ANCHOR].accept(client);
     }
   }
 
@@ -149,6 +164,8 @@ export class Cluster implements World {
     other.peer = one;
     this.#ends[a][b] = one;
     this.#ends[b][a] = other;
+    this.nodes[a].linkUp(one);
+    this.nodes[b].linkUp(other);
   }
 
   linkTo(node: number, other: number): LinkEnd | null {
@@ -162,6 +179,31 @@ export class Cluster implements World {
 
   probe(client: Client): void {
     this.#send(client, () => this.#acknowledge(client));
+  }
+
+  tell(client: Client, arrive: () => void): void {
+    this.#send(client, arrive);
+  }
+
+  divert(node: number, from: number, segment: Segment): void {
+    this.#send(segment.client, () => this.nodes[node].ingress(segment, from));
+  }
+
+  /** It has not left the node. */
+  replay(node: Node, segment: Segment): void {
+    const arrive = () => node.ingress(segment, null);
+    this.#packets.push({ client: segment.client, sentAtMs: this.clock.nowMs, arrive });
+  }
+
+  stray(client: Client): void {
+    const session = this.sessions.find((one) => one.client === client);
+    if (session !== undefined && !session.isOver) this.reset(client);
+  }
+
+  clientAt(port: number): Client {
+    const session = this.sessions.find(({ client }) => client.ends.client.port === port);
+    assert.ok(session !== undefined, `no client has port ${port}`);
+    return session.client;
   }
 
   forward(node: number, client: Client, ack: number, edge: number): void {
@@ -182,8 +224,17 @@ export class Cluster implements World {
   }
 
   #acknowledge(client: Client): void {
-    const { acknowledgement } = client;
-    this.#send(client, () => this.nodes[client.anchor].acknowledged(client, acknowledgement));
+    this.#say(client.segment(false));
+  }
+
+  #say(segment: Segment): void {
+    this.#send(segment.client, () => this.nodes[segment.client.anchor].ingress(segment, null));
+  }
+
+  /** A client says again what was not acknowledged. */
+  #repeat(): void {
+    const { client } = this.#pick(this.sessions);
+    if (client.owes) this.#say(client.segment(true, 1 + this.random.below(MAX_SAID_BYTES)));
   }
 
   /** A socket that owes a client something sends a piece of it. */
@@ -212,31 +263,27 @@ export class Cluster implements World {
     const ends = this.#ends.flat().filter((end) => end?.hasFrames);
     if (ends.length === 0) return;
     const end = this.#pick(ends);
-    if (!this.#isHeldUp(end) && !this.#isHeldUp(this.nodes[end.node])) this.nodes[end.node].take(end);
+    if (!this.#isHeldUp(end) && !this.isHeldUp(this.nodes[end.node])) this.nodes[end.node].take(end);
   }
 
   #ask(): void {
     const session = this.#pick(this.sessions);
-    const { client, fd, requests, asked } = session;
+    const { client, requests, asked } = session;
     const isPipelined = this.random.below(8) === 0;
-    if (
-      this.#isHeldUp(this.nodes[ANCHOR]) ||
-      client.isReset ||
-      asked === requests.length ||
-      (asked > session.answered && !isPipelined)
-    )
-      return;
+    if (client.isReset || asked === requests.length || (asked > session.answered && !isPipelined)) return;
     if (session.isLast) return;
+    if (asked === session.answered) session.sinceMs = this.clock.nowMs;
     session.asked++;
     const connection = Session.closes(requests[asked]) ? 'Connection: close\r\n' : '';
     const text = `GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`;
-    this.nodes[ANCHOR].hear(fd, text, false);
+    client.say(text);
+    this.#say(client.segment(true));
   }
 
   /** More of a response that comes bit by bit. */
   #feed(): void {
     const node = this.#pick(this.nodes);
-    if (this.#isHeldUp(node)) return;
+    if (this.isHeldUp(node)) return;
     for (const response of node.slow) {
       if (!node.isAlive || response.isOver) node.slow.delete(response);
       else if (this.clock.nowMs >= response.beginsAtMs) response.more(1 + this.random.below(8192));
@@ -269,6 +316,10 @@ export class Cluster implements World {
     this.#heldUp.set(what, this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
   }
 
+  isHeldUp(node: Node): boolean {
+    return this.#isHeldUp(node);
+  }
+
   #isHeldUp(what: Node | LinkEnd): boolean {
     return (this.#heldUp.get(what) ?? 0) > this.clock.nowMs;
   }
@@ -282,6 +333,8 @@ export class Cluster implements World {
     for (const other of this.nodes.keys()) {
       this.linkTo(index, other)?.down();
       this.linkTo(other, index)?.down();
+      this.nodes[index].nodeDown(other);
+      this.nodes[other].nodeDown(index);
     }
   }
 
@@ -297,8 +350,9 @@ export class Cluster implements World {
     ] as const) {
       // An error comes at once, silence is noticed late.
       this.#happen(this.random.below(this.random.below(2) === 0 ? 50 : PEER_MS), () => {
+        if (!this.nodes[node].isAlive) return end.conversations.clear();
         end.down();
-        this.nodes[node].settle();
+        this.nodes[node].nodeDown(end.node);
       });
     }
     this.#happen(PEER_MS + this.random.below(500), () => this.#connect(a, b));
@@ -309,7 +363,7 @@ export class Cluster implements World {
     if (this.#hasKilled) return;
     this.#hasKilled = true;
     for (const other of this.nodes.keys()) if (other !== index) this.#cut(index, other);
-    this.nodes[index].isAlive = false;
+    this.nodes[index].die();
     this.faults++;
   }
 
@@ -318,7 +372,7 @@ export class Cluster implements World {
   }
 
   #turn(node: Node): void {
-    if (!this.#isHeldUp(node)) node.turn();
+    if (!this.isHeldUp(node)) node.turn();
   }
 
   #step(): void {
@@ -332,8 +386,9 @@ export class Cluster implements World {
     else if (what < 60) this.#arrive();
     else if (what < 75) this.#frame();
     else if (what < 83) this.#turn(this.#pick(this.nodes));
-    else if (what < 87) this.#ask();
-    else if (what < 92) this.#feed();
+    else if (what < 86) this.#ask();
+    else if (what < 89) this.#repeat();
+    else if (what < 93) this.#feed();
     else this.#pass(1 + this.random.below(4));
   }
 
@@ -344,21 +399,27 @@ export class Cluster implements World {
     prepare?.(this);
     while (this.sessions.some((session) => !session.isOver && !this.#isCutOff(session))) {
       this.#step();
-      for (const session of this.sessions) session.look();
+      for (const session of this.sessions) session.look(this.clock.nowMs);
       if (killsWhen?.(this)) this.#kill(B);
       assert.ok(this.clock.nowMs < endMs, this.#stuck());
     }
-    for (const { client, fd } of this.sessions) if (!client.isReset) this.nodes[ANCHOR].hear(fd, '', true);
+    for (const { client } of this.sessions) client.hasEnded = !client.isReset;
     this.#course.release?.(this);
     this.#forget();
   }
 
+  left(client: Client): void {
+    this.#left.add(client);
+  }
+
   /**
    * Mechanism split closes the anchor's socket when the response is nearly out, and counts on the target for the rest. When
-   * that is killed by then, the client gets no more.
+   * that is killed by then, the client gets no more. Nor does one who has said everything, and whose connection was on
+   * its way from a node that was killed, and has not arrived.
    */
-  #isCutOff({ isLast, fd, client }: Session): boolean {
-    if (!isLast || !this.#hasKilled || this.nodes[ANCHOR].has(fd)) return false;
+  #isCutOff({ isLast, client }: Session): boolean {
+    const mayBe = this.#hasKilled && (isLast || (this.#left.has(client) && !client.owes));
+    if (!mayBe || this.nodes.some((node) => node.has(client))) return false;
     return this.nodes.every((node) => node.sendersTo(client).every(({ sender }) => sender.queued === 0));
   }
 
@@ -378,6 +439,7 @@ export class Cluster implements World {
       for (let i = 0; i < 20; i++) this.#arrive();
       for (let i = 0; i < 20; i++) this.#frame();
       this.#transmit();
+      this.#repeat();
       for (const node of this.nodes) this.#turn(node);
       this.#pass(this.clock.nowMs < startMs + BUSY_MS ? 50 : 500);
     }

@@ -28,7 +28,7 @@ function run(row: MechanismRow, sizes: readonly number[], changes: Partial<Cours
 function course(row: MechanismRow, sizes: readonly number[], changes: Partial<Course> = {}): Cluster[] {
   return SEEDS.map((seed) => {
     const requests = asked(row, sizes);
-    const usual = { seed, clients: 1, requestsOf: () => requests, hasPauses: false };
+    const usual = { seed, clients: 1, requestsOf: () => requests, hasPauses: false, canMove: false };
     const cluster = new Cluster({ ...usual, cutsPerMillion: 0, killsPerMillion: 0, ...changes });
     try {
       cluster.run();
@@ -45,7 +45,7 @@ function assertAnswered({ sessions: [{ client, answered, requests }] }: Cluster)
   assert.equal(answered, requests.length);
 }
 
-/** The row that answers where the connection cannot move, and node a has the documents, too. */
+/** The row that answers where the connection cannot move, and node a has the documents, too; or where it has moved to. */
 function rowInUse(row: MechanismRow): MechanismRow {
   return moves(row) ? 'local' : row;
 }
@@ -107,6 +107,36 @@ for (const row of MECHANISM_ROWS) {
         const mayEnd = row === 'relay' || row === 'boost' || closes === 'anchor, with the response';
         assert.ok(answered === 1 || mayEnd, `${client.have} bytes`);
       }
+    });
+  });
+  if (!moves(row)) continue;
+  describe(`mechanism ${row}, where connections move`, () => {
+    const canMove = true;
+
+    test('the connection moves with its first request, and stays where that is answered', () => {
+      for (const { nodes } of run(row, sizes, { canMove })) {
+        assert.equal(nodes[0].results.length, 0);
+        assert.equal(nodes[1].results.length, sizes.length);
+        assert.equal(nodes[1].counters.get('migrations_in'), 1);
+      }
+    });
+
+    test('no link to the node, or no room at it: it stays, and is answered here', () => {
+      const isolated = { canMove, prepare: (cluster: Cluster) => cluster.isolate(B) };
+      const full = {
+        canMove,
+        prepare: ({ nodes }: Cluster) => nodes[B].table.take(nodes[B].table.free),
+        release: ({ nodes }: Cluster) => nodes[B].table.giveBack(),
+      };
+      for (const changes of [isolated, full])
+        for (const { nodes } of run(row, sizes, changes)) assert.equal(nodes[0].results.length, sizes.length);
+    });
+
+    test('the node is lost while the connection is on its way: nothing is lost, or nobody has it', () => {
+      const killsWhen = ({ nodes }: Cluster) => nodes[0].counters.get('migrations_sent') > 0;
+      for (const { sessions } of course(row, sizes, { canMove, killsWhen }))
+        for (const { client, answered } of sessions)
+          assert.ok(answered === sizes.length || client.isReset, `${answered} answered`);
     });
   });
 }

@@ -3,18 +3,21 @@ import assert from 'node:assert/strict';
 import type { ClusterConfig } from '../../../src/base/config/config.ts';
 import { Counters } from '../../../src/base/counters.ts';
 import { Connections } from '../../../src/client/connections.ts';
-import { type ClientSockets, EMPTY, FAILED } from '../../../src/client/sockets.ts';
 import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
-import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
+import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
+import { Guests } from '../../../src/handoff/move/guests.ts';
+import { HomeRoutes } from '../../../src/handoff/move/home-routes.ts';
+import { Moves } from '../../../src/handoff/move/moves.ts';
+import { ParkedSegments } from '../../../src/handoff/move/parked.ts';
 import type { DeliveryResult } from '../../../src/handoff/request/delivery.ts';
-import type { HalfPipeKernel } from '../../../src/handoff/target/half-pipe-ports.ts';
 import { HalfPipes } from '../../../src/handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../../src/kernel/linux/epoll.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Source } from '../../../src/kernel/loop/loop.ts';
+import { OWNER_PARKED, OWNER_SELF, ROLE_ANCHOR, ROLE_ARRIVING } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules } from '../../../src/kernel/router/ranges.ts';
 import { takeInbound } from '../../../src/node/engine/inbound.ts';
 import type { Setup } from '../../../src/protocol/backplane/frames.ts';
@@ -23,11 +26,12 @@ import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 import { parsed } from '../../protocol/http/support.ts';
-import { capture } from '../anchor/stand.ts';
-import { TableModel } from '../table.ts';
 import type { LinkEnd } from './link.ts';
+import { RingModel, RoutesModel } from './routes.ts';
 import { answer, askedBy, NAMES, type SlowResponse, siteOf } from './site.ts';
-import { type Acknowledgement, CLIENT_START, type Client, Sender, START, toLocal, toWire } from './wire.ts';
+import { type Socket, Sockets } from './sockets.ts';
+import { CheckedTable } from './table.ts';
+import { CLIENT_START, type Client, type Segment, type Sender, toLocal, toWire } from './wire.ts';
 
 export const SETUP_MS = 400;
 export const PEER_MS = 600;
@@ -35,7 +39,6 @@ const SLOTS = 32;
 const ROUND_MS = 100;
 /** Longer than a lease. */
 const MAX_BEGIN_MS = 600;
-const FIRST_FD = 1000;
 const NS_PER_MS = 1_000_000;
 const LIMITS = {
   connections: 16,
@@ -54,23 +57,28 @@ export interface World {
   /** The nodes that a node can ask, itself included. */
   reachable(node: number): number[];
   linkTo(node: number, other: number): LinkEnd | null;
+  /** Its process does nothing for a while. */
+  isHeldUp(node: Node): boolean;
+  /** Connections move to other nodes. */
+  readonly canMove: boolean;
   /** A client is asked what it has. */
   probe(client: Client): void;
+  /** What a node's kernel says to a client. */
+  tell(client: Client, arrive: () => void): void;
+  /** A client's segment goes on to another node. */
+  divert(node: number, from: number, segment: Segment): void;
+  /** It comes to the same node once more. */
+  replay(node: Node, segment: Segment): void;
   /** What the client has acknowledged goes on to a target. */
   forward(node: number, client: Client, ack: number, edge: number): void;
   reset(client: Client): void;
+  /** Its home has no socket for it: its kernel answers. */
+  stray(client: Client): void;
+  /** Who had its connection was killed while it moved: if nobody else has it, it hears of that when it says something. */
+  left(client: Client): void;
+  clientAt(port: number): Client;
   /** Bytes that all clients have. */
   have(): number;
-}
-
-/** A socket of a connection that a client has opened. */
-interface Accepted {
-  readonly client: Client;
-  readonly sender: Sender;
-  arrived: Buffer;
-  /** Bytes of the client so far. */
-  total: number;
-  hasEnded: boolean;
 }
 
 /** A response that is out, as its connection was told. */
@@ -82,17 +90,18 @@ export interface Result extends DeliveryResult {
 export class Node {
   readonly index: number;
   readonly #world: World;
-  readonly table = new TableModel(SLOTS);
+  readonly table = new CheckedTable(SLOTS);
+  readonly routes = new RoutesModel();
   readonly counters = new Counters();
   isAlive = true;
   isStopping = false;
   /** Of the clients' requests here, in order. */
   readonly results: Result[] = [];
-  readonly #accepted = new Map<number, Accepted>();
-  /** Half-pipes' sockets. */
-  readonly #pipeSockets = new Map<number, { readonly sender: Sender; readonly port: number }>();
-  /** Sockets that are closed here and still owe something, with when the client last took some of it. */
-  readonly #orphans = new Map<Accepted, number>();
+  readonly #sockets: Sockets;
+  readonly #ring: RingModel;
+  readonly #parked: ParkedSegments;
+  /** What the loop has to tell: events by descriptor. */
+  readonly #events = new Map<number, number>();
   readonly #watched = new Map<number, Source>();
   readonly slow = new Set<SlowResponse>();
   readonly flows: AnchorFlows;
@@ -100,19 +109,36 @@ export class Node {
   readonly pipes: HalfPipes;
   readonly relayed: RelayedRequests;
   readonly connections: Connections;
+  readonly guests: Guests;
+  readonly homeRoutes: HomeRoutes;
+  readonly moves: Moves;
   #deferred: Array<() => void> = [];
-  #nextFd = FIRST_FD;
   #roundAtMs = 0;
 
   constructor(index: number, world: World) {
     this.index = index;
     this.#world = world;
-    const { table, counters: count } = this;
+    this.#sockets = new Sockets({
+      clock: world.clock,
+      probe: (client) => this.#probe(client),
+      reset: (client) => world.reset(client),
+      clientAt: (port) => world.clientAt(port),
+    });
+    this.#ring = new RingModel((segment) => world.replay(this, segment));
+    this.#parked = new ParkedSegments(0, this.routes, this.#ring, this.#ring, this.counters);
+    const { table, counters: count, routes } = this;
     const { clock } = world;
     const later = { defer: (task: () => void) => void this.#deferred.push(task) };
     const watch = {
-      add: (fd: number, _events: number, source: Source) => void this.#watched.set(fd, source),
-      forget: (fd: number) => void this.#watched.delete(fd),
+      add: (fd: number, _events: number, source: Source) => {
+        this.#watched.set(fd, source);
+        const socket = this.#sockets.own.get(fd);
+        if (socket !== undefined) this.#raise(fd, readable(socket) | EPOLLOUT);
+      },
+      forget: (fd: number) => {
+        this.#watched.delete(fd);
+        this.#events.delete(fd);
+      },
       give: (fd: number, source: Source) => void this.#watched.set(fd, source),
     };
     const isStopping = () => this.isStopping;
@@ -137,12 +163,12 @@ export class Node {
       sockets,
       engine: 0,
       halfPipes: LIMITS.halfPipes,
-      kernel: this.#socketKernel(),
+      kernel: this.#sockets.anchor,
     });
     this.handoffs = new Handoffs({ clock, count, setupMs: SETUP_MS, peerMs: PEER_MS });
     this.pipes = new HalfPipes({
       ...common,
-      kernel: this.#pipeKernel(),
+      kernel: this.#sockets.target,
       sites: sites as never,
       repeatableChoices,
       engine: 0,
@@ -159,9 +185,33 @@ export class Node {
     });
     const config = {
       limits: LIMITS,
-      nodes: NAMES.map((name) => ({ name })),
+      nodes: NAMES.map((name) => ({ name, engines: 1 })),
+      timeouts: { setupMs: SETUP_MS, peerMs: PEER_MS },
       sites: [find().config],
     } as unknown as ClusterConfig;
+    const homeOf = (address: Buffer) => address[address.length - 1] - 1;
+    const linkFor = (node: number) => world.linkTo(index, node)?.link;
+    const where = { ...common, config, index: 0, self: index, routes, homeOf, canServe: () => true };
+    this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf: (key) => this.guests.epochOf(key) } });
+    const { homeRoutes } = this;
+    this.guests = new Guests({ ...where, sockets, kernel: this.#sockets.guest, homeRoutes, linkFor });
+    const { guests } = this;
+    this.moves = new Moves({
+      ...where,
+      kernel: this.#sockets.move,
+      sites: sites as never,
+      guests,
+      homeRoutes,
+      parked: this.#parked,
+      connections: {
+        hasRoom: () => this.connections.hasRoom,
+        adopt: (fd, arrived) => this.connections.adopt(fd, arrived),
+      },
+      accepts: () => !this.isStopping,
+      claim: (ends: FourTuple, slot: number) => this.pipes.claim(ends, slot),
+      linkFor,
+      linkOf: linkFor,
+    });
     const dispatcher = new Dispatcher({
       ...common,
       config,
@@ -177,8 +227,8 @@ export class Node {
       policies: { of: () => ({ choose: ({ path }) => this.#choose(path) }) },
       sizeOf: () => null,
       loadOf: () => ({ cpuPermille: 0 }),
-      linkOf: (node) => world.linkTo(index, node)?.link,
-      mayMoveTo: () => false,
+      linkOf: linkFor,
+      mayMoveTo: () => world.canMove,
       nextTaker: () => null,
       isLeaving: isStopping,
       boosted: null,
@@ -186,7 +236,7 @@ export class Node {
     this.connections = new Connections({
       ...common,
       config,
-      sockets: this.#clientSockets(),
+      sockets: this.#sockets.client,
       sites: {
         heads,
         find,
@@ -199,7 +249,7 @@ export class Node {
       dispatcher,
       flows: this.flows,
       handoffs: this.handoffs,
-      guests: { size: 0, revive: () => null, ended: () => {}, close: () => {} },
+      guests,
       access: {
         answered: (_reported, result) => this.results.push({ ...result, have: world.have() }),
         cut: () => {},
@@ -207,7 +257,7 @@ export class Node {
       },
       boosted: null,
       tls: null,
-      startMove: () => null,
+      startMove: (connection, to) => this.moves.start(connection, to),
       isClosing: () => false,
     });
   }
@@ -219,130 +269,66 @@ export class Node {
     return { node: up.includes(node) ? node : up[0], mechanism: mechanism as never };
   }
 
-  #own(fd: number): Accepted {
-    const accepted = this.#accepted.get(fd);
-    assert(accepted !== undefined, `descriptor ${fd} is no client’s`);
-    return accepted;
+  /** Whether a client's connection is open here. */
+  has(client: Client): boolean {
+    const found = this.#sockets.of(client);
+    return found !== null && !found.socket.isShut;
   }
 
-  /** Whether the connection is open. */
-  has(fd: number): boolean {
-    return this.#accepted.has(fd);
+  /** Rule arrived: what may be undone asks only while it is let. */
+  #probe(client: Client): void {
+    if (this.isAlive && this.#mayLeave(client)) this.#world.probe(client);
   }
 
-  #clientSockets(): ClientSockets {
-    return {
-      receive: (fd, { bytes }) => {
-        const accepted = this.#accepted.get(fd);
-        if (accepted === undefined) return FAILED;
-        if (accepted.arrived.length === 0) return accepted.hasEnded ? 0 : EMPTY;
-        const got = accepted.arrived.copy(bytes);
-        accepted.arrived = accepted.arrived.subarray(got);
-        return got;
-      },
-      unreadBytes: (fd) => this.#own(fd).arrived.length,
-      queuedBytes: (fd) => this.#own(fd).sender.queued,
-      out: (fd) => this.#own(fd).sender,
-      ends: (fd) => this.#own(fd).client.ends,
-      shut: () => {},
-      close: (fd) => {
-        const accepted = this.#own(fd);
-        if (accepted.sender.queued > 0) this.#orphans.set(accepted, this.#world.clock.nowMs);
-        this.#accepted.delete(fd);
-      },
-      abort: (fd) => {
-        this.#world.reset(this.#own(fd).client);
-        this.#accepted.delete(fd);
-      },
-      limitSilence: () => {},
-      turnAway: () => assert.fail('there is room for every client'),
-    };
-  }
-
-  #socketKernel(): SocketKernel {
-    return {
-      capture: (fd) => {
-        const { client, sender, total } = this.#own(fd);
-        return capture({
-          ...client.ends,
-          countStart: START,
-          writeSequence: sender.number(sender.written),
-          acknowledged: sender.number(sender.acknowledged),
-          receiveSequence: (CLIENT_START + total) >>> 0,
-          sendWindow: sender.window,
-        });
-      },
-      unreadBytes: (fd) => this.#own(fd).arrived.length,
-      probe: (fd) => this.#world.probe(this.#own(fd).client),
-      setSendWindow: (fd, windowOf) => {
-        const { sender } = this.#own(fd);
-        sender.window = windowOf(sender.queued);
-      },
-      delayAcknowledgements: () => {},
-      limitFinWait: () => {},
-    };
-  }
-
-  #pipeKernel(): HalfPipeKernel {
-    const of = (fd: number): Sender => {
-      const socket = this.#pipeSockets.get(fd);
-      assert(socket !== undefined, `descriptor ${fd} is no half-pipe’s`);
-      return socket.sender;
-    };
-    const end = (fd: number): void => {
-      of(fd).isClosed = true;
-      this.#pipeSockets.delete(fd);
-    };
-    return {
-      restore: (seed, spare) => {
-        const fd = spare >= 0 ? spare : this.#nextFd++;
-        const sender = new Sender(seed.sequence, seed.sendWindow);
-        this.#pipeSockets.set(fd, { sender, port: seed.client.port });
-        return { fd, clockOffset: 0, limitsTimeout: false, wasSpare: spare >= 0 };
-      },
-      limitStall: () => {},
-      setSendWindow: (fd, windowOf) => {
-        of(fd).window = windowOf(of(fd).queued);
-      },
-      queuedBytes: (fd) => of(fd).queued,
-      info: () => ({
-        state: () => TcpState.ESTABLISHED,
-        pathMtu: () => 1500,
-        congestionWindow: () => 10,
-        srttUs: () => 0,
-      }),
-      takeError: () => 0,
-      out: of,
-      closeSilently: end,
-      empty: end,
-      close: () => {},
-    };
+  /** Rule arrived. */
+  #mayLeave(client: Client): boolean {
+    const rules = this.#rulesOf(client);
+    if (rules?.role !== ROLE_ARRIVING) return true;
+    const isLent = this.#world.clock.nowMs * NS_PER_MS <= rules.leaseNs;
+    return isLent || this.table.segments(this.#slotOf(client)) > 0;
   }
 
   /** A client has connected. */
-  accept(client: Client): number {
-    const fd = this.#nextFd++;
-    const { edge, ack } = client.acknowledgement;
-    const sender = new Sender(START, distance(ack, edge));
-    this.#accepted.set(fd, { client, sender, arrived: Buffer.alloc(0), total: 0, hasEnded: false });
-    this.connections.accept(fd, client.ends.client, false);
+  accept(client: Client): void {
+    this.connections.accept(this.#sockets.accept(client), client.ends.client, false);
     this.settle();
-    return fd;
   }
 
-  /** Bytes of a client, or its end. */
-  hear(fd: number, bytes: string, isEnd: boolean): void {
-    const accepted = this.#accepted.get(fd);
-    if (accepted === undefined) return;
-    accepted.arrived = Buffer.concat([accepted.arrived, Buffer.from(bytes)]);
-    accepted.total += bytes.length;
-    if (isEnd) accepted.hasEnded = true;
-    const seen = this.table.seen.get(this.#slotOf(accepted.client));
-    if (seen !== undefined) {
-      seen.inNext = (CLIENT_START + accepted.total) >>> 0;
-      seen.inAck = seen.inNext;
+  #raise(fd: number, events: number): void {
+    if (events !== 0 && this.#watched.has(fd)) this.#events.set(fd, (this.#events.get(fd) ?? 0) | events);
+  }
+
+  /** The process does what there is to do, unless it is held up. */
+  #wake(): void {
+    if (!this.isAlive || this.#world.isHeldUp(this)) return;
+    if (!this.#ring.isEmpty) this.#parked.hear();
+    for (const [fd, events] of [...this.#events]) {
+      if (!this.#events.delete(fd)) continue;
+      this.#watched.get(fd)?.ready(events);
+      this.settle();
     }
-    this.#watched.get(fd)?.ready(EPOLLIN | (isEnd ? EPOLLRDHUP : 0));
+    this.settle();
+  }
+
+  /** Its process is gone; its kernel closes what it had, and its router goes on. */
+  die(): void {
+    this.isAlive = false;
+    for (const { client, isFrozen } of this.#sockets.own.values()) {
+      if (isFrozen) this.#world.left(client);
+      // Rule arrived: what may be another's is not ended here.
+      else if (this.#rulesOf(client)?.role !== ROLE_ARRIVING) this.#world.reset(client);
+    }
+    this.#sockets.own.clear();
+  }
+
+  /** A link has come up. */
+  linkUp(end: LinkEnd): void {
+    this.guests.linkUp(end.link);
+  }
+
+  /** There is no link to a node any more. */
+  nodeDown(node: number): void {
+    this.homeRoutes.nodeDown(node);
     this.settle();
   }
 
@@ -358,37 +344,96 @@ export class Node {
   #egress(client: Client, isPipe: boolean, sender: Sender, at: number, length: number): number | null {
     const rules = this.#rulesOf(client);
     if (rules === undefined) return isPipe ? null : sender.number(at);
-    const { ack } = this.table.seen.get(this.#slotOf(client))!;
-    return toWire(rules, sender.number(at), length, ack, this.#world.clock.nowMs);
+    if (rules.role === ROLE_ARRIVING) return this.#mayLeave(client) ? sender.number(at) : null;
+    return toWire(
+      rules,
+      sender.number(at),
+      length,
+      this.table.ack(this.#slotOf(client)),
+      this.#world.clock.nowMs,
+    );
   }
 
   /** Everybody here who owes a client something. */
   sendersTo(client: Client): Array<{ sender: Sender; wireOf(at: number, length: number): number | null }> {
     if (!this.isAlive) return [];
-    const own = [...this.#accepted.values(), ...this.#orphans.keys()].filter((one) => one.client === client);
-    const pipes = [...this.#pipeSockets.values()].filter(({ port }) => port === client.ends.client.port);
+    const { own, orphans, pipes } = this.#sockets;
+    const sockets = [...own.values(), ...orphans.keys()].filter(
+      (one) => one.client === client && !one.isFrozen,
+    );
+    const port = client.ends.client.port;
     const wireOf = (isPipe: boolean, sender: Sender) => (at: number, length: number) =>
       this.#egress(client, isPipe, sender, at, length);
     return [
-      ...own.map(({ sender }) => ({ sender, wireOf: wireOf(false, sender) })),
-      ...pipes.map(({ sender }) => ({ sender, wireOf: wireOf(true, sender) })),
+      ...sockets.map(({ sender }) => ({ sender, wireOf: wireOf(false, sender) })),
+      ...[...pipes.values()]
+        .filter((pipe) => pipe.port === port)
+        .map(({ sender }) => ({ sender, wireOf: wireOf(true, sender) })),
     ];
   }
 
-  /** A segment of a client comes to the anchor: it acknowledges up to `ack`, and allows up to `edge`. */
-  acknowledged(client: Client, { ack, edge, holdsLater }: Acknowledgement): void {
+  /** A segment of a client comes in; `from`: the node that sent it on, null: nobody has. */
+  ingress(segment: Segment, from: number | null): void {
+    const { client } = segment;
     const rules = this.#rulesOf(client);
-    if (rules !== undefined) this.#forward(client, rules, ack, edge);
+    const route = this.routes.ownerOf(client) ?? OWNER_SELF;
+    // Rule park: nobody moves it any more.
+    const owner = (route & OWNER_PARKED) !== 0 && !this.isAlive ? OWNER_SELF : route;
+    if (rules?.role === ROLE_ANCHOR && owner === OWNER_SELF) this.#atAnchor(segment, rules);
+    else if ((owner & OWNER_PARKED) !== 0) this.#ring.keep(segment);
+    else if (owner !== OWNER_SELF && !(rules?.role === ROLE_ARRIVING && from === rules.anchor - 1))
+      this.#world.divert(owner - 1, this.index, segment);
+    else this.#atSocket(segment, rules);
+    this.#wake();
+  }
+
+  #atAnchor(segment: Segment, rules: FlowRules): void {
+    const { client, ack, edge, holdsLater } = segment;
+    this.#forward(client, rules, ack, edge);
     this.#see(client, ack, edge, holdsLater);
-    for (const [fd, accepted] of this.#accepted)
-      if (accepted.client === client) this.#tell(fd, accepted.sender, client, ack, edge);
-    for (const orphan of [...this.#orphans.keys()].filter((one) => one.client === client)) {
+    const seen = this.table.seen.get(this.#slotOf(client))!;
+    const inNext = (CLIENT_START + segment.at + segment.bytes.length + (segment.isEnd ? 1 : 0)) >>> 0;
+    if (distance(seen.inNext, inNext) > 0) seen.inNext = inNext;
+    this.#deliver(segment);
+    const found = this.#sockets.of(client);
+    if (found !== null) seen.inAck = (CLIENT_START + found.socket.received) >>> 0;
+  }
+
+  #atSocket(segment: Segment, rules: FlowRules | undefined): void {
+    const { client } = segment;
+    if (this.#deliver(segment)) {
+      if (rules?.role === ROLE_ARRIVING) this.table.seen.get(this.#slotOf(client))!.segments++;
+    } else if (rules === undefined && client.anchor === this.index) this.#world.stray(client);
+  }
+
+  /** The kernel gives it to the connection's sockets. False: there is none. */
+  #deliver(segment: Segment): boolean {
+    const { client, ack, edge } = segment;
+    const found = this.#sockets.of(client);
+    // Rule deaf.
+    if (found?.socket.isFrozen) {
+      this.#ring.keep(segment);
+      return true;
+    }
+    if (found !== null) {
+      this.#tell(found.fd, found.socket.sender, client, ack, edge);
+      if (found.socket.take(segment)) this.#raise(found.fd, readable(found.socket));
+      const { received } = found.socket;
+      const answers = segment.bytes.length > 0 || segment.isEnd;
+      if (answers && this.#mayLeave(client))
+        this.#world.tell(client, () => {
+          client.heard = Math.max(client.heard, received);
+        });
+    }
+    const { orphans } = this.#sockets;
+    const left = [...orphans.keys()].filter((one) => one.client === client);
+    for (const orphan of left) {
       const before = orphan.sender.queued;
       this.#tell(-1, orphan.sender, client, ack, edge);
-      if (orphan.sender.queued < before) this.#orphans.set(orphan, this.#world.clock.nowMs);
-      if (orphan.sender.queued === 0) this.#orphans.delete(orphan);
+      if (orphan.sender.queued < before) orphans.set(orphan, this.#world.clock.nowMs);
+      if (orphan.sender.queued === 0) orphans.delete(orphan);
     }
-    this.settle();
+    return found !== null || left.length > 0;
   }
 
   #forward(client: Client, rules: FlowRules, ack: number, edge: number): void {
@@ -402,9 +447,9 @@ export class Node {
   copied(client: Client, ack: number, edge: number): void {
     if (!this.isAlive || this.#rulesOf(client) === undefined) return;
     this.#see(client, ack, edge, false);
-    for (const [fd, { sender, port }] of [...this.#pipeSockets])
+    for (const [fd, { sender, port }] of [...this.#sockets.pipes])
       if (port === client.ends.client.port) this.#tell(fd, sender, client, ack, edge);
-    this.settle();
+    this.#wake();
   }
 
   #see(client: Client, ack: number, edge: number, holdsLater: boolean): void {
@@ -427,7 +472,7 @@ export class Node {
     sender.acknowledged = at;
     // The window is the client's, counted from what it has acknowledged, whoever has sent that.
     sender.window = Math.max(0, distance(ack, edge));
-    if (isFree) this.#watched.get(fd)?.ready(EPOLLOUT);
+    if (isFree) this.#raise(fd, EPOLLOUT);
   }
 
   /** A frame of another node. */
@@ -443,8 +488,8 @@ export class Node {
   }
 
   #inbound(): Parameters<typeof takeInbound>[0] {
-    const { relayed, pipes: halfPipes } = this;
-    return { relayed, halfPipes } as unknown as Parameters<typeof takeInbound>[0];
+    const { relayed, pipes: halfPipes, moves, homeRoutes, guests } = this;
+    return { relayed, halfPipes, moves, homeRoutes, guests } as unknown as Parameters<typeof takeInbound>[0];
   }
 
   /** Runs what was put off: the links have been flushed. */
@@ -456,18 +501,23 @@ export class Node {
   turn(): void {
     if (!this.isAlive) return;
     const { nowMs } = this.#world.clock;
+    this.#wake();
     this.handoffs.turn(nowMs);
     this.relayed.turn();
     this.pipes.turn();
+    this.moves.turn(nowMs);
     this.settle();
     if (nowMs - this.#roundAtMs < ROUND_MS) return;
     this.#roundAtMs = nowMs;
     // TCP_USER_TIMEOUT: the kernel gives up.
-    for (const [orphan, atMs] of this.#orphans)
-      if (nowMs - atMs > LIMITS.stallSeconds * 1000) this.#orphans.delete(orphan);
+    const { orphans } = this.#sockets;
+    for (const [orphan, atMs] of orphans)
+      if (nowMs - atMs > LIMITS.stallSeconds * 1000) orphans.delete(orphan);
     this.connections.round(nowMs);
     this.flows.round(nowMs);
     this.pipes.round(nowMs);
+    this.guests.tick(nowMs);
+    this.homeRoutes.tick(nowMs);
     this.settle();
   }
 
@@ -483,15 +533,21 @@ export class Node {
         seen: this.table.seen.get(slot),
       }),
     );
-    const sockets = [...this.#pipeSockets.values(), ...this.#accepted.values(), ...this.#orphans.keys()].map(
-      ({ sender }) => {
-        const { start, written, acknowledged, window } = sender;
-        return JSON.stringify({ start, written, acknowledged, window });
-      },
-    );
-    const status = [...this.flows.status(9), ...this.pipes.status(9)].map(
-      ({ role, state, nodes }) => `${role} ${state} ${nodes}`,
-    );
+    const sockets = [
+      ...this.#sockets.pipes.values(),
+      ...this.#sockets.own.values(),
+      ...this.#sockets.orphans.keys(),
+    ].map(({ sender }) => {
+      const { start, written, acknowledged, window } = sender;
+      return JSON.stringify({ start, written, acknowledged, window });
+    });
+    const status = [
+      ...this.flows.status(9),
+      ...this.pipes.status(9),
+      ...this.guests.status(9),
+      ...this.homeRoutes.status(9),
+      ...this.moves.status(),
+    ].map(({ role, state, nodes }) => `${role} ${state} ${nodes}`);
     return [`node ${this.index}${this.isAlive ? '' : ' (dead)'}:`, ...status, ...rules, ...sockets].join(
       '\n  ',
     );
@@ -505,7 +561,17 @@ export class Node {
     assert.equal(this.pipes.size, 0, `${name}: half-pipes`);
     assert.equal(this.relayed.size, 0, `${name}: relayed requests`);
     assert.equal(this.table.free, SLOTS, `${name}: slots of the router’s table`);
-    assert.equal(this.#accepted.size + this.#orphans.size, 0, `${name}: clients’ sockets`);
-    assert.equal(this.#pipeSockets.size, 0, `${name}: half-pipes’ sockets`);
+    assert.equal(this.moves.incoming, 0, `${name}: connections on their way here`);
+    assert.equal(this.guests.size, 0, `${name}: guests`);
+    assert.equal(this.homeRoutes.size, 0, `${name}: connections elsewhere`);
+    assert.equal(this.routes.size, 0, `${name}: routes`);
+    const { own, orphans, pipes } = this.#sockets;
+    assert.equal(own.size + orphans.size, 0, `${name}: clients’ sockets`);
+    assert.equal(pipes.size, 0, `${name}: half-pipes’ sockets`);
   }
+}
+
+/** What the loop says of a socket. */
+function readable({ arrived, hasEnded }: Socket): number {
+  return (arrived.length > 0 || hasEnded ? EPOLLIN : 0) | (hasEnded ? EPOLLRDHUP : 0);
 }

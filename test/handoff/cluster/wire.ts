@@ -44,6 +44,22 @@ export class Sender implements ByteSink {
     return this.written - this.acknowledged;
   }
 
+  /** Bytes that were never sent. */
+  get unsent(): number {
+    return Math.min(this.written - this.#next, this.queued);
+  }
+
+  /** What the client has not acknowledged. */
+  get queue(): Buffer {
+    return this.#all.subarray(this.acknowledged);
+  }
+
+  /** As `bytes` were sent: a socket that goes on from another's state. */
+  refill(bytes: Buffer): void {
+    this.send(bytes, 0, false, true);
+    this.#next = this.written;
+  }
+
   send(bytes: Buffer, from: number, _more: boolean, last: boolean): number {
     if (this.isClosed) return BROKEN;
     const taken = Math.min(bytes.length - from, SEND_BUFFER_BYTES - this.queued);
@@ -127,9 +143,22 @@ export interface Acknowledgement {
   readonly holdsLater: boolean;
 }
 
+/** Of a client: what it has, and what it says from a place in its own stream on. */
+export interface Segment extends Acknowledgement {
+  readonly client: Client;
+  readonly at: number;
+  readonly bytes: Buffer;
+  /** With FIN, behind its bytes. */
+  readonly isEnd: boolean;
+}
+
 /** A client: what it has of the stream, and what it asks for. */
 export class Client {
   readonly ends: FourTuple;
+  /** All that it has said; whether that was all; how much of it was acknowledged, FIN included. */
+  #said = Buffer.alloc(0);
+  hasEnded = false;
+  heard = 0;
   /** Index of the node that has accepted the connection. */
   readonly anchor: number;
   readonly #bytes = Buffer.alloc(CLIENT_BYTES);
@@ -147,8 +176,25 @@ export class Client {
     this.#edge = window;
     this.ends = {
       client: { address: parseAddress('10.0.0.9'), port: 40_000 + index },
-      public: { address: parseAddress('10.0.0.1'), port: 80 },
+      public: { address: parseAddress(`10.0.0.${anchor + 1}`), port: 80 },
     };
+  }
+
+  say(text: string): void {
+    this.#said = Buffer.concat([this.#said, Buffer.from(text)]);
+  }
+
+  /** It has said something that was not acknowledged. */
+  get owes(): boolean {
+    return this.heard < this.#said.length + (this.hasEnded ? 1 : 0);
+  }
+
+  /** What it sends: what it has, and, `saying`, the first `most` bytes of what was not acknowledged. */
+  segment(saying: boolean, most = MSS): Segment {
+    const at = Math.min(this.heard, this.#said.length);
+    const bytes = saying ? this.#said.subarray(at, at + most) : this.#said.subarray(at, at);
+    const isEnd = saying && this.hasEnded && at + bytes.length === this.#said.length;
+    return { ...this.acknowledgement, client: this, at, bytes, isEnd };
   }
 
   /** A segment has come: `wire` is the number of its first byte. */
