@@ -21,6 +21,7 @@ export const ENGINE_COUNTERS = [
   ['tls_nothing_common', 'TLS handshakes refused: no version, cipher, key or protocol in common'],
   ['tls_client_alerts', 'TLS handshakes that the client ended by an alert'],
   ['tls_broken', 'TLS handshakes refused because of what the client sent'],
+  ['tls_key_updates', 'TLS keys changed by KeyUpdate, of what clients get'],
   ['tls_records_refused', 'Connections ended because of a TLS record that cannot be'],
   ['requests', 'Requests answered'],
   ['requests_local', 'Requests answered by the anchor itself'],

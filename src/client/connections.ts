@@ -11,6 +11,7 @@ import type { Ticking } from '../kernel/loop/ports.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { HandshakeResult } from '../protocol/tls/handshake.ts';
+import type { TlsSession } from '../protocol/tls/session.ts';
 import type { Described } from './access-records.ts';
 import { type Channel, SocketChannel } from './channel.ts';
 import { ClientHandshake, type HandshakeOwner } from './client-handshake.ts';
@@ -93,9 +94,9 @@ export class Connections implements HandshakeOwner, Ticking {
 
   secured(handshake: ClientHandshake, result: HandshakeResult, hasEnded: boolean): void {
     const { fd, client } = handshake;
-    const { sockets, count, watch } = this.ports;
+    const { watch } = this.ports;
     this.#handshakes.delete(handshake);
-    const channel = new TlsChannel(fd, sockets, { ...result, held: NOTHING }, count);
+    const channel = this.#secure(fd, { ...result, held: NOTHING });
     const connection = this.#make(channel, client, null);
     watch.give(fd, connection);
     connection.start(null);
@@ -115,11 +116,16 @@ export class Connections implements HandshakeOwner, Ticking {
 
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: ArrivedConnection): void {
-    const { sockets, config, count } = this.ports;
+    const { sockets, config } = this.ports;
     const { session, guest } = arrived;
     sockets.limitSilence(fd, config.limits.stallSeconds * 1000);
-    const channel = session ? new TlsChannel(fd, sockets, session, count) : new SocketChannel(fd, sockets);
+    const channel = session ? this.#secure(fd, session) : new SocketChannel(fd, sockets);
     this.#take(channel, guest.ends.client, arrived);
+  }
+
+  #secure(fd: number, session: TlsSession): TlsChannel {
+    const { sockets, config, count } = this.ports;
+    return new TlsChannel(fd, sockets, session, count, config.listen.tlsRekey);
   }
 
   #make(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): Connection {

@@ -31,7 +31,7 @@ export interface ClientPorts {
   readonly clock: Pick<Clock, 'nowMs'> & { readonly wallMs: number };
   readonly watch: Watch;
   readonly count: Count;
-  readonly config: Pick<ClusterConfig, 'limits' | 'nodes'>;
+  readonly config: Pick<ClusterConfig, 'limits' | 'listen' | 'nodes'>;
   readonly sockets: ClientSockets;
   readonly sites: Pick<
     Sites,

@@ -19,6 +19,8 @@ import type { Channel, TlsFacts } from './channel.ts';
 import { type ClientSockets, FAILED } from './sockets.ts';
 
 const NOTHING = Buffer.alloc(0);
+/** No node has that index. */
+const NOBODY = -1;
 /** Less than what it is opened into has room for: one record may have waited for its rest. */
 const SEALED_BYTES = 128 * 1024;
 /** What was read last, of whichever connection. */
@@ -30,6 +32,8 @@ export class TlsChannel implements Channel {
   readonly #sockets: ClientSockets;
   readonly #count: Count;
   readonly #suite: Suite;
+  /** What one node seals another's key does not open. */
+  readonly #rekeys: boolean;
   /** Opened elsewhere, and not used. */
   #held: Buffer;
   readonly #read: ReadHalf;
@@ -50,13 +54,14 @@ export class TlsChannel implements Channel {
   #last: ResponseSink | null = null;
 
   /** Takes the secrets of `session` over. */
-  constructor(fd: number, sockets: ClientSockets, session: TlsSession, count: Count) {
+  constructor(fd: number, sockets: ClientSockets, session: TlsSession, count: Count, rekeys: boolean) {
     const { suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind, held } = session;
     this.fd = fd;
     this.tls = { version: suite.version, suite: suite.name, resumed };
     this.#suite = suite;
     this.#sockets = sockets;
     this.#count = count;
+    this.#rekeys = rekeys;
     this.#socket = sockets.out(fd, true);
     const half = { suite, secret: clientSecret, number: clientRecord };
     this.#read = new ReadHalf({ half, rest: behind });
@@ -104,7 +109,7 @@ export class TlsChannel implements Channel {
       return FAILED;
     }
     // Else before the next response.
-    if (this.#isUpdateDue) this.mayLend();
+    if (this.#isUpdateDue) this.#maySpeak();
     return at;
   }
 
@@ -123,14 +128,30 @@ export class TlsChannel implements Channel {
     this.#claimsOut = claimsOut;
   }
 
-  mayLend(): boolean {
+  mayLend(node: number): boolean {
+    // With TLS 1.2 there is one key for all, or for nobody else.
+    if (!this.#maySpeak() || (this.#rekeys && this.#suite.version === 'TLSv1.2')) return false;
+    this.#rekey(node);
+    return this.#maySpeak();
+  }
+
+  /** Another key is due when this one is to be `node`'s, and somebody else has sealed by it. */
+  #rekey(node: number): void {
+    const { version } = this.#suite;
+    if (this.#rekeys && version === 'TLSv1.3') this.#isUpdateDue ||= this.half.isForeignTo(node);
+  }
+
+  /** Nothing waits here, and what TLS has to say is said. */
+  #maySpeak(): boolean {
     if (!this.half.isHere || (this.#last?.flush() ?? 0) < 0) return false;
     return !this.#hasToSpeak || (this.#claimsOut() && this.#speak() === 0);
   }
 
   mayMove(held: Buffer): boolean {
     const isSmall = held.length <= MAX_HELD_BYTES && this.#read.restBytes < MAX_RECORD_BYTES;
-    return isSmall && this.#hasBegun && this.#read.isMovable && this.mayLend() && !this.half.isBound;
+    if (!isSmall || !this.#hasBegun || !this.#read.isMovable || !this.#maySpeak()) return false;
+    this.#rekey(NOBODY);
+    return this.#maySpeak() && !this.half.isBound;
   }
 
   session(held: Buffer): TlsSession {
@@ -162,6 +183,7 @@ export class TlsChannel implements Channel {
       if (left < 0) return left;
       this.#last = sink;
     }
+    if (this.#rekeys && this.half.isShared) this.#isUpdateDue = true;
     return this.#hasToSpeak ? this.#speak() : 0;
   }
 
@@ -169,6 +191,7 @@ export class TlsChannel implements Channel {
   #speak(): number {
     if (this.#isUpdateDue || this.half.isUpdateDue) {
       this.#isUpdateDue = false;
+      this.#count.add('tls_key_updates');
       this.#waiting = Buffer.concat([this.#waiting, this.half.update(false)]);
     }
     return this.#pass();

@@ -254,12 +254,13 @@ export class ClientStand {
   #nextFd = FIRST_FD;
 
   /** `tls`: what makes handshakes, where a test needs that. */
-  constructor(changes: Partial<typeof LIMITS> = {}, tls: TlsAcceptor | null = null) {
+  constructor(changes: Partial<typeof LIMITS> = {}, tls: TlsAcceptor | null = null, tlsRekey = false) {
     const limits = { ...LIMITS, ...changes };
     const nodes = ['a', 'b', 'c'].map((name) => ({ name }));
     const config = {
       limits,
       nodes,
+      listen: { tlsRekey },
       observe: { accessLog: '-', accessFields: [] },
     } as unknown as ClusterConfig;
     this.access = new AccessRecords(config, 'a', this.counters, ({ batch }) => {

@@ -6,7 +6,9 @@ import { Alert } from '../../src/protocol/tls/alerts.ts';
 import { TlsAcceptor } from '../../src/protocol/tls/handshake.ts';
 import { ReadHalf, type Received } from '../../src/protocol/tls/read-half.ts';
 import { ContentType } from '../../src/protocol/tls/records.ts';
+import type { TlsSession } from '../../src/protocol/tls/session.ts';
 import { SUITES, suiteOf } from '../../src/protocol/tls/suites.ts';
+import { wipeKeys } from '../../src/protocol/tls/traffic.ts';
 import { UPDATE_RECORDS, WriteHalf } from '../../src/protocol/tls/write-half.ts';
 import { makePair } from '../protocol/tls/certificates.ts';
 import { Peer } from '../protocol/tls/peer.ts';
@@ -95,6 +97,21 @@ function opened(read: ReadHalf, bytes: Buffer): Received[] {
   const all: Received[] = [];
   for (let next = read.next(); next !== null; next = read.next()) all.push(next);
   return all;
+}
+
+/** A session that comes from another node. */
+function sessionOf(id: number, serverRecord: number, held: string): TlsSession {
+  const suite = suiteOf(id)!;
+  return {
+    suite,
+    resumed: false,
+    clientSecret: Buffer.alloc(suite.secretBytes, 1),
+    serverSecret: Buffer.alloc(suite.secretBytes, 1),
+    clientRecord: 1,
+    serverRecord,
+    behind: Buffer.alloc(0),
+    held: Buffer.from(held),
+  };
 }
 
 describe('a connection over TLS', () => {
@@ -208,6 +225,55 @@ describe('a connection over TLS', () => {
     await one.peer.close();
   });
 
+  test('with tlsRekey no node is lent a key by which somebody else has sealed, and nothing is sealed by one that was', async () => {
+    const one = await new Secured(new ClientStand({}, acceptor, true)).shaken();
+    const { stand } = one;
+    const { write, read } = one.byHand();
+    const asks = () => {
+      one.client.sends(write.seal(Buffer.from(get()), ContentType.APPLICATION_DATA));
+      return stand.delivery.host.wayOut;
+    };
+    const update = { kind: 'key-update', asks: false } as const;
+    const well = { kind: 'data', bytes: Buffer.from('well') } as const;
+    const says = (...expected: Received[]) => assert.deepEqual(opened(read, one.heard()), expected);
+    /** Whether the node is lent the half, which comes back unused. */
+    const lends = (node: number) => {
+      const { wayOut } = stand.delivery.host;
+      assert.ok(wayOut.mayLend(node));
+      wipeKeys(wayOut.half!.lend(node));
+      wayOut.half!.takeBackUnused();
+    };
+    asks();
+    lends(1);
+    says();
+    lends(1);
+    says();
+    lends(2);
+    says(update);
+    one.answers(Buffer.from('well'));
+    says(update, well);
+    asks();
+    one.answers(Buffer.from('well'));
+    says(well);
+    asks();
+    lends(2);
+    says(update);
+    assert.equal(stand.counters.get('tls_key_updates'), 3);
+    // A socket that takes nothing: another way has to be found.
+    one.client.room = 0;
+    assert.equal(stand.delivery.host.wayOut.mayLend(1), false);
+    one.client.takes();
+    await one.peer.close();
+  });
+
+  test('with tlsRekey and TLS 1.2 no node is lent the key', () => {
+    for (const rekeys of [false, true]) {
+      const stand = new ClientStand({}, acceptor, rekeys);
+      stand.arrives({ session: sessionOf(0xc02f, 1, get('/')), serveFirst: true });
+      assert.equal(stand.delivery.host.wayOut.mayLend(1), !rekeys);
+    }
+  });
+
   test('what no client sends ends it with an alert, and is counted', async () => {
     const cases: Array<[Alert, (write: WriteHalf) => Buffer]> = [
       [Alert.UNEXPECTED_MESSAGE, (write) => write.seal(Buffer.from([1, 0, 0, 0]), ContentType.HANDSHAKE)],
@@ -276,21 +342,9 @@ describe('a connection over TLS', () => {
 
   test('with TLS 1.2, whose key has sealed much, the next response is the last', async () => {
     for (const id of [0x1301, 0xc02f]) {
-      const suite = suiteOf(id)!;
-      const secret = () => Buffer.alloc(suite.secretBytes, 1);
-      const session = {
-        suite,
-        resumed: false,
-        clientSecret: secret(),
-        serverSecret: secret(),
-        clientRecord: 1,
-        serverRecord: UPDATE_RECORDS,
-        behind: Buffer.alloc(0),
-        held: Buffer.from(get('/last')),
-      };
       const there = new ClientStand({}, acceptor);
-      there.arrives({ session, serveFirst: true });
-      assert.equal(there.delivery.request.close, suite.version === 'TLSv1.2');
+      there.arrives({ session: sessionOf(id, UPDATE_RECORDS, get('/last')), serveFirst: true });
+      assert.equal(there.delivery.request.close, suiteOf(id)!.version === 'TLSv1.2');
     }
   });
 

@@ -264,6 +264,8 @@ export interface ListenConfig {
   readonly port: number;
   /** Null: no site is served over TLS. */
   readonly tlsPort: number | null;
+  /** No node is lent a key by which another has sealed: there is a KeyUpdate first. */
+  readonly tlsRekey: boolean;
 }
 
 /** What a running node takes over when the file changes. */

@@ -125,7 +125,7 @@ function validEntries(value: unknown): Entries {
     nodeNames: named.map(([name]) => name),
     nodes,
     sites,
-    listen: listen.success ? listen.data : { port: 0, tlsPort: 0 },
+    listen: listen.success ? listen.data : { port: 0, tlsPort: 0, tlsRekey: false },
     redirect: redirect.success ? redirect.data : undefined,
     boost: boost.success ? boost.data : undefined,
   };
@@ -188,7 +188,7 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
     accessLog: accessLog === null || accessLog === '-' ? accessLog : resolve(base, accessLog),
   };
   const tlsPort = sites.some(({ tls }) => tls !== null) ? value.listen.tlsPort : null;
-  const listen = { port: value.listen.port, tlsPort };
+  const listen = { ...value.listen, tlsPort };
   const { limits, timeouts, redirect, forward } = value;
   const { perAddress, perNetwork } = value.boost;
   const clientLimits = { perAddress, perNetwork };

@@ -268,7 +268,7 @@ const observe = z.strictObject(
 );
 
 export const listenSchema = z
-  .strictObject({ port: port(80), tlsPort: port(443) }, must('a map'))
+  .strictObject({ port: port(80), tlsPort: port(443), tlsRekey: flag().default(false) }, must('a map'))
   .prefault({});
 
 export const fileSchema = z.strictObject(

@@ -140,7 +140,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   /** Sends SETUP. False: it could not be sent. */
   protected ask(begun: HandoffStart): boolean {
     const { request } = this;
-    const seal = this.records?.lend() ?? null;
+    const seal = this.records?.lend(this.node) ?? null;
     const sent = this.send({
       type: FrameType.SETUP,
       request: begun.id,

@@ -36,8 +36,8 @@ export class LentRecords {
     this.first = this.#number - recordsBefore(continuation);
   }
 
-  lend(): LentHalf {
-    return this.half.lend();
+  lend(node: number): LentHalf {
+    return this.half.lend(node);
   }
 
   /** The target has sealed nothing. */

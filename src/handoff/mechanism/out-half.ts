@@ -10,7 +10,7 @@ export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven |
   if (request.bodyFollows) return null;
   // Before the socket is captured: what TLS has to say first goes by it.
   const { wayOut } = host;
-  if (!wayOut.mayLend()) return null;
+  if (!wayOut.mayLend(node)) return null;
   const flow = host.ensureFlow();
   if (flow?.makeRoom())
     return { handoffs: means.handoffs, host, flow, request, node, link, half: wayOut.half };

@@ -6,8 +6,8 @@ import type { ByteSink } from '../../serve/byte-sink.ts';
 export interface WayOut {
   /** What a target is lent; null: the connection is in the clear. */
   readonly half: WriteHalf | null;
-  /** Whether another node may send now: nothing waits here. */
-  mayLend(): boolean;
+  /** Whether that node may send now: nothing waits here, and it may have the key. */
+  mayLend(node: number): boolean;
   /**
    * What takes a response. `endsSegments`: no segment holds bytes of two responses. `layout`: how it lies in records, where
    * that is known.

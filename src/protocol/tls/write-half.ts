@@ -33,6 +33,8 @@ type Holder =
   | { readonly name: 'lent' }
   | { readonly name: 'gone' };
 
+/** Several nodes were lent a key, since they went on with one response. */
+const MANY = 'many';
 const LENT: Holder = { name: 'lent' };
 const GONE: Holder = { name: 'gone' };
 const scratch = sealingMemory();
@@ -44,6 +46,11 @@ export class WriteHalf {
   #holder: Holder;
   /** Where it was lent last, by this key; null: it was not. */
   #lentAt: Place | null = null;
+
+  /** The only node that was lent this key; null: none was. */
+  #lentTo: number | typeof MANY | null = null;
+  /** A response was sealed here by this key. */
+  #isUsed = false;
 
   /** The half becomes this object's, which wipes it. */
   constructor(half: TrafficHalf) {
@@ -98,6 +105,17 @@ export class WriteHalf {
     return this.suite.version === 'TLSv1.2' && this.isHere && this.number >= UPDATE_RECORDS;
   }
 
+  /** A node has the key. */
+  get isShared(): boolean {
+    return this.#lentTo !== null;
+  }
+
+  /** By the key was sealed what `node` has not sealed. What OpenSSL has sealed says nothing of any response. */
+  isForeignTo(node: number): boolean {
+    const isUsed = this.#isUsed || this.number !== this.#here().since.number;
+    return isUsed || (this.#lentTo !== null && this.#lentTo !== node);
+  }
+
   /** A record of its own, with a short content that is not data. */
   seal(content: Buffer, type: ContentType): Buffer {
     assert(!this.isBound, 'no record comes inside a response that is sealed elsewhere, too');
@@ -113,13 +131,17 @@ export class WriteHalf {
     this.#half = next;
     this.#holder = hereSince({ number: 0, cut: 0, bound: 0 });
     this.#lentAt = null;
+    this.#lentTo = null;
+    this.#isUsed = false;
     return record;
   }
 
-  /** What a target goes on with. From now on nothing is sealed here. The caller wipes it when it is sent. */
-  lend(): LentHalf {
+  /** What `node` goes on with. From now on nothing is sealed here. The caller wipes it when it is sent. */
+  lend(node: number): LentHalf {
     const { sealer, since } = this.#here();
     const { cut, number } = this;
+    this.#isUsed ||= number !== since.number;
+    this.#lentTo = this.#lentTo === null || this.#lentTo === node ? node : MANY;
     sealer?.free();
     this.#holder = LENT;
     this.#lentAt = { number, cut, bound: since.bound };

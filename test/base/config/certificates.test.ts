@@ -89,7 +89,7 @@ function problem(tls: string, listen?: string): string {
 
 test('a site’s tls: pairs, what is refused, and where', () => {
   const { listen, sites } = parse('{ cert: a.pem, key: /k/a.key, hsts: 5 }');
-  assert.deepEqual(listen, { port: 80, tlsPort: 443 });
+  assert.deepEqual(listen, { port: 80, tlsPort: 443, tlsRekey: false });
   const files = { cert: '/etc/baton/a.pem', key: '/k/a.key' };
   assert.deepEqual(sites[0].tls, {
     minVersion: 'TLSv1.2',

@@ -91,9 +91,9 @@ for (const suite of SUITES) {
 test('a lent half seals here again only from the number that comes back', async () => {
   const session = await openSession(SUITES[0]);
   const write = new WriteHalf(session.write);
-  const keys = write.lend();
+  const keys = write.lend(1);
   assert.throws(() => write.sealer, /lent/);
-  assert.throws(() => write.lend(), /lent/);
+  assert.throws(() => write.lend(1), /lent/);
   assert.throws(() => write.update(false), /lent/);
   assert.throws(() => write.takeBack(keys.number - 1), /twice/);
   write.takeBack(keys.number);
@@ -111,6 +111,33 @@ test('a lent half seals here again only from the number that comes back', async 
   elsewhere.wipe();
   assert.deepEqual(half.secret, Buffer.alloc(half.secret.length), 'the secret is wiped');
   session.destroy();
+});
+
+test('a key is foreign to a node when anybody else has sealed a response by it', () => {
+  const [suite] = SUITES;
+  const open = () => new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number: 2 });
+  const say = (write: WriteHalf) => write.seal(Buffer.from('x'), ContentType.APPLICATION_DATA);
+  const foreign = (write: WriteHalf) => [1, 2].map((node) => write.isForeignTo(node));
+  const write = open();
+  assert.deepEqual(foreign(write), [false, false], 'tickets are of no response');
+  const { number } = write.lend(1);
+  write.takeBack(number + 5);
+  assert.deepEqual([...foreign(write), write.isShared], [false, true, true]);
+  write.lend(1);
+  write.takeBackUnused();
+  assert.deepEqual(foreign(write), [false, true]);
+  // In the middle of a response, where no key can change.
+  write.lend(2);
+  write.takeBackUnused();
+  assert.deepEqual(foreign(write), [true, true]);
+  write.update(false);
+  assert.deepEqual([...foreign(write), write.isShared], [false, false, false]);
+  say(write);
+  assert.deepEqual([...foreign(write), write.isShared], [true, true, false]);
+  write.lend(1);
+  write.takeBackUnused();
+  assert.deepEqual(foreign(write), [true, true], 'what was sealed here before it was lent');
+  write.wipe();
 });
 
 test('a key is due for the next long before it has sealed all that it may; with TLS 1.2 the connection is to end', () => {
