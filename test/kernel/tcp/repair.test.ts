@@ -261,7 +261,8 @@ for (const address of ['127.0.0.1', '::1']) {
     const seen = { receive: 0, send: 0 };
     for (let i = 0; i < MOVES; i++) {
       live.toClient.write(live.server, 1 + random.below(30_000));
-      live.toServer.write(live.client, 1 + random.below(5000));
+      const toServer = live.toServer.write(live.client, 1 + random.below(5000));
+      await until(() => toServer === 0 || sockets.receiveQueueBytes(live.server) > 0);
       live.toClient.read(live.client, 1 + random.below(40_000));
       live.toServer.read(live.server, 1 + random.below(6000));
       const state = move(live);
@@ -289,6 +290,7 @@ for (const address of ['127.0.0.1', '::1']) {
         [live.toServer, live.client, live.server],
       ] as const) {
         assert.equal(stream.write(from, STEP_BYTES), STEP_BYTES);
+        await until(() => stream.verified + sockets.receiveQueueBytes(to) === stream.written);
         // Now and then both sides lag behind, so that the queues travel.
         if (moves % 50 >= 20) stream.read(to);
       }
