@@ -9,6 +9,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { Baton } from './lib/baton.ts';
+import { type BenchOptions, named } from './lib/options.ts';
 import { Peers } from './lib/peers.ts';
 import {
   addResults,
@@ -42,30 +43,9 @@ const AIM: Target = '<= 0.95';
 const AIM_LARGE_KEPT: Target = '<= 0.5';
 const LARGE_BYTES = 64 * 1024;
 
-export interface ProxyOptions {
-  readonly sizes?: readonly string[];
-  readonly kinds?: readonly string[];
-  readonly systems?: readonly string[];
-  readonly rounds?: number;
-  readonly seconds?: number;
-  /** The file that results are added to. */
-  readonly out?: string;
-}
-
 type Systems = ReadonlyMap<System, Server & { measure<T>(run: () => Promise<T>): Promise<T> }>;
 
-/** Those of `known` that were named; all when none was. */
-function named<T extends string>(
-  what: string,
-  known: readonly T[],
-  names: readonly string[] | undefined,
-): T[] {
-  const wrong = names?.find((name) => !known.some((one) => one === name));
-  if (wrong !== undefined) throw new Error(`no ${what} ${wrong}; there are ${known.join(', ')}`);
-  return known.filter((one) => names?.includes(one) ?? true);
-}
-
-export async function againstProxies(report: Report, options: ProxyOptions = {}): Promise<void> {
+export async function againstProxies(report: Report, options: BenchOptions = {}): Promise<void> {
   const kinds = named('kind', KINDS, options.kinds);
   const sizes =
     options.sizes === undefined ? USUAL_SIZES : named('size', [...USUAL_SIZES, ...MORE_SIZES], options.sizes);
@@ -143,7 +123,7 @@ async function measure(
   kind: Kind,
   size: SizeName,
   path: string,
-  { rounds = ROUNDS, seconds = SECONDS }: ProxyOptions,
+  { rounds = ROUNDS, seconds = SECONDS }: BenchOptions,
 ): Promise<Point> {
   const requests = { kept: {}, new: { requests: 1 }, mixed: { requests: LAST_OF } }[kind];
   const timed = { path, seconds: TIMED_SECONDS, connections: CONNECTIONS, ...requests };

@@ -1,10 +1,11 @@
 /**
  * `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. A part of
- * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`.
+ * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`; of boost:
+ * `--systems node --kinds new --users 360 --rounds 1 --seconds 3`.
  */
 import { parseArgs } from 'node:util';
 import { accelerator } from './accelerator.ts';
-import { againstProxies, type ProxyOptions } from './against-proxies.ts';
+import { againstProxies } from './against-proxies.ts';
 import { boost } from './boost.ts';
 import { boostSwitch } from './boost-switch.ts';
 import { breakdown } from './breakdown.ts';
@@ -15,6 +16,7 @@ import { frontCpu } from './front-cpu.ts';
 import { keeping } from './keeping.ts';
 import { latency } from './latency.ts';
 import { cleanUpAtExit, cleanUpNow } from './lib/cleanup.ts';
+import type { BenchOptions } from './lib/options.ts';
 import { formatTable, machine, type Report, type Result, toResult } from './lib/result.ts';
 import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
@@ -27,7 +29,7 @@ import { splitScaleup } from './split-scaleup.ts';
 import { splitSize } from './split-size.ts';
 import { webstone } from './webstone.ts';
 
-type Benchmark = (report: Report, options: ProxyOptions) => Promise<void>;
+type Benchmark = (report: Report, options: BenchOptions) => Promise<void>;
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['against-proxies', againstProxies],
@@ -66,8 +68,7 @@ function usage(problem: string): never {
 interface Arguments {
   readonly names: readonly string[];
   readonly json: boolean;
-  /** Of against-proxies. */
-  readonly options: ProxyOptions;
+  readonly options: BenchOptions;
 }
 
 const listOf = (text: string | undefined): readonly string[] | undefined => text?.split(',');
@@ -86,15 +87,16 @@ function readArguments(): Arguments {
     const { values, positionals } = parseArgs({
       options: {
         json: { type: 'boolean', default: false },
-        ...{ sizes: text, kinds: text, systems: text, rounds: text, seconds: text, out: text },
+        ...{ sizes: text, kinds: text, systems: text, users: text, rounds: text, seconds: text, out: text },
       },
       allowPositionals: true,
     });
-    const { sizes, kinds, systems, rounds, seconds, out, json } = values;
+    const { sizes, kinds, systems, users, rounds, seconds, out, json } = values;
     const given = {
       sizes: listOf(sizes),
       kinds: listOf(kinds),
       systems: listOf(systems),
+      users: listOf(users)?.map((level) => numberOf('users', level)),
       rounds: numberOf('rounds', rounds),
       seconds: numberOf('seconds', seconds),
       out,

@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Lab } from '../../src/tools/lab/lab.ts';
 import type { LabOptions } from '../../src/tools/lab/plan.ts';
 import { atExit, scratchDirectory } from './cleanup.ts';
+import { nginxConfig } from './nginx-config.ts';
 import { pinServer } from './processor.ts';
 import type { Server } from './server.ts';
 
@@ -26,28 +27,6 @@ const HAPROXY_PORT = 80;
 const NGINX_PROXY_PORT = 81;
 const READY_TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
-
-function nginxConfig(directory: string, server: string): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  return `
-user root;
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 65536;
-pid ${directory}/nginx.pid;
-events { worker_connections 16384; }
-http {
-  ${temporary.map((name) => `${name}_temp_path ${directory}/${name};`).join('\n  ')}
-  access_log off;
-  default_type application/octet-stream;
-  sendfile on;
-  keepalive_requests 1000000000;
-  open_file_cache max=1000 inactive=1h;
-  open_file_cache_valid 1m;
-  ${server}
-}
-`;
-}
 
 const fileServers = (root: string) =>
   Object.entries(SERVER_PORTS)

@@ -10,14 +10,15 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { run } from '../../src/tools/lab/system.ts';
 
-const SERVER_CORE = 0;
-const CLIENT_CORE = availableParallelism() - 1;
+export const SERVER_CORE = 0;
+export const CLIENT_CORE = availableParallelism() - 1;
 /** Of /proc/stat; USER_HZ, the same on every architecture Linux has. */
 const TICK_NS = 10_000_000;
 /** utime among the fields of /proc/PID/stat that follow the name; stime is next. */
 const STAT_UTIME = 11;
-/** user, nice, system, irq, softirq in the first line of /proc/stat. */
+/** user, nice, system, irq, softirq in a line of /proc/stat. */
 const BUSY_FIELDS = [1, 2, 3, 6, 7];
+const SOFTIRQ_FIELD = 7;
 
 /** The process and its children (nginx's workers). */
 function withChildren(pid: number): number[] {
@@ -54,16 +55,27 @@ export function userAndSystemNs(pid: number): { user: number; system: number } {
   return sum;
 }
 
+/** Of a line of /proc/stat, the sum of some of its fields. */
+function statNs(line: number, fields: readonly number[]): number {
+  const values = readFileSync('/proc/stat', 'utf8').split('\n')[line].split(/\s+/);
+  return fields.reduce((sum, field) => sum + Number(values[field]), 0) * TICK_NS;
+}
+
 /** Nanoseconds that all cores together have been busy, interrupts included; in steps of 10 ms. */
-export function machineCpuNs(): number {
-  const fields = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].split(/\s+/);
-  return BUSY_FIELDS.reduce((sum, field) => sum + Number(fields[field]), 0) * TICK_NS;
+export const machineCpuNs = (): number => statNs(0, BUSY_FIELDS);
+
+/** Nanoseconds that a core has spent in soft interrupts, which is where packets are received; in steps of 10 ms. */
+export const softirqNs = (core: number): number => statNs(core + 1, [SOFTIRQ_FIELD]);
+
+function pin(pid: number, core: number): void {
+  for (const one of withChildren(pid)) run(['taskset', '-a', '-p', '-c', String(core), String(one)]);
 }
 
 /** All threads of a process, and of its children, onto the servers' core. */
-export function pinServer(pid: number): void {
-  for (const one of withChildren(pid)) run(['taskset', '-a', '-p', '-c', String(SERVER_CORE), String(one)]);
-}
+export const pinServer = (pid: number): void => pin(pid, SERVER_CORE);
+
+/** Onto the clients'. */
+export const pinClient = (pid: number): void => pin(pid, CLIENT_CORE);
 
 /** A client's command, on the clients' core. */
 export const pinnedClient = (argv: readonly string[]): string[] => [
