@@ -39,6 +39,8 @@ import type { SurgeJob, SurgeReport } from './surge-client.ts';
 const ORIGIN = fileURLToPath(new URL('./surge-origin.js', import.meta.url));
 const CLIENT = fileURLToPath(new URL('./surge-client.js', import.meta.url));
 const CACHE = { bytes: 128 * 1024 * 1024, objectBytes: 2 * 1024 * 1024 };
+/** An origin that waits for its core is slow, not dead. */
+const SETUP_MS = 10_000;
 const POLL_MS = 20;
 const READY_TIMEOUT_MS = 10_000;
 /** For so long the origin's core is looked at without users. */
@@ -99,7 +101,7 @@ export class SurgeStand {
   }
 
   static async up(servers: readonly ServerName[]): Promise<SurgeStand> {
-    const set = [`sites=${JSON.stringify(sites)}`];
+    const set = [`sites=${JSON.stringify(sites)}`, `timeouts.setupMs=${SETUP_MS}`];
     const stand = new SurgeStand(await Baton.up({ name: 'b1', nodes: 1, boosters: 1, set }));
     pinClient(stand.#baton.processes.get('x')!);
     stand.#steer();

@@ -164,7 +164,7 @@ export class AccessRecords {
     answered: Answered,
     wallMs: number,
   ): void {
-    const { status, complete, ...rest } = answered;
+    const { status, complete, cache, ...rest } = answered;
     this.#counters.add('boosted_requests');
     if (!this.#isLogged) return;
     const record: AccessRecord = {
@@ -174,7 +174,7 @@ export class AccessRecords {
       ...{ status: status === 0 ? UNKNOWN : status, complete, continued: false },
       ...{ handoffUs: UNKNOWN, messages: UNKNOWN, messageBytes: UNKNOWN },
     };
-    this.#write(record, head, { site, tls: null, cache: null });
+    this.#write(record, head, { site, tls: null, cache });
   }
 
   /** A request was refused, after which its connection ends. `head`: null when it could not be read. */

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { ACCESS_FIELDS, type ClusterConfig, MECHANISMS } from '../../src/base/config/config.ts';
+import {
+  ACCESS_FIELDS,
+  type AccessField,
+  type ClusterConfig,
+  MECHANISMS,
+} from '../../src/base/config/config.ts';
 import { Counters } from '../../src/base/counters.ts';
 import { type AccessBatch, AccessBatches } from '../../src/client/access-batch.ts';
 import { accessLine, moreMembers } from '../../src/client/access-line.ts';
@@ -127,12 +132,12 @@ describe('what is reported', () => {
   };
   const continuation = { headBytes: 176, lengthBytes: 1200, validator: 1n, offset: 700 };
 
-  function stand(accessLog: string | null = '-') {
+  function stand(accessLog: string | null = '-', accessFields: readonly AccessField[] = []) {
     const batches: AccessBatch[] = [];
     const counters = new Counters();
     const config = {
       nodes: [{ name: 'a' }, { name: 'b' }],
-      observe: { accessLog, accessFields: [] },
+      observe: { accessLog, accessFields },
     } as unknown as ClusterConfig;
     const access = new AccessRecords(config, 'a', counters, ({ batch }) => batches.push(batch));
     const from = { client: { text: '10.0.0.9:40000', tls: null } };
@@ -189,6 +194,17 @@ describe('what is reported', () => {
       ['b', 'clone', null, 700, false],
     );
     assert.deepEqual([other.node, other.bytes, other.continued], ['a', 700, true]);
+  });
+
+  test('a booster’s client: who has it, and what the cache here had to do with its answer', () => {
+    const { access, lines, counters } = stand('-', ['cache']);
+    const answered = { status: 200, bytes: 1200, bodyBytes: 1024, firstByteUs: 30, durationUs: 40 };
+    const { head } = request();
+    const asked = { booster: 1, head, client: Buffer.alloc(16) };
+    access.boosted('10.0.0.9', asked, 's', { ...answered, complete: true, cache: 'hit' }, 0);
+    const [{ client, anchor, node, mechanism, cache }] = lines();
+    assert.deepEqual([client, anchor, node, mechanism, cache], ['10.0.0.9', 'b', 'a', 'boost', 'hit']);
+    assert.equal(counters.get('boosted_requests'), 1);
   });
 
   test('a refusal, with what is known of the request', () => {

@@ -8,7 +8,7 @@ import { allocate } from '../../kernel/linux/memory.ts';
 import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../serve/byte-sink.ts';
-import type { Exchange } from '../../serve/exchange.ts';
+import type { CacheResult, Exchange } from '../../serve/exchange.ts';
 import {
   LINK_BUSY_BYTES,
   RELAY_BACKLOG_BYTES,
@@ -43,6 +43,8 @@ export interface Answered {
   readonly durationUs: number;
   /** All of it has gone to the anchor. */
   readonly complete: boolean;
+  /** What a cache of this node had to do with it. */
+  readonly cache: CacheResult | null;
 }
 
 export type Reporter = (answered: Answered) => void;
@@ -184,7 +186,7 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
   }
 
   #leave(complete = false): void {
-    const { status, bodyBytes, pump } = this.#exchange;
+    const { status, bodyBytes, pump, cache } = this.#exchange;
     this.#report?.({
       status,
       bytes: pump.sentBytes,
@@ -192,6 +194,7 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
       firstByteUs: this.#firstByteUs,
       durationUs: nowUs() - this.#receivedUs,
       complete,
+      cache,
     });
     this.#over = true;
     this.#owner.over(this);

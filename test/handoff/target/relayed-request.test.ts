@@ -248,6 +248,7 @@ describe('a relayed request at the target', () => {
     const client = parseAddress('10.0.0.9');
     const boost = { mechanism: SetupMechanism.BOOST, halfPipe: null, client } as const;
     const answer = new Answer(1000);
+    answer.exchange.cache = 'hit';
     it.serves = answer.exchange;
     it.setup(boost);
     it.settle();
@@ -257,15 +258,16 @@ describe('a relayed request at the target', () => {
     it.link.down();
     const bytes = answer.text.length;
     assert.deepEqual(
-      it.boosted.map(({ client: address, head, bytes: sent, complete }) => [
+      it.boosted.map(({ client: address, head, bytes: sent, complete, cache }) => [
         address,
         head.path,
         sent,
         complete,
+        cache,
       ]),
       [
-        [client, '/1k.bin', bytes, true],
-        [client, '/1k.bin', RELAY_WINDOW_BYTES, false],
+        [client, '/1k.bin', bytes, true, 'hit'],
+        [client, '/1k.bin', RELAY_WINDOW_BYTES, false, null],
       ],
     );
     it.ask(10);

@@ -9,6 +9,8 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 import type { BoostMode } from '../../../src/cluster/boost-switch.ts';
+import { inNamespace } from '../../../src/tools/lab/network.ts';
+import { run } from '../../../src/tools/lab/system.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import { Holding, tally } from './holding.ts';
 import { item, KIB, MIB, Stand } from './support.ts';
@@ -70,6 +72,10 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     return stdout;
   };
   const engine = async (node: string) => (await stand.lab.admin(node, '/api/status')).engines[0];
+  const isLinked = async (node: string, to: string) => {
+    const links = (await engine(node)).links as ReadonlyArray<{ node: string; up: boolean }>;
+    return links.some((link) => link.node === to && link.up);
+  };
   /** Clients of a that x has. */
   const boosted = async () => ((await engine('x')).boosted.a ?? 0) as number;
   /** Where new connections to a go. */
@@ -234,6 +240,63 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     } finally {
       await Promise.all([here.end(), there.end()]);
     }
+  });
+
+  test('a booster that is cut off, both ways and silently: the same, and its clients go on when it is there again', async () => {
+    const here = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    /** Of the switch's port to x; the interface of x notices nothing. */
+    const port = (state: 'disabled' | 'forwarding') => {
+      const number = state === 'disabled' ? '0' : '3';
+      const argv = ['bridge', 'link', 'set', 'dev', 'p-x', 'state', number];
+      run(inNamespace(stand.lab.plan.bridgeNamespace, argv));
+    };
+    try {
+      await here.open(10);
+      await boost('on');
+      await there.open(10);
+      port('disabled');
+      await goesTo('x is cut off: new clients come to a', 'a');
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /desc=local/);
+      assert.deepEqual((await here.ask()).problems, []);
+      await stand.until('a has given up its link to x', async () => !(await isLinked('a', 'x')));
+      await here.open(5);
+      assert.deepEqual((await here.ask()).problems, []);
+      port('forwarding');
+      await goesTo('x is there again: it gets new clients', 'x');
+      const { nodes, problems } = await there.ask();
+      assert.deepEqual([tally(nodes), problems], [{ a: 10 }, []]);
+    } finally {
+      port('forwarding');
+      await boost('off');
+      await Promise.all([here.end(), there.end()]);
+    }
+  });
+
+  test('origin and booster killed at once: their clients hear of it, and both do as before when they are there again', async () => {
+    const here = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
+    try {
+      await here.open(10);
+      await boost('on');
+      await there.open(10);
+      await Promise.all([stand.kill('a'), stand.kill('x')]);
+      await Promise.all([stand.start('a'), stand.start('x')]);
+      for (const held of [here, there]) {
+        const { nodes, problems } = await held.ask();
+        assert.deepEqual(tally(nodes), { ended: 10 });
+        assert.ok(!problems.some((problem) => problem.includes('no answer')), problems.join());
+      }
+      assert.deepEqual(await spread(), { a: 1000 });
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /desc=local/);
+      await boost('on');
+      await goesTo('x gets new clients', 'x');
+      assert.match(await curl('http://a/1.bin', '-H', 'Host: local.test'), /desc=boost/);
+    } finally {
+      await Promise.all([here.end(), there.end()]);
+      await boost('off');
+    }
+    await stand.nothingLeft();
   });
 
   test('an origin that is killed: another server answers where one can, else the booster says so', async () => {
