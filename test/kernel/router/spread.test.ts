@@ -85,7 +85,7 @@ for (const family of FAMILIES) {
     const port = front ? 10_000 : 1000;
     const where = `${family.name}, ${front ? 'a front' : 'a server that redirects'}`;
 
-    test(`${where}: a connection is remembered by the segment that completes its handshake`, { skip }, () => {
+    test(`${where}: a connection is remembered by the first segment behind its handshake`, { skip }, () => {
       stand.engine.spread.setFront(front);
       for (const [i, base] of [1000, 2 ** 31 - 1, 2 ** 32 - 1].entries()) {
         const connection = new Connection(family, port + i, base);
@@ -106,9 +106,34 @@ for (const family of FAMILIES) {
           assert.ok(!connection.isRemembered, `${offset} ${flags}`);
         }
         assert.equal(connection.goesTo(1), 2);
+        assert.ok(!connection.isRemembered, 'anybody can send this one blindly, too');
+        assert.equal(connection.syn(), 2, 'it was under way twice');
+        for (const [offset, flags] of [
+          [0, ACK],
+          [-5000, ACK | PSH],
+          [20_000, RST | ACK],
+        ]) {
+          assert.equal(connection.goesTo(offset, { flags }), 2, `${offset} ${flags}`);
+          assert.ok(!connection.isRemembered, `${offset} ${flags}`);
+        }
+        assert.equal(connection.goesTo(1 + 19_999 * (i % 2), { payload: WORD }), 2);
         assert.ok(connection.isRemembered);
-        assert.equal(connection.goesTo(20_000, { payload: WORD }), 2);
       }
+    });
+
+    test(`${where}: what follows another SYN has to complete its handshake first`, { skip }, () => {
+      stand.engine.spread.setFront(front);
+      const connection = new Connection(family, port + 20, 1000);
+      all(2);
+      connection.syn();
+      connection.goesTo(1);
+      const next = new Connection(family, port + 20, 3000);
+      assert.equal(next.syn(), 2);
+      next.goesTo(2);
+      next.goesTo(1);
+      assert.ok(!next.isRemembered);
+      next.goesTo(2);
+      assert.ok(next.isRemembered);
     });
 
     test(`${where}: a SYN comes again, and who got it cannot be reached any more: it goes by the table`, {
@@ -128,12 +153,13 @@ for (const family of FAMILIES) {
       assert.equal(connection.goesTo(1), 1);
     });
 
-    test(`${where}: SYNs take no connection's place`, { skip }, () => {
+    test(`${where}: neither SYNs nor blind handshakes take a connection's place`, { skip }, () => {
       stand.engine.spread.setFront(front);
       all(2);
       for (let i = 1000; i < 1300; i++) {
         const stranger = new Connection(family, port + i, i);
         assert.equal(stranger.syn(), 2);
+        if (i % 2 === 0) assert.equal(stranger.goesTo(1), 2);
         assert.ok(!stranger.isRemembered);
       }
     });
@@ -144,6 +170,7 @@ for (const family of FAMILIES) {
       const connection = new Connection(family, port + 100, 1000);
       connection.syn();
       connection.goesTo(1);
+      connection.goesTo(1, { payload: WORD });
       const next = new Connection(family, port + 100, 5_000_000);
       all(1);
       connection.forgetSyn();
@@ -160,11 +187,14 @@ for (const family of FAMILIES) {
       const connection = new Connection(family, port + 200, 1000);
       connection.syn();
       connection.goesTo(1);
+      connection.goesTo(1, { payload: WORD });
       connection.forgetSyn();
       all(HERE);
       const next = new Connection(family, port + 200, 5_000_000);
       assert.equal(next.syn(), HERE);
+      assert.equal(connection.goesTo(500, { payload: WORD }), 2, 'it goes on');
       assert.equal(next.goesTo(1), HERE);
+      assert.equal(next.goesTo(1, { payload: WORD }), HERE);
       assert.ok(!next.isRemembered, 'and no longer where it went before');
       all(1);
       assert.equal(next.goesTo(77, { payload: WORD }), HERE);

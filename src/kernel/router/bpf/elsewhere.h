@@ -80,8 +80,11 @@ static __noinline __u32 syn_owner(const struct flow_key *key, const struct segme
 	entry.second = bpf_ktime_get_ns() / 1000000000;
 	entry.next = bpf_ntohl(s->tcp.seq) + 1;
 	begun = bpf_map_lookup_elem(&spread_syns, key);
-	if (begun && entry.second - begun->second <= SYN_MEMORY_S && !is_away(begun->owner)) {
-		begun->next = entry.next;
+	if (begun && entry.second - (begun->second & ~SYN_COMPLETED) <= SYN_MEMORY_S && !is_away(begun->owner)) {
+		if (begun->next != entry.next) {
+			begun->next = entry.next;
+			begun->second &= ~SYN_COMPLETED;
+		}
 		return begun->owner;
 	}
 	entry.owner = table_owner(key);
@@ -91,24 +94,31 @@ static __noinline __u32 syn_owner(const struct flow_key *key, const struct segme
 	return entry.owner;
 }
 
-/* Who got the SYN before this segment. With the one that completes the handshake the connection is remembered. */
+/* Who got the SYN before this segment. The one that completes the handshake does not say much: who has never seen the
+ * server's answer, or has written another's address, can send it blindly. So the connection is among the SYNs until its
+ * client sends one more, and is remembered then. */
 static __noinline __u32 begun_owner(const struct flow_key *key, const struct segment *s, __u32 otherwise)
 {
 	struct spread entry = {};
 	struct spread_syn *begun;
+	__u32 seq;
 
 	if (!key || !s)
 		return otherwise;
 	begun = bpf_map_lookup_elem(&spread_syns, key);
 	if (!begun)
 		return otherwise;
-	if ((s->tcp.flags & (TCP_ACK | TCP_RST)) != TCP_ACK || bpf_ntohl(s->tcp.seq) != begun->next)
+	seq = bpf_ntohl(s->tcp.seq);
+	if ((s->tcp.flags & (TCP_ACK | TCP_RST)) != TCP_ACK || before(seq, begun->next) ||
+	    (!(begun->second & SYN_COMPLETED) && seq != begun->next))
 		return otherwise == OWNER_SELF ? begun->owner : otherwise;
 	entry.owner = begun->owner;
-	if (entry.owner == OWNER_SELF)
-		bpf_map_delete_elem(&spread, key);
-	else
+	if (!(begun->second & SYN_COMPLETED))
+		begun->second |= SYN_COMPLETED;
+	else if (entry.owner != OWNER_SELF)
 		bpf_map_update_elem(&spread, key, &entry, BPF_ANY);
+	else if (otherwise != OWNER_SELF)
+		bpf_map_delete_elem(&spread, key);
 	return entry.owner;
 }
 
