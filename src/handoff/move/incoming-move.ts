@@ -8,7 +8,8 @@
  *
  * Until it is adopted the router lets nothing out that its socket sends (rule arrived), so the initiator may go on at
  * any time as if nothing had happened. In doubt is whether the initiator, gone since, had our MIGRATE_OK: the one who
- * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner.
+ * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner. At
+ * the connection's home, too: its route still leads to the initiator, whose own leads back if it had our MIGRATE_OK.
  */
 
 import assert from 'node:assert';
@@ -30,6 +31,7 @@ import { copySession, type TlsSession, wipeSession } from '../../protocol/tls/se
 import type { Exchange } from '../../serve/exchange.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
+import { LOST_LIMIT_MS } from './home-routes.ts';
 import type { IncomingOwner, MovePorts } from './move-ports.ts';
 
 /** A connection, frozen, waits no longer than this for its file to be read here; it may come again. */
@@ -37,6 +39,8 @@ const MAX_WAIT_MS = 1000;
 /** An initiator that lives has gone on by then, and told the home. */
 const CLAIM_AFTER_MS = 2000;
 const IN_DOUBT_MS = 10_000;
+/** At home: then its route to the initiator ends, and what comes here says no more who has the connection. */
+const HOME_IN_DOUBT_MS = LOST_LIMIT_MS - 1000;
 const PROBE_INTERVAL_MS = 500;
 /** How long the router lets a probe out. */
 const PROBE_LEASE_MS = 20;
@@ -241,9 +245,7 @@ export class IncomingMove implements Conversation {
 
   linkDown(): void {
     if (this.#over) return;
-    // At home the client's segments still go to the initiator: with it gone, nobody can tell.
-    const home = this.#fd < 0 ? -1 : this.#ports.homeOf(this.#whole.public.address);
-    if (this.#fd < 0 || home === this.#ports.self) return this.#drop();
+    if (this.#fd < 0) return this.#drop();
     this.#doubtSinceMs = this.#ports.clock.nowMs;
     // What the home sends here is the answer, and must not go to where the connection was after it was here before.
     this.#ports.guests.stopForwarding(this.#ends);
@@ -261,14 +263,18 @@ export class IncomingMove implements Conversation {
       return this.#adopt();
     }
     const since = nowMs - this.#doubtSinceMs;
-    if (since > IN_DOUBT_MS) {
+    if (since > (this.#isHome ? HOME_IN_DOUBT_MS : IN_DOUBT_MS)) {
       this.#disclaim();
       return this.#drop();
     }
-    if (since > CLAIM_AFTER_MS && !this.#claimed) this.#claim();
+    if (since > CLAIM_AFTER_MS && !this.#claimed && !this.#isHome) this.#claim();
     if (nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return;
     this.#probedAtMs = nowMs;
     this.#probe(nowMs);
+  }
+
+  get #isHome(): boolean {
+    return this.#ports.homeOf(this.#whole.public.address) === this.#ports.self;
   }
 
   /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */

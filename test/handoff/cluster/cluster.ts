@@ -26,6 +26,8 @@ const BUSY_MS = 10_000;
 const LOSS_PERCENT = 8;
 /** A piece of a request. */
 const MAX_SAID_BYTES = 200;
+/** Links break for so long: a route waits longer for an owner that cannot be reached. */
+const CUTS_MS = 3000;
 const PAUSES_PER_MILLION = 2000;
 /** Longer than a lease lasts, and than an anchor waits for an answer. */
 const MAX_PAUSE_MS = 500;
@@ -137,6 +139,7 @@ export class Cluster implements World {
   #hasKilled = false;
   /** Until when. */
   readonly #heldUp = new Map<Node | LinkEnd, number>();
+  readonly #startedMs = this.clock.nowMs;
   readonly #left = new Set<Client>();
   readonly #darkUntilMs = new Map<Node, number>();
   faults = 0;
@@ -378,8 +381,10 @@ export class Cluster implements World {
   #step(): void {
     const { cutsPerMillion, killsPerMillion, hasPauses } = this.#course;
     const chance = this.random.below(1_000_000);
-    if (chance < cutsPerMillion) return this.#cut(ANCHOR, 1 + this.random.below(2));
-    if (chance < cutsPerMillion + killsPerMillion) return this.#kill(1 + this.random.below(2));
+    const mayCut = this.clock.nowMs < this.#startedMs + CUTS_MS;
+    if (mayCut && chance < cutsPerMillion) return this.#cut(ANCHOR, 1 + this.random.below(2));
+    if (chance >= cutsPerMillion && chance < cutsPerMillion + killsPerMillion)
+      return this.#kill(1 + this.random.below(2));
     if (hasPauses && chance > 1_000_000 - PAUSES_PER_MILLION) return this.#holdUp();
     const what = this.random.below(100);
     if (what < 30) this.#transmit();

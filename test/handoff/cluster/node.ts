@@ -74,7 +74,7 @@ export interface World {
   reset(client: Client): void;
   /** Its home has no socket for it: its kernel answers. */
   stray(client: Client): void;
-  /** Who had its connection was killed while it moved: if nobody else has it, it hears of that when it says something. */
+  /** Who had its connection was killed when it moved: if nobody else has it, it hears of that when it says something. */
   left(client: Client): void;
   clientAt(port: number): Client;
   /** Bytes that all clients have. */
@@ -313,10 +313,12 @@ export class Node {
   /** Its process is gone; its kernel closes what it had, and its router goes on. */
   die(): void {
     this.isAlive = false;
+    for (const client of this.#sockets.given) this.#world.left(client);
     for (const { client, isFrozen } of this.#sockets.own.values()) {
-      if (isFrozen) this.#world.left(client);
       // Rule arrived: what may be another's is not ended here.
-      else if (this.#rulesOf(client)?.role !== ROLE_ARRIVING) this.#world.reset(client);
+      const isArriving = this.#rulesOf(client)?.role === ROLE_ARRIVING;
+      if (isFrozen || isArriving) this.#world.left(client);
+      else this.#world.reset(client);
     }
     this.#sockets.own.clear();
   }

@@ -1,6 +1,7 @@
 /** Mechanisms migrate and drain at both ends, state by state and edge by edge, without a kernel. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { MAX_INCOMING, MAX_INCOMING_BYTES } from '../../../src/handoff/move/moves.ts';
 import { QUICK_TICK_MS, TICK_MS } from '../../../src/kernel/loop/loop.ts';
 import { encodeState } from '../../../src/kernel/tcp/codec.ts';
@@ -215,9 +216,24 @@ describe('a connection that comes', () => {
     it.assertOver();
   });
 
-  test('the initiator is gone, and was the home or this node is: nobody could tell whose it is', () => {
+  test('the initiator is gone, and this node is the home: what it sends on says that it has given the connection', () => {
     const it = new MoveStand().migrate();
     it.link.down();
+    it.pass(1000);
+    assert.ok(it.kernel.probes >= 2);
+    assert.equal(it.adopted.length, 0);
+    it.table.acknowledge([...it.table.seen.keys()][0], 1000);
+    it.pass(10);
+    assert.equal(it.adopted.length, 1);
+    it.assertOver();
+  });
+
+  test('the same, and nothing comes: it lets go before its own route to the initiator does, and tells nobody', () => {
+    const it = new MoveStand().migrate();
+    it.link.down();
+    it.pass(LOST_LIMIT_MS - 500);
+    assert.equal(it.adopted.length, 0);
+    assert.equal(it.link.count(FrameType.ROUTE) + it.link.count(FrameType.CLEANUP), 0);
     it.assertOver();
   });
 
