@@ -173,6 +173,8 @@ async function flood(): Promise<void> {
     while (begun < count) {
       const words = [null, half, whole][begun++ % 3];
       const socket = connectPlain(PORT, job.address);
+      // A reset that was lost does not come again, unless something is said.
+      socket.setKeepAlive(true, 1000);
       // A reset is an end as well.
       socket.on('error', () => {});
       const closed = new Promise((resolve) => socket.on('close', resolve));
