@@ -35,44 +35,53 @@ const prices = (...all: ReadonlyArray<readonly [number, number, number, number]>
 export const PRICES: Readonly<Record<AutoRow, Prices>> = {
   relay: {
     first: prices(
-      [0, 133, 55, 10],
-      [KIB, 134, 57, 11],
-      [16 * KIB, 195, 106, 20],
-      [64 * KIB, 350, 193, 58],
+      [0, 107, 42, 6],
+      [KIB, 108, 43, 6],
+      [4 * KIB, 113, 43, 7],
+      [16 * KIB, 160, 80, 13],
+      [32 * KIB, 217, 117, 26],
+      [64 * KIB, 330, 178, 52],
       [MIB, 4058, 2579, 839],
     ),
     later: prices(
       [0, 32, 16, 5],
-      [KIB, 33, 17, 5],
-      [16 * KIB, 49, 24, 11],
-      [64 * KIB, 115, 48, 38],
+      [KIB, 33, 16, 5],
+      [4 * KIB, 45, 24, 6],
+      [16 * KIB, 59, 28, 12],
+      [32 * KIB, 81, 36, 23],
+      [64 * KIB, 140, 58, 43],
       [MIB, 3728, 2408, 860],
     ),
   },
   anchor: {
     first: prices(
-      [0, 218, 84, 62],
-      [KIB, 220, 84, 62],
-      [16 * KIB, 272, 84, 111],
-      [64 * KIB, 307, 92, 126],
+      [0, 170, 58, 50],
+      [KIB, 171, 59, 50],
+      [16 * KIB, 229, 62, 96],
+      [32 * KIB, 250, 63, 112],
+      [64 * KIB, 274, 67, 121],
       [MIB, 1583, 221, 536],
     ),
     later: prices(
-      [0, 50, 17, 17],
-      [KIB, 50, 17, 17],
-      [16 * KIB, 59, 18, 23],
-      [64 * KIB, 80, 21, 28],
+      [0, 50, 15, 17],
+      [KIB, 50, 15, 17],
+      [4 * KIB, 51, 15, 20],
+      [16 * KIB, 61, 17, 25],
+      [32 * KIB, 65, 17, 26],
+      [64 * KIB, 80, 17, 30],
       [MIB, 842, 68, 432],
     ),
   },
   clone: {
     first: prices(
-      [0, 204, 76, 60],
-      [KIB, 206, 76, 60],
-      [16 * KIB, 290, 94, 115],
-      [64 * KIB, 329, 94, 134],
+      [0, 162, 58, 48],
+      [KIB, 163, 58, 48],
+      [16 * KIB, 224, 65, 90],
+      [32 * KIB, 253, 75, 104],
+      [64 * KIB, 286, 75, 120],
       [MIB, 1513, 197, 522],
     ),
+    // For one response alone: one that keeps its half-pipe for the next costs less, and is not what auto takes it for.
     later: prices(
       [0, 77, 23, 30],
       [KIB, 77, 23, 30],
@@ -87,6 +96,6 @@ export const PRICES: Readonly<Record<AutoRow, Prices>> = {
  * A half-pipe that a connection has not had yet, its end included: what a first request by anchor costs beyond a later
  * one, less what it does by relay.
  */
-export const HALF_PIPE_US = 70;
+export const HALF_PIPE_US = 50;
 /** The out-half goes from the anchor's own socket to a target, or back: numbers and window are read out, or told. */
 export const TURN_US = 12;

@@ -249,7 +249,7 @@ describe('a connection', () => {
   test('has a half-pipe sooner where connections have many requests', () => {
     const changedAt = [1, 4, 256].map((left) => {
       const connection = new Connection(left);
-      for (let i = 0; i < 24; i++) connection.request(40 * KIB);
+      for (let i = 0; i < 24; i++) connection.request(32 * KIB);
       return connection.rows.indexOf('anchor');
     });
     assert.ok(
