@@ -44,6 +44,16 @@ export interface RelayForm {
   readonly mechanism: SetupMechanism;
 }
 
+/** A request, and the node that is to answer it. */
+export interface RelayGiven {
+  readonly ports: RelayPorts;
+  readonly host: DeliveryOwner;
+  readonly request: Request;
+  readonly node: number;
+  readonly link: Link;
+  readonly form: RelayForm;
+}
+
 /** Of what is left of a response; null: nobody knows how long it is. */
 function layoutOf(continuation: Continuation | null): Layout | null {
   return continuation && { headBytes: 0, lengthBytes: continuation.lengthBytes - continuation.offset };
@@ -96,15 +106,9 @@ export class RelayDelivery implements Delivery, Conversation {
   #over = false;
 
   /** Null when SETUP could not be sent. */
-  static start(
-    ports: RelayPorts,
-    host: DeliveryOwner,
-    request: Request,
-    node: number,
-    link: Link,
-    form: RelayForm,
-  ): RelayDelivery | null {
-    const delivery = new RelayDelivery(ports, host, request, node, link, form);
+  static start(given: RelayGiven): RelayDelivery | null {
+    const { ports, request, link, form } = given;
+    const delivery = new RelayDelivery(given);
     const sentAtMs = ports.handoffs.clock.exactMs();
     const sent = link.send({
       type: FrameType.SETUP,
@@ -134,14 +138,7 @@ export class RelayDelivery implements Delivery, Conversation {
     return delivery;
   }
 
-  private constructor(
-    ports: RelayPorts,
-    host: DeliveryOwner,
-    request: Request,
-    node: number,
-    link: Link,
-    form: RelayForm,
-  ) {
+  private constructor({ ports, host, request, node, link, form }: RelayGiven) {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;

@@ -18,6 +18,7 @@ export const BOOST: Mechanism = {
   next: 'at once',
   otherwise: 'relay',
   begin({ means, host, node, link }) {
-    return link === null ? null : RelayDelivery.start(means, host, host.retain(), node, link, FORM);
+    if (link === null) return null;
+    return RelayDelivery.start({ ports: means, host, request: host.retain(), node, link, form: FORM });
   },
 };

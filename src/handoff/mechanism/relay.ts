@@ -21,6 +21,6 @@ export const RELAY: Mechanism = {
     const carries = mechanism === 'relay' || !isServedHere || (request.bodyFollows && !moves(mechanism));
     if (!carries) return null;
     host.flow?.beginOwn();
-    return RelayDelivery.start(means, host, request, node, link, FORM);
+    return RelayDelivery.start({ ports: means, host, request, node, link, form: FORM });
   },
 };

@@ -21,7 +21,14 @@ class Case extends AnchorStand {
     const { counters: count, handoffs, host } = this;
     const ports = { count, handoffs, later: { defer: () => {} }, sharesConnections: true };
     const form = { name: 'relay', mechanism: SetupMechanism.RELAY } as const;
-    const delivery = RelayDelivery.start(ports, host, request({ bodyFollows }), B, this.link.link, form);
+    const delivery = RelayDelivery.start({
+      ports,
+      host,
+      request: request({ bodyFollows }),
+      node: B,
+      link: this.link.link,
+      form,
+    });
     assert(delivery !== null);
     this.delivery = delivery;
   }

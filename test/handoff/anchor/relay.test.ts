@@ -18,7 +18,14 @@ test('a body that was not wanted because others had filled the link is wanted wh
   it.host.bodyWanted = () => {
     wanted++;
   };
-  const delivery = RelayDelivery.start(ports, it.host, request({ bodyFollows: true }), B, link.link, FORM)!;
+  const delivery = RelayDelivery.start({
+    ports,
+    host: it.host,
+    request: request({ bodyFollows: true }),
+    node: B,
+    link: link.link,
+    form: FORM,
+  })!;
   assert.ok(delivery.wantsBody);
   link.queuedBytes = RELAY_BACKLOG_BYTES;
   assert.equal(delivery.wantsBody, false);
