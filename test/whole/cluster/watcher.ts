@@ -23,6 +23,8 @@ export interface Watched {
   readonly size: number;
   /** A request for a small response of this host goes before. */
   readonly first?: string;
+  /** Who has to answer that; else there is nothing to watch, and the client leaves. */
+  readonly firstNode?: string;
 }
 
 export interface Outcome extends Watched {
@@ -161,6 +163,7 @@ class Client {
     this.#firstLeft = (this.#firstLeft < 0 ? FIRST_BYTES : this.#firstLeft) - body.length;
     if (this.#firstLeft > 0) return;
     this.#firstNode = this.#node;
+    if (this.#node !== (this.#spec.firstNode ?? this.#node)) return void this.#socket.destroy();
     this.#head = '';
     this.#bytes = -1;
     this.#socket.write(this.#get);
