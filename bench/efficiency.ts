@@ -48,12 +48,13 @@ const MODES: readonly Mode[] = [
   },
 ];
 
-export async function efficiency(report: Report): Promise<void> {
+export async function efficiency(report: Report, benchmark: 'efficiency' | 'tls-efficiency'): Promise<void> {
+  const tls = benchmark === 'tls-efficiency';
   const site = new Site(NODES);
   const path = (size: SizeName) => site.path(size, 'b');
   for (const { targets } of MODES) for (const [size] of targets) path(size);
-  const cluster = await Baton.up({ name: 'b1', nodes: NODES.length, root: site.root });
-  const plain = await Baton.up({ name: 'b2', nodes: 1, root: site.root });
+  const cluster = await Baton.up({ name: 'b1', nodes: NODES.length, root: site.root, tls });
+  const plain = await Baton.up({ name: 'b2', nodes: 1, root: site.root, tls });
   for (const { name, close, targets } of MODES) {
     for (const [size, target] of targets) {
       const options = { paths: [path(size)], connections: CONNECTIONS, seconds: SECONDS, close };
@@ -62,14 +63,14 @@ export async function efficiency(report: Report): Promise<void> {
         () => load(plain, options),
       ]);
       report({
-        name: `efficiency.${name}.${size}`,
+        name: `${benchmark}.${name}.${size}`,
         value: medianOf(handedOff, capacity),
         unit: 'requests/s of processor time of the busiest node',
         baseline: medianOf(local, capacity),
         target,
       });
       report({
-        name: `efficiency.${name}.${size}.wall`,
+        name: `${benchmark}.${name}.${size}.wall`,
         value: medianOf(handedOff, (round) => round.requestsPerSecond),
         unit: 'requests/s',
         baseline: medianOf(local, (round) => round.requestsPerSecond),

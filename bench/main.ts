@@ -22,7 +22,7 @@ import { migrationCost } from './migration-cost.ts';
 import { pipeDrain } from './pipe-drain.ts';
 import { preCloning } from './pre-cloning.ts';
 import { reload } from './reload.ts';
-import { scaleOut } from './scale-out.ts';
+import { LINKS, PROCESSORS, scaleOut } from './scale-out.ts';
 import { setup } from './setup.ts';
 import { splitLatency } from './split-latency.ts';
 import { splitScaleup } from './split-scaleup.ts';
@@ -33,13 +33,17 @@ type Benchmark = (report: Report, options: BenchOptions) => Promise<void>;
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['against-proxies', againstProxies],
-  ['direct', direct],
+  ['direct', (report) => direct(report, 'direct')],
+  ['tls-direct', (report) => direct(report, 'tls-direct')],
   ['accelerator', accelerator],
-  ['efficiency', efficiency],
+  ['efficiency', (report) => efficiency(report, 'efficiency')],
+  ['tls-efficiency', (report) => efficiency(report, 'tls-efficiency')],
   ['latency', latency],
   ['breakdown', breakdown],
-  ['scale-out', scaleOut],
-  ['front-cpu', frontCpu],
+  ['scale-out', (report) => scaleOut(report, LINKS)],
+  ['tls-scale-out', (report) => scaleOut(report, PROCESSORS)],
+  ['front-cpu', (report) => frontCpu(report, 'front-cpu')],
+  ['tls-front-cpu', (report) => frontCpu(report, 'tls-front-cpu')],
   ['migration-cost', migrationCost],
   ['reload', reload],
   ['pipe-drain', pipeDrain],

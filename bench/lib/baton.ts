@@ -13,6 +13,7 @@ export class Baton implements Server {
   readonly name = 'baton';
   readonly lab: Lab;
   readonly endpoint: string;
+  readonly scheme: Server['scheme'];
   readonly processes: ReadonlyMap<string, number>;
   /** Takes the lab down. */
   readonly down: () => void;
@@ -22,6 +23,7 @@ export class Baton implements Server {
     this.down = atExit(() => lab.down());
     // Every client connects to node a.
     this.endpoint = lab.nodes[0].public[0];
+    this.scheme = lab.plan.certificates === null ? 'http' : 'https';
     this.processes = new Map(lab.nodes.map(({ name }) => [name, lab.processOf(name)!.pid]));
     for (const pid of this.processes.values()) pinServer(pid);
   }
@@ -45,7 +47,7 @@ export class Baton implements Server {
     const after = await this.#counters();
     const requests = after.requests - before.requests;
     const handedOff = requests - (after.requests_local - before.requests_local);
-    if (requests > 0 && handedOff >= requests * MIN_HANDED_OFF) return result;
+    if (requests > 0 && handedOff >= Math.floor(requests * MIN_HANDED_OFF)) return result;
     throw new Error(`baton: only ${handedOff} of ${requests} requests were handed off`);
   }
 }

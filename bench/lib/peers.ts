@@ -3,12 +3,16 @@
  * nginx as a server of files on some nodes (ports 8080 and 8081), on node a HAProxy (port 80) and nginx (port 81) as
  * proxies to those, and nginx as a cache (ports 8082 and 8083). One worker or thread each, as Baton has one engine, and set to do well: sendfile, open files
  * kept, connections to the servers behind kept, no access log.
+ *
+ * With certificates clients come over TLS, to the proxies if there are any, else to the servers of files: TLS 1.3 by the
+ * cipher suite and the curve that Baton would choose. What proxies have behind them is in the clear.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { LabCertificates } from '../../src/tools/lab/authority.ts';
 import { Lab } from '../../src/tools/lab/lab.ts';
 import type { LabOptions } from '../../src/tools/lab/plan.ts';
 import { atExit, scratchDirectory } from './cleanup.ts';
@@ -25,21 +29,42 @@ const SERVER_PORTS = { off: 8080, on: 8081 } as const;
 const CACHE_PORTS = { off: 8082, on: 8083 } as const;
 const HAPROXY_PORT = 80;
 const NGINX_PROXY_PORT = 81;
+const CIPHER_SUITE = 'TLS_AES_128_GCM_SHA256';
+const CURVE = 'X25519';
 const READY_TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
 
-const fileServers = (root: string) =>
-  Object.entries(SERVER_PORTS)
-    .map(([nopush, port]) => `server { listen ${port} backlog=4096; tcp_nopush ${nopush}; root ${root}; }`)
-    .join('\n  ');
+type Certificates = LabCertificates | null;
 
-const nginxProxy = (servers: readonly string[]) => `upstream servers {
+/** What follows the port of a `listen`, and the directives that it needs in its server. */
+const nginxTls = (certificates: Certificates): { listen: string; server: string } =>
+  certificates === null
+    ? { listen: '', server: '' }
+    : {
+        listen: ' ssl',
+        server: `ssl_certificate ${certificates.cert}; ssl_certificate_key ${certificates.key};
+    ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites ${CIPHER_SUITE}; ssl_ecdh_curve ${CURVE};`,
+      };
+
+function fileServers(root: string, certificates: Certificates): string {
+  const tls = nginxTls(certificates);
+  const server = ([nopush, port]: [string, number]) => `server {
+    listen ${port}${tls.listen} backlog=4096; tcp_nopush ${nopush}; root ${root};
+    ${tls.server}
+  }`;
+  return Object.entries(SERVER_PORTS).map(server).join('\n  ');
+}
+
+function nginxProxy(servers: readonly string[], certificates: Certificates): string {
+  const tls = nginxTls(certificates);
+  return `upstream servers {
     ${servers.map((server) => `server ${server};`).join('\n    ')}
     keepalive 128;
     keepalive_requests 1000000000;
   }
   server {
-    listen ${NGINX_PROXY_PORT} backlog=4096;
+    listen ${NGINX_PROXY_PORT}${tls.listen} backlog=4096;
+    ${tls.server}
     location / {
       proxy_pass http://servers;
       proxy_http_version 1.1;
@@ -48,6 +73,7 @@ const nginxProxy = (servers: readonly string[]) => `upstream servers {
       proxy_max_temp_file_size 0;
     }
   }`;
+}
 
 const nginxCache = (
   directory: string,
@@ -72,10 +98,16 @@ const nginxCache = (
     )
     .join('\n  ')}`;
 
-const haproxyConfig = (servers: readonly string[]) => `
+const HAPROXY_TLS = `ssl-default-bind-ciphersuites ${CIPHER_SUITE}
+  ssl-default-bind-curves ${CURVE}
+  ssl-default-bind-options ssl-min-ver TLSv1.3`;
+
+/** `pem`: of certificate and key, null without TLS. */
+const haproxyConfig = (servers: readonly string[], pem: string | null) => `
 global
   nbthread 1
   maxconn 4096
+  ${pem === null ? '' : HAPROXY_TLS}
 defaults
   mode http
   timeout connect 5s
@@ -83,7 +115,7 @@ defaults
   timeout server 60s
   http-reuse always
 frontend clients
-  bind :${HAPROXY_PORT} backlog 4096
+  bind :${HAPROXY_PORT} backlog 4096${pem === null ? '' : ` ssl crt ${pem} alpn http/1.1`}
   default_backend servers
 backend servers
   balance roundrobin
@@ -96,6 +128,8 @@ export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'>
   readonly servers: readonly string[];
   /** Whether node a has the proxies. */
   readonly proxies: boolean;
+  /** What clients are shown; left out: they come in the clear. */
+  readonly certificates?: Certificates;
 }
 
 export class Peers {
@@ -122,25 +156,29 @@ export class Peers {
     return this.#nginxProxy!;
   }
 
-  static async up({ root, servers, proxies, ...labOptions }: PeerOptions): Promise<Peers> {
+  static async up(options: PeerOptions): Promise<Peers> {
+    const { root, servers, proxies, certificates = null, ...labOptions } = options;
     const peers = new Peers(await Lab.up({ ...labOptions, root, command: null }));
+    const ofFiles = proxies ? null : certificates;
     for (const node of servers) {
-      const server = await peers.#nginx(node, 'files', fileServers(root), SERVER_PORTS.off);
+      const config = fileServers(root, ofFiles);
+      const server = await peers.#nginx(node, 'files', config, SERVER_PORTS.off, ofFiles);
       peers.servers.set(node, server);
       const endpoint = `${peers.#lab.node(node).address}:${SERVER_PORTS.on}`;
       peers.noPushServers.set(node, { ...server, endpoint });
     }
     if (!proxies) return peers;
     const addresses = servers.map((node) => `${peers.#lab.node(node).address}:${SERVER_PORTS.off}`);
-    peers.#haproxy = await peers.#haproxyAt('a', addresses);
-    peers.#nginxProxy = await peers.#nginx('a', 'proxy', nginxProxy(addresses), NGINX_PROXY_PORT);
+    peers.#haproxy = await peers.#haproxyAt('a', addresses, certificates);
+    const proxy = nginxProxy(addresses, certificates);
+    peers.#nginxProxy = await peers.#nginx('a', 'proxy', proxy, NGINX_PROXY_PORT, certificates);
     return peers;
   }
 
   /** nginx with proxy_cache on a node, in front of an HTTP server there; without tcp_nopush, and with. */
   async caches(node: string, upstream: string): Promise<readonly Server[]> {
     const server = nginxCache(this.#directory('nginx-stored'), upstream);
-    const off = await this.#nginx(node, 'cache', server, CACHE_PORTS.off);
+    const off = await this.#nginx(node, 'cache', server, CACHE_PORTS.off, null);
     return [off, { ...off, endpoint: `${this.#lab.node(node).address}:${CACHE_PORTS.on}` }];
   }
 
@@ -148,22 +186,42 @@ export class Peers {
     return mkdtempSync(join(scratchDirectory(), `${name}-`));
   }
 
-  #nginx(node: string, role: string, server: string, port: number): Promise<Server> {
+  #nginx(
+    node: string,
+    role: string,
+    server: string,
+    port: number,
+    certificates: Certificates,
+  ): Promise<Server> {
     const directory = this.#directory(`nginx-${node}-${role}`);
     const config = join(directory, 'nginx.conf');
     writeFileSync(config, nginxConfig(directory, server));
-    return this.#start('nginx', node, ['nginx', '-e', 'stderr', '-c', config], directory, port);
+    const argv = ['nginx', '-e', 'stderr', '-c', config];
+    return this.#start('nginx', node, argv, directory, port, certificates);
   }
 
-  #haproxyAt(node: string, servers: readonly string[]): Promise<Server> {
+  #haproxyAt(node: string, servers: readonly string[], certificates: Certificates): Promise<Server> {
     const directory = this.#directory(`haproxy-${node}`);
     const config = join(directory, 'haproxy.cfg');
-    writeFileSync(config, haproxyConfig(servers));
-    return this.#start('haproxy', node, ['haproxy', '-W', '-db', '-f', config], directory, HAPROXY_PORT);
+    const pem = certificates === null ? null : join(directory, 'site.pem');
+    if (certificates !== null) {
+      const whole = [certificates.cert, certificates.key].map((file) => readFileSync(file, 'utf8')).join('');
+      writeFileSync(pem!, whole, { mode: 0o600 });
+    }
+    writeFileSync(config, haproxyConfig(servers, pem));
+    const argv = ['haproxy', '-W', '-db', '-f', config];
+    return this.#start('haproxy', node, argv, directory, HAPROXY_PORT, certificates);
   }
 
   /** Starts a peer's process and waits until its port takes connections. */
-  async #start(name: string, node: string, argv: string[], directory: string, port: number): Promise<Server> {
+  async #start(
+    name: string,
+    node: string,
+    argv: string[],
+    directory: string,
+    port: number,
+    certificates: Certificates,
+  ): Promise<Server> {
     const log = join(directory, 'log');
     const fd = openSync(log, 'w');
     const [file, ...rest] = this.#lab.argv(node, argv);
@@ -172,9 +230,12 @@ export class Peers {
     // SIGTERM: an nginx that is killed leaves its worker behind.
     this.#ends.push(atExit(() => child.kill('SIGTERM')));
     const { address } = this.#lab.node(node);
-    const url = `http://${address}:${port}/`;
+    const scheme = certificates === null ? 'http' : 'https';
+    const url = `${scheme}://${address}:${port}/`;
     const endMs = performance.now() + READY_TIMEOUT_MS;
-    while ((await this.#lab.exec('client', ['curl', '-s', '-o', '/dev/null', '-m', '1', url])).code !== 0) {
+    // The certificate is the other lab's, with other names.
+    const asks = ['curl', '-sk', '-o', '/dev/null', '-m', '1', url];
+    while ((await this.#lab.exec('client', asks)).code !== 0) {
       if (hasEnded(child) || performance.now() > endMs)
         throw new Error(`${name} on node ${node} does not answer at ${url}:\n${readFileSync(log, 'utf8')}`);
       await delay(POLL_MS);
@@ -184,6 +245,7 @@ export class Peers {
       name,
       lab: this.#lab,
       endpoint: `${address}:${port}`,
+      scheme,
       processes: new Map([[node, child.pid!]]),
       log: () => readFileSync(log, 'utf8'),
     };

@@ -6,6 +6,7 @@ export interface Server {
   readonly lab: Lab;
   /** `HOST` or `HOST:PORT` that clients connect to. */
   readonly endpoint: string;
+  readonly scheme: 'http' | 'https';
   /** The process of each node, by node; its children count with it. */
   readonly processes: ReadonlyMap<string, number>;
   /** What a node's process has logged, or the end of it. */

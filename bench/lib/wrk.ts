@@ -41,9 +41,11 @@ export interface Load {
   readonly machineCpuNs: number;
 }
 
-/** Requests a second of processor time of the busiest node. */
-export const capacity = ({ requests, cpuNs }: Load): number =>
-  (requests * 1e9) / Math.max(...Object.values(cpuNs));
+/** Processor time of the busiest node. */
+export const busiestNs = ({ cpuNs }: Load): number => Math.max(...Object.values(cpuNs));
+
+/** Requests a second of it. */
+export const capacity = (round: Load): number => (round.requests * 1e9) / busiestNs(round);
 
 /** What the script below prints. */
 interface Summary {
@@ -128,7 +130,7 @@ async function runWrk(server: Server, options: LoadOptions): Promise<Summary & {
   const argv = ['wrk', `-t${endpoints.length}`, `-c${connections}`, `-d${seconds}s`, '-s', script];
   argv.push('--timeout', `${REQUEST_TIMEOUT_SECONDS}s`);
   if (options.close) argv.push('-H', 'Connection: close');
-  argv.push(`http://${server.endpoint}${options.paths[0]}`);
+  argv.push(`${server.scheme}://${server.endpoint}${options.paths[0]}`);
   const timeoutMs = seconds * 1000 + END_TIMEOUT_MS;
   const timed = ['bash', '-c', TIMED, 'bash', ...pinnedClient(argv)];
   const result = await server.lab.exec('client', timed, { timeoutMs });
@@ -143,7 +145,7 @@ async function runWrk(server: Server, options: LoadOptions): Promise<Summary & {
   );
 }
 
-function spentBy(server: Server, node: string): number {
+export function spentBy(server: Server, node: string): number {
   try {
     return cpuNs(server.processes.get(node)!);
   } catch (error) {
