@@ -184,7 +184,9 @@ export class TlsChannel implements Channel {
       this.#last = sink;
     }
     if (this.#rekeys && this.half.isShared) this.#isUpdateDue = true;
-    return this.#hasToSpeak ? this.#speak() : 0;
+    if (!this.#hasToSpeak) return 0;
+    const left = sink.flush();
+    return left < 0 ? left : this.#speak();
   }
 
   /** Says what TLS has to say; only where a record may begin. */
@@ -247,18 +249,13 @@ class ResponseSink implements ByteSink {
     this.#goAhead = goAhead;
   }
 
-  #ready(): number {
-    const left = this.#sink.flush();
-    return left < 0 ? left : this.#goAhead();
-  }
-
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
-    const ready = this.#ready();
+    const ready = this.#goAhead();
     return ready < 0 ? ready : this.#sink.send(bytes, from, more, last);
   }
 
   sendFile(fd: number, offset: number, length: number, last: boolean, state: FilePart['state']): number {
-    const ready = this.#ready();
+    const ready = this.#goAhead();
     return ready < 0 ? ready : this.#sink.sendFile(fd, offset, length, last, state);
   }
 

@@ -1,29 +1,34 @@
 /**
- * A socket of a TLS connection, for one response: takes its plaintext and sends records. A record is sealed once; what
- * the socket does not take of it waits here, one record at most.
+ * A socket of a TLS connection, for one response: takes its plaintext and sends records, several at once: a record for
+ * each call of the kernel makes packets of a record each, which cost three times as much. A record is sealed once; what
+ * the socket does not take waits here, BATCH_RECORDS at most.
  *
  * A response of known length has its records where `record-layout.ts` says. Of another one a record ends where nothing
  * more is there for the moment.
  */
 import assert from 'node:assert';
 import * as libc from '../kernel/linux/libc.ts';
+import { allocate } from '../kernel/linux/memory.ts';
 import type { FilePart } from '../protocol/http/reply.ts';
 import { contentBytesAt, type Layout } from '../protocol/tls/record-layout.ts';
 import {
-  CONTENT_AT,
   ContentType,
+  contentAt,
   MAX_CONTENT_BYTES,
   MAX_KEY_RECORDS,
+  MAX_SEALED_BYTES,
   type Sealer,
-  sealingMemory,
 } from '../protocol/tls/records.ts';
 import { BROKEN, type ByteSink } from './byte-sink.ts';
 
 const NOTHING = Buffer.alloc(0);
+/** Records that the socket gets at once. */
+const BATCH_RECORDS = 8;
+/** Sealed bytes, a response's head, that wait for what follows at once: the socket gets both together. */
+const MAX_AHEAD_BYTES = 4096;
 
-/** The record that is being made, of whichever connection: nothing is left in it between two calls. */
-const scratch = sealingMemory();
-const content = scratch.bytes.subarray(CONTENT_AT);
+/** The records that are being made, of whichever connection: nothing is left in it between two calls. */
+const scratch = allocate(MAX_AHEAD_BYTES + BATCH_RECORDS * MAX_SEALED_BYTES);
 
 /** Who holds the write half: this node has it, for as long as the response lasts. */
 export interface SealingHalf {
@@ -41,6 +46,8 @@ export class SealedSink implements ByteSink {
   #held = NOTHING;
   /** Sealed, and not taken by the socket. */
   #rest = NOTHING;
+  /** The socket was not asked yet: what waits goes with what follows. */
+  #isAhead = false;
   /** The response ends with what waits. */
   #isLast = false;
   /** Bytes of the response in whole records. */
@@ -56,71 +63,116 @@ export class SealedSink implements ByteSink {
     this.#layout = layout;
   }
 
-  /** Content of the record that is being made, when it is whole. */
-  get #contentBytes(): number {
-    return this.#layout === null ? MAX_CONTENT_BYTES : contentBytesAt(this.#layout, this.#offset);
+  /** Content of the record that begins at byte `offset` of the response, when it is whole. */
+  #contentBytes(offset: number): number {
+    return this.#layout === null ? MAX_CONTENT_BYTES : contentBytesAt(this.#layout, offset);
   }
 
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
-    const failure = this.flush();
-    if (failure < 0) return failure;
-    const whole = this.#contentBytes;
-    const taken = Math.min(whole - this.#held.length, bytes.length - from);
-    const end = from + taken;
-    const filled = this.#held.length + taken;
-    const isEnd = end === bytes.length;
-    if (filled < whole && (more || this.#layout !== null)) {
-      assert(isEnd && !last, 'a response has its length');
-      this.#held = Buffer.concat([this.#held, bytes.subarray(from, end)]);
-      return taken;
-    }
-    this.#held.copy(content, 0);
-    bytes.copy(content, this.#held.length, from, end);
-    this.#held = NOTHING;
-    return this.#seal(filled, more || !isEnd, last && isEnd) === BROKEN ? BROKEN : taken;
+    const start = this.#begin();
+    if (start < 0) return start;
+    const taken = this.#fill(start, bytes.length - from, (at, some, before) => {
+      bytes.copy(scratch.bytes, at, from + before, from + before + some);
+      return true;
+    });
+    const isEnd = from + taken === bytes.length;
+    const result = this.#sendOn(start, taken, more || this.#layout !== null, more || !isEnd, last && isEnd);
+    return result === BROKEN ? BROKEN : taken;
   }
 
   sendFile(fd: number, offset: number, length: number, last: boolean, state: FilePart['state']): number {
-    const failure = this.flush();
-    if (failure < 0) return failure;
-    const whole = this.#contentBytes;
-    const held = this.#held.length;
-    const taken = Math.min(whole - held, length);
-    if (libc.pread(fd, scratch.address + CONTENT_AT + held, taken, offset) !== taken) return BROKEN;
-    // Another node may go on with this very record, from its copy of what the file was.
+    const start = this.#begin();
+    if (start < 0) return start;
+    const taken = this.#fill(
+      start,
+      length,
+      (at, some, before) => libc.pread(fd, scratch.address + at, some, offset + before) === some,
+    );
+    if (taken < 0) return BROKEN;
+    // Another node may go on with these very records, from its copy of what the file was.
     if (this.#layout !== null && !state.isUnwritten(fd)) return BROKEN;
-    this.#held.copy(content, 0);
-    if (held + taken < whole && this.#layout !== null) {
-      this.#held = Buffer.from(content.subarray(0, held + taken));
-      return taken;
-    }
-    this.#held = NOTHING;
     const isEnd = taken === length;
-    return this.#seal(held + taken, !isEnd, last && isEnd) === BROKEN ? BROKEN : taken;
+    const result = this.#sendOn(start, taken, this.#layout !== null, !isEnd, last && isEnd);
+    return result === BROKEN ? BROKEN : taken;
   }
 
-  /** Seals the content in the scratch record, and sends what the socket takes. */
-  #seal(bytes: number, more: boolean, last: boolean): number {
-    const { sealer, cut: from } = this.#half;
-    if (sealer.number >= MAX_KEY_RECORDS) return BROKEN;
-    const record = sealer.seal(scratch, bytes, ContentType.APPLICATION_DATA);
-    this.records++;
-    this.#offset += bytes;
+  /** Where in the scratch the next record begins, behind what is to go with it; BLOCKED, BROKEN. */
+  #begin(): number {
+    if (this.#half.sealer.number >= MAX_KEY_RECORDS) return BROKEN;
+    return this.#isAhead ? this.#rest.copy(scratch.bytes) : this.flush();
+  }
+
+  /**
+   * Has `fill` put as much of `length` bytes as there is room for where the records from `start` on have their content.
+   * Returns how many that are; BROKEN: it could not.
+   */
+  #fill(start: number, length: number, fill: (at: number, bytes: number, before: number) => boolean): number {
+    const { number, suite } = this.#half.sealer;
+    const records = Math.min(BATCH_RECORDS, MAX_KEY_RECORDS - number);
+    let [at, offset, held, taken] = [start, this.#offset, this.#held.length, 0];
+    for (let i = 0; i < records && taken < length; i++) {
+      const whole = this.#contentBytes(offset);
+      const some = Math.min(whole - held, length - taken);
+      if (!fill(at + contentAt(suite) + held, some, taken)) return BROKEN;
+      taken += some;
+      offset += whole;
+      at += whole + suite.overheadBytes;
+      held = 0;
+    }
+    return taken;
+  }
+
+  /**
+   * Seals the `taken` bytes that were filled in, and sends the records with what was to go with them; or these are to
+   * go with what follows. `mayHold`: a record that is not whole waits for the rest of its content.
+   */
+  #sendOn(start: number, taken: number, mayHold: boolean, more: boolean, last: boolean): number {
+    const { cut, sealer } = this.#half;
+    const first = this.#contentBytes(this.#offset) + sealer.suite.overheadBytes;
+    const end = this.#seal(start, taken, mayHold);
+    assert(this.#held.length === 0 || !last, 'a response has its length');
+    if (end === start) return 0;
+    const isKnown = this.#layout !== null && start === 0 && cut < first;
+    assert(cut === 0 || isKnown, 'the client has a part of this very record');
     this.#isLast = last;
-    assert(
-      from === 0 || (this.#layout !== null && from < record.length),
-      'the client has a part of this very record',
-    );
-    return this.#push(record, from, more);
+    const records = scratch.bytes.subarray(cut, end);
+    if (!more || records.length > MAX_AHEAD_BYTES) return this.#push(records, more);
+    this.#rest = Buffer.from(records);
+    this.#isAhead = true;
+    return 0;
+  }
+
+  /** Returns where the last whole record ends. */
+  #seal(start: number, taken: number, mayHold: boolean): number {
+    const { sealer } = this.#half;
+    let at = start;
+    for (let left = taken; left > 0; ) {
+      const held = this.#held.length;
+      const whole = this.#contentBytes(this.#offset);
+      const bytes = Math.min(whole, held + left);
+      const content = at + contentAt(sealer.suite);
+      this.#held.copy(scratch.bytes, content);
+      this.#held = NOTHING;
+      left -= bytes - held;
+      if (bytes < whole && mayHold) {
+        this.#held = Buffer.from(scratch.bytes.subarray(content, content + bytes));
+        break;
+      }
+      at += sealer.seal(scratch, at, bytes, ContentType.APPLICATION_DATA);
+      this.records++;
+      this.#offset += bytes;
+    }
+    return at;
   }
 
   /** BLOCKED: a rest waits. */
-  #push(record: Buffer, from: number, more: boolean): number {
-    let at = from;
-    while (at < record.length) {
-      const sent = this.#socket.send(record, at, more, this.#isLast);
+  #push(records: Buffer, more: boolean): number {
+    this.#isAhead = false;
+    let at = 0;
+    while (at < records.length) {
+      const sent = this.#socket.send(records, at, more, this.#isLast);
       if (sent < 0) {
-        this.#rest = Buffer.from(record.subarray(at));
+        this.#rest = Buffer.from(records.subarray(at));
         return sent;
       }
       at += sent;
@@ -131,6 +183,6 @@ export class SealedSink implements ByteSink {
   }
 
   flush(): number {
-    return this.#rest.length === 0 ? 0 : this.#push(this.#rest, 0, false);
+    return this.#rest.length === 0 ? 0 : this.#push(this.#rest, false);
   }
 }

@@ -223,6 +223,21 @@ test('what is left behind any byte of the wire is sealed again to the same bytes
   );
 });
 
+test('records go to the socket eight at a time, the head with the first of them', () => {
+  const layout = { headBytes: 300, lengthBytes: 300 + 9 * 16384 };
+  const sent: number[] = [];
+  const send = (bytes: Buffer, from: number) => {
+    sent.push(bytes.length - from);
+    return bytes.length - from;
+  };
+  const sealer = new Sealer(trafficKeys(halfAt(suites[0], 0)));
+  const sink = new SealedSink({ send, sendFile: () => BROKEN, flush: () => 0 }, { sealer, cut: 0 }, layout);
+  runAll(pumpOf({ headBytes: 300, parts: [{ length: 9 * 16384, isFile: true }] }, false), sink);
+  const of = (content: number) => content + sealer.suite.overheadBytes;
+  assert.deepEqual(sent, [of(300) + 8 * of(16384), of(16384)]);
+  sealer.free();
+});
+
 test('inside the head there is a place, too', () => {
   const layout = { headBytes: 40_000, lengthBytes: 40_010 };
   const step = 16384 + 22;

@@ -39,8 +39,8 @@ export type ContentType = (typeof ContentType)[keyof typeof ContentType];
 export const MAX_CONTENT_BYTES = 2 ** 14;
 const TYPE_BYTES = 1;
 const NUMBER_BYTES = 8;
-/** Where the content lies that is to be sealed: before it is room for what a record of any suite begins with. */
-export const CONTENT_AT = RECORD_HEADER_BYTES + Math.max(...SUITES.map(({ nonceBytes }) => nonceBytes));
+/** The longest that Baton sends, of any suite. */
+export const MAX_SEALED_BYTES = MAX_CONTENT_BYTES + Math.max(...SUITES.map((suite) => suite.overheadBytes));
 /** The longest that a client may send, header included. */
 export const MAX_RECORD_BYTES = RECORD_HEADER_BYTES + MAX_CONTENT_BYTES + 256;
 
@@ -52,10 +52,8 @@ export const MAX_KEY_RECORDS = 2 ** 24;
 /** What is said beside data: KeyUpdate, alerts. */
 const SPARE_RECORDS = 2 ** 10;
 
-/** Memory in which any content can be sealed. */
-export function sealingMemory(): Memory {
-  return allocate(CONTENT_AT + MAX_CONTENT_BYTES + TYPE_BYTES + TAG_BYTES);
-}
+/** Where in a record its content is. */
+export const contentAt = ({ nonceBytes }: Suite): number => RECORD_HEADER_BYTES + nonceBytes;
 
 const nonce = allocate(NONCE_BYTES);
 const NONCE_NUMBER_AT = NONCE_BYTES - NUMBER_BYTES;
@@ -104,8 +102,11 @@ export class Sealer {
     return this.#number;
   }
 
-  /** Seals the `bytes` of content that lie at CONTENT_AT of a `sealingMemory`; returns the record, which lies there. */
-  seal({ bytes: memory, address }: Memory, bytes: number, type: ContentType): Buffer {
+  /**
+   * Seals `bytes` of content, as one record from `at` on; returns its length. The content lies there already, where a
+   * record of this suite has it (`contentAt`).
+   */
+  seal({ bytes: memory, address }: Memory, at: number, bytes: number, type: ContentType): number {
     assert(
       !this.#freed && this.#number < MAX_KEY_RECORDS + SPARE_RECORDS,
       'the key is held, and may seal more',
@@ -113,14 +114,14 @@ export class Sealer {
     assert(bytes <= MAX_CONTENT_BYTES, 'a record has its limit');
     const { version, nonceBytes } = this.suite;
     const isHidden = version === 'TLSv1.3';
-    const at = CONTENT_AT - RECORD_HEADER_BYTES - nonceBytes;
+    const content = at + contentAt(this.suite);
     const plaintextBytes = isHidden ? bytes + TYPE_BYTES : bytes;
     const sealedBytes = plaintextBytes + TAG_BYTES;
     memory[at] = isHidden ? ContentType.APPLICATION_DATA : type;
     memory[at + 1] = 3;
     memory[at + 2] = 3;
     memory.writeUInt16BE(nonceBytes + sealedBytes, at + 3);
-    if (isHidden) memory[CONTENT_AT + bytes] = type;
+    if (isHidden) memory[content + bytes] = type;
     setNonce(this.#keys.iv, this.#number);
     if (nonceBytes > 0) nonce.bytes.copy(memory, at + RECORD_HEADER_BYTES, NONCE_NUMBER_AT);
     if (!isHidden) setAdditional(this.#number, memory, at, bytes);
@@ -128,9 +129,9 @@ export class Sealer {
     const [associated, associatedBytes] = isHidden
       ? [address + at, RECORD_HEADER_BYTES]
       : [additional.address, additional.bytes.length];
-    const content = address + CONTENT_AT;
-    this.#cipher.sealInPlace(nonce.address, associated, associatedBytes, content, plaintextBytes);
-    return memory.subarray(at, CONTENT_AT + sealedBytes);
+    const from = address + content;
+    this.#cipher.sealInPlace(nonce.address, associated, associatedBytes, from, plaintextBytes);
+    return content + sealedBytes - at;
   }
 
   /** Forgets the key; nothing more is sealed. Idempotent. */

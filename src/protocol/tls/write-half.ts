@@ -9,8 +9,9 @@
  * While it is lent there is no key here, only the secret, from which it is made again.
  */
 import assert from 'node:assert';
+import { allocate } from '../../kernel/linux/memory.ts';
 import { keyUpdate } from './key-update.ts';
-import { CONTENT_AT, ContentType, Sealer, sealingMemory } from './records.ts';
+import { ContentType, contentAt, MAX_SEALED_BYTES, Sealer } from './records.ts';
 import type { Suite } from './suites.ts';
 import { type LentHalf, nextHalf, type TrafficHalf, trafficKeys, wipeHalf } from './traffic.ts';
 
@@ -37,7 +38,7 @@ type Holder =
 const MANY = 'many';
 const LENT: Holder = { name: 'lent' };
 const GONE: Holder = { name: 'gone' };
-const scratch = sealingMemory();
+const scratch = allocate(MAX_SEALED_BYTES);
 
 const hereSince = (since: Place): Holder => ({ name: 'here', since, sealer: null });
 
@@ -119,8 +120,9 @@ export class WriteHalf {
   /** A record of its own, with a short content that is not data. */
   seal(content: Buffer, type: ContentType): Buffer {
     assert(!this.isBound, 'no record comes inside a response that is sealed elsewhere, too');
-    content.copy(scratch.bytes, CONTENT_AT);
-    return Buffer.from(this.sealer.seal(scratch, content.length, type));
+    content.copy(scratch.bytes, contentAt(this.suite));
+    const bytes = this.sealer.seal(scratch, 0, content.length, type);
+    return Buffer.from(scratch.bytes.subarray(0, bytes));
   }
 
   /** The record that tells the client of the next key, which is in force with it. `asks`: the client's is to change, too. */

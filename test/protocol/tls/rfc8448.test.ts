@@ -1,8 +1,15 @@
 /** The traces of RFC 8448, section 3: what the traffic secrets of its connection make of its records. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { allocate } from '../../../src/kernel/linux/memory.ts';
 import { Alert, alertContent } from '../../../src/protocol/tls/alerts.ts';
-import { CONTENT_AT, ContentType, Opener, Sealer, sealingMemory } from '../../../src/protocol/tls/records.ts';
+import {
+  ContentType,
+  contentAt,
+  MAX_SEALED_BYTES,
+  Opener,
+  Sealer,
+} from '../../../src/protocol/tls/records.ts';
 import { suiteOf } from '../../../src/protocol/tls/suites.ts';
 import { type TrafficKeys, trafficKeys } from '../../../src/protocol/tls/traffic.ts';
 
@@ -67,10 +74,11 @@ test('keys follow from the secrets', () => {
 
 test('records are sealed and opened as in the trace', () => {
   for (const { half, number, type, content, record } of RECORDS) {
-    const memory = sealingMemory();
-    content.copy(memory.bytes, CONTENT_AT);
+    const memory = allocate(MAX_SEALED_BYTES);
+    content.copy(memory.bytes, contentAt(suite));
     const sealer = new Sealer(keysOf(half, number));
-    assert.deepEqual(sealer.seal(memory, content.length, type), record);
+    const bytes = sealer.seal(memory, 0, content.length, type);
+    assert.deepEqual(memory.bytes.subarray(0, bytes), record);
     assert.deepEqual(new Opener(keysOf(half, number)).open(record, 0, record.length), { type, content });
   }
 });
