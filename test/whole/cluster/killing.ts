@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -88,6 +90,15 @@ export function clientsOfFront(): Watched[] {
   );
 }
 
+/** Why node a has ended connections by itself, by its log. */
+function aborted({ lab }: Stand): string {
+  const lines = readFileSync(join(lab.plan.directory, 'a.log'), 'utf8').split('\n');
+  return lines
+    .filter((line) => line.includes('connection aborted'))
+    .slice(-10)
+    .join('\n');
+}
+
 /** A lab whose node a is to be killed. */
 export class Killing {
   readonly stand: Stand;
@@ -156,7 +167,7 @@ export class Killing {
     const silent = hit.filter(({ endedAtMs }) => endedAtMs === 0);
     assert.deepEqual(silent, [], `no end within ${END_LIMIT_MS} ms`);
     const early = hit.filter(({ endedAtMs }) => endedAtMs < killedAtMs);
-    assert.deepEqual(early, [], 'ended before the kill');
+    assert.deepEqual(early, [], `ended before the kill: ${aborted(this.stand)}`);
     return killedAtMs;
   }
 }
