@@ -98,6 +98,7 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     const HOST = `${mechanism}.test`;
     const origin = `${scheme}://${HOST}`;
     test(`${scheme}, ${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
+      await stand.markResets();
       const chromium = [
         ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
         ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
@@ -122,7 +123,8 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
         hashes,
         indices.map((index) => createHash('sha256').update(bitmap(index)).digest('hex')),
       );
-      await stand.noResets();
+      // With split the anchor ends connections, and a browser that closes its end 2 s later gets a reset (FIN-WAIT-2).
+      if (mechanism !== 'split') await stand.noResets();
       await stand.nothingLeft();
     });
 
