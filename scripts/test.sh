@@ -18,10 +18,12 @@ if [ "${#files[@]}" -eq 0 ]; then
   exit 1
 fi
 
-# Tests that neither build labs nor measure share the machine's cores; each of the others has the machine for itself.
-plain=() alone=()
+# Tests that neither build labs nor measure share the machine's cores. A lab waits most of the time (for links, losses,
+# time-outs), so two run at a time. Each of the others has the machine for itself.
+plain=() labs=() alone=()
 for file in "${files[@]}"; do
   case "${file#dist/test/}" in
+    whole/cluster/* | whole/migrate/*) labs+=("$file") ;;
     whole/* | kernel/* | tools/* | bench/* | examples/*) alone+=("$file") ;;
     *) plain+=("$file") ;;
   esac
@@ -42,5 +44,6 @@ run() {
   if [ "$status" -ne 0 ]; then failed=$status; fi
 }
 run "$(nproc)" "${plain[@]}"
+run 2 "${labs[@]}"
 run 1 "${alone[@]}"
 exit "$failed"
