@@ -11,7 +11,13 @@ import type { Places } from '../kernel/loop/deadlines.ts';
 import type { ErrorStatus } from '../protocol/http/error-response.ts';
 import { type Lifetime, lifetimeOf, selection } from '../protocol/http/lifetime.ts';
 import type { ResponseHead } from '../protocol/http/response.ts';
-import { isAbout, keptFields, renewedFields, StoredResponse } from '../protocol/http/stored-response.ts';
+import {
+  isAbout,
+  keptFields,
+  renewedFields,
+  StoredResponse,
+  withAgeOf,
+} from '../protocol/http/stored-response.ts';
 import type { Exchange, Feed } from './exchange.ts';
 import type { UpstreamAsked } from './upstream-request.ts';
 import type { Tap } from './upstream-response.ts';
@@ -210,7 +216,7 @@ export class Flight implements Tap {
     }
     const fields = renewedFields(stored.fields, head, host.wallMs);
     const { status, body } = stored;
-    const lifetime = lifetimeOf(this.asked.head, status, fields, this.#passage);
+    const lifetime = lifetimeOf(this.asked.head, status, withAgeOf(head, fields), this.#passage);
     const { head: request } = this.asked;
     const renewed = new StoredResponse(
       stored,

@@ -251,3 +251,20 @@ for (const { name, fields, status, first, seconds = 0, second, comes } of CASES)
     if (how !== 'asked') assert.equal(other.body, second?.method === 'HEAD' ? '' : 'version 1');
   });
 }
+
+test('a 304 may itself come from a cache: its Age counts from then on', async () => {
+  const fields = `${said('max-age=10')}ETag: "1"\r\n`;
+  const stand = await up(({ fields: asked }) =>
+    asked.get('if-none-match') === '"1"'
+      ? `HTTP/1.1 304 Not Modified\r\n${fields}Age: 4\r\n\r\n`
+      : ok(fields, 'text'),
+  );
+  await stand.ask('/x');
+  await stand.pass(10);
+  assert.equal((await stand.ask('/x')).cache, 'revalidated');
+  await stand.pass(5);
+  const fresh = await stand.ask('/x');
+  assert.deepEqual([fresh.cache, fresh.field('age')], ['hit', '9']);
+  await stand.pass(1);
+  assert.equal((await stand.ask('/x')).cache, 'revalidated');
+});

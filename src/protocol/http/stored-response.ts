@@ -62,6 +62,11 @@ export function renewedFields(stored: Fields, head: ResponseHead, nowMs: number)
   return fieldsOf(linesOf(stored, (name) => NOT_RENEWED.has(name) || !news.has(name)) + renewed);
 }
 
+/** What is judged of fields that are kept: with what a response, or the 304 for it, says of its age (RFC 9111 4.2.3). */
+export function withAgeOf({ fields: said }: ResponseHead, kept: Fields): Fields {
+  return fieldsOf(linesOf(kept, () => true) + linesOf(said, (name) => name === 'age'));
+}
+
 /** Whether a 304 is about a stored response: it names no other validator (RFC 9111 4.3.4). */
 export function isAbout(stored: Fields, { fields }: ResponseHead): boolean {
   for (const name of ['etag', 'last-modified']) {
