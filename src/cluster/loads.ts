@@ -6,7 +6,6 @@
 import type { ClusterConfig } from '../base/config/config.ts';
 import { Counters } from '../base/counters.ts';
 import { acceptQueueOf } from '../kernel/linux/accept-queue.ts';
-import { threadCpuMs } from '../kernel/linux/thread-time.ts';
 import { IDLE_MS } from '../kernel/loop/loop.ts';
 import { SPREAD_SIZE, type Spread } from '../kernel/router/spread.ts';
 import type { Load } from '../protocol/backplane/frames.ts';
@@ -38,6 +37,8 @@ export interface LoadHost {
   isStopping(): boolean;
   /** Of clients. */
   connections(): number;
+  /** Processor time of the thread, for what it has done. */
+  cpuMs(): number;
   readonly listeners: { readonly fds: readonly number[] };
   /** At a booster: it takes no more clients of that node. */
   isFullFor(node: number): boolean;
@@ -89,7 +90,7 @@ export class Loads {
       get connectionCount() {
         return host.connections();
       },
-      cpuMs: threadCpuMs,
+      cpuMs: host.cpuMs,
       acceptQueue: () => this.#acceptQueue,
     };
   }
@@ -192,7 +193,11 @@ export class Loads {
     const { nowMs, self, index } = this.#host;
     const own = this.#counters[index];
     this.#measuredAtMs = nowMs;
-    const { cpuPermille, requestsPerSecond } = this.#meter.rates(nowMs, threadCpuMs(), own.get('requests'));
+    const { cpuPermille, requestsPerSecond } = this.#meter.rates(
+      nowMs,
+      this.#host.cpuMs(),
+      own.get('requests'),
+    );
     const acceptQueue = this.#acceptQueue;
     this.#measured = { cpuPermille, requestsPerSecond, acceptQueue };
     own.set('cpu_permille_now', cpuPermille);

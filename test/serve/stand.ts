@@ -30,7 +30,7 @@ export class UpstreamStand {
   readonly words: string[] = [];
   readonly sockets: Socket[] = [];
   nowMs = 0;
-  readonly loop = new Loop(() => this.nowMs);
+  readonly loop = new Loop(0, () => this.nowMs);
   readonly upstream: Upstream;
   readonly #server: Server | null;
 

@@ -215,6 +215,11 @@ export interface LimitsConfig {
   readonly stallSeconds: number;
 }
 
+export interface EngineConfig {
+  /** How long an engine that has nothing to do looks for events before it sleeps. */
+  readonly spinUs: number;
+}
+
 export interface TimeoutsConfig {
   /** How long the anchor waits for a target before it serves the request otherwise. */
   readonly setupMs: number;
@@ -281,6 +286,7 @@ export interface ClusterConfig {
   readonly listen: ListenConfig;
   readonly limits: LimitsConfig;
   readonly timeouts: TimeoutsConfig;
+  readonly engine: EngineConfig;
   readonly redirect: RedirectConfig;
   readonly forward: ForwardConfig;
   /** Of boosters. */

@@ -189,12 +189,12 @@ function build(file: string, key: string, value: FileValue): ClusterConfig {
   };
   const tlsPort = sites.some(({ tls }) => tls !== null) ? value.listen.tlsPort : null;
   const listen = { ...value.listen, tlsPort };
-  const { limits, timeouts, redirect, forward } = value;
+  const { limits, timeouts, engine, redirect, forward } = value;
   const { perAddress, perNetwork } = value.boost;
   const clientLimits = { perAddress, perNetwork };
   return {
-    ...{ file: resolve(file), key, nodes, sites, listen, limits, timeouts, redirect, forward },
-    ...{ clientLimits, observe },
+    ...{ file: resolve(file), key, nodes, sites, listen, limits, timeouts, engine, redirect },
+    ...{ forward, clientLimits, observe },
   };
 }
 

@@ -214,6 +214,10 @@ const timeouts = z.strictObject(
   must('a map of timeouts'),
 );
 
+/** Longer is no wait for what comes at once any more. */
+const MAX_SPIN_US = 10_000;
+const engine = z.strictObject({ spinUs: integer(0, MAX_SPIN_US, 'microseconds').default(0) }, must('a map'));
+
 /** In one step of redirection a tenth of the connections moves: less than lies between the two. */
 export const MIN_REDIRECT_BAND_PERMILLE = 150;
 export const redirectSchema = z
@@ -294,6 +298,7 @@ export const fileSchema = z.strictObject(
     listen: listenSchema,
     limits: limits.prefault({}),
     timeouts: timeouts.prefault({}),
+    engine: engine.prefault({}),
     redirect: redirectSchema,
     boost: boostSchema,
     forward: forward.prefault({}),

@@ -4,6 +4,7 @@
  */
 import { Epoll } from '../linux/epoll.ts';
 import { monotonicMs } from '../linux/monotonic.ts';
+import { threadCpuMs } from '../linux/thread-time.ts';
 
 /** Something with a descriptor. */
 export interface Source {
@@ -16,6 +17,7 @@ export const TICK_MS = 10;
 /** While something waits for what only asking again tells: a connection that moves when all is acknowledged. */
 export const QUICK_TICK_MS = 1;
 export const IDLE_MS = 200;
+const US_PER_MS = 1000;
 
 export class Loop {
   readonly #epoll = new Epoll();
@@ -26,18 +28,27 @@ export class Loop {
   #running = false;
   #stopped = false;
   readonly #clock: () => number;
+  /** How long it looks for events before it sleeps; 0: not at all. */
+  readonly #spinMs: number;
+  #spunMs = 0;
   /** Monotonic time of this turn. */
   nowMs: number;
   /** Wall clock of this turn, for Date. */
   wallMs = Date.now();
 
-  constructor(clock: () => number = monotonicMs) {
+  constructor(spinUs = 0, clock: () => number = monotonicMs) {
     this.#clock = clock;
+    this.#spinMs = spinUs / US_PER_MS;
     this.nowMs = clock();
   }
 
   exactMs(): number {
     return this.#clock();
+  }
+
+  /** Processor time of this thread, without what went into looking for events, in milliseconds. */
+  get cpuMs(): number {
+    return threadCpuMs() - this.#spunMs;
   }
 
   add(fd: number, events: number, source: Source): void {
@@ -72,6 +83,20 @@ export class Loop {
     this.#running = false;
   }
 
+  /** Who sleeps has to be woken, which takes longer than many a request: so it looks for a while before. */
+  #wait(limitMs: number): number {
+    if (this.#spinMs === 0 || limitMs === 0) return this.#epoll.wait(limitMs);
+    const beganMs = performance.now();
+    let passedMs = 0;
+    let count = 0;
+    do {
+      count = this.#epoll.wait(0);
+      passedMs = performance.now() - beganMs;
+    } while (count === 0 && passedMs < this.#spinMs);
+    this.#spunMs += passedMs;
+    return count > 0 ? count : this.#epoll.wait(limitMs);
+  }
+
   /**
    * Runs until `stop`, then it returns true, or until `pause`. `settle` is called whenever frames may wait to be
    * sent; `tick` once a turn, and says within how many milliseconds the loop has to come back.
@@ -80,7 +105,7 @@ export class Loop {
     this.#running = true;
     let waitMs = 0;
     while (this.#running) {
-      const count = this.#epoll.wait(this.#deferred.length > 0 ? 0 : waitMs);
+      const count = this.#wait(this.#deferred.length > 0 ? 0 : waitMs);
       this.nowMs = this.#clock();
       this.wallMs = Date.now();
       for (let i = 0; i < count; i++) {

@@ -56,7 +56,7 @@ export interface EngineOptions {
 export type EngineMessage = Exclude<ToEngine, { type: 'policies' }>;
 
 export class Engine {
-  readonly #loop = new Loop();
+  readonly #loop: Loop;
   readonly #post: (message: FromEngine) => void;
   readonly #kernel: KernelParts;
   readonly #digests: DigestRequests;
@@ -82,11 +82,11 @@ export class Engine {
   /** The order of what is done to the kernel and the network counts; parts that come later are asked for when needed. */
   constructor(options: EngineOptions) {
     const { config, index, post, mac, clusterKey } = options;
-    const { limits } = config;
     const self = config.nodes.findIndex((node) => node.name === options.node);
     const { name, role } = config.nodes[self];
     this.#post = post;
-    const loop = this.#loop;
+    const loop = new Loop(config.engine.spinUs);
+    this.#loop = loop;
     const counters = new Counters(options.counters[index]);
     const engineLog = new EngineLog(index, loop, post);
     /** What most parts get: time, counters, who this is, and where lines go. */
@@ -109,7 +109,7 @@ export class Engine {
     this.#kernel = new KernelParts({ ...common, router: options.router, hearRouter });
 
     // What this node answers with, and who answers.
-    this.#digests = new DigestRequests(limits.digestBytes, post);
+    this.#digests = new DigestRequests(config.limits.digestBytes, post);
     const sites = new Sites({ ...common, loop, digests: this.#digests });
     this.#sites = sites;
     const { catalogues, memories } = sites;
@@ -154,7 +154,7 @@ export class Engine {
     this.#peers = new Peers(config, self, index, links);
     // Before the router stops sending new connections to others, as the process before this one had it do. Connections
     // to other nodes' addresses come here when their router sends them on.
-    this.#listeners = new Listeners(loop, limits.stallSeconds * 1000, (fd, client, isSecure) =>
+    this.#listeners = new Listeners(loop, config.limits.stallSeconds * 1000, (fd, client, isSecure) =>
       this.#connections.accept(fd, client, isSecure),
     );
     if (role !== 'front') this.#listeners.listen(config);
@@ -172,6 +172,7 @@ export class Engine {
         log: engineLog.say,
         isStopping,
         connections: () => this.#connections.size,
+        cpuMs: () => loop.cpuMs,
         listeners: this.#listeners,
         isFullFor: (node) => boosted?.isFull(node) ?? false,
       },

@@ -35,3 +35,26 @@ test('an event of a descriptor that was closed in the same turn is not told to t
   assert.deepEqual(called, ['first']);
   for (const fd of [...fds, next]) if (fd >= 0) libc.close(fd);
 });
+
+test('an engine that spins sleeps afterwards, and its load does not count the looking', () => {
+  const spinUs = 5000;
+  const loop = new Loop(spinUs);
+  const fd = libc.eventfd(1, 0);
+  let heard = 0;
+  loop.add(fd, EPOLLIN | EPOLLET, { ready: () => heard++ });
+  let turns = 0;
+  const beganMs = performance.now();
+  const cpuMs = loop.cpuMs;
+  loop.run(
+    () => undefined,
+    () => {
+      if (++turns === 4) loop.stop();
+      return 20;
+    },
+  );
+  // Two waits of 20 ms each, of which 5 ms were spent looking.
+  assert.ok(performance.now() - beganMs >= 40);
+  assert.ok(loop.cpuMs - cpuMs < (2 * spinUs) / 1000, `${loop.cpuMs - cpuMs} ms`);
+  assert.equal(heard, 1);
+  libc.close(fd);
+});
