@@ -10,7 +10,7 @@
  * is known of connections on average only. So one goes on as before until it has paid as much too much as the change
  * costs (ski rental: that is at most twice what the best choice in hindsight costs). Therefore nothing flaps either.
  */
-import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, TURN_US } from './prices.ts';
+import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, type Prices, TURN_US } from './prices.ts';
 
 /** What of a request, its connection and the nodes the estimates go by. */
 export interface Situation {
@@ -54,11 +54,21 @@ export function times(permille: number): number {
 export function objectionTo(row: AutoRow, situation: Situation): string | null {
   if (row === 'relay') return null;
   if (situation.bodyFollows) return 'the request’s body is too large for SETUP';
-  if (row === 'anchor') return null;
+  if (row === 'anchor')
+    return buysInVain(situation) ? 'later requests of that size would not use its half-pipe' : null;
   if (!situation.isLast) return 'a clone serves one response, and the connection goes on';
   return situation.hasMore
     ? 'the client has asked for more, which would wait for its acknowledgements'
     : null;
+}
+
+/**
+ * A half-pipe's price is divided by all requests that are to be expected: it must be of use to those behind the first.
+ * What a connection that has one sends itself, its router translates from then on.
+ */
+function buysInVain(situation: Situation): boolean {
+  if (!situation.isFirst || situation.isLast) return false;
+  return listedUs('anchor', 'later', situation) >= listedUs('relay', 'later', situation);
 }
 
 /** Microseconds. */
@@ -72,11 +82,15 @@ const changeTimes = ({ anchorTimes, targetTimes }: Situation): number => (anchor
 
 /** When nothing has to be changed first. */
 function responseUs(row: AutoRow, situation: Situation): number {
-  const { isFirst, bytes, anchorTimes, targetTimes } = situation;
-  const list = PRICES[row][isFirst ? 'first' : 'later'];
-  const us = weighed(list, bytes, anchorTimes - 1, targetTimes - 1);
+  const { isFirst } = situation;
+  const us = listedUs(row, isFirst ? 'first' : 'later', situation);
   // Of a first request anchor's price has the half-pipe in it.
   return isFirst && row === 'anchor' ? us - changeTimes(situation) * HALF_PIPE_US : us;
+}
+
+function listedUs(row: AutoRow, kind: keyof Prices, situation: Situation): number {
+  const { bytes, anchorTimes, targetTimes } = situation;
+  return weighed(PRICES[row][kind], bytes, anchorTimes - 1, targetTimes - 1);
 }
 
 /** What has to be changed first. */

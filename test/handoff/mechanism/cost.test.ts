@@ -141,6 +141,14 @@ describe('the row that is chosen', () => {
       );
   });
 
+  test('makes no half-pipe on a first request that later ones of its size would not use, however busy the anchor is', () => {
+    for (const permille of [0, 300, 600, 1000]) {
+      const first = { ...IDLE, isFirst: true, requestsLeft: 256, anchorTimes: times(permille) };
+      assert.equal(cheapest(first), 'relay', `${permille}`);
+      assert.equal(cheapest({ ...first, bytes: 256 * KIB }), 'anchor', `${permille}`);
+    }
+  });
+
   test('is relay less often when the anchor is busy: it has most of its work there', () => {
     fc.assert(
       fc.property(bytes, permille, (size, load) => {
