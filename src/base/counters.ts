@@ -100,6 +100,10 @@ export const ENGINE_COUNTERS = [
     'The same as baton_cpu_permille, of the last 50 ms, where boosters are configured',
   ],
   [
+    'first_byte_ms_now',
+    'Milliseconds for which half of the newest requests have waited for their first byte, where boosters are configured',
+  ],
+  [
     'connections_limited',
     'Clients of this booster turned away because they, or their network, connected too often',
   ],

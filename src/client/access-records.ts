@@ -3,6 +3,7 @@
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Counters, EngineCounter } from '../base/counters.ts';
 import { nowUs } from '../base/time.ts';
+import { FirstBytes } from '../cluster/first-bytes.ts';
 import type { DeliveryResult, SoFar } from '../handoff/request/delivery.ts';
 import type { Answered } from '../handoff/target/relayed-request.ts';
 import type { Boosted } from '../handoff/target/relayed-requests.ts';
@@ -53,6 +54,9 @@ export class AccessRecords {
   readonly #anchor: string;
   readonly #counters: Counters;
   readonly #batches: AccessBatches;
+  readonly #self: number;
+  /** Of what this node answers; null: no booster takes clients of it. */
+  readonly #firstBytes: FirstBytes | null;
   #sampled = 0;
 
   constructor(
@@ -64,6 +68,8 @@ export class AccessRecords {
     this.#config = config;
     this.#anchor = anchor;
     this.#counters = counters;
+    this.#self = config.nodes.findIndex((node) => node.name === anchor);
+    this.#firstBytes = config.nodes[this.#self].boost.boosters.length > 0 ? new FirstBytes() : null;
     this.#batches = new AccessBatches((batch) => post({ type: 'access', batch }));
   }
 
@@ -72,6 +78,16 @@ export class AccessRecords {
     if (status < 300) this.#counters.add('responses_2xx');
     else if (status < 400) this.#counters.add('responses_3xx');
     else this.#counters.add(status < 500 ? 'responses_4xx' : 'responses_5xx');
+  }
+
+  /** An answer of this node began so long after the request had come; -1: it is not known. */
+  #began(firstByteUs: number): void {
+    if (firstByteUs >= 0) this.#firstBytes?.add(nowUs() / 1000, firstByteUs / 1000);
+  }
+
+  /** For how long half of the newest requests have waited for that. */
+  get firstByteMs(): number {
+    return this.#firstBytes?.medianMs(nowUs() / 1000) ?? 0;
   }
 
   get #isLogged(): boolean {
@@ -91,6 +107,7 @@ export class AccessRecords {
     const continued = request.continuation !== null;
     const handoffUs = continued ? UNKNOWN : result.handoffUs;
     const firstByteUs = continued ? UNKNOWN : result.firstByteUs;
+    if (result.node === this.#self) this.#began(firstByteUs);
     if (this.#isLogged || ++this.#sampled % SAMPLE_EVERY === 0)
       this.#batches.addTiming(mechanism, handoffUs, firstByteUs);
     if (!this.#isLogged) return;
@@ -166,6 +183,7 @@ export class AccessRecords {
   ): void {
     const { status, complete, cache, ...rest } = answered;
     this.#counters.add('boosted_requests');
+    this.#began(answered.firstByteUs);
     if (!this.#isLogged) return;
     const record: AccessRecord = {
       ...{ timeMs: wallMs, client, method: head.method, target: head.target, host: head.host },

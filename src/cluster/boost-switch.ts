@@ -13,7 +13,7 @@
  * each time this happens it stays on twice as long. What was said by hand holds until something else is said.
  */
 import type { BoostConfig } from '../base/config/config.ts';
-import type { LoadCause } from './load.ts';
+import type { BoostCause } from './quick-load.ts';
 
 export const BOOST_MODES = ['on', 'off', 'auto'] as const;
 export type BoostMode = (typeof BOOST_MODES)[number];
@@ -21,7 +21,7 @@ export type BoostMode = (typeof BOOST_MODES)[number];
 /** What it stands at, and why. */
 export interface BoostState {
   readonly on: boolean;
-  readonly why: 'by hand' | LoadCause | null;
+  readonly why: 'by hand' | BoostCause | null;
   readonly sinceMs: number;
 }
 
@@ -60,7 +60,7 @@ export class BoostSwitch {
   }
 
   /** Looks at the load. Returns whether it is on now and was not, or the other way round. */
-  look(nowMs: number, permille: number, cause: LoadCause): boolean {
+  look(nowMs: number, permille: number, cause: BoostCause): boolean {
     const { on } = this.#state;
     if (permille >= this.#options.offPermille) this.#lowSinceMs = Number.POSITIVE_INFINITY;
     else this.#lowSinceMs = Math.min(this.#lowSinceMs, nowMs);
@@ -69,7 +69,7 @@ export class BoostSwitch {
     return nowMs - this.#lowSinceMs >= this.#holdMs && this.#become(nowMs, false, null);
   }
 
-  #turnOn(nowMs: number, cause: LoadCause): boolean {
+  #turnOn(nowMs: number, cause: BoostCause): boolean {
     const isSoon = nowMs - this.#state.sinceMs < CALM_MS;
     this.#holdMs = isSoon ? Math.min(2 * this.#holdMs, MAX_HOLD_MS) : MIN_HOLD_MS;
     return this.#become(nowMs, true, cause);

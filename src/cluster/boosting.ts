@@ -6,7 +6,8 @@
  */
 import type { BoostConfig, ClusterConfig } from '../base/config/config.ts';
 import { type BoostMode, BoostSwitch } from './boost-switch.ts';
-import { LOAD_STALE_MS, type LoadCause, type LoadTable } from './load.ts';
+import { LOAD_STALE_MS, type LoadTable } from './load.ts';
+import type { BoostCause } from './quick-load.ts';
 
 export interface BoostingOptions {
   readonly config: Pick<ClusterConfig, 'nodes'>;
@@ -59,7 +60,7 @@ export class Boosting {
   }
 
   /** Looks at the own load. Returns whether it is on now and was not, or the other way round. */
-  look(nowMs: number, permille: number, cause: LoadCause): boolean {
+  look(nowMs: number, permille: number, cause: BoostCause): boolean {
     this.#loadPermille = permille;
     return this.#switch.look(nowMs, permille, cause);
   }

@@ -17,14 +17,12 @@ import { Boosting, type BoostStatus } from './boosting.ts';
 import {
   type EngineLoad,
   LOAD_INTERVAL_MS,
-  type LoadCause,
   LoadMeter,
   LoadTable,
-  loadOf,
   type NodeLoad,
   type NodeLoadStatus,
 } from './load.ts';
-import { QUICK_LOOK_MS, QuickLoad } from './quick-load.ts';
+import { type BoostCause, QUICK_LOOK_MS, QuickLoad, quickLoadOf } from './quick-load.ts';
 import { Spreading } from './spreading.ts';
 
 /** What is asked of the engine. */
@@ -39,6 +37,8 @@ export interface LoadHost {
   connections(): number;
   /** Processor time of the thread, for what it has done. */
   cpuMs(): number;
+  /** For how long half of the newest requests have waited for their answer to begin. */
+  firstByteMs(): number;
   readonly listeners: { readonly fds: readonly number[] };
   /** At a booster: it takes no more clients of that node. */
   isFullFor(node: number): boolean;
@@ -91,6 +91,7 @@ export class Loads {
         return host.connections();
       },
       cpuMs: host.cpuMs,
+      firstByteMs: host.firstByteMs,
       acceptQueue: () => this.#acceptQueue,
     };
   }
@@ -143,12 +144,13 @@ export class Loads {
 
   /** Looks at the busiest engine. */
   #switch(boosting: Boosting): void {
-    const { nowMs, config } = this.#host;
+    const { nowMs, config, self } = this.#host;
+    const { firstByteMs } = config.nodes[self].boost;
+    const bounds = { connections: config.limits.connections, firstByteMs };
     let permille = 0;
-    let cause: LoadCause = 'processor';
+    let cause: BoostCause = 'processor';
     for (const counters of this.#counters) {
-      const cpuPermille = counters.get('quick_cpu_permille_now');
-      const load = loadOf({ ...countedLoad(counters), cpuPermille }, config.limits.connections);
+      const load = quickLoadOf(counters, bounds);
       if (load.permille > permille) ({ permille, cause } = load);
     }
     if (!boosting.look(nowMs, permille, cause)) return;

@@ -132,11 +132,15 @@ describe('what is reported', () => {
   };
   const continuation = { headBytes: 176, lengthBytes: 1200, validator: 1n, offset: 700 };
 
-  function stand(accessLog: string | null = '-', accessFields: readonly AccessField[] = []) {
+  function stand(
+    accessLog: string | null = '-',
+    accessFields: readonly AccessField[] = [],
+    boosters: readonly string[] = [],
+  ) {
     const batches: AccessBatch[] = [];
     const counters = new Counters();
     const config = {
-      nodes: [{ name: 'a' }, { name: 'b' }],
+      nodes: ['a', 'b'].map((name) => ({ name, boost: { boosters } })),
       observe: { accessLog, accessFields },
     } as unknown as ClusterConfig;
     const access = new AccessRecords(config, 'a', counters, ({ batch }) => batches.push(batch));
@@ -168,6 +172,24 @@ describe('what is reported', () => {
     );
     assert.ok((line.durationUs as number) > 0);
     assert.equal(counters.get('requests_anchor'), 1);
+  });
+
+  test('where there are boosters, how long clients wait for what this node answers', () => {
+    const { access, reporting } = stand('-', [], ['x']);
+    const head = parsed('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
+    const answered = { status: 200, bytes: 9, bodyBytes: 9, durationUs: 1, complete: true, cache: null };
+    const answer = (node: number, firstByteUs: number) => {
+      reporting.begin(false);
+      reporting.answered(request(), site, { ...result, node, mechanism: 'local', firstByteUs });
+    };
+    for (let i = 0; i < 16; i++) {
+      answer(1, 9_000_000);
+      answer(0, i < 8 ? 3000 : -1);
+      if (i < 8)
+        access.boosted('-', { booster: 1, client: null, head }, 's', { ...answered, firstByteUs: 5000 }, 0);
+    }
+    assert.equal(access.firstByteMs, 5);
+    assert.equal(stand().access.firstByteMs, 0);
   });
 
   test('a response that goes on says so; its beginning is not this node’s to time', () => {

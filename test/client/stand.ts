@@ -256,7 +256,7 @@ export class ClientStand {
   /** `tls`: what makes handshakes, where a test needs that. */
   constructor(changes: Partial<typeof LIMITS> = {}, tls: TlsAcceptor | null = null, tlsRekey = false) {
     const limits = { ...LIMITS, ...changes };
-    const nodes = ['a', 'b', 'c'].map((name) => ({ name }));
+    const nodes = ['a', 'b', 'c'].map((name) => ({ name, boost: { boosters: [] } }));
     const config = {
       limits,
       nodes,

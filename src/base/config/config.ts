@@ -75,6 +75,8 @@ export interface BoostConfig {
   readonly offPermille: number;
   /** How many of the new clients. */
   readonly sharePermille: number;
+  /** A time to first byte that counts as a load of 1000 permille; null: it does not count. */
+  readonly firstByteMs: number | null;
 }
 
 /** Where a node takes a site's responses from: files, or an HTTP server it can reach. `root` is absolute. */

@@ -163,16 +163,14 @@ export class Engine {
     const boosted = boostedClients(common, addresses, () => this.#loads.report());
     this.#loads = new Loads(
       {
-        config,
-        self,
-        index,
+        ...common,
         get nowMs() {
           return loop.nowMs;
         },
-        log: engineLog.say,
         isStopping,
         connections: () => this.#connections.size,
         cpuMs: () => loop.cpuMs,
+        firstByteMs: () => this.#access.firstByteMs,
         listeners: this.#listeners,
         isFullFor: (node) => boosted?.isFull(node) ?? false,
       },

@@ -16,7 +16,7 @@ const parse = (text: string) => parseConfig(text, '/etc/baton/cluster.yaml');
 
 test('a server has all boosters, unless it or the file says otherwise; a booster serves nothing', () => {
   const { nodes, sites } = parse(FILE);
-  const rest = { offPermille: 400, sharePermille: 1000 };
+  const rest = { offPermille: 400, sharePermille: 1000, firstByteMs: 1000 };
   assert.deepEqual(
     nodes.map(({ boost }) => boost),
     [
@@ -31,6 +31,13 @@ test('a server has all boosters, unless it or the file says otherwise; a booster
   assert.deepEqual(one.nodes[0].boost.boosters, ['x']);
   const none = parse(FILE.replace('{ offPermille: 400 }', '{ boosters: [] }'));
   assert.deepEqual(none.nodes[0].boost.boosters, []);
+  const waits = parse(
+    FILE.replace('onPermille: 600', 'firstByteMs: off').replace('offPermille: 400', 'firstByteMs: 250'),
+  );
+  assert.deepEqual(
+    waits.nodes.slice(0, 2).map(({ boost }) => boost.firstByteMs),
+    [250, null],
+  );
 });
 
 for (const [from, to, message] of [
@@ -38,6 +45,12 @@ for (const [from, to, message] of [
   ['offPermille: 400', 'offPermille: 800', /:8:8: offPermille \(800\) is not below onPermille \(800\)/],
   ['onPermille: 600', 'onPermille: 300', /:4:58: offPermille \(400\) is not below onPermille \(300\)/],
   ['onPermille: 600', 'on: 600', /unknown key on in nodes.b.boost/],
+  ['offPermille: 400', 'firstByteMs: soon', /boost.firstByteMs must be a whole number from 1 to 60000 \(mil/],
+  [
+    'offPermille: 400',
+    'firstByteMs: 0',
+    /:8:\d+: boost.firstByteMs must be a whole number from 1 to 60000 \(milliseconds\), or off/,
+  ],
   ['10.77.0.3, role', '10.77.0.3, public: [10.77.0.103], role', /booster x has a public address/],
   ['10.77.0.3, role', '10.77.0.3, boost: { onPermille: 900 }, role', /booster x cannot be boosted/],
   ['root: www', 'root: www, serve: [a, x]', /node x is a booster and serves nothing/],

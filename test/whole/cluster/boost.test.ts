@@ -414,6 +414,11 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
       await goesTo('the load is low', 'a');
       assert.deepEqual((await others.ask()).problems, [], 'they stay where they are');
       assert.equal(await boosted(), 20);
+      // An upstream with too much to do: neither processor nor connections of the engine show it.
+      const many = ['-Z', '--parallel-max', '25', '-d', 'x', '-H', 'Host: up.test'];
+      await curl('http://a/slow/1500?[1-25]', ...many);
+      const { boost: waits } = await engine('a');
+      assert.deepEqual([waits.on, waits.why], [true, 'time to first byte']);
     } finally {
       await Promise.all([crowd.end(), others.end()]);
     }
