@@ -1,4 +1,5 @@
 /** A request as a mechanism and what answers it see it. */
+import type { RowEstimates } from '../protocol/backplane/frame-estimates.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 
@@ -29,6 +30,8 @@ export interface Request {
   readonly site: number;
   /** The upstream of a node that was asked has failed. */
   readonly upstreamFailed: boolean;
+  /** By mechanism auto, of the row that it has chosen last and the others; null: it has not, or the client is not told. */
+  estimates: RowEstimates | null;
 }
 
 /**
@@ -56,6 +59,7 @@ export function newRequest(
     client,
     site,
     upstreamFailed: false,
+    estimates: null,
   };
 }
 
@@ -72,5 +76,6 @@ export function withHeadBytes(request: Request, headBytes: Buffer): Request {
     client: request.client,
     site: request.site,
     upstreamFailed: request.upstreamFailed,
+    estimates: request.estimates,
   };
 }

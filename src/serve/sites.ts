@@ -26,7 +26,7 @@ import { HeadCache } from '../protocol/http/head-cache.ts';
 import { emptyReply, textReply } from '../protocol/http/reply.ts';
 import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { type AnswerOptions, Exchange } from './exchange.ts';
-import { type ExtraFields, extraFieldsOf } from './extra-fields.ts';
+import { type ExtraFields, extraFieldsOf, type IsTold, isToldOf } from './extra-fields.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
 import type { Client, Request } from './request.ts';
 import type { CacheUsage } from './response-cache.ts';
@@ -83,7 +83,7 @@ export interface SitesHost {
 
 /** What a response is made for. */
 type Asked = Pick<Request, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation' | 'client'> &
-  Partial<Pick<Request, 'upstreamFailed'>>;
+  Partial<Pick<Request, 'upstreamFailed' | 'estimates'>>;
 
 export class Sites {
   readonly #host: SitesHost;
@@ -92,6 +92,8 @@ export class Sites {
   /** Of upstreams alone: what comes from one may have other buffers read. */
   readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
   readonly #forwarded: ForwardedHeads;
+  /** Whether a client is told how its responses came to be. */
+  readonly isTold: IsTold;
   readonly extraFields: ExtraFields;
   readonly catalogues: Catalogues;
   readonly memories: Memories;
@@ -102,7 +104,8 @@ export class Sites {
     const { limits, forward } = config;
     const trusted = new Networks(forward.trusted);
     this.#host = host;
-    this.extraFields = extraFieldsOf(config.observe, this.#name);
+    this.isTold = isToldOf(config.observe.serverTiming);
+    this.extraFields = extraFieldsOf(config.observe.servedBy, this.#name, this.isTold);
     this.#forwarded = new ForwardedHeads({ ...forward, trusts: (address) => trusted.has(address) });
     this.heads = new HeadCache({
       headBytes: limits.headBytes,
@@ -216,7 +219,7 @@ export class Sites {
   #answer(site: Site | null, asked: Asked, mechanism: string, durationUs: number): Exchange {
     const { head, bodyFollows, client } = asked;
     const strict = site === null ? '' : strictTransport(site.config, client);
-    const extraFields = this.extraFields(mechanism, durationUs, client) + strict;
+    const extraFields = this.extraFields(mechanism, durationUs, client, asked.estimates) + strict;
     const nowMs = this.#host.loop.wallMs;
     const { tlsPort } = this.#host.config.listen;
     const elsewhere = site === null ? null : sentElsewhere(site.config, asked, tlsPort, extraFields, nowMs);
@@ -244,22 +247,21 @@ export class Sites {
    * another site's, or does not know yet.
    */
   serve(
-    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'> & {
-      readonly site?: number;
-    },
+    setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'> &
+      Partial<Pick<Setup, 'site' | 'estimates'>>,
     mechanism: string,
     client: Client,
   ): Exchange | RejectReason {
     const startUs = nowUs();
     const head = this.heads.parse(setup.head, 0, setup.head.length);
-    const { body, bodyFollows, close, continuation } = setup;
+    const { body, bodyFollows, close, continuation, estimates = null } = setup;
     const unserved = continuation === null ? RejectReason.NOT_SERVED : RejectReason.DIFFERENT;
     if (head === null || head instanceof HeadError) return unserved;
     const site = this.find(head.host);
     // An origin decides by itself what no site has.
     if (site === null ? mechanism !== 'boost' : !answers(site)) return unserved;
     if (setup.site !== undefined && setup.site !== site?.digest) return unserved;
-    const asked = { head, body, bodyFollows, close, continuation, client };
+    const asked = { head, body, bodyFollows, close, continuation, client, estimates };
     return this.exchange(site, asked, mechanism, nowUs() - startUs);
   }
 

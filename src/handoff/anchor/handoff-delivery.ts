@@ -155,6 +155,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
       secure: false,
       continuation: request.continuation,
       seal,
+      estimates: request.estimates,
       keep: begun.halfPipe.acknowledge === this.next?.at ? this.next.choice.digest : null,
       site: request.site,
       head: request.headBytes,

@@ -125,6 +125,7 @@ export class RelayDelivery implements Delivery, Conversation {
       continuation: request.continuation,
       keep: null,
       seal: null,
+      estimates: request.estimates,
       site: request.site,
       head: request.headBytes,
       body: request.body,

@@ -4,8 +4,10 @@
  */
 import type { SiteConfig } from '../../base/config/config.ts';
 import type { NodeLoad } from '../../cluster/load.ts';
+import type { RowEstimates } from '../../protocol/backplane/frame-estimates.ts';
 import { parseRanges } from '../../protocol/http/range.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
+import type { IsTold } from '../../serve/extra-fields.ts';
 import type { Site } from '../../serve/sites.ts';
 import { ConnectionRequests } from './connection-requests.ts';
 import { cheapest, costOf, objectionTo, overpaidAfter, type Situation, times } from './cost.ts';
@@ -63,12 +65,15 @@ export interface AutoStatus {
 
 export class Auto {
   readonly #ports: AutoPorts;
+  readonly #isTold: IsTold;
   readonly #sizes = new LearntSizes();
   readonly #requests = new ConnectionRequests();
   readonly #chosen: Record<AutoRow, number> = { relay: 0, anchor: 0, clone: 0 };
 
-  constructor(ports: AutoPorts) {
+  /** `isTold`: whether a client wants to know what was estimated for its request. */
+  constructor(ports: AutoPorts, isTold: IsTold) {
     this.#ports = ports;
+    this.#isTold = isTold;
   }
 
   /** The row by which a request goes to `node`, another one. */
@@ -78,6 +83,7 @@ export class Auto {
     const row = cheapest(situation);
     host.standing.overpaidUs = overpaidAfter(row, situation);
     this.#chosen[row]++;
+    if (this.#isTold(host.request.client)) host.request.estimates = estimatesOf(situation);
     return row;
   }
 
@@ -167,10 +173,14 @@ function bodyBytesOf(head: RequestHead, size: number): number {
   return ranges === null ? size : ranges.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
+function estimatesOf(situation: Situation): RowEstimates {
+  const us = (row: AutoRow): number | null =>
+    objectionTo(row, situation) === null ? Math.round(costOf(row, situation)) : null;
+  return { relay: us('relay'), anchor: us('anchor'), clone: us('clone') };
+}
+
 function explained(connection: string, situation: Situation): ExplainedCase {
-  const estimates = AUTO_ROWS.map((row): Estimate => {
-    const whyNot = objectionTo(row, situation);
-    return { row, us: whyNot === null ? Math.round(costOf(row, situation)) : null, whyNot };
-  });
+  const all = estimatesOf(situation);
+  const estimates = AUTO_ROWS.map((row) => ({ row, us: all[row], whyNot: objectionTo(row, situation) }));
   return { connection, row: cheapest(situation), estimates };
 }

@@ -54,7 +54,7 @@ export class Dispatcher {
     this.#ports = ports;
     const sharesConnections = ports.config.sites.some(({ mechanism }) => mechanism !== 'local');
     this.#means = { ...ports, sharesConnections };
-    this.#auto = new Auto(ports);
+    this.#auto = new Auto(ports, (client) => ports.sites.isTold(client));
   }
 
   /** Node and mechanism for a request that has just come. `stays`: here, if that is possible. */

@@ -49,7 +49,7 @@ export interface Means {
   /** Index of this node. */
   readonly self: number;
   readonly handoffs: Handoffs;
-  readonly sites: Pick<Sites, 'exchange' | 'candidatesFor' | 'failure'>;
+  readonly sites: Pick<Sites, 'exchange' | 'candidatesFor' | 'failure' | 'isTold'>;
   readonly repeatableChoices: { of(site: Site): RepeatableChoice | null };
   /**
    * Whether the next response of a connection may be another node's, which is so as soon as one site of the cluster

@@ -4,6 +4,7 @@ import type { LentHalf } from '../tls/traffic.ts';
 import type { Codec } from './codec.ts';
 import { FrameError } from './errors.ts';
 import { CONTINUATION_BYTES, readContinuation, writeContinuation } from './frame-continuation.ts';
+import { ESTIMATES_BYTES, type RowEstimates, readEstimates, writeEstimates } from './frame-estimates.ts';
 import {
   checkHalfPipe,
   HALF_PIPE_BYTES,
@@ -52,6 +53,8 @@ export interface Setup {
    * policy chooses it as well. Stands for what the anchor's policy chooses by; null: it may not.
    */
   keep: number | null;
+  /** For a client that Server-Timing is told to, when mechanism auto has chosen the row; else null. */
+  estimates: RowEstimates | null;
   /** Stands for the site that the request is of, as the anchor sees it; 0: of none. */
   site: number;
   /** The request head as the client sent it, at most MAX_HEAD_BYTES. */
@@ -68,13 +71,14 @@ export interface Setup {
  * | 8      | 4     | request          | chosen by the anchor, unique on the link |
  * | 12     | 4     | epoch            | |
  * | 16     | 1     | mechanism        | 1 relay, 2 anchor, 3 clone, 4 split |
- * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep, bit 5 the client speaks TLS (mechanism relay only), bit 6 lent half |
+ * | 17     | 1     | method flags     | bit 0 client is HTTP/1.0, bit 1 respond with Connection: close, bit 2 body follows in RELAY_DATA (mechanism relay only), bit 3 continuation, bit 4 keep, bit 5 the client speaks TLS (mechanism relay only), bit 6 lent half, bit 7 estimates |
  * | 18     | 4     | sentAtMs         | sender's monotonic clock, milliseconds, wraps |
  * | 22     | 78    | half-pipe        | not with mechanism relay; see below |
  * | 22     | 16    | client address   | with mechanism relay only; IPv4 as ::ffff:a.b.c.d, :: when it is not known |
  * |        | 28    | continuation     | with bit 3 only; see frame-continuation.ts |
  * |        | 4     | keep             | with bit 4 only, mechanism clone: what the next request's choice goes by |
  * |        | 40/56 | lent half        | with bit 6 only, not with mechanism relay; see frame-lent-half.ts |
+ * |        | 6     | estimates        | with bit 7 only; see frame-estimates.ts |
  * |        | 4     | site             | digest of the request's site, as the anchor sees it; 0 of none |
  * |        | 2     | head length H    | at most 32768 |
  * |        | H     | head             | the request head as received |
@@ -89,6 +93,7 @@ const CONTINUES = 8;
 const KEEPS = 16;
 const SECURE = 32;
 const SEALS = 64;
+const ESTIMATES = 128;
 const KEEP_BYTES = 4;
 const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
@@ -102,6 +107,7 @@ function setupSize(frame: Setup): number {
     (frame.continuation === null ? 0 : CONTINUATION_BYTES) +
     (frame.keep === null ? 0 : KEEP_BYTES) +
     (frame.seal === null ? 0 : lentHalfSize(frame.seal)) +
+    (frame.estimates === null ? 0 : ESTIMATES_BYTES) +
     10 +
     frame.head.length +
     frame.body.length
@@ -122,7 +128,8 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
       (frame.continuation === null ? 0 : CONTINUES) |
       (frame.keep === null ? 0 : KEEPS) |
       (frame.secure ? SECURE : 0) |
-      (frame.seal === null ? 0 : SEALS),
+      (frame.seal === null ? 0 : SEALS) |
+      (frame.estimates === null ? 0 : ESTIMATES),
   );
   at = putU32(into, at, frame.sentAtMs);
   if (frame.halfPipe !== null) at = writeHalfPipe(frame.halfPipe, into, at);
@@ -130,6 +137,7 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
   if (frame.continuation !== null) at = writeContinuation(frame.continuation, into, at);
   if (frame.keep !== null) at = putU32(into, at, frame.keep);
   if (frame.seal !== null) at = writeLentHalf(frame.seal, into, at);
+  if (frame.estimates !== null) at = writeEstimates(frame.estimates, into, at);
   at = putU32(into, at, frame.site);
   at = putU16(into, at, frame.head.length);
   at = putBytes(into, at, frame.head, frame.head.length);
@@ -143,7 +151,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
   const flags = getFlags(
     bytes,
     start + 9,
-    HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE | SEALS,
+    HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE | SEALS | ESTIMATES,
   );
   let at = start + SETUP_FIXED_BYTES;
   let halfPipe: HalfPipe | null = null;
@@ -175,6 +183,12 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     seal = readLentHalf(bytes, at, end);
     at += lentHalfSize(seal);
   }
+  let estimates: RowEstimates | null = null;
+  if ((flags & ESTIMATES) !== 0) {
+    requireAtLeast(at, end, ESTIMATES_BYTES);
+    estimates = readEstimates(bytes, at);
+    at += ESTIMATES_BYTES;
+  }
   requireAtLeast(at, end, 6);
   const site = bytes.readUInt32BE(at);
   at += 4;
@@ -197,6 +211,7 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     continuation,
     keep,
     seal,
+    estimates,
     site,
     head: bytes.subarray(at + 2, headEnd),
     body: bodyLength === 0 ? NOTHING : bytes.subarray(headEnd + 4, end),

@@ -248,6 +248,7 @@ export function request(changes: Partial<Request> = {}): Request {
     client: { clientAddress: parseAddress('10.0.0.9'), isSecure: false },
     site: 7,
     upstreamFailed: false,
+    estimates: null,
     ...changes,
   };
 }

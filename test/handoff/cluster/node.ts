@@ -222,6 +222,7 @@ export class Node {
           answer(index, askedBy(head.path), close, continuation, take),
         candidatesFor: () => find().candidates,
         failure: () => new Exchange(),
+        isTold: () => true,
       },
       repeatableChoices,
       policies: { of: () => ({ choose: ({ path }) => this.#choose(path) }) },

@@ -75,6 +75,8 @@ interface Given {
   readonly head?: string;
   /** This node is a booster, and has the connection for that one. */
   readonly origin?: number;
+  /** Clients are told by Server-Timing. */
+  readonly told?: boolean;
   /** Its client asks for too much. */
   readonly limited?: boolean;
 }
@@ -125,6 +127,7 @@ class Case extends AnchorStand {
         exchange: () => new Exchange(),
         failure: () => new Exchange(),
         candidatesFor: () => site.candidates,
+        isTold: () => this.#given.told ?? false,
       },
       repeatableChoices: { of: () => null },
       config: { sites: [site.config] },
@@ -244,6 +247,26 @@ describe('the dispatcher', () => {
     assert.deepEqual([learntPaths, meanBytes], [1, { site: 500 }]);
     for (let i = 0; i < 20; i++) dispatcher.answered(site, it.asked.head, 1e6);
     assert.equal(row(), 'anchor');
+  });
+
+  test('auto: a target hears what the rows were estimated at, when the client is to be told, and no other', () => {
+    const estimates = (given: Partial<Given>) => {
+      const it = new Case({ mechanism: 'auto', bytes: 1e6, here: false, ...given });
+      const { dispatcher } = it;
+      it.dispatch(dispatcher);
+      const [{ estimates: explained }] = dispatcher.auto.explain(it.site, it.asked.head, B).cases.slice(1);
+      const all = Object.fromEntries(explained.map(({ row, us }) => [row, us]));
+      return { told: it.link.last(FrameType.SETUP).estimates, all };
+    };
+    // What was estimated for anchor goes with relay in its place when there is no half-pipe.
+    for (const given of [{ bytes: 1000 }, { bytes: 1e6 }, { bytes: 1e6, halfPipes: 0 }]) {
+      const { told, all } = estimates({ ...given, told: true });
+      assert.deepEqual(told, all);
+      assert.ok(told!.relay! > 0);
+      assert.equal(told!.clone, null, 'the connection goes on');
+    }
+    assert.equal(estimates({ told: false }).told, null);
+    assert.equal(estimates({ told: true, mechanism: 'anchor' }).told, null, 'nothing was estimated');
   });
 
   test('boost: to the origin, whatever the policy says; without it, by relay to another server, else not at all', () => {

@@ -274,6 +274,7 @@ export class TargetStand {
       continuation: null,
       keep: null,
       seal: null,
+      estimates: null,
       site: 0,
       head: HEAD,
       body: Buffer.alloc(0),

@@ -74,6 +74,7 @@ const SETUP: Setup = {
   continuation: null,
   keep: null,
   seal: null,
+  estimates: null,
   site: 0x5173d16e,
   head: Buffer.from('GET'),
   body: Buffer.from('xy'),
@@ -152,6 +153,13 @@ const LAYOUTS: [Frame, string][] = [
      00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
      fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
      1301 0000000100000007 1234 ${'11'.repeat(12)} ${'22'.repeat(16)} 5173d16e 0003 474554 00000002 7879`,
+  ],
+  [
+    { ...SETUP, estimates: { relay: 0x1234, anchor: null, clone: 0xfffe } },
+    `00000079 01 01 0000 ${IDS} 02 83 ffffffff
+     00000000000000000000ffff0a4d0001 9c40 00000000000000000000ffff0a4d0065 0050 04 03 05a8 07 07
+     fffffff0 01020304 00010000 00020000 00030000 11111111 22222222 0000000a 0002ab98
+     1234 ffff fffe 5173d16e 0003 474554 00000002 7879`,
   ],
   [
     { ...SETUP, mechanism: SetupMechanism.CLONE, keep: 0x89abcdef },
@@ -603,7 +611,7 @@ describe('frames', () => {
       ([value]) => value.type === FrameType.SETUP_OK && value.announcement !== null,
     )![0];
     const pipeAt = 22;
-    throwsCode('RESERVED', patched(SETUP, 17, '80'));
+    throwsCode('LENGTH', patched(SETUP, 17, '80'));
     throwsCode('OUT_OF_RANGE', patched(SETUP, 17, '20'));
     const seal = { suite: SUITES[1], number: 1, cut: 2, iv: Buffer.alloc(12), key: Buffer.alloc(32) };
     const sealed = { ...SETUP, seal };

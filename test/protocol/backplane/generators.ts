@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../../src/kernel/linux/aead.ts';
 import { MAX_CONGESTION_WINDOW, MAX_SRTT_US } from '../../../src/kernel/tcp/state.ts';
+import { MOST_ESTIMATED_US } from '../../../src/protocol/backplane/frame-estimates.ts';
 import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-migrate.ts';
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
@@ -115,6 +116,12 @@ export const tlsSession: fc.Arbitrary<TlsSession> = fc.constantFrom(...SUITES).c
   ),
 );
 
+const estimated = fc.option(upTo(MOST_ESTIMATED_US));
+const estimates = fc.record(
+  { relay: estimated, anchor: estimated, clone: estimated },
+  { noNullPrototype: true },
+);
+
 const setup: fc.Arbitrary<frames.Setup> = fc
   .record({
     ...ids,
@@ -130,6 +137,7 @@ const setup: fc.Arbitrary<frames.Setup> = fc
     continuation: fc.option(continuation),
     keep: fc.option(u32),
     seal: fc.option(lentHalf),
+    estimates: fc.option(estimates),
     site: u32,
     head: content(frames.MAX_HEAD_BYTES),
     body: content(frames.MAX_BODY_BYTES),

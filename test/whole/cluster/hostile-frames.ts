@@ -241,6 +241,8 @@ export class HostileFrames {
           ? this.#u32()
           : null,
       seal,
+      estimates:
+        this.#random.below(4) === 0 ? { relay: this.#random.below(65_535), anchor: null, clone: 1 } : null,
       site:
         this.#random.below(20) === 0
           ? this.#u32()

@@ -148,6 +148,12 @@ describe('policies of a running cluster', { ...skipUnlessRoot(), timeout: 170_00
     assert.match(explained.stdout, /node b \(site at-b, policy class\); mechanism auto/);
     assert.match(explained.stdout, /262144 bytes, as the file has/);
     assert.match(explained.stdout, /kept, a half-pipe there .* anchor\n/);
+    const url = `http://${stand.lab.node('a').public[0]}/262144.bin`;
+    const { stdout } = await stand.lab.exec('client', [
+      ...['curl', '-s', '-o', '/dev/null', '-D', '-', '-H', 'Host: at-b.test', url],
+    ]);
+    assert.match(stdout, /X-Served-By: b\r\n/, 'another node has made the head');
+    assert.match(stdout, /Server-Timing: .*;dur=[\d.]+, auto-relay;dur=[\d.]+, auto-anchor;dur=[\d.]+\r\n/);
     const { engines } = await stand.lab.admin('a', '/api/status');
     const chosen = engines.map(({ auto }: { auto: { chosen: Record<string, number> } }) => auto.chosen);
     assert.ok(
