@@ -9,6 +9,7 @@ export class Attempts {
   #tried: readonly number[] = [];
   /** -1: somebody can tell whether the response goes on. */
   #waitsSinceMs = -1;
+  #hasInsisted = false;
 
   /** Nodes that have failed it. */
   get tried(): readonly number[] {
@@ -22,6 +23,20 @@ export class Attempts {
   begin(): void {
     this.#tried = [];
     this.#waitsSinceMs = -1;
+    this.#hasInsisted = false;
+  }
+
+  /** The node that is asked next is the last. */
+  get isLast(): boolean {
+    return this.#tried.length + 1 >= MAX_ATTEMPTS;
+  }
+
+  /** All begin anew, once for a request. False: they have done so. */
+  insist(): boolean {
+    if (this.#hasInsisted) return false;
+    this.#hasInsisted = true;
+    this.#tried = [];
+    return true;
   }
 
   failed(node: number): void {

@@ -26,7 +26,6 @@ import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { Exchange } from '../serve/exchange.ts';
 import { newRequest, type Request, withHeadBytes } from '../serve/request.ts';
-import { takesBodies } from '../serve/sites.ts';
 import { type AnnouncedHolder, watchAnnounced } from './announced-response.ts';
 import { DeliverySlot } from './delivery-slot.ts';
 import type { RequestConnection, RequestPorts } from './ports.ts';
@@ -64,7 +63,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#route.attempts.begin();
     // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
-    const isUnclear = head.expectContinue && !this.takesBodies;
+    const isUnclear = head.expectContinue && !this.bodies.takesBodies;
     const isLast = this.#ports.isClosing() || this.wayOut.half?.isWorn === true;
     this.#take(head, headBytes, body, bodyFollows, !head.keepAlive || isLast || isUnclear);
     this.#dispatch();
@@ -167,14 +166,9 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     return this.#deliveries.current?.wantsBody === true;
   }
 
-  /** What the body of the request that `choose` was asked about may have. */
-  get maxBodyBytes(): number {
-    return this.#route.maxBodyBytes;
-  }
-
-  /** Whoever answers that request may want a body. */
-  get takesBodies(): boolean {
-    return takesBodies(this.#route.site);
+  /** What bodies there may be of the request that `choose` was asked about. */
+  get bodies(): Pick<RequestRoute, 'maxBodyBytes' | 'takesBodies'> {
+    return this.#route;
   }
 
   get wayOut(): WayOut {
@@ -223,7 +217,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     if (this.#deliveries.current === null) return;
     const { request } = this;
     this.#deliveries.current = null;
-    this.#route.attempts.failed(node);
+    this.#route.failed(node, why, request.head);
     if (why === 'lost' && !this.#route.mayRepeat(node, request.head)) return this.#answerLost();
     if (why === 'upstream failed') {
       const { site } = this.#route;
@@ -279,6 +273,10 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   mayAskWithout(node: number): boolean {
     return this.#route.mayAskWithout(node);
+  }
+
+  answeredWithout(node: number): boolean {
+    return this.#route.answeredWithout(node, this.request.head);
   }
 
   takeOver(takeOver: Delivery): void {

@@ -60,10 +60,8 @@ export interface FollowingBodyTaker extends BodyTaker {
   readonly wantsBody: boolean;
   /** Somebody is at work on the request: without, its body waits. */
   readonly isHandled: boolean;
-  /** Whoever answers the request whose head is there may want a body. */
-  readonly takesBodies: boolean;
-  /** What the body of the request whose head is there may have. */
-  readonly maxBodyBytes: number;
+  /** Of the request whose head is there: whether whoever answers it may want one, and how large it may be. */
+  readonly bodies: { readonly takesBodies: boolean; readonly maxBodyBytes: number };
 }
 
 export interface ReaderPorts {
@@ -223,10 +221,10 @@ export class RequestReader {
     const connection = this.#connection;
     connection.headRead();
     if (!head.chunked && head.contentLength <= 0) return connection.accept(head, headBytes, NOTHING, false);
-    const body = new RequestBody(head, headBytes, this.#request.maxBodyBytes);
+    const body = new RequestBody(head, headBytes, this.#request.bodies.maxBodyBytes);
     if (body.fault !== null) return connection.refuse(413, head);
     if (head.expectContinue) {
-      if (!this.#request.takesBodies) {
+      if (!this.#request.bodies.takesBodies) {
         this.#body = body;
         return connection.accept(head, headBytes, NOTHING, true);
       }

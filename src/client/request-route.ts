@@ -2,8 +2,9 @@
 import type { ClusterConfig } from '../base/config/config.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { Standby } from '../handoff/anchor/handoff.ts';
+import type { AgainReason } from '../handoff/request/delivery.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
-import { answers, type Site } from '../serve/sites.ts';
+import { answers, type Site, takesBodies } from '../serve/sites.ts';
 import { Attempts, mayRepeat } from './attempts.ts';
 import type { ClientPorts } from './ports.ts';
 
@@ -67,6 +68,11 @@ export class RequestRoute {
     return this.#site?.config.bodyBytes ?? this.#ports.config.limits.bodyBytes;
   }
 
+  /** Whoever answers that request may want a body. */
+  get takesBodies(): boolean {
+    return takesBodies(this.#site);
+  }
+
   /** It does no harm when the request is answered again that a node may have answered. */
   mayRepeat(node: number, { method }: RequestHead): boolean {
     return mayRepeat(this.#site?.config, this.#ports.config.nodes[node].name, method);
@@ -82,7 +88,21 @@ export class RequestRoute {
     return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
   }
 
-  /** The same, and it has not been asked. */
+  /** Whether somebody else, this node too, would answer, and might, when `node` does not. */
+  answeredWithout(node: number, head: RequestHead): boolean {
+    const { isLast, tried } = this.attempts;
+    if (!this.mayRepeat(node, head) || (isLast && !this.isServedHere)) return false;
+    return this.#site?.candidates.some(({ index }) => index !== node && !tried.includes(index)) ?? false;
+  }
+
+  /** One that was asked too late for what the policy chose is asked for the bytes when nobody else could answer. */
+  failed(node: number, why: AgainReason, head: RequestHead): void {
+    const insists = why === 'late' && !this.answeredWithout(node, head) && this.attempts.insist();
+    if (insists) this.#chosen = { node, mechanism: 'relay' };
+    else this.attempts.failed(node);
+  }
+
+  /** There is a node other than `node` to ask, which has not been asked. */
   mayAskWithout(node: number): boolean {
     const site = this.#site;
     if (site === null || site.config.mechanism === 'local' || this.attempts.isOver) return false;

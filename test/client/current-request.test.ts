@@ -63,6 +63,38 @@ describe('again', () => {
     }
   });
 
+  test('a target that was asked too late is asked for the bytes, once, when nobody else could answer', () => {
+    for (const [others, chosen, tried] of [
+      [false, { node: B, mechanism: 'relay' }, []],
+      [true, ELSEWHERE, [B]],
+    ] as const) {
+      const stand = new ClientStand();
+      stand.choice = ELSEWHERE;
+      const { candidates, ...rest } = site();
+      stand.site = {
+        ...rest,
+        candidates: others ? candidates : candidates.filter(({ index }) => index === B),
+      };
+      stand.connects(get());
+      assert.equal(stand.delivery.host.answeredWithout(B), others);
+      stand.delivery.host.again(B, 'late');
+      assert.deepEqual([stand.chosen, stand.delivery.tried], [chosen, tried]);
+      stand.delivery.host.again(B, 'late');
+      assert.deepEqual(stand.delivery.tried, [...tried, B], 'it fails as any other does');
+    }
+  });
+
+  test('nobody else answers what must not be repeated, or when all have been tried that may be', () => {
+    const posted = new ClientStand();
+    posted.choice = ELSEWHERE;
+    posted.site = site({ upstream: true });
+    posted.connects(`${post(2)}xy`);
+    assert.equal(posted.delivery.host.answeredWithout(B), false);
+    const stand = given();
+    stand.delivery.host.again(B, 'refused');
+    assert.equal(stand.delivery.host.answeredWithout(C), true, 'this node');
+  });
+
   test('what was answered, or has ended, is not served again', () => {
     const stand = given();
     const { host } = stand.delivery;

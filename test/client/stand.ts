@@ -230,6 +230,8 @@ export class ClientStand {
   readonly anchor = new AnchorStand();
   readonly access: AccessRecords;
   readonly log: string[] = [];
+  /** What the newest request was given to be answered by. */
+  chosen: Choice | null = null;
   /** What is learnt of responses' sizes. */
   readonly sizes: string[] = [];
   readonly clients = new Map<number, ClientModel>();
@@ -290,7 +292,10 @@ export class ClientStand {
       dispatcher: {
         choose: (_head, _site, stays) => (stays ? { node: HERE, mechanism: 'local' } : this.choice),
         mayMove: ({ mechanism }) => moves(mechanism),
-        dispatch: (host, _site, tried) => this.#handle(host, host.request, tried),
+        dispatch: (host, _site, tried, chosen) => {
+          this.chosen = chosen;
+          return this.#handle(host, host.request, tried);
+        },
         answer: (host, request) => this.#answer(host, request),
         answered: (_site, { path }, bodyBytes) => this.sizes.push(`${path} ${bodyBytes}`),
       },

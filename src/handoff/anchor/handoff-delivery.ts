@@ -218,9 +218,8 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
         this.leave();
         this.records?.takeBackUnused();
         this.flow.cancelTarget(this.from);
-        return frame.reason === RejectReason.PENDING
-          ? this.host.later()
-          : this.host.again(this.node, 'refused');
+        if (frame.reason === RejectReason.PENDING) return this.host.later();
+        return this.host.again(this.node, frame.reason === RejectReason.STALE ? 'late' : 'refused');
       case FrameType.ABORT:
         if (frame.reason === AbortReason.DRAINING) {
           this.#draining = true;
@@ -264,6 +263,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   timedOut(): void {
     if (distance(this.from, this.flow.acknowledged) > 0)
       return this.handoffs.asked(this, this.handoffs.clock.exactMs());
+    if (this.handoffs.waitsOn(this, this.host, this.sentAtMs)) return;
     this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
   }

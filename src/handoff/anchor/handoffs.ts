@@ -9,8 +9,12 @@ import type { AnchorFlow } from './flow.ts';
 import type { OwedResponse } from './handoff.ts';
 import { TakeOver } from './take-over.ts';
 
+/** A request whose target lives, and is the only one that can answer, waits no longer than this for it. */
+export const LAST_RESORT_MS = 30_000;
+
 /** Has sent SETUP, and waits for the answer. */
 export interface Asked extends Timed {
+  readonly node: number;
   timedOut(): void;
 }
 
@@ -56,6 +60,18 @@ export class Handoffs implements Ticking {
 
   answered(handoff: Asked): void {
     this.#asked.clear(handoff);
+  }
+
+  /**
+   * The target has not answered in time, but its link is up: it is slow, or has just died. When nobody else could answer
+   * the request, it gets more time until one or the other shows. False: it does not.
+   */
+  waitsOn(handoff: Asked, host: Pick<DeliveryOwner, 'answeredWithout'>, sentAtMs: number): boolean {
+    const nowMs = this.clock.exactMs();
+    if (host.answeredWithout(handoff.node) || nowMs - sentAtMs >= LAST_RESORT_MS) return false;
+    this.count.add('handoffs_waited');
+    this.#asked.set(handoff, nowMs);
+    return true;
   }
 
   watch(handoff: Watcher): void {

@@ -89,6 +89,7 @@ export class RelayDelivery implements Delivery, Conversation {
   readonly #link: Link;
   readonly #form: RelayForm;
   readonly #id: number;
+  readonly #sentAtMs: number;
   readonly #out: ByteSink;
   readonly #pump = new Pump([], false);
   /** Bytes of the request body that the target still takes. */
@@ -109,7 +110,7 @@ export class RelayDelivery implements Delivery, Conversation {
   static start(given: RelayGiven): RelayDelivery | null {
     const { ports, request, link, form } = given;
     const delivery = new RelayDelivery(given);
-    const sentAtMs = ports.handoffs.clock.exactMs();
+    const sentAtMs = delivery.#sentAtMs;
     const sent = link.send({
       type: FrameType.SETUP,
       request: delivery.#id,
@@ -147,6 +148,7 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
+    this.#sentAtMs = ports.handoffs.clock.exactMs();
     const { wayOut } = host;
     const out = wayOut.out(ports.sharesConnections, layoutOf(request.continuation));
     // Records of a TLS connection end where they end.
@@ -197,6 +199,9 @@ export class RelayDelivery implements Delivery, Conversation {
   }
 
   timedOut(): void {
+    // Nobody else can have all of a body of which some is gone.
+    const host = this.#bodyGone ? { answeredWithout: () => false } : this.#host;
+    if (this.#ports.handoffs.waitsOn(this, host, this.#sentAtMs)) return;
     this.#ports.count.add('handoffs_timed_out');
     this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
     this.#failed('lost');

@@ -58,10 +58,11 @@ export interface Delivery {
 }
 
 /**
- * Why a node has not answered. `refused`: it has not begun. `upstream failed`: nor has the server behind it, or it does
+ * Why a node has not answered. `refused`: it has not begun. `late`: nor has it, as it was asked too late, for a
+ * mechanism that has to begin soon. `upstream failed`: nor has the server behind it, or it does
  * no harm that it has. `lost`: nobody knows how far it has come.
  */
-export type AgainReason = 'refused' | 'upstream failed' | 'lost';
+export type AgainReason = 'refused' | 'late' | 'upstream failed' | 'lost';
 
 /** The request in progress, as a mechanism sees it: exactly one of the first five ends a delivery. */
 export interface DeliveryOwner {
@@ -88,6 +89,8 @@ export interface DeliveryOwner {
   servedWithout(node: number): boolean;
   /** The same, and it has not been asked. */
   mayAskWithout(node: number): boolean;
+  /** Whether somebody else, this node too, would answer, and might, when `node` does not. */
+  answeredWithout(node: number): boolean;
   /** The delivery gives way to another one, which finds out what the client has. */
   takeOver(takeOver: Delivery): void;
   /** A take-over has found that the response has arrived after all, one that is recorded already. */

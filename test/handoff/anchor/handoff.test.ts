@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
+import { LAST_RESORT_MS } from '../../../src/handoff/anchor/handoffs.ts';
 import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import { FLAG_CLOSING, FLAG_WATCH, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { StateError } from '../../../src/kernel/tcp/state.ts';
@@ -258,6 +259,30 @@ describe('a handoff at the anchor', () => {
     assert.deepEqual(it.host.ends, ['take-over']);
     assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.SUPERSEDED);
     assert.equal(it.counters.get('handoffs_timed_out'), 1);
+  });
+
+  test('a target that is silent, and the only one that can answer, gets more time while its link is up', () => {
+    for (const end of [LAST_RESORT_MS, 0]) {
+      const it = new Case().begin();
+      it.host.others = false;
+      it.pass(LAST_RESORT_MS - SETUP_MS);
+      assert.deepEqual(it.host.ends, []);
+      if (end === 0) it.link.down();
+      else it.pass(2 * SETUP_MS);
+      assert.deepEqual(it.host.ends, ['take-over']);
+    }
+  });
+
+  test('a refusal says whether the target was asked too late', () => {
+    for (const [reason, why] of [
+      [RejectReason.STALE, 'late'],
+      [RejectReason.FULL, 'refused'],
+    ] as const) {
+      const it = new Case().begin();
+      const { request: id, epoch } = it.setup;
+      it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason });
+      assert.deepEqual([it.host.ends, it.host.why], [[`again without ${B}`], why]);
+    }
   });
 
   test('one of which the client has bytes is not, though its answer is late', () => {

@@ -1,6 +1,7 @@
 /** Mechanism relay at the anchor when its target fails: whether another node can be asked. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LAST_RESORT_MS } from '../../../src/handoff/anchor/handoffs.ts';
 import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
 import {
   AbortReason,
@@ -50,7 +51,7 @@ const FAILURES: ReadonlyArray<readonly [name: string, fail: (it: Case) => void]>
       link.hear({ type: FrameType.ABORT, request: id, epoch: 1, reason: AbortReason.UPSTREAM_FAILED }),
   ],
   ['cannot be reached any more', ({ link }) => link.down()],
-  ['says nothing', (it) => it.pass(2 * SETUP_MS)],
+  ['says nothing', (it) => it.pass(LAST_RESORT_MS + 2 * SETUP_MS)],
 ];
 
 for (const [name, fail] of FAILURES) {
@@ -76,3 +77,50 @@ test('what was sent of a body before the link was full is gone as well', () => {
   it.delivery.body(Buffer.from('some'), false);
   assert.deepEqual(it.host.ends, ['broken: the target failed']);
 });
+
+test('a target whose link is up and that says nothing is given up after setupMs when somebody else can answer', () => {
+  const it = new Case(false);
+  it.pass(SETUP_MS - 20);
+  assert.deepEqual(it.host.ends, []);
+  it.pass(40);
+  assert.deepEqual(it.host.ends, [`again without ${B}`]);
+  assert.equal(it.counters.get('handoffs_waited'), 0);
+});
+
+for (const [what, bodyGone] of [
+  ['nobody else could answer', false],
+  ['nobody else can have all of its body', true],
+] as const) {
+  const waiting = (): Case => {
+    const it = new Case(bodyGone);
+    it.host.others = bodyGone;
+    if (bodyGone) it.delivery.body(Buffer.from('some'), false);
+    it.pass(LAST_RESORT_MS - SETUP_MS);
+    assert.deepEqual(it.host.ends, []);
+    assert.ok(it.counters.get('handoffs_waited') > 1);
+    return it;
+  };
+  const END = bodyGone ? 'broken: the target failed' : `again without ${B}`;
+
+  test(`${what}: a target whose link is up gets more time, and then no more`, () => {
+    const it = waiting();
+    it.pass(2 * SETUP_MS);
+    assert.deepEqual(it.host.ends, [END]);
+    assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.SUPERSEDED);
+    assert.equal(it.counters.get('handoffs_timed_out'), 1);
+  });
+
+  test(`${what}: one that answers so late is heard, and waited for no longer`, () => {
+    const it = waiting();
+    const told = { confirmWanted: false, identity: null, announcement: null };
+    it.link.hear({ type: FrameType.SETUP_OK, request: it.id, epoch: 1, ...told });
+    it.pass(2 * LAST_RESORT_MS);
+    assert.deepEqual(it.host.ends, []);
+  });
+
+  test(`${what}: one whose link goes down is lost at once`, () => {
+    const it = waiting();
+    it.link.down();
+    assert.deepEqual(it.host.ends, [END]);
+  });
+}

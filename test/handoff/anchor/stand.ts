@@ -6,7 +6,12 @@ import type { AnchorFlow } from '../../../src/handoff/anchor/flow.ts';
 import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
 import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
-import type { Delivery, DeliveryOwner, DeliveryResult } from '../../../src/handoff/request/delivery.ts';
+import type {
+  AgainReason,
+  Delivery,
+  DeliveryOwner,
+  DeliveryResult,
+} from '../../../src/handoff/request/delivery.ts';
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType, Setup } from '../../../src/protocol/backplane/frames.ts';
@@ -131,7 +136,11 @@ export class HostModel implements DeliveryOwner {
     this.ends.push('finished');
   }
 
-  again(node: number): void {
+  /** Why it is to be served again. */
+  why: AgainReason | null = null;
+
+  again(node: number, why: AgainReason): void {
+    this.why = why;
     this.ends.push(`again without ${node}`);
   }
 
@@ -166,6 +175,10 @@ export class HostModel implements DeliveryOwner {
   }
 
   mayAskWithout(): boolean {
+    return this.others;
+  }
+
+  answeredWithout(): boolean {
     return this.others;
   }
 

@@ -48,6 +48,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
       sites: (root) => [
         { name: 'up', hosts: ['up.test'], upstream: `127.0.0.1:${PORT}`, mechanism: 'local' },
         { name: 'own', hosts: ['own.test'], root, serve: ['a'], mechanism: 'local' },
+        { name: 'far', hosts: ['far.test'], root, serve: ['a'], mechanism: 'anchor' },
       ],
       set: [`limits.connections=${CONNECTIONS}`],
     });
@@ -72,6 +73,8 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     return stdout;
   };
   const engine = async (node: string) => (await stand.lab.admin(node, '/api/status')).engines[0];
+  const counter = async (node: string, name: string) =>
+    (await stand.lab.admin(node, '/api/status')).counters[name] as number;
   const isLinked = async (node: string, to: string) => {
     const links = (await engine(node)).links as ReadonlyArray<{ node: string; up: boolean }>;
     return links.some((link) => link.node === to && link.up);
@@ -320,6 +323,31 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     }
   });
 
+  test('an origin that stands still for a moment, and is the only one that can answer, is waited for; so is a target', async () => {
+    await boost('on');
+    const waits = (node: string) => counter(node, 'handoffs_waited');
+    const before = await Promise.all(['x', 'b'].map(waits));
+    // Longer than timeouts.setupMs, and shorter than timeouts.peerMs, whatever else this machine does.
+    const pause = [
+      'sh',
+      '-c',
+      'kill -STOP "$0" && sleep 1.5; kill -CONT "$0"',
+      String(stand.lab.processOf('a')!.pid),
+    ];
+    await stand.until('both have waited', async () => {
+      const paused = stand.lab.exec('a', pause);
+      const asked = [
+        curl('http://a/1.bin', '-H', 'Host: own.test'),
+        curl('http://b/1.bin', '-H', 'Host: far.test'),
+      ];
+      for (const answer of await Promise.all(asked)) assert.match(answer, /^HTTP\/1.1 200 /);
+      await paused;
+      const now = await Promise.all(['x', 'b'].map(waits));
+      return now.every((count, i) => count > before[i]);
+    });
+    await boost('off');
+  });
+
   test('an origin that is told to stop ends what it sends; its clients are answered by another server', async () => {
     await boost('on');
     const there = new Holding(stand.lab, 'a', 'local.test', '/1.bin');
@@ -368,8 +396,6 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     stand.lab.signal('x', 'SIGHUP');
     await stand.until('x has read its limits', async () => (await reloads()) === 1);
     await boost('on');
-    const counter = async (node: string, name: string) =>
-      (await stand.lab.admin(node, '/api/status')).counters[name] as number;
     const before = await counter('a', 'boosted_requests');
     const wrk = ['wrk', '-t', '1', '-c', '4', '-d', '60s', '-H', 'Host: local.test', 'http://a/1.bin'];
     const startMs = performance.now();
