@@ -25,7 +25,8 @@ const SYSTEM_LIBRARY = 'libcrypto.so.3';
 interface Libcrypto {
   newContext: () => number;
   freeContext: (context: number) => void;
-  ciphers: Readonly<Record<AeadName, () => number>>;
+  /** Found once: OpenSSL's constants for them it would look up for each key. */
+  ciphers: Readonly<Record<AeadName, number>>;
   init: (context: number, cipher: number, engine: number, key: number, nonce: number, seal: number) => number;
   update: (context: number, out: number, outBytes: number, input: number, inputBytes: number) => number;
   final: (context: number, out: number, outBytes: number) => number;
@@ -35,13 +36,14 @@ interface Libcrypto {
 let loaded: Libcrypto | undefined;
 
 function functionsOf(lib: ReturnType<typeof koffi.load>): Libcrypto {
+  const fetchCipher = lib.func('intptr_t EVP_CIPHER_fetch(intptr_t, const char*, intptr_t)');
   return {
     newContext: lib.func('intptr_t EVP_CIPHER_CTX_new()'),
     freeContext: lib.func('void EVP_CIPHER_CTX_free(intptr_t)'),
     ciphers: {
-      'aes-128-gcm': lib.func('intptr_t EVP_aes_128_gcm()'),
-      'aes-256-gcm': lib.func('intptr_t EVP_aes_256_gcm()'),
-      'chacha20-poly1305': lib.func('intptr_t EVP_chacha20_poly1305()'),
+      'aes-128-gcm': fetchCipher(0, 'AES-128-GCM', 0),
+      'aes-256-gcm': fetchCipher(0, 'AES-256-GCM', 0),
+      'chacha20-poly1305': fetchCipher(0, 'ChaCha20-Poly1305', 0),
     },
     init: lib.func('int EVP_CipherInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t, int)'),
     update: lib.func('int EVP_CipherUpdate(intptr_t, intptr_t, intptr_t, intptr_t, int)'),
@@ -81,7 +83,7 @@ export class Aead {
     this.#seals = direction === 'seal';
     this.#context = this.#lib.newContext();
     const { init, ciphers } = this.#lib;
-    must(init(this.#context, ciphers[name](), 0, addressOf(key), 0, this.#seals ? 1 : 0));
+    must(init(this.#context, ciphers[name], 0, addressOf(key), 0, this.#seals ? 1 : 0));
   }
 
   #begin(nonce: number, associated: number, associatedBytes: number): void {

@@ -78,9 +78,16 @@ export interface Openssl {
   readonly freeKey: Call<[key: N]>;
   readonly encryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
   readonly decryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
-  readonly aes256Cbc: Call<[]>;
+  /** Found once, and good for ever: by another name for it OpenSSL looks it up in each call. */
+  readonly fetchCipher: Call<[library: N, name: string, properties: N]>;
+  readonly fetchDigest: Call<[library: N, name: string, properties: N]>;
+  readonly newHmac: Call<[]>;
   readonly hmacInit: Call<[hmac: N, key: N, bytes: N, digest: N, engine: N]>;
-  readonly sha256: Call<[]>;
+  readonly hmacUpdate: Call<[hmac: N, at: N, bytes: N]>;
+  readonly hmacFinal: Call<[hmac: N, into: N, bytes: N]>;
+  /** Forgets the key. */
+  readonly hmacReset: Call<[hmac: N]>;
+  readonly random: Call<[into: N, bytes: N]>;
   /** Copies a text, its final zero included, as far as it fits; returns its length. */
   readonly copyText: Call<[to: N, from: N, roomBytes: N]>;
   onKeylog(context: N, callback: KeylogCallback): void;
@@ -165,9 +172,14 @@ function functionsOf(ssl: Library, crypto: Library): Openssl {
     freeKey: crypto.func('void EVP_PKEY_free(intptr_t)'),
     encryptInit: crypto.func('int EVP_EncryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
     decryptInit: crypto.func('int EVP_DecryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
-    aes256Cbc: crypto.func('intptr_t EVP_aes_256_cbc()'),
+    fetchCipher: crypto.func('intptr_t EVP_CIPHER_fetch(intptr_t, const char*, intptr_t)'),
+    fetchDigest: crypto.func('intptr_t EVP_MD_fetch(intptr_t, const char*, intptr_t)'),
+    newHmac: crypto.func('intptr_t HMAC_CTX_new()'),
     hmacInit: crypto.func('int HMAC_Init_ex(intptr_t, intptr_t, int, intptr_t, intptr_t)'),
-    sha256: crypto.func('intptr_t EVP_sha256()'),
+    hmacUpdate: crypto.func('int HMAC_Update(intptr_t, intptr_t, size_t)'),
+    hmacFinal: crypto.func('int HMAC_Final(intptr_t, intptr_t, intptr_t)'),
+    hmacReset: crypto.func('int HMAC_CTX_reset(intptr_t)'),
+    random: crypto.func('int RAND_bytes(intptr_t, int)'),
     copyText: crypto.func('size_t OPENSSL_strlcpy(intptr_t, intptr_t, size_t)'),
     onKeylog: (context, callback) => setKeylog(context, pointerTo(callback, KEYLOG)),
     onServerName: (context, callback) =>

@@ -4,6 +4,7 @@
  * that it can be about. Secrets never become strings, which nobody can wipe.
  */
 import assert from 'node:assert';
+import { digestOf } from '../../kernel/linux/hmac.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { addressOf, allocate } from '../../kernel/linux/memory.ts';
 import { openssl, TLSEXT_ALERT_FATAL, TLSEXT_OK } from '../../kernel/linux/openssl.ts';
@@ -31,6 +32,10 @@ const IV_BYTES = 16;
 const MAX_LINE_BYTES = 512;
 const SPACE = 0x20;
 const LINE = allocate(MAX_LINE_BYTES);
+/** The only ones that records need: of TLS 1.3, and of 1.2. Each ends with the text that follows it. */
+const WANTED = ['CLIENT_TRAFFIC_SECRET_0 ', 'SERVER_TRAFFIC_SECRET_0 ', 'CLIENT_RANDOM '];
+/** Of a hexadecimal digit. */
+const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => digit(code));
 const NAME = allocate(NAME_BYTES);
 const LIST = allocate(256);
 const POINTER = allocate(8);
@@ -66,16 +71,23 @@ function guarded(fallback: number, answer: (handshake: Asked) => number): number
 function keylog(_session: number, line: number): void {
   guarded(0, (handshake) => {
     const length = Math.min(openssl().copyText(LINE.address, line, MAX_LINE_BYTES), MAX_LINE_BYTES - 1);
-    const text = LINE.bytes.subarray(0, length);
-    const space = text.indexOf(SPACE);
-    const from = text.lastIndexOf(SPACE) + 1;
-    const secret = Buffer.alloc((length - from) >> 1);
-    for (let i = 0; i < secret.length; i++)
-      secret[i] = (digit(text[from + 2 * i]) << 4) | digit(text[from + 2 * i + 1]);
-    handshake.secret(text.toString('latin1', 0, space), secret);
-    text.fill(0);
+    const { bytes } = LINE;
+    const label = WANTED.find((wanted) => beginsWith(bytes, wanted));
+    if (label !== undefined) {
+      const from = bytes.lastIndexOf(SPACE, length) + 1;
+      const secret = Buffer.allocUnsafe((length - from) >> 1);
+      for (let i = 0, at = from; i < secret.length; i++, at += 2)
+        secret[i] = (DIGITS[bytes[at]] << 4) | DIGITS[bytes[at + 1]];
+      handshake.secret(label.slice(0, -1), secret);
+    }
+    bytes.fill(0, 0, length);
     return 0;
   });
+}
+
+function beginsWith(bytes: Uint8Array, text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[i] !== text.charCodeAt(i)) return false;
+  return true;
 }
 
 function digit(code: number): number {
@@ -117,6 +129,13 @@ function alpn(_session: number, out: number, outBytes: number, list: number, lis
   });
 }
 
+let foundCipher = 0;
+
+function ticketCipher(): number {
+  if (foundCipher === 0) foundCipher = openssl().fetchCipher(0, 'AES-256-CBC', 0);
+  return foundCipher;
+}
+
 function ticketKey(
   _session: number,
   name: number,
@@ -130,19 +149,18 @@ function ticketKey(
     if (isNew === 1) {
       key = handshake.ticketKey();
       libc.memcpy(name, addressOf(key.name), NAME_BYTES);
-      const random = crypto.getRandomValues(new Uint8Array(IV_BYTES));
-      libc.memcpy(iv, addressOf(random), IV_BYTES);
+      if (openssl().random(iv, IV_BYTES) !== 1) return -1;
     } else {
       libc.memcpy(NAME.address, name, NAME_BYTES);
       key = handshake.ticketKeyNamed(NAME.bytes);
       // An unknown ticket: the handshake is a full one.
       if (key === null) return 0;
     }
-    const { encryptInit, decryptInit, aes256Cbc, hmacInit, sha256 } = openssl();
+    const { encryptInit, decryptInit, hmacInit } = openssl();
     const init = isNew === 1 ? encryptInit : decryptInit;
     const ok =
-      hmacInit(hmac, addressOf(key.hmac), key.hmac.length, sha256(), 0) === 1 &&
-      init(cipher, aes256Cbc(), 0, addressOf(key.cipher), iv) === 1;
+      hmacInit(hmac, addressOf(key.hmac), key.hmac.length, digestOf('sha256'), 0) === 1 &&
+      init(cipher, ticketCipher(), 0, addressOf(key.cipher), iv) === 1;
     if (!ok) return -1;
     // A ticket is good for one connection, so that nobody can follow a client by it: it gets another.
     return isNew === 1 ? 1 : 2;

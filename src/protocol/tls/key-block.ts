@@ -1,6 +1,6 @@
 /** The keys of a TLS 1.2 session (RFC 5246, 5 and 6.3): both halves' follow from one secret and what both ends threw in. */
-import { createHmac } from 'node:crypto';
 import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
+import { hmac } from '../../kernel/linux/hmac.ts';
 import type { Suite } from './suites.ts';
 
 export const RANDOM_BYTES = 32;
@@ -8,13 +8,11 @@ const LABEL = 'key expansion';
 
 /** P_hash: as many bytes as are asked for. */
 export function expand({ hash }: Pick<Suite, 'hash'>, secret: Buffer, seed: Buffer, bytes: number): Buffer {
-  const hmac = (...parts: Buffer[]) =>
-    parts.reduce((mac, part) => mac.update(part), createHmac(hash, secret)).digest();
   const blocks: Buffer[] = [];
   let chain = seed;
   for (let have = 0; have < bytes; have += chain.length) {
-    chain = hmac(chain);
-    blocks.push(hmac(chain, seed));
+    chain = hmac(hash, secret, chain);
+    blocks.push(hmac(hash, secret, Buffer.concat([chain, seed])));
   }
   const all = Buffer.concat(blocks, bytes);
   for (const block of blocks) block.fill(0);

@@ -3,8 +3,8 @@
  * has a secret, and counts its records. With TLS 1.2 the secret is the key with the iv behind it, and stays (key-block.ts).
  */
 import assert from 'node:assert';
-import { createHmac } from 'node:crypto';
 import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
+import { hmac } from '../../kernel/linux/hmac.ts';
 import type { Suite } from './suites.ts';
 
 /** One direction of a session, as who owns it has it. */
@@ -36,12 +36,13 @@ export interface LentHalf extends TrafficKeys {
 /** HKDF-Expand-Label with an empty context (RFC 8446, 7.1; RFC 5869, 2.3). */
 export function expandLabel({ hash }: Suite, secret: Buffer, label: string, bytes: number): Buffer {
   const text = `tls13 ${label}`;
-  const info = Buffer.alloc(4 + text.length);
+  const info = Buffer.alloc(5 + text.length);
   info.writeUInt16BE(bytes, 0);
   info[2] = text.length;
   info.write(text, 3, 'latin1');
   // Nothing here is longer than one hash, so the first block is all that HKDF-Expand gives.
-  const block = createHmac(hash, secret).update(info).update('\x01').digest();
+  info[info.length - 1] = 1;
+  const block = hmac(hash, secret, info);
   const expanded = Buffer.from(block.subarray(0, bytes));
   block.fill(0);
   return expanded;
