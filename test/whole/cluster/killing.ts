@@ -143,6 +143,15 @@ export class Killing {
     return { ended: line(), end: () => child.exitCode === null && child.stdin!.write('end\n') };
   }
 
+  /** What the kernels of a and of the client still have of connections to port 80. */
+  async #sockets(): Promise<string> {
+    const { lab } = this.stand;
+    const ports = '( sport = :80 or dport = :80 )';
+    const of = async (host: string): Promise<string> =>
+      `${host}:\n${(await lab.exec(host, ['ss', '-tinoH', ports])).stdout}`;
+    return `${await of('a')}${await of('client')}`;
+  }
+
   /** Kills a while they are at it. Every one of them gets all bytes, or right ones and an end. */
   async killDuring(job: Watched[], then: () => Promise<unknown>): Promise<number> {
     const watcher = await this.observe(WATCHER, JSON.stringify(job));
@@ -150,6 +159,7 @@ export class Killing {
     await this.stand.kill('a');
     await then();
     await Promise.race([watcher.ended, delay(killedAtMs + END_LIMIT_MS - Date.now())]);
+    const sockets = await this.#sockets();
     watcher.end();
     const outcomes = JSON.parse(await watcher.ended) as Outcome[];
     const wrong = outcomes.filter(({ wrongAt }) => wrongAt >= 0);
@@ -165,7 +175,7 @@ export class Killing {
     assert.ok(expected === 0 || direct.length > expected, `${direct.length} of ${expected}`);
     assert.ok(throughFront.length === 0 || hit.length > direct.length, 'the front has given some to a');
     const silent = hit.filter(({ endedAtMs }) => endedAtMs === 0);
-    assert.deepEqual(silent, [], `no end within ${END_LIMIT_MS} ms`);
+    assert.deepEqual(silent, [], `no end within ${END_LIMIT_MS} ms; sockets:\n${sockets}`);
     const early = hit.filter(({ endedAtMs }) => endedAtMs < killedAtMs);
     assert.deepEqual(early, [], `ended before the kill: ${aborted(this.stand)}`);
     return killedAtMs;

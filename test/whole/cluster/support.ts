@@ -67,7 +67,7 @@ export class Stand {
   readonly root: string;
   readonly #fds = new Map<string, Record<string, number>>();
   readonly #gone = new Set<string>();
-  readonly #rsts = new Map<string, number>();
+  readonly #marked = new Map<string, Record<string, number>>();
 
   private constructor(lab: Lab, root: string) {
     this.lab = lab;
@@ -271,15 +271,21 @@ export class Stand {
   }
 
   async markResets(): Promise<void> {
-    for (const { name } of this.lab.nodes) this.#rsts.set(name, (await this.lab.counters(name)).TcpOutRsts);
+    for (const { name } of this.lab.nodes) this.#marked.set(name, await this.lab.counters(name));
   }
 
   /** Fails when a node's kernel has sent a reset since the lab came up, or since `markResets`. */
   async noResets(): Promise<void> {
-    const grown: Record<string, number> = {};
+    const grown: Record<string, Record<string, number>> = {};
     for (const { name } of this.lab.nodes) {
-      const growth = (await this.lab.counters(name)).TcpOutRsts - this.#rsts.get(name)!;
-      if (growth !== 0) grown[name] = growth;
+      const [then, now] = [this.#marked.get(name)!, await this.lab.counters(name)];
+      if (now.TcpOutRsts === then.TcpOutRsts) continue;
+      // The kernel counts the reasons beside the resets.
+      const reasons = Object.keys(now).filter((key) => /Abort|Rst|Reset|AttemptFails/.test(key));
+      grown[name] = Object.fromEntries(
+        reasons.filter((key) => now[key] !== then[key]).map((key) => [key, now[key] - (then[key] ?? 0)]),
+      );
+      grown[name].guard_rst = (await this.lab.admin(name, '/api/status')).router.guard_rst;
     }
     assert.deepEqual(grown, {}, 'resets sent by nodes');
   }
