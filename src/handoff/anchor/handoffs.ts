@@ -23,12 +23,6 @@ export interface Watcher extends Timed {
   acknowledged(): void;
 }
 
-/** Has a body to pass on, and its link takes no more for now. */
-export interface LinkWaiter {
-  /** Returns whether it waits no longer. */
-  looksAtLink(): boolean;
-}
-
 export interface HandoffsPorts {
   readonly clock: Clock;
   readonly count: Count;
@@ -44,7 +38,6 @@ export class Handoffs implements Ticking {
   readonly #asked: Deadlines<Asked>;
   readonly #watchers = new Members<Watcher>();
   readonly #takeOvers = new Set<TakeOver>();
-  readonly #linkWaiters = new Set<LinkWaiter>();
 
   constructor({ clock, count, setupMs, peerMs }: HandoffsPorts) {
     this.clock = clock;
@@ -89,24 +82,14 @@ export class Handoffs implements Ticking {
     return takeOver;
   }
 
-  waitForLink(waiter: LinkWaiter): void {
-    this.#linkWaiters.add(waiter);
-  }
-
   turn(nowMs: number): void {
-    // One that waits again has added itself once more.
-    for (const waiter of [...this.#linkWaiters]) {
-      this.#linkWaiters.delete(waiter);
-      if (!waiter.looksAtLink()) this.#linkWaiters.add(waiter);
-    }
     for (const watcher of this.#watchers.all) if (this.#watchers.has(watcher)) watcher.acknowledged();
     for (const takeOver of this.#takeOvers) if (takeOver.tick(nowMs)) this.#takeOvers.delete(takeOver);
     this.#asked.run(nowMs);
   }
 
   get waitMs(): number {
-    const waiting = this.#watchers.size + this.#takeOvers.size + this.#linkWaiters.size;
-    return this.#asked.size + waiting > 0 ? TICK_MS : IDLE_MS;
+    return this.#asked.size + this.#watchers.size + this.#takeOvers.size > 0 ? TICK_MS : IDLE_MS;
   }
 
   round(): void {

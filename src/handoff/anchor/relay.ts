@@ -16,11 +16,18 @@ import {
   type SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
+import {
+  REQUEST_BODY,
+  RESPONSE,
+  STREAM_PIECE_BYTES,
+  StreamInput,
+  StreamOutput,
+} from '../../protocol/backplane/stream.ts';
+import type { StreamSource, Streams } from '../../protocol/backplane/streams.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
 import type { Layout } from '../../protocol/tls/record-layout.ts';
 import { type ByteSink, Pump } from '../../serve/byte-sink.ts';
 import type { Request } from '../../serve/request.ts';
-import { RELAY_BACKLOG_BYTES, RELAY_PIECE_BYTES, RELAY_WINDOW_BYTES } from '../flow/agreed.ts';
 import {
   type AgainReason,
   CLIENT_GONE,
@@ -34,6 +41,7 @@ export interface RelayPorts {
   readonly count: Count;
   readonly later: Later;
   readonly handoffs: Handoffs;
+  readonly streams: Streams;
   /** Every response ends its segment: the connection's next one may be another node's. */
   readonly sharesConnections: boolean;
 }
@@ -80,26 +88,24 @@ class PieceSink implements ByteSink {
   }
 }
 
-export class RelayDelivery implements Delivery, Conversation {
+export class RelayDelivery implements Delivery, Conversation, StreamSource {
   readonly places: Places = [];
   readonly node: number;
   readonly #ports: RelayPorts;
   readonly #host: DeliveryOwner;
   readonly #request: Request;
-  readonly #link: Link;
+  readonly link: Link;
   readonly #form: RelayForm;
   readonly #id: number;
   readonly #sentAtMs: number;
   readonly #out: ByteSink;
   readonly #pump = new Pump([], false);
-  /** Bytes of the request body that the target still takes. */
-  #bodyCredit = RELAY_WINDOW_BYTES;
+  /** The request's body, where it follows: to the target. */
+  readonly output = new StreamOutput(REQUEST_BODY);
+  /** The response, from the target; it is used when it is out. */
+  readonly #response = new StreamInput(RESPONSE);
   /** Some of the request body has gone to the target, and is not here any more. */
   #bodyGone = false;
-  /** Response bytes sent to the client and not yet asked for again. */
-  #owed = 0;
-  /** Response bytes that the target may still send. */
-  #credit = RELAY_WINDOW_BYTES;
   #done: { status: number; bodyBytes: number; close: boolean } | null = null;
   #status = 0;
   #handoffUs = -1;
@@ -144,7 +150,7 @@ export class RelayDelivery implements Delivery, Conversation {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#link = link;
+    this.link = link;
     this.#form = form;
     this.node = node;
     this.#id = link.openConversation(this);
@@ -160,27 +166,25 @@ export class RelayDelivery implements Delivery, Conversation {
       case FrameType.SETUP_OK:
         return this.#accepted();
       case FrameType.SETUP_REJECT:
-        if (this.#handoffUs >= 0) return this.#link.protocolError('SETUP_REJECT after SETUP_OK');
+        if (this.#handoffUs >= 0) return this.link.protocolError('SETUP_REJECT after SETUP_OK');
         if (frame.reason === RejectReason.PENDING && this.#request.continuation === null)
-          return this.#link.protocolError('a response that has not begun cannot be pending');
+          return this.link.protocolError('a response that has not begun cannot be pending');
         this.#ports.count.add('handoffs_rejected');
         if (frame.reason !== RejectReason.PENDING) return this.#failed('refused');
         this.#leave();
         return this.#host.later();
       case FrameType.RELAY_DATA:
-        this.#credit -= frame.bytes.length;
-        if (this.#credit < 0 || this.#done !== null)
-          return this.#link.protocolError('more of a relayed response than was asked for');
+        if (!this.#response.arrived(frame.bytes.length) || this.#done !== null)
+          return this.link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
         if (this.#status === 0) this.#status = Number(frame.bytes.toString('latin1', 9, 12)) || 0;
         return this.#drive(frame.bytes);
       case FrameType.RELAY_CREDIT:
-        this.#bodyCredit += frame.credit;
-        if (this.#bodyCredit > RELAY_WINDOW_BYTES)
-          return this.#link.protocolError('more of a request body asked for than was sent');
+        if (!this.output.granted(frame))
+          return this.link.protocolError('more of a request body asked for than was sent');
         return this.#host.bodyWanted();
       case FrameType.DATA_DONE:
-        if (this.#done !== null) return this.#link.protocolError('DATA_DONE twice');
+        if (this.#done !== null) return this.link.protocolError('DATA_DONE twice');
         this.#accepted();
         this.#done = { status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close };
         this.#pump.finish();
@@ -203,7 +207,7 @@ export class RelayDelivery implements Delivery, Conversation {
     const host = this.#bodyGone ? { answeredWithout: () => false } : this.#host;
     if (this.#ports.handoffs.waitsOn(this, host, this.#sentAtMs)) return;
     this.#ports.count.add('handoffs_timed_out');
-    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
+    this.link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
     this.#failed('lost');
   }
 
@@ -232,13 +236,11 @@ export class RelayDelivery implements Delivery, Conversation {
     if (state === 'done') this.#finish();
   }
 
-  /** Asks for as much as went out, in portions that are worth a frame. */
+  /** Asks for as much as went out. */
   #ask(sent: number): void {
-    this.#owed += sent;
-    if (this.#owed < RELAY_WINDOW_BYTES / 4 || this.#done !== null) return;
-    this.#link.send({ type: FrameType.RELAY_CREDIT, request: this.#id, credit: this.#owed });
-    this.#credit += this.#owed;
-    this.#owed = 0;
+    this.#response.used(sent);
+    const credit = this.#done === null ? this.#response.credit(this.#id) : null;
+    if (credit !== null) this.link.send(credit);
   }
 
   #finish(): void {
@@ -260,7 +262,8 @@ export class RelayDelivery implements Delivery, Conversation {
   #leave(): void {
     this.#over = true;
     this.#ports.handoffs.answered(this);
-    this.#link.closeConversation(this.#id);
+    this.#ports.streams.leaves(this);
+    this.link.closeConversation(this.#id);
   }
 
   #failed(why: AgainReason): void {
@@ -274,33 +277,20 @@ export class RelayDelivery implements Delivery, Conversation {
   body(bytes: Buffer, last: boolean): void {
     if (this.#over) return;
     this.#bodyGone = true;
-    for (let at = 0; at < bytes.length || (last && at === 0); at += RELAY_PIECE_BYTES) {
-      const piece = bytes.subarray(at, at + RELAY_PIECE_BYTES);
-      this.#bodyCredit -= piece.length;
-      const end = at + RELAY_PIECE_BYTES >= bytes.length;
-      const sent = this.#link.send({
-        type: FrameType.RELAY_DATA,
-        request: this.#id,
-        last: last && end,
-        requestBody: true,
-        bytes: piece,
-      });
-      if (!sent) return this.#failed('lost');
+    for (let at = 0; at < bytes.length || (last && at === 0); at += STREAM_PIECE_BYTES) {
+      const end = at + STREAM_PIECE_BYTES;
+      const frame = this.output.frame(this.#id, bytes.subarray(at, end), last && end >= bytes.length);
+      if (!this.link.send(frame)) return this.#failed('lost');
+      this.output.sent(frame);
     }
   }
 
   get wantsBody(): boolean {
-    if (this.#bodyCredit <= 0) return false;
-    if (this.#link.queuedBytes < RELAY_BACKLOG_BYTES) return true;
-    this.#ports.handoffs.waitForLink(this);
-    return false;
+    return this.#ports.streams.asks(this);
   }
 
-  looksAtLink(): boolean {
-    if (this.#over) return true;
-    if (this.#link.queuedBytes >= RELAY_BACKLOG_BYTES) return false;
+  goOn(): void {
     this.#host.bodyWanted();
-    return true;
   }
 
   get soFar(): SoFar {
@@ -314,7 +304,7 @@ export class RelayDelivery implements Delivery, Conversation {
 
   cancel(): void {
     if (this.#over) return;
-    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.CLIENT_GONE });
+    this.link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.CLIENT_GONE });
     this.#leave();
   }
 }

@@ -4,6 +4,7 @@ import type { Count } from '../../base/counters.ts';
 import type { RepeatableChoice } from '../../cluster/policy/repeatable-choice.ts';
 import type { Later } from '../../kernel/loop/ports.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import type { Streams } from '../../protocol/backplane/streams.ts';
 import type { Request } from '../../serve/request.ts';
 import type { Site, Sites } from '../../serve/sites.ts';
 import type { AnchorFlow } from '../anchor/flow.ts';
@@ -49,6 +50,7 @@ export interface Means {
   /** Index of this node. */
   readonly self: number;
   readonly handoffs: Handoffs;
+  readonly streams: Streams;
   readonly sites: Pick<Sites, 'exchange' | 'candidatesFor' | 'failure' | 'isTold'>;
   readonly repeatableChoices: { of(site: Site): RepeatableChoice | null };
   /**

@@ -1,33 +1,29 @@
 /** Mechanisms relay and boost, at the target: the response goes back over the backplane, as fast as the anchor asks for it. */
 
 import type { Count } from '../../base/counters.ts';
-import type { Member, Places } from '../../base/members.ts';
+import type { Places } from '../../base/members.ts';
 import { nowUs } from '../../base/time.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { AbortReason, type Frame, FrameType, type RelayData } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
+import {
+  REQUEST_BODY,
+  RESPONSE,
+  STREAM_PIECE_BYTES,
+  StreamInput,
+  StreamOutput,
+} from '../../protocol/backplane/stream.ts';
+import type { StreamSource, Streams } from '../../protocol/backplane/streams.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../serve/byte-sink.ts';
 import type { CacheResult, Exchange } from '../../serve/exchange.ts';
-import {
-  LINK_BUSY_BYTES,
-  RELAY_BACKLOG_BYTES,
-  RELAY_PIECE_BYTES,
-  RELAY_WINDOW_BYTES,
-} from '../flow/agreed.ts';
 
-/** An anchor reads as much at once as a client has sent, and passes that on. */
-const MAX_BODY_UNASKED_BYTES = 2 * RELAY_WINDOW_BYTES;
-
-const piece = allocate(RELAY_PIECE_BYTES);
+const piece = allocate(STREAM_PIECE_BYTES);
 
 /** Who has the relayed requests, and what all of them share. */
 export interface RelayOwner {
   readonly count: Count;
-  /** There is more that may be sent, and others come first, or the link is busy: `goOn` is to be called. */
-  waits(relayed: RelayedRequest): void;
-  /** It does. */
-  isWaiting(relayed: RelayedRequest): boolean;
+  readonly streams: Streams;
   /** It has left its conversation. */
   over(relayed: RelayedRequest): void;
 }
@@ -49,21 +45,20 @@ export interface Answered {
 
 export type Reporter = (answered: Answered) => void;
 
-export class RelayedRequest implements Conversation, ByteSink, Member {
+export class RelayedRequest implements Conversation, ByteSink, StreamSource {
   readonly places: Places = [];
   readonly #owner: RelayOwner;
-  readonly #link: Link;
+  readonly link: Link;
   readonly #id: number;
   readonly #exchange: Exchange;
   readonly #receivedUs = nowUs();
   readonly #report: Reporter | null;
-  #credit = RELAY_WINDOW_BYTES;
-  /** Bytes that it may send before it is another's turn. */
-  #share = 0;
+  /** The response, to the anchor. */
+  readonly output = new StreamOutput(RESPONSE);
+  /** The request's body, from the anchor; it is used when it comes. */
+  readonly #body = new StreamInput(REQUEST_BODY);
   /** Bytes of the request body that are still to come; infinite where the head does not say. */
   #bodyLeft: number;
-  /** Body bytes taken and not yet asked for again. */
-  #bodyOwed = 0;
   #firstByteUs = -1;
   #over = false;
 
@@ -80,7 +75,7 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
     report: Reporter | null,
   ) {
     this.#owner = owner;
-    this.#link = link;
+    this.link = link;
     this.#id = id;
     this.#exchange = exchange;
     this.#bodyLeft = bodyBytes;
@@ -89,14 +84,13 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
   }
 
   send(bytes: Buffer, from: number): number {
-    const length = Math.min(bytes.length - from, this.#share, this.#credit);
-    if (length <= 0 || this.#linkIsBusy) return BLOCKED;
-    return this.#data(bytes.subarray(from, from + length));
+    const room = this.#roomBytes;
+    return room <= 0 ? BLOCKED : this.#data(bytes.subarray(from, from + room));
   }
 
   sendFile(fd: number, offset: number, length: number): number {
-    const wanted = Math.min(length, this.#share, this.#credit);
-    if (wanted <= 0 || this.#linkIsBusy) return BLOCKED;
+    const wanted = Math.min(length, this.#roomBytes);
+    if (wanted <= 0) return BLOCKED;
     const got = libc.pread(fd, piece.address, wanted, offset);
     return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got));
   }
@@ -105,62 +99,48 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
     return 0;
   }
 
-  get #linkIsBusy(): boolean {
-    const hasBegun = this.#exchange.pump.sentBytes > 0;
-    return this.#link.queuedBytes > (hasBegun ? RELAY_BACKLOG_BYTES : LINK_BUSY_BYTES);
+  get #roomBytes(): number {
+    return this.#owner.streams.asks(this) ? this.output.roomBytes : 0;
   }
 
   #data(bytes: Buffer): number {
-    const frame = {
-      type: FrameType.RELAY_DATA,
-      request: this.#id,
-      last: false,
-      requestBody: false,
-      bytes,
-    } as const;
-    if (!this.#link.send(frame)) return this.#link.up ? BLOCKED : BROKEN;
-    this.#credit -= bytes.length;
-    this.#share -= bytes.length;
-    return bytes.length;
+    const frame = this.output.frame(this.#id, bytes, false);
+    if (this.link.send(frame)) {
+      this.output.sent(frame);
+      return bytes.length;
+    }
+    if (!this.link.up) return BROKEN;
+    this.#owner.streams.waits(this);
+    return BLOCKED;
   }
 
   /** Goes on, unless others come first; called when there is more to send, or more credit. */
   drive(): void {
     if (this.#over) return;
     this.#askForBody();
-    if (!this.#owner.isWaiting(this)) this.goOn();
+    if (!this.#owner.streams.isWaiting(this)) this.goOn();
   }
 
-  /** It is its turn: sends a piece. Returns whether anything has gone. */
-  goOn(): boolean {
-    const { pump } = this.#exchange;
-    const before = pump.sentBytes;
-    this.#share = RELAY_PIECE_BYTES;
-    this.#goOn();
-    return pump.sentBytes > before;
-  }
-
-  #goOn(): void {
+  goOn(): void {
     const exchange = this.#exchange;
     if (exchange.elsewhere && exchange.pump.sentBytes === 0) return this.#fail();
     const state = exchange.pump.run(this);
     if (this.#firstByteUs < 0 && exchange.pump.sentBytes > 0) this.#firstByteUs = nowUs() - this.#receivedUs;
     if (state === 'broken' || (exchange.failed && state !== 'blocked')) return this.#fail();
     if (state === 'waiting') exchange.feed?.resume();
-    if (state === 'blocked' && this.#credit > 0) this.#owner.waits(this);
     if (state === 'done') this.#finish();
   }
 
   #askForBody(): void {
-    if (this.#bodyOwed === 0 || this.#exchange.feed?.wantsBody === false) return;
-    this.#link.send({ type: FrameType.RELAY_CREDIT, request: this.#id, credit: this.#bodyOwed });
-    this.#bodyOwed = 0;
+    if (this.#exchange.feed?.wantsBody === false) return;
+    const credit = this.#body.credit(this.#id);
+    if (credit !== null) this.link.send(credit);
   }
 
   #finish(): void {
     const exchange = this.#exchange;
     const sent = exchange.pump.sentBytes;
-    this.#link.send({
+    this.link.send({
       type: FrameType.DATA_DONE,
       request: this.#id,
       epoch: 1,
@@ -181,7 +161,7 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
 
   #fail(): void {
     const reason = this.#exchange.elsewhere ? AbortReason.UPSTREAM_FAILED : AbortReason.INTERNAL;
-    this.#link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason });
+    this.link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason });
     this.#leave();
   }
 
@@ -197,16 +177,16 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
       cache,
     });
     this.#over = true;
+    this.#owner.streams.leaves(this);
     this.#owner.over(this);
-    this.#link.closeConversation(this.#id);
+    this.link.closeConversation(this.#id);
     this.#exchange.end();
   }
 
   frame(frame: Frame): void {
     if (frame.type === FrameType.RELAY_CREDIT) {
-      this.#credit += frame.credit;
-      if (this.#credit > RELAY_WINDOW_BYTES)
-        return this.#link.protocolError('more of a relayed response asked for than was sent');
+      if (!this.output.granted(frame))
+        return this.link.protocolError('more of a relayed response asked for than was sent');
       this.drive();
       this.#exchange.feed?.resume();
     } else if (frame.type === FrameType.RELAY_DATA) {
@@ -219,12 +199,12 @@ export class RelayedRequest implements Conversation, ByteSink, Member {
   /** What an upstream would take for the next request must not get there: the body has the length that its head says. */
   #takeBody({ bytes, last }: RelayData): void {
     this.#bodyLeft -= bytes.length;
-    this.#bodyOwed += bytes.length;
     if (this.#bodyLeft < 0 || (last && this.#bodyLeft > 0 && this.#bodyLeft !== Number.POSITIVE_INFINITY))
-      return this.#link.protocolError('a request body of another length');
-    if (this.#bodyOwed > MAX_BODY_UNASKED_BYTES)
-      return this.#link.protocolError('more of a request body than was asked for');
+      return this.link.protocolError('a request body of another length');
+    if (!this.#body.arrived(bytes.length))
+      return this.link.protocolError('more of a request body than was asked for');
     if (last) this.#bodyLeft = 0;
+    this.#body.used(bytes.length);
     this.#exchange.feed?.body(bytes, last);
     this.#askForBody();
   }

@@ -1,10 +1,9 @@
 /** The requests that an engine answers for other nodes, which carry the response (mechanisms relay and boost). */
 import type { Count } from '../../base/counters.ts';
 import { Members } from '../../base/members.ts';
-import { IDLE_MS, TICK_MS } from '../../kernel/loop/loop.ts';
-import type { Later, Ticking } from '../../kernel/loop/ports.ts';
 import { FrameType, RejectReason, type Setup, SetupMechanism } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import type { Streams } from '../../protocol/backplane/streams.ts';
 import type { RequestHead } from '../../protocol/http/request.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import type { Sites } from '../../serve/sites.ts';
@@ -21,7 +20,7 @@ export interface Boosted {
 
 export interface RelayedRequestsPorts {
   readonly count: Count;
-  readonly later: Later;
+  readonly streams: Streams;
   readonly sites: Pick<Sites, 'serve' | 'parsed'>;
   /** limits.connections */
   readonly most: number;
@@ -31,18 +30,16 @@ export interface RelayedRequestsPorts {
   boosted(asked: Boosted, answered: Answered): void;
 }
 
-export class RelayedRequests implements Ticking, RelayOwner {
+export class RelayedRequests implements RelayOwner {
   readonly count: Count;
+  readonly streams: Streams;
   readonly #ports: RelayedRequestsPorts;
   readonly #all = new Members<RelayedRequest>();
-  /** Those that have credit and more to send, in the order of their turns. */
-  readonly #waiting = new Members<RelayedRequest>();
-  /** A round is put off until links are flushed. */
-  #isDeferred = false;
 
   constructor(ports: RelayedRequestsPorts) {
     this.#ports = ports;
     this.count = ports.count;
+    this.streams = ports.streams;
   }
 
   get size(): number {
@@ -93,41 +90,7 @@ export class RelayedRequests implements Ticking, RelayOwner {
     return contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
   }
 
-  waits(relayed: RelayedRequest): void {
-    this.#waiting.add(relayed);
-  }
-
-  isWaiting(relayed: RelayedRequest): boolean {
-    return this.#waiting.has(relayed);
-  }
-
   over(relayed: RelayedRequest): void {
     this.#all.delete(relayed);
-    this.#waiting.delete(relayed);
-  }
-
-  /** A piece of each, in turn, while links take some; and again when they are flushed. */
-  turn(): void {
-    let hasSent = false;
-    for (let goesOn = true; goesOn; hasSent ||= goesOn) {
-      goesOn = false;
-      // One that waits again has its turn in the next round.
-      for (const relayed of this.#waiting.all)
-        if (this.#waiting.delete(relayed) && relayed.goOn()) goesOn = true;
-    }
-    if (!hasSent || this.#waiting.size === 0 || this.#isDeferred) return;
-    this.#isDeferred = true;
-    this.#ports.later.defer(() => {
-      this.#isDeferred = false;
-      this.turn();
-    });
-  }
-
-  get waitMs(): number {
-    return this.#waiting.size > 0 ? TICK_MS : IDLE_MS;
-  }
-
-  round(): void {
-    // Everything here has its time in every turn.
   }
 }

@@ -200,7 +200,7 @@ export class Engine {
     // The clients.
     const dispatcher = new Dispatcher({
       ...common,
-      handoffs,
+      ...this.#handoff,
       sites,
       repeatableChoices,
       policies,

@@ -16,6 +16,7 @@ import { Moves } from '../../handoff/move/moves.ts';
 import { HalfPipes } from '../../handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
 import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
+import { Streams } from '../../protocol/backplane/streams.ts';
 import type { Sites } from '../../serve/sites.ts';
 import { HALF_PIPE_KERNEL } from './half-pipe-kernel.ts';
 import type { KernelParts } from './kernel-parts.ts';
@@ -44,6 +45,7 @@ export class HandoffParts {
   readonly anchorFlows: AnchorFlows;
   readonly handoffs: Handoffs;
   readonly halfPipes: HalfPipes;
+  readonly streams: Streams;
   readonly relayed: RelayedRequests;
   readonly guests: Guests;
   readonly homeRoutes: HomeRoutes;
@@ -74,8 +76,10 @@ export class HandoffParts {
       stallSeconds: limits.stallSeconds,
       canServe,
     });
+    this.streams = new Streams(ports);
     this.relayed = new RelayedRequests({
       ...ports,
+      streams: this.streams,
       most: limits.connections,
       boosted(asked, answered) {
         const client = asked.client === null ? '-' : formatAddress(asked.client);

@@ -16,11 +16,11 @@ import type { Guests } from '../../handoff/move/guests.ts';
 import type { HomeRoutes } from '../../handoff/move/home-routes.ts';
 import type { Moves } from '../../handoff/move/moves.ts';
 import type { HalfPipes } from '../../handoff/target/half-pipes.ts';
-import type { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
 import { TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import type { RouterEngine } from '../../kernel/router/router-engine.ts';
 import type { Peers } from '../../protocol/backplane/peers.ts';
+import type { Streams } from '../../protocol/backplane/streams.ts';
 import type { Sites } from '../../serve/sites.ts';
 import type { Drain } from './drain.ts';
 import type { EngineLog } from './engine-log.ts';
@@ -38,7 +38,7 @@ export interface HousekeepingPorts {
   readonly router: Pick<RouterEngine, 'drainEvents' | 'stayAlive'>;
   readonly halfPipes: Pick<HalfPipes, 'followed' | 'isWaiting' | 'turn' | 'waitMs' | 'round' | 'size'>;
   readonly handoffs: Pick<Handoffs, 'turn' | 'waitMs'>;
-  readonly relayed: Pick<RelayedRequests, 'turn' | 'waitMs'>;
+  readonly streams: Pick<Streams, 'turn' | 'waitMs'>;
   readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
   readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
   readonly connections: Pick<Connections, 'round' | 'size' | 'handshakes'>;
@@ -71,11 +71,11 @@ export class Housekeeping {
 
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
-    const { clock, halfPipes, handoffs, relayed, loads, moves, drain, sites } = this.#parts;
+    const { clock, halfPipes, handoffs, streams, loads, moves, drain, sites } = this.#parts;
     const now = clock.nowMs;
     if (halfPipes.isWaiting) this.hearRouter();
     handoffs.turn(now);
-    relayed.turn();
+    streams.turn();
     loads.turn();
     moves.turn(now);
     drain.turn();
@@ -84,7 +84,7 @@ export class Housekeeping {
     const waitMs = Math.min(
       handoffs.waitMs,
       halfPipes.waitMs,
-      relayed.waitMs,
+      streams.waitMs,
       loads.waitMs,
       moves.waitMs,
       drain.waitMs,

@@ -19,8 +19,8 @@ class Case extends AnchorStand {
 
   constructor(bodyFollows: boolean) {
     super();
-    const { counters: count, handoffs, host } = this;
-    const ports = { count, handoffs, later: { defer: () => {} }, sharesConnections: true };
+    const { counters: count, handoffs, streams, host } = this;
+    const ports = { count, handoffs, streams, later: { defer: () => {} }, sharesConnections: true };
     const form = { name: 'relay', mechanism: SetupMechanism.RELAY } as const;
     const delivery = RelayDelivery.start({
       ports,

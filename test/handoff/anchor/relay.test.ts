@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
-import { RELAY_BACKLOG_BYTES } from '../../../src/handoff/flow/agreed.ts';
 import { SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { LINK_BACKLOG_BYTES } from '../../../src/protocol/backplane/streams.ts';
 import { AnchorStand, LinkModel, request } from './stand.ts';
 
 const B = 1;
@@ -12,8 +12,8 @@ const FORM = { name: 'relay', mechanism: SetupMechanism.RELAY } as const;
 test('a body that was not wanted because others had filled the link is wanted when they have not', () => {
   const it = new AnchorStand();
   const link = new LinkModel(B);
-  const { counters: count, handoffs } = it;
-  const ports = { count, later: { defer: () => {} }, handoffs, sharesConnections: false };
+  const { counters: count, handoffs, streams } = it;
+  const ports = { count, later: { defer: () => {} }, handoffs, streams, sharesConnections: false };
   let wanted = 0;
   it.host.bodyWanted = () => {
     wanted++;
@@ -27,13 +27,13 @@ test('a body that was not wanted because others had filled the link is wanted wh
     form: FORM,
   })!;
   assert.ok(delivery.wantsBody);
-  link.queuedBytes = RELAY_BACKLOG_BYTES;
+  link.queuedBytes = LINK_BACKLOG_BYTES + 1;
   assert.equal(delivery.wantsBody, false);
-  handoffs.turn(0);
-  assert.deepEqual([wanted, handoffs.waitMs], [0, 10]);
+  streams.turn();
+  assert.deepEqual([wanted, streams.waitMs], [0, 10]);
   link.queuedBytes = 0;
-  handoffs.turn(0);
+  streams.turn();
   assert.equal(wanted, 1);
-  handoffs.turn(0);
+  streams.turn();
   assert.equal(wanted, 1);
 });

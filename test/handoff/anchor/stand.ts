@@ -15,6 +15,7 @@ import type {
 import type { HalfPipeCapture } from '../../../src/kernel/linux/half-pipe-capture.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Frame, FrameType, Setup } from '../../../src/protocol/backplane/frames.ts';
+import { Streams } from '../../../src/protocol/backplane/streams.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
 import { type ByteSink, SocketSink } from '../../../src/serve/byte-sink.ts';
@@ -203,6 +204,7 @@ export class AnchorStand {
   windows = 0;
   readonly flows: AnchorFlows;
   readonly handoffs: Handoffs;
+  readonly streams = new Streams({ later: { defer: () => {} } });
   readonly host = new HostModel();
 
   constructor(halfPipes = 4) {

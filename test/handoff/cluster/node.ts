@@ -21,6 +21,7 @@ import { OWNER_PARKED, OWNER_SELF, ROLE_ANCHOR, ROLE_ARRIVING } from '../../../s
 import { distance, type FlowRules } from '../../../src/kernel/router/ranges.ts';
 import { takeInbound } from '../../../src/node/engine/inbound.ts';
 import type { Setup } from '../../../src/protocol/backplane/frames.ts';
+import { Streams } from '../../../src/protocol/backplane/streams.ts';
 import { HeadCache } from '../../../src/protocol/http/head-cache.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
@@ -107,6 +108,7 @@ export class Node {
   readonly flows: AnchorFlows;
   readonly handoffs: Handoffs;
   readonly pipes: HalfPipes;
+  readonly streams: Streams;
   readonly relayed: RelayedRequests;
   readonly connections: Connections;
   readonly guests: Guests;
@@ -177,8 +179,11 @@ export class Node {
       stallSeconds: LIMITS.stallSeconds,
       canServe: () => true,
     });
+    this.streams = new Streams(common);
+    const { streams } = this;
     this.relayed = new RelayedRequests({
       ...common,
+      streams,
       sites: sites as never,
       most: LIMITS.connections,
       boosted: () => {},
@@ -217,6 +222,7 @@ export class Node {
       config,
       self: index,
       handoffs: this.handoffs,
+      streams,
       sites: {
         exchange: (_site, { head, close, continuation }) =>
           answer(index, askedBy(head.path), close, continuation, take),
@@ -506,7 +512,7 @@ export class Node {
     const { nowMs } = this.#world.clock;
     this.#wake();
     this.handoffs.turn(nowMs);
-    this.relayed.turn();
+    this.streams.turn();
     this.pipes.turn();
     this.moves.turn(nowMs);
     this.settle();

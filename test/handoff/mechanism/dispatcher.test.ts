@@ -115,7 +115,7 @@ class Case extends AnchorStand {
   }
 
   get dispatcher(): Dispatcher {
-    const { clock, counters: count, handoffs, link, site } = this;
+    const { clock, counters: count, handoffs, streams, link, site } = this;
     const { up = true, leaving = false, origin = null, limited = false } = this.#given;
     return new Dispatcher({
       clock,
@@ -123,6 +123,7 @@ class Case extends AnchorStand {
       later: { defer: () => {} },
       self: A,
       handoffs,
+      streams,
       sites: {
         exchange: () => new Exchange(),
         failure: () => new Exchange(),

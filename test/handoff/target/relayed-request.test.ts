@@ -3,17 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import {
-  LINK_BUSY_BYTES,
-  RELAY_BACKLOG_BYTES,
-  RELAY_PIECE_BYTES,
-  RELAY_WINDOW_BYTES,
-} from '../../../src/handoff/flow/agreed.ts';
-import {
   AbortReason,
   FrameType,
   RejectReason,
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
+import { STREAM_PIECE_BYTES, STREAM_WINDOW_BYTES } from '../../../src/protocol/backplane/stream.ts';
+import { LINK_BACKLOG_BYTES, LINK_BUSY_BYTES } from '../../../src/protocol/backplane/streams.ts';
 import { Exchange, type Feed } from '../../../src/serve/exchange.ts';
 import { Answer, ID, MOST, TargetStand } from './stand.ts';
 
@@ -68,21 +64,21 @@ class Case extends TargetStand {
     const pieces = this.link.sent.flatMap((frame) =>
       frame.type === FrameType.RELAY_DATA ? [frame.bytes.toString('latin1')] : [],
     );
-    assert.ok(pieces.every(({ length }) => length <= RELAY_PIECE_BYTES));
+    assert.ok(pieces.every(({ length }) => length <= STREAM_PIECE_BYTES));
     return pieces.join('');
   }
 
   assertOver(): void {
     assert.equal(this.relayed.size, 0);
     assert.equal(this.link.conversations.size, 0);
-    assert.equal(this.relayed.waitMs > 10, true);
+    assert.equal(this.streams.waitMs > 10, true);
   }
 }
 
 describe('a relayed request at the target', () => {
   test('SETUP_OK, the bytes in pieces, DATA_DONE', () => {
     const it = new Case();
-    const answer = it.ask(3 * RELAY_PIECE_BYTES);
+    const answer = it.ask(3 * STREAM_PIECE_BYTES);
     assert.deepEqual(
       it.link.sent.map(({ type }) => type),
       [FrameType.SETUP_OK, ...Array(4).fill(FrameType.RELAY_DATA), FrameType.DATA_DONE],
@@ -113,19 +109,19 @@ describe('a relayed request at the target', () => {
 
   test('credit: no more than was asked for; more is asked for, more comes', () => {
     const it = new Case();
-    const answer = it.ask(2 * RELAY_WINDOW_BYTES);
-    assert.equal(it.text.length, RELAY_WINDOW_BYTES);
+    const answer = it.ask(2 * STREAM_WINDOW_BYTES);
+    assert.equal(it.text.length, STREAM_WINDOW_BYTES);
     it.turn();
-    assert.equal(it.text.length, RELAY_WINDOW_BYTES, 'nothing without credit');
-    it.credit(RELAY_WINDOW_BYTES).credit(1000);
+    assert.equal(it.text.length, STREAM_WINDOW_BYTES, 'nothing without credit');
+    it.credit(STREAM_WINDOW_BYTES).credit(1000);
     assert.equal(it.text, answer.text);
     it.assertOver();
   });
 
   test('more credit than was used: the link ends', () => {
     const it = new Case();
-    it.ask(2 * RELAY_WINDOW_BYTES);
-    it.credit(RELAY_WINDOW_BYTES + 1);
+    it.ask(2 * STREAM_WINDOW_BYTES);
+    it.credit(STREAM_WINDOW_BYTES + 1);
     assert.equal(it.link.errors.length, 1);
     it.assertOver();
   });
@@ -135,7 +131,7 @@ describe('a relayed request at the target', () => {
     it.link.queuedBytes = LINK_BUSY_BYTES + 1;
     const answer = it.ask(1000);
     assert.equal(it.text, '');
-    assert.equal(it.relayed.waitMs, 10);
+    assert.equal(it.streams.waitMs, 10);
     it.turn();
     assert.equal(it.text, '');
     it.link.queuedBytes = 0;
@@ -150,12 +146,12 @@ describe('a relayed request at the target', () => {
       it.link.sent.flatMap((frame) => (frame.type === FrameType.RELAY_DATA ? [frame.request] : []));
     it.link.queuedBytes = LINK_BUSY_BYTES + 1;
     for (const request of [ID, ID + 2]) {
-      it.serves = new Answer(2 * RELAY_WINDOW_BYTES).exchange;
+      it.serves = new Answer(2 * STREAM_WINDOW_BYTES).exchange;
       it.setup({ ...RELAY, request });
     }
     it.link.queuedBytes = 0;
     it.turn();
-    const rounds = RELAY_WINDOW_BYTES / RELAY_PIECE_BYTES;
+    const rounds = STREAM_WINDOW_BYTES / STREAM_PIECE_BYTES;
     assert.deepEqual(
       pieces(),
       Array(rounds)
@@ -164,16 +160,16 @@ describe('a relayed request at the target', () => {
     );
 
     const busy = new Case();
-    busy.ask(2 * RELAY_WINDOW_BYTES);
-    busy.link.queuedBytes = RELAY_BACKLOG_BYTES + 1;
-    busy.credit(RELAY_WINDOW_BYTES);
-    assert.equal(busy.text.length, RELAY_WINDOW_BYTES, 'what is queued is enough');
+    busy.ask(2 * STREAM_WINDOW_BYTES);
+    busy.link.queuedBytes = LINK_BACKLOG_BYTES + 1;
+    busy.credit(STREAM_WINDOW_BYTES);
+    assert.equal(busy.text.length, STREAM_WINDOW_BYTES, 'what is queued is enough');
     busy.serves = new Answer(1000).exchange;
     busy.setup({ ...RELAY, request: ID + 2 });
     assert.deepEqual(busy.link.last(FrameType.DATA_DONE).request, ID + 2);
-    busy.link.queuedBytes = RELAY_BACKLOG_BYTES;
+    busy.link.queuedBytes = LINK_BACKLOG_BYTES;
     busy.turn();
-    assert.ok(busy.text.length > 2 * RELAY_WINDOW_BYTES);
+    assert.ok(busy.text.length > 2 * STREAM_WINDOW_BYTES);
   });
 
   test('a body: as it comes, asked for again, and no longer than its head says', () => {
@@ -252,7 +248,7 @@ describe('a relayed request at the target', () => {
     it.serves = answer.exchange;
     it.setup(boost);
     it.settle();
-    it.serves = new Answer(2 * RELAY_WINDOW_BYTES).exchange;
+    it.serves = new Answer(2 * STREAM_WINDOW_BYTES).exchange;
     it.setup({ ...boost, request: ID + 2 });
     it.turn();
     it.link.down();
@@ -267,7 +263,7 @@ describe('a relayed request at the target', () => {
       ]),
       [
         [client, '/1k.bin', bytes, true, 'hit'],
-        [client, '/1k.bin', RELAY_WINDOW_BYTES, false, null],
+        [client, '/1k.bin', STREAM_WINDOW_BYTES, false, null],
       ],
     );
     it.ask(10);

@@ -18,6 +18,7 @@ import {
   type Setup,
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
+import { Streams } from '../../../src/protocol/backplane/streams.ts';
 import { HeadCache } from '../../../src/protocol/http/head-cache.ts';
 import type { Response } from '../../../src/protocol/http/reply.ts';
 import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
@@ -174,6 +175,7 @@ export class TargetStand {
   readonly kernel = new KernelModel();
   readonly link = new LinkModel(ANCHOR);
   readonly pipes: HalfPipes;
+  readonly streams: Streams;
   readonly relayed: RelayedRequests;
   /** Of boosters' requests, in the order of their ends. */
   readonly boosted: Array<Boosted & Answered> = [];
@@ -232,7 +234,9 @@ export class TargetStand {
       log: () => {},
     });
     const boosted = (asked: Boosted, answered: Answered) => void this.boosted.push({ ...asked, ...answered });
-    this.relayed = new RelayedRequests({ count, later, sites, most: MOST, isStopping, boosted });
+    const streams = new Streams({ later });
+    this.streams = streams;
+    this.relayed = new RelayedRequests({ count, streams, sites, most: MOST, isStopping, boosted });
   }
 
   /** A SETUP comes, as it comes in. */
@@ -302,7 +306,7 @@ export class TargetStand {
 
   turn(): this {
     this.pipes.turn();
-    this.relayed.turn();
+    this.streams.turn();
     return this.settle();
   }
 

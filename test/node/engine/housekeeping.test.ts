@@ -17,7 +17,7 @@ class Stand {
   readonly fields: Record<string, Record<string, unknown>> = {
     halfPipes: { isWaiting: false, waitMs: IDLE_MS, size: 0 },
     handoffs: { waitMs: IDLE_MS },
-    relayed: { waitMs: IDLE_MS },
+    streams: { waitMs: IDLE_MS },
     loads: { waitMs: IDLE_MS },
     moves: { waitMs: IDLE_MS },
     drain: { waitMs: IDLE_MS },
@@ -68,7 +68,7 @@ class Stand {
   }
 }
 
-const TURN = ['handoffs.turn', 'relayed.turn', 'loads.turn', 'moves.turn', 'drain.turn'];
+const TURN = ['handoffs.turn', 'streams.turn', 'loads.turn', 'moves.turn', 'drain.turn'];
 const ROUND = [
   'router.stayAlive',
   'connections.round',
@@ -107,7 +107,7 @@ test('the next turn comes as soon as the most impatient part wants it', () => {
   stand.upstreamsWait = true;
   assert.equal(stand.tick(0).waitMs, TICK_MS);
   stand.upstreamsWait = false;
-  for (const name of ['handoffs', 'halfPipes', 'relayed', 'loads', 'moves', 'drain']) {
+  for (const name of ['handoffs', 'halfPipes', 'streams', 'loads', 'moves', 'drain']) {
     const fields = stand.fields[name];
     fields.waitMs = QUICK_TICK_MS;
     assert.equal(stand.tick(0).waitMs, QUICK_TICK_MS, name);
