@@ -17,11 +17,10 @@ import {
   frameSize,
   MAX_ANNOUNCED_BYTES,
   RejectReason,
-  type SetupMechanism,
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
 import type { NextRequest, Standby } from './handoff.ts';
-import { HandoffDelivery, type HandoffGiven } from './handoff-delivery.ts';
+import { HandoffDelivery, type HandoffForm, type HandoffGiven } from './handoff-delivery.ts';
 import { recordsOf } from './lent-records.ts';
 
 /**
@@ -31,11 +30,7 @@ import { recordsOf } from './lent-records.ts';
 const CLOSE_AHEAD_BYTES = 64 * 1024;
 
 /** What sets the mechanisms apart at the anchor. */
-export interface Form {
-  readonly name: 'clone' | 'split';
-  readonly mechanism: SetupMechanism;
-  /** One request a connection: the response carries `Connection: close`. */
-  readonly closes: boolean;
+export interface Form extends HandoffForm {
   /** The next pipelined request is handed off as soon as the end of this one's response is known. */
   readonly ahead: boolean;
   /** The target may take the connection's next request as well, if that is for it; null: it may not. */
@@ -67,13 +62,12 @@ function nextOf(
 }
 
 export class AnnouncedDelivery extends HandoffDelivery {
-  readonly #form: Form;
+  declare protected readonly form: Form;
   #announcement: Announcement | null = null;
   #watch = 0;
   /** The target does not know the length: it will say DATA_DONE. */
   #explicit = false;
-  #firstByteUs = -1;
-  readonly #messages = { count: 0, bytes: 0 };
+  protected readonly messages = { count: 0, bytes: 0 };
   readonly #standby: Standby | null;
 
   /** Starts the handoff. Null when SETUP could not be sent; the flow then is as before. */
@@ -91,17 +85,8 @@ export class AnnouncedDelivery extends HandoffDelivery {
   }
 
   private constructor(given: HandoffGiven, form: Form, standby: Standby | null = null) {
-    super(given, form.mechanism, form.closes, standby, nextOf(given, form, standby));
-    this.#form = form;
+    super(given, form, standby, nextOf(given, form, standby));
     this.#standby = standby;
-  }
-
-  protected get name(): Form['name'] {
-    return this.#form.name;
-  }
-
-  protected get status(): number {
-    return this.#announcement?.status ?? 0;
   }
 
   start(): void {
@@ -115,13 +100,13 @@ export class AnnouncedDelivery extends HandoffDelivery {
   #askStandby(): void {
     if (this.asked || this.over) return;
     const begun = this.flow.describeStandby(this.begun);
-    this.sentAtMs = this.handoffs.clock.exactMs();
+    this.response.sentAtMs = this.handoffs.clock.exactMs();
     if (!this.ask(begun)) this.lost();
   }
 
   #count(frame: Frame): void {
-    this.#messages.count++;
-    this.#messages.bytes += frameSize(frame);
+    this.messages.count++;
+    this.messages.bytes += frameSize(frame);
   }
 
   protected override send(frame: Frame): boolean {
@@ -160,25 +145,22 @@ export class AnnouncedDelivery extends HandoffDelivery {
       else if (this.#announcement === null) this.#explicit = true;
       return;
     }
-    this.#firstByteUs = this.handoffUs + frame.firstByteUs;
-    const { status, close, bytes, bodyBytes } = frame;
-    if (!this.#explicit) return this.#announced({ status, close, bytes, bodyBytes });
-    this.#announcement = { status, close, bytes, bodyBytes };
-    this.end = frame.end;
-    this.records?.announce(frame.records);
-    this.flow.endTarget(frame.end);
-    this.#finish(this.#announcement, frame.end);
+    if (this.#explicit) return this.sent(frame);
+    this.firstByteUs = this.handoffUs + frame.firstByteUs;
+    this.#announced(frame);
   }
 
   /** Rule watch is in force before the observation is looked at: one of the two shows the acknowledgement. */
-  #announced(announcement: Announcement): void {
+  #announced({ status, close, bytes, bodyBytes }: Announcement): void {
     if (this.#announcement !== null) return;
+    const announcement = { status, close, bytes, bodyBytes };
+    this.response.status = status;
     const records = recordsOf(announcement);
-    const end = this.endOf(announcement.bytes, records);
+    const end = this.response.endOf(announcement.bytes, records);
     this.records?.announce(records);
     this.#announcement = announcement;
-    this.end = end;
-    const closing = announcement.close || this.request.close || this.#form.closes;
+    this.response.end = end;
+    const closing = announcement.close || this.request.close || this.form.closes;
     // The FIN follows what is announced, inside the client's window, and not before the target has begun.
     const ahead = Math.min(CLOSE_AHEAD_BYTES, announcement.bytes - 1, this.flow.windowBytes);
     this.#watch = closing ? (end - ahead) >>> 0 : end;
@@ -192,36 +174,18 @@ export class AnnouncedDelivery extends HandoffDelivery {
     if (this.over) return;
     if (this.#announcement === null) {
       const waits = this.#standby !== null && !this.asked;
-      if (waits && this.handoffs.clock.nowMs - this.sentAtMs > STANDBY_ANSWER_MS) this.#askStandby();
+      if (waits && this.handoffs.clock.nowMs - this.response.sentAtMs > STANDBY_ANSWER_MS) this.#askStandby();
       return;
     }
-    if (distance(this.#watch, this.flow.acknowledged) >= 0) this.#finish(this.#announcement, this.end!);
+    if (distance(this.#watch, this.flow.acknowledged) >= 0) this.finish(this.#announcement);
     else this.more();
   }
 
   /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
   more(): void {
-    if (this.over || this.#announcement === null || !this.#form.ahead || !this.host.hasMore) return;
+    if (this.over || this.#announcement === null || !this.form.ahead || !this.host.hasMore) return;
     if (!this.#announcement.close && !this.request.close && this.flow.makeRoom())
-      this.#finish(this.#announcement, this.end!);
-  }
-
-  #finish({ status, close, bytes, bodyBytes }: Announcement, end: number): void {
-    this.leave();
-    this.records?.takeBack();
-    if (!this.asked) this.handoffs.count.add('requests_kept');
-    this.flow.announced = this.announced(end);
-    this.host.finished({
-      node: this.node,
-      mechanism: this.name,
-      status,
-      bytes,
-      bodyBytes,
-      close: close || this.#form.closes,
-      firstByteUs: this.#firstByteUs,
-      handoffUs: this.handoffUs,
-      messages: this.#messages,
-    });
+      this.finish(this.#announcement);
   }
 
   protected override leave(): void {

@@ -1,6 +1,6 @@
 /**
  * What anchor, clone and split have in common at the anchor: the out-half of a connection is away, at a target, for
- * one response. Here is how it begins and how it fails; the mechanisms say how they learn that the response is out.
+ * one response. Here is how it begins, how it fails and what its end is; the mechanisms say how they learn of that.
  *
  *   setup --SETUP_OK--> accepted --(the mechanism's)--> finished
  *     |--SETUP_REJECT--> again        `--lost, draining, taken back--> take-over
@@ -15,6 +15,7 @@ import type { Places } from '../../kernel/loop/deadlines.ts';
 import { distance } from '../../kernel/router/ranges.ts';
 import {
   AbortReason,
+  type Announcement,
   type DataDone,
   type Frame,
   FrameType,
@@ -23,25 +24,17 @@ import {
   type SetupOk,
 } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
-import type { Identity } from '../../protocol/http/continuation.ts';
 import { wipeKeys } from '../../protocol/tls/traffic.ts';
 import type { WriteHalf } from '../../protocol/tls/write-half.ts';
 import type { Request } from '../../serve/request.ts';
-import type { Delivery, DeliveryOwner, SoFar } from '../request/delivery.ts';
+import type { Delivery, DeliveryOwner, DeliveryResult, SoFar } from '../request/delivery.ts';
 import type { AnchorFlow } from './flow.ts';
-import type {
-  AnnouncedResponse,
-  Handoff,
-  HandoffStart,
-  NextRequest,
-  OwedResponse,
-  Standby,
-  StandbyStart,
-} from './handoff.ts';
+import type { Handoff, HandoffStart, NextRequest, Standby, StandbyStart } from './handoff.ts';
 import type { Handoffs } from './handoffs.ts';
-import { LentRecords } from './lent-records.ts';
-import { hasHead, wireOffset } from './owed-records.ts';
+import type { LentRecords } from './lent-records.ts';
+import { hasHead } from './owed-records.ts';
 import { soFarOf } from './take-over.ts';
+import { TargetResponse } from './target-response.ts';
 
 /** A request of a connection that is one of a flow, and the target it is to go to. */
 export interface HandoffGiven {
@@ -55,66 +48,59 @@ export interface HandoffGiven {
   readonly half: WriteHalf | null;
 }
 
+/** What a mechanism has targets do. */
+export interface HandoffForm {
+  readonly name: 'anchor' | 'clone' | 'split';
+  readonly mechanism: SetupMechanism;
+  /** One request a connection: the response carries `Connection: close`. */
+  readonly closes: boolean;
+}
+
 export abstract class HandoffDelivery implements Delivery, Handoff {
   readonly places: Places = [];
   readonly epoch: number;
   readonly node: number;
-  protected sentAtMs: number;
+  protected readonly response: TargetResponse;
   protected readonly handoffs: Handoffs;
   protected readonly host: DeliveryOwner;
   protected readonly flow: AnchorFlow;
   protected readonly request: Request;
   readonly #link: Link;
-  readonly #mechanism: SetupMechanism;
-  readonly #closes: boolean;
+  protected readonly form: HandoffForm;
   protected readonly begun: StandbyStart;
   protected readonly next: NextRequest | null;
   /** SETUP has been sent. */
   protected asked = false;
-  /** Where byte `offset` of what is on the wire of the response lies in the client's space; at first the target's start. */
-  protected from: number;
-  protected offset: number;
-  /** Where the response ends in the client's space; null while the target has not said so. */
-  protected end: number | null = null;
-  #identity: Identity | null;
-  /** Null: the connection is not TLS. */
-  protected readonly records: LentRecords | null;
   /** The right edge of the client's window when the target was told of it, and it left no room for a segment. */
   #shutAt: number | null = null;
   /** The target stops, and waits for another node to go on. */
   #draining = false;
   protected handoffUs = -1;
+  protected firstByteUs = -1;
   protected over = false;
 
   /**
-   * `closes`: the connection ends with the response, whatever the request says. `standby`: the target may have taken the
-   * request already. `next`: and may take the one after it.
+   * `standby`: the target may have taken the request already. `next`: it may take the one after it.
    */
   protected constructor(
     given: HandoffGiven,
-    mechanism: SetupMechanism,
-    closes: boolean,
+    form: HandoffForm,
     standby: Standby | null = null,
     next: NextRequest | null = null,
   ) {
-    const { handoffs, host, flow, request, node, link, half } = given;
+    const { handoffs, host, flow, request, node, link } = given;
     this.handoffs = handoffs;
     this.host = host;
     this.flow = flow;
     this.request = request;
     this.node = node;
     this.#link = link;
-    this.#mechanism = mechanism;
-    this.#closes = closes;
+    this.form = form;
     this.next = next;
     this.begun = standby === null ? flow.beginTarget(node, link, next) : flow.beginStandby(standby, next);
     // Nothing that the target may begin by was sent later.
-    this.sentAtMs = this.handoffs.clock.exactMs();
+    this.response = new TargetResponse(form.name, given, this.begun.start, handoffs.clock.exactMs());
     this.epoch = this.begun.epoch;
-    this.from = this.begun.start;
-    this.offset = wireOffset(request.continuation, half);
-    this.records = half === null ? null : new LentRecords(half, request.continuation);
-    this.#identity = request.continuation;
   }
 
   /** Makes a delivery and sends its SETUP. Null when that could not be; the flow then is as before. */
@@ -130,7 +116,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   #begin(begun: HandoffStart): boolean {
     if (!this.ask(begun)) {
       this.over = true;
-      this.flow.cancelTarget(this.from);
+      this.flow.cancelTarget(this.response.start);
       return false;
     }
     this.flow.current = this;
@@ -145,9 +131,9 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
       type: FrameType.SETUP,
       request: begun.id,
       epoch: begun.epoch,
-      mechanism: this.#mechanism,
+      mechanism: this.form.mechanism,
       http10: request.head.minor === 0,
-      close: request.close || this.#closes,
+      close: request.close || this.form.closes,
       bodyFollows: false,
       sentAtMs: begun.sentAtMs,
       halfPipe: begun.halfPipe,
@@ -168,8 +154,13 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     const { sequence, sendWindow, mss } = begun.halfPipe;
     if (sendWindow < mss) this.#shutAt = (sequence + sendWindow) >>> 0;
     this.handoffs.count.add('setups_sent');
-    this.handoffs.asked(this, this.sentAtMs);
+    this.handoffs.asked(this, this.response.sentAtMs);
     return true;
+  }
+
+  /** Null: the connection is not TLS. */
+  protected get records(): LentRecords | null {
+    return this.response.records;
   }
 
   protected send(frame: Frame): boolean {
@@ -184,14 +175,9 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     if (frame.type === FrameType.SETUP_OK) return null;
     const { end, bytes, records } = frame;
     if (this.records?.isTooMany(records) ?? records > 0) return `DATA_DONE with ${records} records`;
-    return end === this.endOf(bytes, records)
+    return end === this.response.endOf(bytes, records)
       ? null
       : 'DATA_DONE with an end that is not where its bytes end';
-  }
-
-  /** Where `bytes` of the response, in so many records, end in the client's space. */
-  protected endOf(bytes: number, records: number): number {
-    return (this.begun.start + (this.records?.wireBytes(bytes, records) ?? bytes)) >>> 0;
   }
 
   answer(frame: Frame): void {
@@ -204,7 +190,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
         if (this.handoffUs < 0) this.handoffUs = nowUs() - this.request.startUs;
         this.handoffs.answered(this);
         this.#tellWindow();
-        this.#identity ??= frame.identity;
+        this.response.identity ??= frame.identity;
         this.heard(frame);
         if (frame.type === FrameType.SETUP_OK && frame.confirmWanted)
           this.send({ type: FrameType.CONFIRM, request: this.begun.id, epoch: this.epoch });
@@ -217,7 +203,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
         this.handoffs.count.add('handoffs_rejected');
         this.leave();
         this.records?.takeBackUnused();
-        this.flow.cancelTarget(this.from);
+        this.flow.cancelTarget(this.response.start);
         if (frame.reason === RejectReason.PENDING) return this.host.later();
         return this.host.again(this.node, frame.reason === RejectReason.STALE ? 'late' : 'refused');
       case FrameType.ABORT:
@@ -228,7 +214,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
         if (frame.reason === AbortReason.UPSTREAM_FAILED) return this.#upstreamFailed();
         // The client takes nothing, and another node would fare no better; or what it has is nobody's response.
         if (frame.reason === AbortReason.TIMED_OUT || frame.reason === AbortReason.FILE_CHANGED)
-          this.#identity = null;
+          this.response.identity = null;
         return this.lost();
       default:
         return;
@@ -241,7 +227,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.leave();
     this.flow.dropTarget(this.node);
     this.records?.takeBackUnused();
-    this.flow.cancelTarget(this.from);
+    this.flow.cancelTarget(this.response.start);
     this.host.again(this.node, 'upstream failed');
   }
 
@@ -261,9 +247,9 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
 
   /** The target did not answer in time; unless the client has bytes of it, which no target sends before its answer. */
   timedOut(): void {
-    if (distance(this.from, this.flow.acknowledged) > 0)
+    if (distance(this.response.start, this.flow.acknowledged) > 0)
       return this.handoffs.asked(this, this.handoffs.clock.exactMs());
-    if (this.handoffs.waitsOn(this, this.host, this.sentAtMs)) return;
+    if (this.handoffs.waitsOn(this, this.host, this.response.sentAtMs)) return;
     this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
   }
@@ -275,47 +261,61 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   }
 
   get isIdentified(): boolean {
-    return this.#identity !== null;
+    return this.response.identity !== null;
   }
 
-  protected abstract readonly name: OwedResponse['mechanism'];
-  /** Of the response; 0 while the target has not said so. */
-  protected abstract readonly status: number;
+  /** Frames about the request, where they are counted. */
+  protected abstract readonly messages: DeliveryResult['messages'];
 
   get soFar(): SoFar {
-    return soFarOf(this.flow.acknowledged, this.owed);
+    return soFarOf(this.flow.acknowledged, this.response);
   }
 
-  protected get owed(): OwedResponse {
-    const { node, from: start, offset, end, sentAtMs } = this;
-    const { name: mechanism, status, records } = this;
-    return { node, start, offset, end, identity: this.#identity, records, sentAtMs, mechanism, status };
+  /** DATA_DONE behind the response: the target's part of the client's space ends there, and the next one's begins. */
+  protected sent(frame: DataDone): void {
+    this.firstByteUs = this.handoffUs + frame.firstByteUs;
+    this.records?.announce(frame.records);
+    this.flow.endTarget(frame.end);
+    this.response.end = frame.end;
+    this.finish(frame);
   }
 
-  /** The response, now that the target has said that it ends before `end`. */
-  protected announced(end: number): AnnouncedResponse {
-    const { node, from: start, offset, sentAtMs, request } = this;
-    const { name: mechanism, status, records } = this;
-    const identity = this.#identity;
-    // Field by field: a spread has V8 make a hidden class for each of them, which is old from the beginning.
-    return { node, start, offset, end, identity, records, sentAtMs, mechanism, status, request };
+  /** The request is done, but for what the client has not acknowledged: the flow sees to that. */
+  protected finish({ status, close, bytes, bodyBytes }: Announcement): void {
+    this.response.status = status;
+    this.leave();
+    this.records?.takeBack();
+    if (!this.asked) this.handoffs.count.add('requests_kept');
+    this.flow.announced = this.response.announced();
+    this.host.finished({
+      node: this.node,
+      mechanism: this.form.name,
+      status,
+      bytes,
+      bodyBytes,
+      close: close || this.form.closes,
+      firstByteUs: this.firstByteUs,
+      handoffUs: this.handoffUs,
+      messages: this.messages,
+    });
   }
 
   /** Whether the target has begun is known only to the client: the take-over asks it. */
   #giveUp(): void {
     this.leave();
     this.flow.dropTarget(this.node);
-    this.host.takeOver(this.handoffs.takeOver(this.flow, this.host, this.owed));
+    this.host.takeOver(this.handoffs.takeOver(this.flow, this.host, this.response));
   }
 
   /** Takes the response from a target that stops, once another node can go on with it; until then it sends on. */
   tick(): void {
-    if (!this.#draining || !hasHead(this.flow.acknowledged, this.owed)) return;
+    this.response.moveUp(this.flow.acknowledged);
+    if (!this.#draining || !hasHead(this.flow.acknowledged, this.response)) return;
     if (this.host.servedWithout(this.node)) this.#giveUp();
   }
 
   takeBack(): void {
-    if (hasHead(this.flow.acknowledged, this.owed)) this.#giveUp();
+    if (hasHead(this.flow.acknowledged, this.response)) this.#giveUp();
   }
 
   body(): void {

@@ -20,7 +20,7 @@ export interface DeliveryResult {
   /** What a cache of this node had to do with it; absent where another node answered. */
   readonly cache?: CacheResult | null;
   /** Frames about this request between the nodes, and their bytes; absent where it is not counted. */
-  readonly messages?: { readonly count: number; readonly bytes: number };
+  readonly messages?: { readonly count: number; readonly bytes: number } | undefined;
 }
 
 /** What there is of a response, when its connection ends in the middle of it. */

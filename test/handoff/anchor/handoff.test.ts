@@ -151,6 +151,19 @@ describe('a handoff at the anchor', () => {
     });
   }
 
+  for (const form of ['anchor', 'clone', 'split'] as const)
+    test(`${form}: of unknown length it may be longer than numbers can be apart`, () => {
+      const it = new Case().begin(form).setupOk({ identity: null });
+      const { sequence } = it.setup.halfPipe!;
+      const STEP = 2 ** 28;
+      for (let bytes = STEP; bytes <= 9 * STEP; bytes += STEP) {
+        it.acknowledge((sequence + bytes) >>> 0);
+        it.flow1.tick(it.clock.nowMs);
+        assert.equal(it.delivery!.soFar.bytes, bytes);
+      }
+      assert.deepEqual(it.host.ends, []);
+    });
+
   test('a refusal has the request asked elsewhere, from the same byte', () => {
     const it = new Case().begin();
     const { request: id, epoch } = it.setup;
