@@ -45,7 +45,7 @@ export class StreamOutput {
   readonly #direction: StreamDirection;
   /** Bytes that the other end takes; below 0 it is that far ahead. */
   #creditBytes = STREAM_WINDOW_BYTES;
-  /** What is left of its turn; below 0 it has had that much of later ones. */
+  /** What is left of its turn: its last frame may go beyond that. Below 0 it has had that much of later ones. */
   #turnBytes = 0;
   sentBytes = 0;
 
@@ -62,9 +62,9 @@ export class StreamOutput {
     return this.#direction.beginsFirst && this.sentBytes === 0;
   }
 
-  /** How many bytes it may send in this turn, by its credit; 0 or less: none. */
+  /** How many bytes its next frame may have, in this turn and by its credit; 0 or less: none. */
   get roomBytes(): number {
-    return Math.min(this.#turnBytes, this.#creditBytes);
+    return this.#turnBytes > 0 ? Math.min(STREAM_PIECE_BYTES, this.#creditBytes) : 0;
   }
 
   /** It may send a piece, and nobody waits. */
