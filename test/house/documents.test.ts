@@ -1,4 +1,4 @@
-/** What the documents point to is there; README fits on three screens. */
+/** What the documents point to is there, the walk of one request too; README fits on three screens. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -49,3 +49,31 @@ for (const file of documents) {
     }
   });
 }
+
+test('the walk of one request in docs/architecture.md goes by functions that there are', () => {
+  const document = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8');
+  const [, walk] = document.split('### One request, from file to file');
+  const names = walk
+    .split('\n**')[0]
+    .matchAll(/`([A-Z]\w+)\.(#?\w+)`|`([A-Z][a-z]\w+)`|`([a-z]+_[a-z]+|take[A-Z]\w+)`/g);
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(?:ts|h)$/.test(name))
+    .map((name) => readFileSync(join(ROOT, 'src', name), 'utf8'));
+  let found = 0;
+  for (const [name, owner, method, alone, plain] of names) {
+    found++;
+    if (plain !== undefined) {
+      assert(
+        sources.some((text) => new RegExp(`\\b${plain}\\(`).test(text)),
+        name,
+      );
+      continue;
+    }
+    const type = new RegExp(`\\b(?:class|interface) ${owner ?? alone}\\b`);
+    const source = sources.find((text) => type.test(text));
+    assert(source !== undefined, `no ${name}`);
+    if (method !== undefined)
+      assert(new RegExp(`^  [\\w ]*${method}[(<]`, 'm').test(source), `${owner} has no ${method}`);
+  }
+  assert(found > 30, `${found} names`);
+});
