@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { accelerator } from './accelerator.ts';
 import { againstProxies } from './against-proxies.ts';
 import { boost } from './boost.ts';
+import { boostReturn } from './boost-return.ts';
 import { boostSwitch } from './boost-switch.ts';
 import { breakdown } from './breakdown.ts';
 import { cloning } from './cloning.ts';
@@ -50,6 +51,7 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map<string, Benchmark>([
   ['webstone', webstone],
   ['boost', boost],
   ['boost-switch', boostSwitch],
+  ['boost-return', boostReturn],
   ['cloning', cloning],
   ['pre-cloning', preCloning],
   ['keeping', keeping],

@@ -226,11 +226,11 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     return true;
   }
 
-  /** The node goes away: the connection moves, between two requests or in a response that can go on elsewhere. */
-  leaveFor(node: number): void {
+  /** It moves, between two requests or in a response that can go on elsewhere. `hasTo`: or it ends, the node goes away. */
+  leaveFor(node: number, hasTo = true): void {
     if (this.#reader.isProcessing || !this.#moving.mayTry) return;
     const { held } = this.#input;
-    if (this.#state === 'head' && !this.channel.mayMove(held)) return this.closeWhenIdle();
+    if (hasTo && this.#state === 'head' && !this.channel.mayMove(held)) return this.closeWhenIdle();
     if (this.#state === 'head' || this.movingResponse !== null) {
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
     } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#request.takeBack();

@@ -60,6 +60,8 @@ export class Loads {
   readonly #boosting: Boosting | null;
   /** Null: nobody has to know it. */
   readonly #quick: QuickLoad | null;
+  /** Nodes that take back their clients of boosters. */
+  readonly #takingBack = new Set<number>();
   /** Links have had the time to come up. */
   #settled = false;
 
@@ -109,7 +111,20 @@ export class Loads {
   frameFor(node: number): Load {
     const own = this.#own;
     const accepting = own.accepting && !this.#host.isFullFor(node);
-    return { type: FrameType.LOAD, ...own, accepting };
+    return { type: FrameType.LOAD, ...own, accepting, takesBack: this.#takesBack };
+  }
+
+  /** Once new clients come here, and as long as there is time for more. */
+  get #takesBack(): boolean {
+    const { config, self } = this.#host;
+    const { return: returns, offPermille } = config.nodes[self].boost;
+    if (!returns || this.#host.isStopping() || this.#counters[0].get('boost_on_now') > 0) return false;
+    return this.#table.of(self).loadPermille < offPermille;
+  }
+
+  /** A node's clients, which this booster has, may go back to it. */
+  takesBack(node: number): boolean {
+    return this.#takingBack.has(node);
   }
 
   get #own(): EngineLoad {
@@ -120,12 +135,16 @@ export class Loads {
 
   /** A peer's report. Returns whether the node's `accepting` has changed. */
   heard(link: Link, load: Load): boolean {
+    if (load.takesBack) this.#takingBack.add(link.node);
+    else this.#takingBack.delete(link.node);
     return this.#table.report(link.node, link.peer!.engine, load, this.#host.nowMs);
   }
 
   /** A link is gone, and what its peer said with it. */
   linkClosed(link: Link): void {
-    if (link.node >= 0 && link.peer !== null) this.#table.forget(link.node, link.peer.engine);
+    if (link.node < 0 || link.peer === null) return;
+    this.#table.forget(link.node, link.peer.engine);
+    this.#takingBack.delete(link.node);
   }
 
   /** Called once a turn: whether new clients are to go to boosters has to be known soon. */
@@ -163,6 +182,7 @@ export class Loads {
     own.set('boost_on_now', on ? 1 : 0);
     own.add('boost_switches');
     this.spread();
+    this.report();
   }
 
   /** Measures and reports when it is time; `settled`: links have had the time to come up. */

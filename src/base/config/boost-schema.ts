@@ -1,6 +1,6 @@
 /** The shape of what the configuration file says of boosters: when servers give them clients, and what those may ask for. */
 import { z } from 'zod';
-import { integer, must, text } from './values.ts';
+import { flag, integer, must, text } from './values.ts';
 
 export const PERMILLE_OF_LOAD = 'permille of what a node can do';
 const MAX_FIRST_BYTE_MS = 60_000;
@@ -10,6 +10,7 @@ const boostKeys = {
   onPermille: integer(1, 1000, PERMILLE_OF_LOAD),
   offPermille: integer(1, 1000, PERMILLE_OF_LOAD),
   sharePermille: integer(1, 1000, 'permille of new connections'),
+  return: flag(),
   firstByteMs: z
     .union([z.int(), z.literal('off'), z.literal(false)], must(FIRST_BYTE))
     .refine((value) => typeof value !== 'number' || (value >= 1 && value <= MAX_FIRST_BYTE_MS), {
@@ -39,6 +40,7 @@ export const boostSchema = z
       onPermille: boostKeys.onPermille.default(800),
       offPermille: boostKeys.offPermille.default(500),
       sharePermille: boostKeys.sharePermille.default(1000),
+      return: boostKeys.return.default(false),
       firstByteMs: boostKeys.firstByteMs.default(1000),
       perAddress: rateLimits(),
       perNetwork: rateLimits(),

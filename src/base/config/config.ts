@@ -75,6 +75,8 @@ export interface BoostConfig {
   readonly offPermille: number;
   /** How many of the new clients. */
   readonly sharePermille: number;
+  /** Clients that boosters have come back when they are no longer needed. */
+  readonly return: boolean;
   /** A time to first byte that counts as a load of 1000 permille; null: it does not count. */
   readonly firstByteMs: number | null;
 }

@@ -207,6 +207,7 @@ function boostOf({ nodes, boost }: FileValue, node: NodeValue): BoostConfig {
     onPermille: own.onPermille ?? boost.onPermille,
     offPermille: own.offPermille ?? boost.offPermille,
     sharePermille: own.sharePermille ?? boost.sharePermille,
+    return: own.return ?? boost.return,
     firstByteMs: own.firstByteMs === undefined ? boost.firstByteMs : own.firstByteMs,
   };
 }

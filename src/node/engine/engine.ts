@@ -34,6 +34,7 @@ import { KernelParts } from './kernel-parts.ts';
 import { Links, type LinksPorts } from './links.ts';
 import { Members } from './members.ts';
 import type { FromEngine, ToEngine } from './messages.ts';
+import { Returning } from './returning.ts';
 import { engineStatus, flowStatus, type StatusPorts } from './status.ts';
 
 export interface EngineOptions {
@@ -238,6 +239,7 @@ export class Engine {
       loads,
       policies,
       sites,
+      returning: boosted && new Returning(boosted, this.#connections, loads, moves),
     };
     this.#drain = new Drain({
       ...parts,

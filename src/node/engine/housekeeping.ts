@@ -25,6 +25,7 @@ import type { Sites } from '../../serve/sites.ts';
 import type { Drain } from './drain.ts';
 import type { EngineLog } from './engine-log.ts';
 import type { FromEngine } from './messages.ts';
+import type { Returning } from './returning.ts';
 
 /** Between two rounds of housekeeping. */
 export const HOUSEKEEPING_MS = 100;
@@ -42,6 +43,8 @@ export interface HousekeepingPorts {
   readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
   readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
   readonly connections: Pick<Connections, 'round' | 'size' | 'handshakes'>;
+  /** At a booster. */
+  readonly returning: Pick<Returning, 'round'> | null;
   readonly peers: Pick<Peers, 'tick' | 'up' | 'expected'>;
   readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'round' | 'size'>;
   readonly guests: Pick<Guests, 'tick' | 'size'>;
@@ -119,6 +122,7 @@ export class Housekeeping {
     parts.log.round(now);
     this.#report(now);
     parts.loads.tick(this.#ready);
+    parts.returning?.round();
     parts.drain.round(now);
   }
 

@@ -22,6 +22,8 @@ export interface Load {
   requestsPerSecond: number;
   /** Takes new connections and handoffs. */
   accepting: boolean;
+  /** Clients of its public addresses that a booster has may come back to it. */
+  takesBack: boolean;
   /** Connections that wait to be accepted. */
   acceptQueue: number;
 }
@@ -100,17 +102,19 @@ export const keepaliveCodec: Codec<Keepalive> = {
  * | 8      | 4     | connections       | |
  * | 12     | 2     | cpuPermille       | of the sending engine, 0 to 1000 |
  * | 14     | 4     | requestsPerSecond | |
- * | 18     | 1     | flags             | bit 0 accepting connections and handoffs |
+ * | 18     | 1     | flags             | bit 0 accepting connections and handoffs, bit 1 takes back its clients of boosters |
  * | 19     | 4     | acceptQueue       | connections that wait to be accepted |
  */
 const LOAD_BYTES = 15;
+const ACCEPTING = 1;
+const TAKES_BACK = 2;
 
 function writeLoad(frame: Load, into: Buffer, at: number): number {
   must(frame.cpuPermille <= 1000, 'CPU permille');
   putU32(into, at, frame.connections);
   putU16(into, at + 4, frame.cpuPermille);
   putU32(into, at + 6, frame.requestsPerSecond);
-  putU8(into, at + 10, frame.accepting ? 1 : 0);
+  putU8(into, at + 10, (frame.accepting ? ACCEPTING : 0) | (frame.takesBack ? TAKES_BACK : 0));
   return putU32(into, at + 11, frame.acceptQueue);
 }
 
@@ -118,12 +122,14 @@ function readLoad(bytes: Buffer, at: number, end: number): Load {
   requireLength(at, end, LOAD_BYTES);
   const cpuPermille = bytes.readUInt16BE(at + 4);
   must(cpuPermille <= 1000, 'CPU permille');
+  const flags = getFlags(bytes, at + 10, ACCEPTING | TAKES_BACK);
   return {
     type: FrameType.LOAD,
     connections: bytes.readUInt32BE(at),
     cpuPermille,
     requestsPerSecond: bytes.readUInt32BE(at + 6),
-    accepting: getFlags(bytes, at + 10, 1) !== 0,
+    accepting: (flags & ACCEPTING) !== 0,
+    takesBack: (flags & TAKES_BACK) !== 0,
     acceptQueue: bytes.readUInt32BE(at + 11),
   };
 }

@@ -16,7 +16,7 @@ const parse = (text: string) => parseConfig(text, '/etc/baton/cluster.yaml');
 
 test('a server has all boosters, unless it or the file says otherwise; a booster serves nothing', () => {
   const { nodes, sites } = parse(FILE);
-  const rest = { offPermille: 400, sharePermille: 1000, firstByteMs: 1000 };
+  const rest = { offPermille: 400, sharePermille: 1000, return: false, firstByteMs: 1000 };
   assert.deepEqual(
     nodes.map(({ boost }) => boost),
     [
@@ -31,6 +31,11 @@ test('a server has all boosters, unless it or the file says otherwise; a booster
   assert.deepEqual(one.nodes[0].boost.boosters, ['x']);
   const none = parse(FILE.replace('{ offPermille: 400 }', '{ boosters: [] }'));
   assert.deepEqual(none.nodes[0].boost.boosters, []);
+  const returns = parse(FILE.replace('onPermille: 600', 'return: true'));
+  assert.deepEqual(
+    returns.nodes.slice(0, 2).map(({ boost }) => boost.return),
+    [false, true],
+  );
   const waits = parse(
     FILE.replace('onPermille: 600', 'firstByteMs: off').replace('offPermille: 400', 'firstByteMs: 250'),
   );
@@ -44,6 +49,7 @@ for (const [from, to, message] of [
   ['boosters: [y]', 'boosters: [a]', /:4:71: node a is no booster\n {2}hint: boosters are x, y/],
   ['offPermille: 400', 'offPermille: 800', /:8:8: offPermille \(800\) is not below onPermille \(800\)/],
   ['onPermille: 600', 'onPermille: 300', /:4:58: offPermille \(400\) is not below onPermille \(300\)/],
+  ['onPermille: 600', 'return: soon', /:4:\d+: nodes.b.boost.return must be true or false/],
   ['onPermille: 600', 'on: 600', /unknown key on in nodes.b.boost/],
   ['offPermille: 400', 'firstByteMs: soon', /boost.firstByteMs must be a whole number from 1 to 60000 \(mil/],
   [

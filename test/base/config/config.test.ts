@@ -62,7 +62,14 @@ test('a valid file is completed with defaults, and paths and addresses are canon
     backplane: 7946,
     admin: { host: '127.0.0.1', port: 9900 },
     engines: 1,
-    boost: { boosters: [], onPermille: 800, offPermille: 500, sharePermille: 1000, firstByteMs: 1000 },
+    boost: {
+      boosters: [],
+      onPermille: 800,
+      offPermille: 500,
+      sharePermille: 1000,
+      return: false,
+      firstByteMs: 1000,
+    },
   });
   assert.deepEqual(config.nodes[1].admin, { host: '::1', port: 9901 });
   assert.deepEqual(config.sites[0].content, {

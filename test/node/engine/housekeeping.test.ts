@@ -83,6 +83,7 @@ const ROUND = [
   'log.round',
   'access.flush',
   'loads.tick',
+  'returning.round',
   'drain.round',
 ];
 

@@ -277,9 +277,17 @@ const LAYOUTS: [Frame, string][] = [
       cpuPermille: 1000,
       requestsPerSecond: 65536,
       accepting: true,
+      takesBack: false,
       acceptQueue: 3,
     },
     '00000017 0b 01 0000 00000100 03e8 00010000 01 00000003',
+  ],
+  [
+    {
+      ...{ type: FrameType.LOAD, connections: 0, cpuPermille: 0, requestsPerSecond: 0 },
+      ...{ accepting: false, takesBack: true, acceptQueue: 0 },
+    },
+    '00000017 0b 01 0000 00000000 0000 00000000 02 00000000',
   ],
   [
     {

@@ -250,6 +250,7 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     cpuPermille: fc.integer({ min: 0, max: 1000 }),
     requestsPerSecond: u32,
     accepting: fc.boolean(),
+    takesBack: fc.boolean(),
     acceptQueue: u32,
   }),
   RELAY_DATA: fc.record({

@@ -50,7 +50,7 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
         { name: 'own', hosts: ['own.test'], root, serve: ['a'], mechanism: 'local' },
         { name: 'far', hosts: ['far.test'], root, serve: ['a'], mechanism: 'anchor' },
       ],
-      set: [`limits.connections=${CONNECTIONS}`],
+      set: [`limits.connections=${CONNECTIONS}`, 'nodes.b.boost={ return: true }'],
     });
     for (const node of ['a', 'b']) {
       const server = stand.lab.spawn(node, [process.execPath, UPSTREAM, String(PORT)], {
@@ -385,6 +385,51 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     } finally {
       await Promise.all([ofA.end(), ofB.end(), boost('off', 'a'), boost('off', 'b')]);
     }
+  });
+
+  test('with return, clients come back between two requests when their server is not boosted any more', async () => {
+    await boost('on', 'b');
+    const resting = new Holding(stand.lab, 'b', 'local.test', '/1.bin');
+    try {
+      await resting.open(20);
+      const downloads = [
+        { address: 'b', items: [item('local.test', 16 * MIB)], pauseMs: 1500 },
+        { address: 'b6', items: [item('local.test', 16 * MIB)], pauseMs: 1500 },
+        {
+          address: 'b',
+          items: [item('local.test', 16 * MIB)],
+          pauseMs: 1500,
+          suite: 'TLS_AES_128_GCM_SHA256',
+        },
+      ].map((job) => stand.runRight(job));
+      const items = [item('local.test', 10 * KIB), item('local.test', 1)];
+      const asking = [
+        { address: 'b', items, connections: 4, durationMs: 4000, thinkMs: 5 },
+        {
+          address: 'b',
+          items,
+          connections: 4,
+          durationMs: 4000,
+          thinkMs: 5,
+          suite: 'TLS_AES_128_GCM_SHA256',
+        },
+      ].map((job) => stand.runRight(job));
+      await stand.until('x has all of them', async () => (await engine('x')).boosted.b === 31);
+      await boost('off', 'b');
+      await stand.until('x has only the downloads', async () => ((await engine('x')).boosted.b ?? 0) <= 3);
+      for (const { byMechanism } of await Promise.all(asking))
+        assert.ok(byMechanism.boost > 0 && byMechanism.local > 0, JSON.stringify(byMechanism));
+      assert.deepEqual((await resting.ask()).problems, []);
+      await Promise.all(downloads);
+      await stand.until('x has none', async () => (await engine('x')).boosted.b === undefined);
+      assert.equal((await engine('b')).connections, 20);
+      await boost('on', 'b');
+      assert.deepEqual((await resting.ask()).problems, [], 'those that are back stay');
+      assert.equal((await engine('b')).connections, 20);
+    } finally {
+      await Promise.all([resting.end(), boost('off', 'b')]);
+    }
+    await stand.nothingLeft();
   });
 
   test('a client that floods is stopped at the booster; ten that do not notice nothing', async () => {
