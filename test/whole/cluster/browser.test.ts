@@ -97,8 +97,10 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   for (const { scheme, mechanism } of PAGES) {
     const HOST = `${mechanism}.test`;
     const origin = `${scheme}://${HOST}`;
+    let connections = 0;
     test(`${scheme}, ${mechanism}: a page with ${IMAGES} images, each loaded and then fetched again`, async () => {
       await stand.markResets();
+      const before = await stand.total('connections_accepted');
       const chromium = [
         ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
         ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
@@ -126,6 +128,7 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
       // With split the anchor ends connections, and a browser that closes its end 2 s later gets a reset (FIN-WAIT-2).
       if (mechanism !== 'split') await stand.noResets();
       await stand.nothingLeft();
+      connections = (await stand.total('connections_accepted')) - before;
     });
 
     test(`${scheme}, ${mechanism}: several nodes answered${mechanism === 'split' ? '' : ' on one connection'}`, () => {
@@ -141,8 +144,9 @@ describe('a browser', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
         byClient.set(record.client, [...(byClient.get(record.client) ?? []), record]);
       }
       if (mechanism === 'split') {
-        for (const all of byClient.values())
-          for (const { mechanism } of all.slice(0, -1)) assert.equal(mechanism, 'local', 'split comes last');
+        // It takes its connection with it. (The next one may have the same port.)
+        const splits = records.filter(({ mechanism }) => mechanism === 'split').length;
+        assert.ok(splits > IMAGES / 2 && splits <= connections, `${splits} on ${connections} connections`);
         assert.equal(new Set(records.map(({ node }) => node)).size, stand.lab.nodes.length);
         return;
       }
