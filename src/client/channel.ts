@@ -1,6 +1,8 @@
 /** What a client's connection is read from and written to: its socket, or TLS on it (tls-channel.ts). */
+import type { MovingResponse } from '../handoff/move/movable.ts';
 import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
+import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
 import type { ByteSink } from '../serve/byte-sink.ts';
 import type { ClientSockets } from './sockets.ts';
@@ -29,8 +31,13 @@ export interface Channel extends WayOut {
   readonly unreadBytes: number;
   /** `claimsOut`: has this node's socket send next, before anything is said that is no response's; false: not now. */
   speaksBy(claimsOut: () => boolean): void;
-  /** Whether the connection may move with `held` bytes that were read and not answered: nothing waits, nothing is half said. */
-  mayMove(held: Buffer): boolean;
+  /**
+   * Whether the connection may move with `held` bytes that were read and not answered: nothing waits, nothing is half
+   * said but for the response in whose middle it is, if it is in one.
+   */
+  mayMove(held: Buffer, isInResponse: boolean): boolean;
+  /** A response in progress, with what else it takes to go on with it elsewhere; null: it is to be out here. */
+  moving(response: MovedResponse | null): MovingResponse | null;
   /** What another node goes on with; null: in the clear there is nothing. */
   session(held: Buffer): TlsSession | null;
   /** The socket takes bytes again. False: it has failed. */
@@ -81,6 +88,10 @@ export class SocketChannel implements Channel {
 
   mayMove(): boolean {
     return true;
+  }
+
+  moving(response: MovedResponse | null): MovingResponse | null {
+    return response && { ...response, records: null };
   }
 
   session(): null {

@@ -7,12 +7,11 @@ import type { Endpoint } from '../base/address.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
 import type { Guest } from '../handoff/move/guests.ts';
-import type { Movable } from '../handoff/move/movable.ts';
+import type { Movable, MovingResponse } from '../handoff/move/movable.ts';
 import type { ArrivedConnection } from '../handoff/move/move-ports.ts';
 import { CLIENT_GONE } from '../handoff/request/delivery.ts';
 import { EPOLLIN, EPOLLOUT, hasFailed } from '../kernel/linux/epoll.ts';
 import type { Source } from '../kernel/loop/loop.ts';
-import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import { CONTINUE, type ErrorStatus } from '../protocol/http/error-response.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
@@ -218,7 +217,8 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** Gives the connection to another node. Bytes [at, end): read, not answered. False: it stays. */
   #move(to: Choice, bytes: Buffer, at: number, end: number): boolean {
-    if (!this.#ports.dispatcher.mayMove(to) || !this.channel.mayMove(bytes.subarray(at, end))) return false;
+    if (!this.#ports.dispatcher.mayMove(to)) return false;
+    if (!this.channel.mayMove(bytes.subarray(at, end), this.#state === 'busy')) return false;
     if (!this.#moving.begin(to, bytes, at, end)) return false;
     this.#request.moving.pause();
     this.#become('moving');
@@ -230,15 +230,15 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   leaveFor(node: number, hasTo = true): void {
     if (this.#reader.isProcessing || !this.#moving.mayTry) return;
     const { held } = this.#input;
-    if (hasTo && this.#state === 'head' && !this.channel.mayMove(held)) return this.closeWhenIdle();
+    if (hasTo && this.#state === 'head' && !this.channel.mayMove(held, false)) return this.closeWhenIdle();
     if (this.#state === 'head' || this.movingResponse !== null) {
       this.#move({ node, mechanism: 'migrate' }, held, 0, held.length);
     } else if (this.#state === 'busy' && !this.#reader.isInBody) this.#request.takeBack();
   }
 
-  get movingResponse(): MovedResponse | null {
-    const mayGoOn = this.#state === 'busy' && !this.#reader.isInBody && !this.client.isSecure;
-    return mayGoOn ? this.#request.movingResponse : null;
+  get movingResponse(): MovingResponse | null {
+    if (this.#state !== 'busy' || this.#reader.isInBody) return null;
+    return this.channel.moving(this.#request.movingResponse);
   }
 
   moved(): void {

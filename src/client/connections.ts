@@ -3,7 +3,7 @@ import assert from 'node:assert';
 import { type Endpoint, formatEndpoint } from '../base/address.ts';
 import { Members } from '../base/members.ts';
 import { NumberTable } from '../base/number-table.ts';
-import type { ArrivedConnection } from '../handoff/move/move-ports.ts';
+import type { ArrivedConnection, ArrivedResponse } from '../handoff/move/move-ports.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import { IDLE_MS } from '../kernel/loop/loop.ts';
@@ -96,7 +96,7 @@ export class Connections implements HandshakeOwner, Ticking {
     const { fd, client } = handshake;
     const { watch } = this.ports;
     this.#handshakes.delete(handshake);
-    const channel = this.#secure(fd, { ...result, held: NOTHING });
+    const channel = this.#secure(fd, { ...result, held: NOTHING }, null);
     const connection = this.#make(channel, client, null);
     watch.give(fd, connection);
     connection.start(null);
@@ -117,15 +117,15 @@ export class Connections implements HandshakeOwner, Ticking {
   /** Goes on with a connection that has come from another node. */
   adopt(fd: number, arrived: ArrivedConnection): void {
     const { sockets, config } = this.ports;
-    const { session, guest } = arrived;
+    const { session, guest, response = null } = arrived;
     sockets.limitSilence(fd, config.limits.stallSeconds * 1000);
-    const channel = session ? this.#secure(fd, session) : new SocketChannel(fd, sockets);
+    const channel = session ? this.#secure(fd, session, response) : new SocketChannel(fd, sockets);
     this.#take(channel, guest.ends.client, arrived);
   }
 
-  #secure(fd: number, session: TlsSession): TlsChannel {
+  #secure(fd: number, session: TlsSession, response: ArrivedResponse | null): TlsChannel {
     const { sockets, config, count } = this.ports;
-    return new TlsChannel(fd, sockets, session, count, config.listen.tlsRekey);
+    return new TlsChannel(fd, sockets, session, count, config.listen.tlsRekey, response);
   }
 
   #make(channel: Channel, client: Endpoint, arrived: ArrivedConnection | null): Connection {

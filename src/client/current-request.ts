@@ -325,7 +325,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     const continuation = this.#deliveries.current?.progress ?? null;
     if (continuation === null) return null;
     const { headBytes, close } = this.request;
-    return { continuation, close, head: headBytes };
+    return { continuation, close, head: headBytes, cut: 0 };
   }
 
   /** `complete`: the client has the response. */

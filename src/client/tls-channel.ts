@@ -3,12 +3,15 @@
  * has to say goes between two records of a response: KeyUpdate (RFC 8446 4.6.3), and alerts (6).
  */
 import type { Count } from '../base/counters.ts';
+import type { MovingResponse } from '../handoff/move/movable.ts';
+import type { ArrivedResponse } from '../handoff/move/move-ports.ts';
+import { isHeadOut } from '../handoff/move/moved-records.ts';
 import { allocate, type Memory } from '../kernel/linux/memory.ts';
-import { MAX_HELD_BYTES } from '../protocol/backplane/frames.ts';
+import { MAX_HELD_BYTES, type MovedResponse } from '../protocol/backplane/frames.ts';
 import type { FilePart } from '../protocol/http/reply.ts';
 import { Alert, alertContent, TlsError } from '../protocol/tls/alerts.ts';
 import { ReadHalf } from '../protocol/tls/read-half.ts';
-import type { Layout } from '../protocol/tls/record-layout.ts';
+import { type Layout, recordCount, type SentRecords } from '../protocol/tls/record-layout.ts';
 import { ContentType, MAX_RECORD_BYTES } from '../protocol/tls/records.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
 import type { Suite } from '../protocol/tls/suites.ts';
@@ -53,8 +56,15 @@ export class TlsChannel implements Channel {
   /** What sent last: it may hold the rest of a record. */
   #last: ResponseSink | null = null;
 
-  /** Takes the secrets of `session` over. */
-  constructor(fd: number, sockets: ClientSockets, session: TlsSession, count: Count, rekeys: boolean) {
+  /** Takes the secrets of `session` over. `response`: the connection comes in the middle of it. */
+  constructor(
+    fd: number,
+    sockets: ClientSockets,
+    session: TlsSession,
+    count: Count,
+    rekeys: boolean,
+    response: ArrivedResponse | null,
+  ) {
     const { suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind, held } = session;
     this.fd = fd;
     this.tls = { version: suite.version, suite: suite.name, resumed };
@@ -65,7 +75,8 @@ export class TlsChannel implements Channel {
     this.#socket = sockets.out(fd, true);
     const half = { suite, secret: clientSecret, number: clientRecord };
     this.#read = new ReadHalf({ half, rest: behind });
-    this.half = new WriteHalf({ suite, secret: serverSecret, number: serverRecord });
+    const bound = serverRecord + (response === null ? 0 : recordCount(response.exchange.layout!));
+    this.half = new WriteHalf({ suite, secret: serverSecret, number: serverRecord }, response?.cut, bound);
     this.#held = held;
   }
 
@@ -147,11 +158,23 @@ export class TlsChannel implements Channel {
     return !this.#hasToSpeak || (this.#claimsOut() && this.#speak() === 0);
   }
 
-  mayMove(held: Buffer): boolean {
-    const isSmall = held.length <= MAX_HELD_BYTES && this.#read.restBytes < MAX_RECORD_BYTES;
-    if (!isSmall || !this.#hasBegun || !this.#read.isMovable || !this.#maySpeak()) return false;
+  mayMove(held: Buffer, isInResponse: boolean): boolean {
+    const isSmall =
+      this.#held.length + held.length <= MAX_HELD_BYTES && this.#read.restBytes < MAX_RECORD_BYTES;
+    if (!isSmall || !this.#read.isMovable) return false;
+    // What of it waits here is sealed once more elsewhere. A key that changed in its middle would move the numbers.
+    if (isInResponse) return !this.#isUpdateDue && this.#waiting.length === 0;
+    if (!this.#hasBegun || !this.#maySpeak()) return false;
     this.#rekey(NOBODY);
     return this.#maySpeak() && !this.half.isBound;
+  }
+
+  moving(response: MovedResponse | null): MovingResponse | null {
+    if (response === null || !this.half.isHere) return null;
+    const records = this.#last?.sent ?? null;
+    return records !== null && isHeadOut(response.continuation, records, this.#suite)
+      ? { ...response, records }
+      : null;
   }
 
   session(held: Buffer): TlsSession {
@@ -165,7 +188,7 @@ export class TlsChannel implements Channel {
       clientRecord: read.half.number,
       serverRecord: write.number,
       behind: read.rest,
-      held: Buffer.from(held),
+      held: Buffer.concat([this.#held, held]),
     };
   }
 
@@ -261,5 +284,9 @@ class ResponseSink implements ByteSink {
 
   flush(): number {
     return this.#sink.flush();
+  }
+
+  get sent(): SentRecords | null {
+    return this.#sink.sent;
   }
 }

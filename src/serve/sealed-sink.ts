@@ -10,7 +10,7 @@ import assert from 'node:assert';
 import * as libc from '../kernel/linux/libc.ts';
 import { allocate } from '../kernel/linux/memory.ts';
 import type { FilePart } from '../protocol/http/reply.ts';
-import { contentBytesAt, type Layout } from '../protocol/tls/record-layout.ts';
+import { contentBytesAt, type Layout, type SentRecords } from '../protocol/tls/record-layout.ts';
 import {
   ContentType,
   contentAt,
@@ -56,6 +56,8 @@ export class SealedSink implements ByteSink {
   wireBytes = 0;
   /** Records that are sealed. */
   records = 0;
+  /** What the first of them was sealed by; null: nothing is sealed. */
+  #first: { readonly sealer: Sealer; readonly number: number; readonly cut: number } | null = null;
 
   constructor(socket: ByteSink, half: SealingHalf, layout: Layout | null) {
     this.#socket = socket;
@@ -128,6 +130,7 @@ export class SealedSink implements ByteSink {
    */
   #sendOn(start: number, taken: number, mayHold: boolean, more: boolean, last: boolean): number {
     const { cut, sealer } = this.#half;
+    this.#first ??= { sealer, number: sealer.number, cut };
     const first = this.#contentBytes(this.#offset) + sealer.suite.overheadBytes;
     const end = this.#seal(start, taken, mayHold);
     assert(this.#held.length === 0 || !last, 'a response has its length');
@@ -180,6 +183,15 @@ export class SealedSink implements ByteSink {
     }
     this.#rest = NOTHING;
     return 0;
+  }
+
+  /** How far it is; null: its length is not known, nothing of it is sealed, or another record lies between its own. */
+  get sent(): SentRecords | null {
+    const { sealer } = this.#half;
+    if (this.#layout === null || this.#first === null || sealer !== this.#first.sealer) return null;
+    const { number, cut } = this.#first;
+    if (sealer.number !== number + this.records) return null;
+    return { number, wire: cut + this.wireBytes, lengthBytes: this.#layout.lengthBytes };
   }
 
   flush(): number {

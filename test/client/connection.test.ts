@@ -643,7 +643,7 @@ describe('a move', () => {
     const stand = new ClientStand();
     const continuation = { offset: 500, headBytes: 100, lengthBytes: 1000 } as never;
     const head = Buffer.from(get('/1'));
-    const response = { head, close: false, continuation, exchange: {} as never };
+    const response = { head, close: false, cut: 0, continuation, exchange: {} as never };
     const client = stand.arrives({ response });
     assert.equal(stand.delivery.request.continuation, continuation);
     client.sends(get('/2'));

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import type { FileState } from '../../src/kernel/linux/file-state.ts';
+import { allocate } from '../../src/kernel/linux/memory.ts';
 import type { Part } from '../../src/protocol/http/reply.ts';
 import { ReadHalf } from '../../src/protocol/tls/read-half.ts';
 import {
@@ -15,7 +16,7 @@ import {
   wireAt,
   wireBytes,
 } from '../../src/protocol/tls/record-layout.ts';
-import { Sealer } from '../../src/protocol/tls/records.ts';
+import { ContentType, Sealer } from '../../src/protocol/tls/records.ts';
 import { type Suite, suiteOf } from '../../src/protocol/tls/suites.ts';
 import { trafficKeys } from '../../src/protocol/tls/traffic.ts';
 import { BLOCKED, BROKEN, type ByteSink, Pump } from '../../src/serve/byte-sink.ts';
@@ -142,6 +143,11 @@ function send(
   runAll(pumpOf(response, joined), sink);
   assert.equal(sink.wireBytes, socket.bytes.length);
   assert.equal(sealer.number, number + sink.records);
+  const { lengthBytes } = layout ?? {};
+  assert.deepEqual(sink.sent, layout && { number, wire: sink.wireBytes, lengthBytes });
+  // Of a response with another record in its middle nobody knows where its own are.
+  sealer.seal(allocate(100), 0, 1, ContentType.ALERT);
+  assert.equal(sink.sent, null);
   sealer.free();
   return { socket, sink };
 }

@@ -5,16 +5,14 @@
 import assert from 'node:assert';
 import type { Announcement, DataDone } from '../../protocol/backplane/frames.ts';
 import type { Continuation } from '../../protocol/http/continuation.ts';
-import { recordCount } from '../../protocol/tls/record-layout.ts';
+import { recordCount, recordCountBefore } from '../../protocol/tls/record-layout.ts';
 import { MAX_KEY_RECORDS } from '../../protocol/tls/records.ts';
 import type { LentHalf } from '../../protocol/tls/traffic.ts';
 import type { WriteHalf } from '../../protocol/tls/write-half.ts';
 
 /** Records of a response before the one in which `continuation` goes on. */
 export function recordsBefore(continuation: Continuation | null): number {
-  if (continuation === null) return 0;
-  const { headBytes, offset } = continuation;
-  return recordCount({ headBytes, lengthBytes: offset });
+  return continuation === null ? 0 : recordCountBefore(continuation, continuation.offset);
 }
 
 export class LentRecords {

@@ -33,6 +33,7 @@ import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
 import { LOST_LIMIT_MS } from './home-routes.ts';
 import type { IncomingOwner, MovePorts } from './move-ports.ts';
+import { canSeal } from './moved-records.ts';
 
 /** A connection, frozen, waits no longer than this for its file to be read here; it may come again. */
 const MAX_WAIT_MS = 1000;
@@ -169,13 +170,15 @@ export class IncomingMove implements Conversation {
   }
 
   /** Makes what is left of the response. Returns why it cannot. */
-  #goOn({ head, close, continuation }: MovedResponse): RejectReason | null {
+  #goOn({ head, close, continuation, cut }: MovedResponse): RejectReason | null {
+    const session = this.#session;
     const request = { head, body: NOTHING, bodyFollows: false, close, continuation };
-    const client = { clientAddress: this.#ends.client.address, isSecure: false };
+    const client = { clientAddress: this.#ends.client.address, isSecure: session !== null };
     const exchange = this.#ports.sites.serve(request, 'migrate', client);
     if (typeof exchange === 'number') return exchange;
     this.#exchange = exchange;
-    return null;
+    const fits = session === null || canSeal(exchange.layout, session, cut);
+    return fits ? null : RejectReason.STATE_INVALID;
   }
 
   /** Whether the home can be told: it is here, there, or has a link. */

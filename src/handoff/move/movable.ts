@@ -1,8 +1,12 @@
 /** A client's connection, as whoever moves it to another node knows it. */
 import type { MovedResponse } from '../../protocol/backplane/frames.ts';
+import type { SentRecords } from '../../protocol/tls/record-layout.ts';
 import type { TlsSession } from '../../protocol/tls/session.ts';
 import type { OwnSpace } from '../flow/own-space.ts';
 import type { Guest } from './guests.ts';
+
+/** A response in progress. `records`: how far it is in them; null: the connection is in the clear. */
+export type MovingResponse = MovedResponse & { readonly records: SentRecords | null };
 
 export interface Movable {
   readonly fd: number;
@@ -15,7 +19,7 @@ export interface Movable {
   /** What has been read of it and not answered. */
   readonly unread: Buffer;
   /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
-  readonly movingResponse: MovedResponse | null;
+  readonly movingResponse: MovingResponse | null;
   /** Of a connection over TLS, what was read and not answered included; null: it is in the clear. */
   readonly session: TlsSession | null;
   /** What the client was shown before this socket existed. */

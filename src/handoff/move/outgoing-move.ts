@@ -22,13 +22,15 @@ import {
   FrameType,
   MAX_MIGRATED_STATE_BYTES,
   type MovedResponse,
+  tlsSessionSize,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { OUTBOX_LIMIT_BYTES } from '../../protocol/backplane/outbox.ts';
 import { type TlsSession, wipeSession } from '../../protocol/tls/session.ts';
 import type { FourTuple } from '../flow/four-tuple.ts';
-import type { Movable } from './movable.ts';
+import type { Movable, MovingResponse } from './movable.ts';
 import type { MovePorts, Outgoing, OutgoingOwner } from './move-ports.ts';
+import { bodyWire, movedPlace } from './moved-records.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './moved-state.ts';
 
 /** Frame headers and record overhead of one state, generously. */
@@ -144,16 +146,28 @@ export class OutgoingMove implements Conversation, Outgoing {
     }
   }
 
-  #prepare(state: ConnectionState, response: MovedResponse | null): boolean {
+  #prepare(state: ConnectionState, response: MovingResponse | null): boolean {
     const { session, unread } = this.#connection;
-    // What was opened cannot be sealed again.
-    if (session !== null) return this.#send(onTheRoad(state), null, session);
+    if (session !== null) return this.#prepareSecure(onTheRoad(state), response, session);
     const travelling = onTheRoad(putBack(state, unread));
     if (response === null) return this.#send(travelling, null);
     const { continuation } = response;
     const sent = withoutUnsent(travelling, continuation.offset - continuation.headBytes);
     const offset = continuation.offset - (state.unsentQueue.length - sent.unsentQueue.length);
     return this.#send(sent, { ...response, continuation: { ...continuation, offset } });
+  }
+
+  /** What was opened cannot be sealed again, so it travels with the session. */
+  #prepareSecure(state: ConnectionState, response: MovingResponse | null, session: TlsSession): boolean {
+    if (response === null) return this.#send(state, null, session);
+    const { records, continuation } = response;
+    assert(records !== null, 'it lies in records');
+    const { suite } = session;
+    const sent = withoutUnsent(state, bodyWire(continuation, records, suite));
+    const unsent = state.unsentQueue.length - sent.unsentQueue.length;
+    const place = movedPlace(continuation, records, suite, unsent);
+    const moved = { ...response, continuation: { ...continuation, offset: place.offset }, cut: place.cut };
+    return this.#send(sent, moved, { ...session, serverRecord: place.number });
   }
 
   #send(state: ConnectionState, response: MovedResponse | null, session: TlsSession | null = null): boolean {
@@ -163,7 +177,7 @@ export class OutgoingMove implements Conversation, Outgoing {
     if (link.queuedBytes + stateBytes + OVERHEAD_BYTES > OUTBOX_LIMIT_BYTES) return false;
     const bytes = encodeState(state);
     this.#id = link.openConversation(this);
-    let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES);
+    let at = Math.min(stateBytes, MAX_STATE_PIECE_BYTES - (session === null ? 0 : tlsSessionSize(session)));
     let sent = link.send({
       type: FrameType.MIGRATE,
       request: this.#id,

@@ -4,6 +4,7 @@
  */
 import { isMapped } from '../../base/address.ts';
 import type { Continuation } from '../http/continuation.ts';
+import { MAX_SEALED_BYTES } from '../tls/records.ts';
 import type { TlsSession } from '../tls/session.ts';
 import { type Codec, epochCodec } from './codec.ts';
 import { FrameError } from './errors.ts';
@@ -30,7 +31,7 @@ export interface Migrate {
   draining: boolean;
   /** The connection is in the middle of this response; null: between two requests. */
   response: MovedResponse | null;
-  /** The connection is TLS; null: it is in the clear. One that is comes between two requests. */
+  /** The connection is TLS; null: it is in the clear. */
   session: TlsSession | null;
   /** The initiator's monotonic clock, in milliseconds modulo 2^32. */
   sentAtMs: number;
@@ -46,6 +47,8 @@ export interface MovedResponse {
   close: boolean;
   /** The head of its request as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
+  /** With TLS: bytes of the session's next record that the client has, or gets from what travels. Else 0. */
+  cut: number;
 }
 
 export interface MigrateData {
@@ -104,7 +107,8 @@ export interface CleanupOk extends FlowEpoch {
  * |        | 28    | continuation | with bit 2 only; see frame-continuation.ts |
  * |        | 2     | head length H | with bit 2 only, at most 32768 |
  * |        | H     | head       | with bit 2 only: of the request, as received |
- * |        | 79 or more | session | with bit 4 only, not with bit 2; see frame-tls-session.ts |
+ * |        | 79 or more | session | with bit 4 only; see frame-tls-session.ts |
+ * |        | 2     | cut        | with bits 2 and 4 only: bytes of the server's next record that are out, at most 16412 |
  * |        | rest  | bytes      | the state's first bytes, at most stateBytes |
  */
 const MIGRATE_FIXED_BYTES = 17;
@@ -113,13 +117,15 @@ const DRAINING = 2;
 const RESPONDING = 4;
 const CLOSE = 8;
 const SECURE = 16;
+const CUT_BYTES = 2;
 
 /** Bytes after the header. */
 function migrateSize(frame: Migrate): number {
   const { response, session } = frame;
   const secure = session === null ? 0 : tlsSessionSize(session);
-  const extra = response === null ? secure : CONTINUATION_BYTES + 2 + response.head.length;
-  return MIGRATE_FIXED_BYTES + extra + frame.bytes.length;
+  const cut = session === null ? 0 : CUT_BYTES;
+  const extra = response === null ? 0 : CONTINUATION_BYTES + 2 + response.head.length + cut;
+  return MIGRATE_FIXED_BYTES + extra + secure + frame.bytes.length;
 }
 
 function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
@@ -138,6 +144,7 @@ function writeMigrate(frame: Migrate, into: Buffer, start: number): number {
     at = putBytes(into, at, response.head, response.head.length);
   }
   if (session !== null) at = writeTlsSession(session, into, at);
+  if (session !== null && response !== null) at = putU16(into, at, response.cut);
   return putBytes(into, at, frame.bytes, frame.bytes.length);
 }
 
@@ -154,12 +161,17 @@ function readMigrate(bytes: Buffer, at: number, end: number): Migrate {
     requireAtLeast(head, end, length);
     const continuation = readContinuation(bytes, next);
     next = head + length;
-    response = { continuation, close, head: bytes.subarray(head, next) };
+    response = { continuation, close, head: bytes.subarray(head, next), cut: 0 };
   } else must(!close, 'the end of a connection without a response');
   let session: TlsSession | null = null;
   if ((flags & SECURE) !== 0) {
     session = readTlsSession(bytes, next, end);
     next += tlsSessionSize(session);
+    if (response !== null) {
+      requireAtLeast(next, end, CUT_BYTES);
+      response.cut = bytes.readUInt16BE(next);
+      next += CUT_BYTES;
+    }
   }
   const frame: Migrate = {
     type: FrameType.MIGRATE,
@@ -181,7 +193,8 @@ export const migrateCodec: Codec<Migrate> = { size: migrateSize, write: writeMig
 
 function checkMigrate(frame: Migrate): void {
   must(frame.epoch !== 0, 'epoch 0');
-  must(frame.session === null || frame.response === null, 'TLS in the middle of a response');
+  const cut = frame.response?.cut ?? 0;
+  must(cut < (frame.session === null ? 1 : MAX_SEALED_BYTES), 'more than the beginning of a record');
   must(frame.stateBytes >= 1, 'a state of no bytes');
   if (frame.stateBytes > MAX_MIGRATED_STATE_BYTES)
     throw new FrameError('TOO_LARGE', `connection state of ${frame.stateBytes} bytes`);

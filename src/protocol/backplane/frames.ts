@@ -25,7 +25,7 @@ export type * from './frame-response.ts';
 export { isCarried, type Setup, SetupMechanism } from './frame-setup.ts';
 export type * from './frame-setup-ok.ts';
 export type { Frame } from './frame-table.ts';
-export { MAX_HELD_BYTES } from './frame-tls-session.ts';
+export { MAX_HELD_BYTES, tlsSessionSize } from './frame-tls-session.ts';
 export * from './frame-types.ts';
 export { type View, ViewKind } from './frame-view.ts';
 

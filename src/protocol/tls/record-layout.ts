@@ -16,6 +16,16 @@ export interface Layout {
   readonly lengthBytes: number;
 }
 
+/** How much of a response, or of what was left of one, its records have brought to the socket. */
+export interface SentRecords {
+  /** Number of the first of them. */
+  readonly number: number;
+  /** Bytes of them that the socket has taken, or that the client had before. */
+  readonly wire: number;
+  /** Of the response, as far as it was left then. */
+  readonly lengthBytes: number;
+}
+
 /** A place in a response's records. */
 export interface RecordPlace {
   /** Records before it. */
@@ -37,6 +47,11 @@ function recordsOf(bytes: number): number {
 
 export function recordCount({ headBytes, lengthBytes }: Layout): number {
   return recordsOf(headBytes) + recordsOf(lengthBytes - headBytes);
+}
+
+/** Records before the one that begins at byte `offset` of the response. */
+export function recordCountBefore({ headBytes }: Layout, offset: number): number {
+  return recordCount({ headBytes: Math.min(headBytes, offset), lengthBytes: offset });
 }
 
 /** What of a suite says how much larger than the response its records are. */
@@ -63,7 +78,7 @@ export function placeAt(layout: Layout, wire: number, suite: Overhead): RecordPl
   const whole = Math.floor((wire - fromWire) / (MAX_CONTENT_BYTES + overheadBytes));
   const offset = Math.min(to, from + whole * MAX_CONTENT_BYTES);
   const cut = wire - wireAt(layout, offset, suite);
-  const records = recordCount({ headBytes: Math.min(headBytes, offset), lengthBytes: offset });
+  const records = recordCountBefore(layout, offset);
   const content = contentBytesAt(layout, offset);
   // The last record of head or body is a shorter one.
   if (cut > 0 && cut === content + overheadBytes)

@@ -53,10 +53,13 @@ export class WriteHalf {
   /** A response was sealed here by this key. */
   #isUsed = false;
 
-  /** The half becomes this object's, which wipes it. */
-  constructor(half: TrafficHalf) {
+  /**
+   * The half becomes this object's, which wipes it. `cut`, `bound`: it has come in the middle of a response, which ends
+   * before number `bound`; the client has `cut` bytes of the next record.
+   */
+  constructor(half: TrafficHalf, cut = 0, bound = half.number) {
     this.#half = half;
-    this.#holder = hereSince({ number: half.number, cut: 0, bound: half.number });
+    this.#holder = hereSince({ number: half.number, cut, bound });
   }
 
   get suite(): Suite {

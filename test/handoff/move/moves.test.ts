@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { MAX_INCOMING, MAX_INCOMING_BYTES } from '../../../src/handoff/move/moves.ts';
 import { QUICK_TICK_MS, TICK_MS } from '../../../src/kernel/loop/loop.ts';
-import { encodeState } from '../../../src/kernel/tcp/codec.ts';
+import { decodeState, encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
@@ -299,6 +299,24 @@ describe('a connection over TLS', () => {
       assert.deepEqual(it.connection.session[secret], Buffer.alloc(32));
     it.hear(FrameType.MIGRATE_OK);
     assert.deepEqual(it.connection.became, ['moved']);
+  });
+
+  test('in the middle of a response: without what was not sent, from the record in which that begins', () => {
+    const it = new MoveStand();
+    it.connection.session = session();
+    const identity = { headBytes: 100, lengthBytes: 50_100, validator: 1n };
+    const [head, piece] = [100, 16384].map((bytes) => bytes + SUITES[0].overheadBytes);
+    const records = { number: 4, wire: head + 2 * piece + 300, lengthBytes: identity.lengthBytes };
+    const continuation = { ...identity, offset: 40_000 };
+    it.connection.movingResponse = { continuation, close: true, head: Buffer.from('GET'), cut: 0, records };
+    it.kernel.state = { ...STATE, sendQueue: Buffer.alloc(9), unsentQueue: Buffer.alloc(5000) };
+    assert.ok(it.give());
+    const sent = it.link.last(FrameType.MIGRATE);
+    assert.equal(sent.session?.serverRecord, 4 + 2);
+    assert.deepEqual(sent.response?.continuation, { ...identity, offset: 100 + 16384 });
+    assert.equal(sent.response?.cut, piece + 300 - 5000);
+    const travelled = decodeState(sent.bytes);
+    assert.deepEqual([travelled.sendQueue.length, travelled.unsentQueue.length], [9, 0]);
   });
 
   const doubts: Array<[string, (it: MoveStand) => void]> = [

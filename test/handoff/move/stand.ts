@@ -4,7 +4,7 @@ import { parseAddress } from '../../../src/base/address.ts';
 import { Counters } from '../../../src/base/counters.ts';
 import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
 import type { Guest } from '../../../src/handoff/move/guests.ts';
-import type { Movable } from '../../../src/handoff/move/movable.ts';
+import type { Movable, MovingResponse } from '../../../src/handoff/move/movable.ts';
 import type { ArrivedConnection, MoveKernel, MovePorts } from '../../../src/handoff/move/move-ports.ts';
 import { Moves } from '../../../src/handoff/move/moves.ts';
 import { SystemError } from '../../../src/kernel/linux/errors.ts';
@@ -58,7 +58,7 @@ export class ConnectionModel implements Movable {
   guest: Guest | null = null;
   readonly key = 'key';
   readonly unread = Buffer.from('GET / HTTP/1.1\r\n');
-  readonly movingResponse = null;
+  movingResponse: MovingResponse | null = null;
   session: TlsSession | null = null;
   readonly shown = {};
   readonly became: string[] = [];
@@ -81,6 +81,8 @@ class KernelModel implements MoveKernel {
   readonly sockets = new Map<number, 'open' | 'frozen' | 'silent'>([[FD, 'open']]);
   /** Bytes that the client has not acknowledged. */
   queued = 0;
+  /** What a frozen socket has. */
+  state: ConnectionState = STATE;
   isTaken = false;
   probes = 0;
   #nextFd = RESTORED_FD;
@@ -108,7 +110,7 @@ class KernelModel implements MoveKernel {
 
   freeze(fd: number): ConnectionState {
     this.#change(fd, 'open', 'frozen');
-    return STATE;
+    return this.state;
   }
 
   thaw(fd: number): void {

@@ -19,6 +19,7 @@ import {
   MAX_MIGRATED_STATE_BYTES,
   MAX_RELAY_BYTES,
   type Migrate,
+  type MovedResponse,
   RejectReason,
   type Setup,
   SetupMechanism,
@@ -112,6 +113,12 @@ const HELLO: Hello = {
   bootId: Buffer.from('0102030405060708', 'hex'),
 };
 const IDENTITY = { headBytes: 0x120, lengthBytes: 2 ** 32 + 0x120, validator: 0xfedcba9876543210n };
+const MOVED: MovedResponse = {
+  continuation: { ...IDENTITY, offset: IDENTITY.headBytes },
+  close: false,
+  head: Buffer.from('GET'),
+  cut: 0,
+};
 const ids = { request: 0xdeadbeef, epoch: 2 };
 const IDS = 'deadbeef 00000002';
 
@@ -318,6 +325,7 @@ const LAYOUTS: [Frame, string][] = [
         continuation: { ...IDENTITY, offset: 2 ** 32 },
         close: true,
         head: Buffer.from('GET'),
+        cut: 0,
       },
     },
     `0000003c 0f 01 0000 ${IDS} 0c 01020304 00010000
@@ -576,19 +584,9 @@ describe('frames', () => {
       { ...MIGRATE, session: { ...SESSION, serverRecord: 2 ** 24 + 1 } },
       { ...MIGRATE, session: { ...SESSION, behind: Buffer.alloc(16_645) } },
       { ...MIGRATE, session: { ...SESSION, held: Buffer.alloc(15 * 1024 + 1) } },
-      {
-        ...MIGRATE,
-        session: SESSION,
-        response: {
-          continuation: { ...IDENTITY, offset: IDENTITY.headBytes },
-          close: false,
-          head: Buffer.from('GET'),
-        },
-      },
-      {
-        ...MIGRATE,
-        response: { continuation: { ...IDENTITY, offset: 1 }, close: true, head: Buffer.from('GET') },
-      },
+      { ...MIGRATE, session: SESSION, response: { ...MOVED, cut: 16_413 } },
+      { ...MIGRATE, response: { ...MOVED, cut: 1 } },
+      { ...MIGRATE, response: { ...MOVED, continuation: { ...IDENTITY, offset: 1 } } },
       { ...MIGRATE, stateBytes: 0 },
       { ...MIGRATE, stateBytes: 1 },
       { type: FrameType.MIGRATE_DATA, request: 1, bytes: Buffer.alloc(0) },

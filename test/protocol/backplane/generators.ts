@@ -7,7 +7,7 @@ import { MAX_STATE_PIECE_BYTES } from '../../../src/protocol/backplane/frame-mig
 import * as frames from '../../../src/protocol/backplane/frames.ts';
 import { type Role, Session } from '../../../src/protocol/backplane/session.ts';
 import type { Identity } from '../../../src/protocol/http/continuation.ts';
-import { MAX_CONTENT_BYTES, MAX_KEY_RECORDS } from '../../../src/protocol/tls/records.ts';
+import { MAX_CONTENT_BYTES, MAX_KEY_RECORDS, MAX_SEALED_BYTES } from '../../../src/protocol/tls/records.ts';
 import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
@@ -288,13 +288,15 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
           .map((fields) => ({ ...fields })),
       ),
       session: fc.option(tlsSession),
-      bytes: content(MAX_STATE_PIECE_BYTES),
+      cut: upTo(MAX_SEALED_BYTES - 1),
+      // Beside a session less of the state fits in.
+      bytes: content(MAX_STATE_PIECE_BYTES - 33 * 1024),
       more: upTo(frames.MAX_MIGRATED_STATE_BYTES - MAX_STATE_PIECE_BYTES),
     })
-    .map(({ more, ...fields }) => ({
+    .map(({ more, cut, ...fields }) => ({
       ...fields,
       type: FrameType.MIGRATE,
-      response: fields.session === null ? fields.response : null,
+      response: fields.response && { ...fields.response, cut: fields.session === null ? 0 : cut },
       epoch: fields.epoch || 1,
       stateBytes: fields.bytes.length + more || 1,
     })),

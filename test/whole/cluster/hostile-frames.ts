@@ -306,12 +306,13 @@ export class HostileFrames {
       draining: this.#random.below(2) === 0,
       session,
       response:
-        session !== null || this.#random.below(6) > 0
+        this.#random.below(6) > 0
           ? null
           : {
               continuation: { headBytes: 10, lengthBytes: 100, validator: 1n, offset: 20 },
               close: false,
               head: this.#head(),
+              cut: session === null ? 0 : this.#pick([0, 1, 101, 16_412]),
             },
       sentAtMs: this.#sentAtMs,
       stateBytes: cut ? state.length + 100 : state.length,

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
-import { assertRight, continued, killed, together, toldToStop, withFaults } from './faults.ts';
+import { assertRight, continued, killed, metric, together, toldToStop, withFaults } from './faults.ts';
 import { item, KIB, MIB, mix, Stand } from './support.ts';
 import { WireRecord } from './wire-record.ts';
 
@@ -119,6 +119,29 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () =>
     await stand.start('c');
     await together(stand);
   });
+
+  for (const suite of [AES_128, OLD]) {
+    test(`${suite}: its nodes are told to stop in the middle of a response, one after the other: it goes on`, async () => {
+      const items = [item('local.test', BIG), item('local.test', KIB)];
+      const job = { address: 'c', suite, items, marks: [2 * MIB + 12_345, 8 * MIB], silenceMs: 15_000 };
+      const arrivals = () => Promise.all(['a', 'b', 'c'].map((node) => metric(stand, 'migrations_in', node)));
+      let owner = 'c';
+      const report = await withFaults(stand, job, async () => {
+        const earlier = await arrivals();
+        const stopped = owner;
+        await stand.terminate(stopped);
+        const later = await Promise.all(
+          ['a', 'b', 'c'].map((node) => (node === stopped ? 0 : metric(stand, 'migrations_in', node))),
+        );
+        owner = ['a', 'b', 'c'].find((_, i) => later[i] > earlier[i]) ?? 'nobody';
+        assert.notEqual(owner, 'nobody', 'it has moved while the client took nothing');
+        await stand.start(stopped);
+        await together(stand);
+      });
+      secrets.push(...report.secrets);
+      assertRight(report, job);
+    });
+  }
 
   test('clients that come to a node whose process was killed are served by others', async () => {
     await stand.kill('b');

@@ -198,6 +198,7 @@ async function states(peer: Peer, job: PeerJob): Promise<PeerReport> {
           continuation: { headBytes: 10, lengthBytes: 100, validator: 1n, offset: 20 },
           close: false,
           head: Buffer.from('GET /1024.bin HTTP/1.1\r\nHost: local.test\r\n\r\n'),
+          cut: 0,
         },
       },
     ],
