@@ -20,6 +20,10 @@ const MECHANISMS: readonly MechanismRow[] = [
   'migrate',
   'drain',
 ];
+/** Of connections whose clones may stay for the next request: most of it is one node's. */
+const WITH_CLONES: readonly MechanismRow[] = ['clone', 'clone', 'clone', 'clone', 'clone', 'anchor', 'relay'];
+const NODES = [0, 1, 2];
+const NODES_WITH_CLONES = [1, 1, 1, 1, 2, 0];
 const SIZES = [0, 1, 100, 1000, 1448, 5000, 20_000, 40_000];
 const RUNS = process.env.BATON_LONG === '1' ? 3000 : 25;
 const FIRST_SEED = 1;
@@ -28,24 +32,45 @@ const FOUND = [91, 261, 10_276];
 /** No response begins later than 0.6 s after it was asked for, and none is lost. */
 const SLOWEST_MS = 3000;
 
-function requestsOf(random: Random): Asked[] {
+function requestsOf(
+  random: Random,
+  mechanisms: readonly MechanismRow[],
+  nodes: readonly number[],
+  slowOneIn: number,
+): Asked[] {
   const count = 1 + random.below(6);
   const requests = Array.from(
     { length: count },
     (_, index): Asked => ({
       index,
       bytes: SIZES[random.below(SIZES.length)],
-      node: random.below(3),
-      mechanism: MECHANISMS[random.below(MECHANISMS.length)],
-      isSlow: random.below(5) === 0,
+      node: nodes[random.below(nodes.length)],
+      mechanism: mechanisms[random.below(mechanisms.length)],
+      isSlow: random.below(slowOneIn) === 0,
     }),
   );
   if (random.below(4) === 0) requests[count - 1] = { ...requests[count - 1], mechanism: 'split', node: 1 };
   return requests;
 }
 
-function run(course: Omit<Course, 'requestsOf' | 'clients' | 'canMove'>): Cluster {
-  const cluster = new Cluster({ ...course, clients: 2, requestsOf, canMove: true });
+type Faults = Pick<Course, 'hasPauses' | 'cutsPerMillion' | 'killsPerMillion'>;
+
+const NO_FAULTS: Faults = { hasPauses: false, cutsPerMillion: 0, killsPerMillion: 0 };
+const FAULTS: Faults = { hasPauses: true, cutsPerMillion: 6000, killsPerMillion: 300 };
+
+function run(seed: number, faults: Faults): Cluster {
+  return ran({ seed, ...faults, requestsOf: (random) => requestsOf(random, MECHANISMS, NODES, 5) });
+}
+
+/** Clones stay; every other seed has next requests handed off before they are asked for as well. */
+function runWithClones(seed: number, faults: Faults): Cluster {
+  const clone = { keep: true, pre: seed % 2 === 0 };
+  const requests = (random: Random) => requestsOf(random, WITH_CLONES, NODES_WITH_CLONES, 12);
+  return ran({ seed, ...faults, clone, requestsOf: requests });
+}
+
+function ran(course: Omit<Course, 'clients' | 'canMove'>): Cluster {
+  const cluster = new Cluster({ ...course, clients: 2, canMove: true });
   try {
     cluster.run();
   } catch (error) {
@@ -58,14 +83,18 @@ const seeds = process.env.BATON_SEED
   ? [Number(process.env.BATON_SEED)]
   : [...Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i), ...FOUND];
 
+function assertInTime(seed: number, sessions: Cluster['sessions']): void {
+  for (const { client, slowestMs } of sessions) {
+    assert.equal(client.isReset, false, `seed ${seed}`);
+    assert.ok(slowestMs < SLOWEST_MS, `seed ${seed}: ${slowestMs} ms`);
+  }
+}
+
 test('without faults every client gets every response, in time, wherever its connection is by then', () => {
   let moves = 0;
   for (const seed of seeds) {
-    const { nodes, sessions } = run({ seed, hasPauses: false, cutsPerMillion: 0, killsPerMillion: 0 });
-    for (const { client, slowestMs } of sessions) {
-      assert.equal(client.isReset, false, `seed ${seed}`);
-      assert.ok(slowestMs < SLOWEST_MS, `seed ${seed}: ${slowestMs} ms`);
-    }
+    const { nodes, sessions } = run(seed, NO_FAULTS);
+    assertInTime(seed, sessions);
     for (const { counters } of nodes) moves += counters.get('migrations_in');
   }
   if (seeds.length > 1) assert.ok(moves > seeds.length / 2, `${moves} moves`);
@@ -73,7 +102,23 @@ test('without faults every client gets every response, in time, wherever its con
 
 test('with cuts and kills no client gets a byte that is not its response’s', () => {
   let faults = 0;
-  for (const seed of seeds)
-    faults += run({ seed, hasPauses: true, cutsPerMillion: 6000, killsPerMillion: 300 }).faults;
+  for (const seed of seeds) faults += run(seed, FAULTS).faults;
   if (seeds.length > 1) assert.ok(faults > RUNS / 4, `${faults} faults`);
+});
+
+/** They take as long again: the short form has half of the seeds. */
+const seedsWithClones = seeds.slice(0, RUNS > 25 ? seeds.length : Math.ceil(seeds.length / 2));
+
+test('clones that stay take next requests without being asked, and nobody gets a byte twice or from two', () => {
+  let kept = 0;
+  for (const seed of seedsWithClones) {
+    const { nodes, sessions } = runWithClones(seed, NO_FAULTS);
+    assertInTime(seed, sessions);
+    for (const { counters } of nodes) kept += counters.get('requests_kept');
+  }
+  if (seeds.length > 1) assert.ok(kept > seedsWithClones.length / 8, `${kept} requests`);
+});
+
+test('clones that stay, with cuts and kills: no client gets a byte that is not its response’s', () => {
+  for (const seed of seedsWithClones) runWithClones(seed, FAULTS);
 });

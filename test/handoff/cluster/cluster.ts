@@ -5,11 +5,12 @@
  * lease counts on that (src/handoff/flow/lease.ts).
  */
 import assert from 'node:assert/strict';
+import type { CloneConfig } from '../../../src/base/config/config.ts';
 import { Random } from '../../../src/tools/lab/random.ts';
 import { LinkEnd } from './link.ts';
 import { Node, PEER_MS, type World } from './node.ts';
 import { type Asked, NAMES, pathOf, responsesTo } from './site.ts';
-import { Client, type Segment } from './wire.ts';
+import { Client, type FollowedSegment, type Segment } from './wire.ts';
 
 /** Who has accepted the clients. */
 const ANCHOR = 0;
@@ -114,6 +115,8 @@ export interface Course {
   readonly hasPauses: boolean;
   /** Connections move to other nodes. */
   readonly canMove: boolean;
+  /** Options of mechanism clone; none. */
+  readonly clone?: CloneConfig;
   /** How often, of a million steps, a link is cut; a node, never the first, is killed at most once. */
   readonly cutsPerMillion: number;
   readonly killsPerMillion: number;
@@ -146,6 +149,10 @@ export class Cluster implements World {
 
   get canMove(): boolean {
     return this.#course.canMove;
+  }
+
+  get clone(): CloneConfig {
+    return this.#course.clone ?? { pre: false, keep: false };
   }
 
   constructor(course: Course) {
@@ -211,6 +218,10 @@ export class Cluster implements World {
 
   forward(node: number, client: Client, ack: number, edge: number): void {
     this.#send(client, () => this.nodes[node].copied(client, ack, edge));
+  }
+
+  follow(node: number, segment: FollowedSegment): void {
+    this.#send(segment.client, () => this.nodes[node].followed(segment));
   }
 
   have(): number {

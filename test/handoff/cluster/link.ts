@@ -19,7 +19,10 @@ export class LinkEnd extends Conversations {
     super(isDialler);
     this.node = node;
     // All nodes have one clock: how late a frame is nobody has to find out.
-    this.clock = { excessMs: (sentMs: number, nowMs: number) => nowMs - sentMs } as unknown as Link['clock'];
+    this.clock = {
+      excessMs: (sentMs: number, nowMs: number) => nowMs - sentMs,
+      excessOf16Ms: (sentMs: number, nowMs: number) => (nowMs - sentMs) & 0xffff,
+    } as unknown as Link['clock'];
   }
 
   protocolError(what: string): void {

@@ -1,6 +1,6 @@
 /** A node without kernel and network: clients' connections, an anchor's and a target's side, as an engine wires them. */
 import assert from 'node:assert/strict';
-import type { ClusterConfig } from '../../../src/base/config/config.ts';
+import type { CloneConfig, ClusterConfig } from '../../../src/base/config/config.ts';
 import { Counters } from '../../../src/base/counters.ts';
 import { Connections } from '../../../src/client/connections.ts';
 import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
@@ -17,7 +17,13 @@ import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../../src/kernel/linux/epoll.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Source } from '../../../src/kernel/loop/loop.ts';
-import { OWNER_PARKED, OWNER_SELF, ROLE_ANCHOR, ROLE_ARRIVING } from '../../../src/kernel/router/layout.ts';
+import {
+  FLAG_FOLLOW,
+  OWNER_PARKED,
+  OWNER_SELF,
+  ROLE_ANCHOR,
+  ROLE_ARRIVING,
+} from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules } from '../../../src/kernel/router/ranges.ts';
 import { takeInbound } from '../../../src/node/engine/inbound.ts';
 import type { Setup } from '../../../src/protocol/backplane/frames.ts';
@@ -29,10 +35,19 @@ import type { Random } from '../../../src/tools/lab/random.ts';
 import { parsed } from '../../protocol/http/support.ts';
 import type { LinkEnd } from './link.ts';
 import { RingModel, RoutesModel } from './routes.ts';
-import { answer, askedBy, NAMES, type SlowResponse, siteOf } from './site.ts';
+import { answer, askedBy, choiceOf, NAMES, type SlowResponse, siteOf } from './site.ts';
 import { type Socket, Sockets } from './sockets.ts';
 import { CheckedTable } from './table.ts';
-import { CLIENT_START, type Client, type Segment, type Sender, toLocal, toWire } from './wire.ts';
+import {
+  CLIENT_START,
+  type Client,
+  type FollowedSegment,
+  follows,
+  type Segment,
+  type Sender,
+  toLocal,
+  toWire,
+} from './wire.ts';
 
 export const SETUP_MS = 400;
 export const PEER_MS = 600;
@@ -41,6 +56,8 @@ const ROUND_MS = 100;
 /** Longer than a lease. */
 const MAX_BEGIN_MS = 600;
 const NS_PER_MS = 1_000_000;
+/** Of an epoch, the bits that a copy bears (rule follow). */
+const EPOCH_BITS = 7;
 const LIMITS = {
   connections: 16,
   headSeconds: 10,
@@ -62,6 +79,8 @@ export interface World {
   isHeldUp(node: Node): boolean;
   /** Connections move to other nodes. */
   readonly canMove: boolean;
+  /** Options of mechanism clone. */
+  readonly clone: CloneConfig;
   /** A client is asked what it has. */
   probe(client: Client): void;
   /** What a node's kernel says to a client. */
@@ -72,6 +91,8 @@ export interface World {
   replay(node: Node, segment: Segment): void;
   /** What the client has acknowledged goes on to a target. */
   forward(node: number, client: Client, ack: number, edge: number): void;
+  /** What the client asks for next goes on to a clone as well. */
+  follow(node: number, segment: FollowedSegment): void;
   reset(client: Client): void;
   /** Its home has no socket for it: its kernel answers. */
   stray(client: Client): void;
@@ -151,7 +172,7 @@ export class Node {
       response.beginsAtMs = clock.nowMs + world.random.below(MAX_BEGIN_MS);
       this.slow.add(response);
     };
-    const find = () => siteOf(world.reachable(index));
+    const find = () => siteOf(world.reachable(index), world.clone);
     const sites = {
       heads,
       find,
@@ -159,7 +180,7 @@ export class Node {
       serve: ({ head, close, continuation }: Pick<Setup, 'head' | 'close' | 'continuation'>) =>
         answer(index, askedBy(parsed(head.toString('latin1')).path), close, continuation, take),
     };
-    const repeatableChoices = { of: () => null };
+    const repeatableChoices = { of: () => (world.clone.keep ? choiceOf(world.reachable(index)) : null) };
     this.flows = new AnchorFlows({
       ...common,
       sockets,
@@ -398,7 +419,8 @@ export class Node {
 
   #atAnchor(segment: Segment, rules: FlowRules): void {
     const { client, ack, edge, holdsLater } = segment;
-    this.#forward(client, rules, ack, edge);
+    if (follows(rules, segment)) this.#follow(segment, rules);
+    else this.#forward(client, rules, ack, edge);
     this.#see(client, ack, edge, holdsLater);
     const seen = this.table.seen.get(this.#slotOf(client))!;
     const inNext = (CLIENT_START + segment.at + segment.bytes.length + (segment.isEnd ? 1 : 0)) >>> 0;
@@ -450,6 +472,31 @@ export class Node {
     const targets = rules.ranges.filter(({ owner, late }) => owner > 0 && (late !== true || !saysNew));
     for (const owner of new Set(targets.map((range) => range.owner)))
       this.#world.forward(owner - 1, client, ack, edge);
+  }
+
+  /** Rule follow, at the anchor. */
+  #follow(segment: Segment, { epoch, ranges }: FlowRules): void {
+    const seen = this.table.seen.get(this.#slotOf(segment.client))!;
+    const next = (CLIENT_START + segment.at + segment.bytes.length) >>> 0;
+    if (distance(seen.followed, next) > 0) seen.followed = next;
+    this.#world.follow(ranges.at(-1)!.owner - 1, { ...segment, epoch, sentAtMs: this.#world.clock.nowMs });
+  }
+
+  /** Rule follow, at a clone: the bytes go to the engine, and the rest is a copy like any other. */
+  followed(segment: FollowedSegment): void {
+    const { client, ack, edge, at, bytes, sentAtMs } = segment;
+    const rules = this.#rulesOf(client);
+    this.copied(client, ack, edge);
+    if (!this.isAlive || rules === undefined || (rules.flags & FLAG_FOLLOW) === 0) return;
+    if (ack !== rules.watch || ((segment.epoch ^ rules.epoch) & EPOCH_BITS) !== 0) return;
+    this.pipes.followed(this.#slotOf(client), {
+      epoch: rules.epoch,
+      sequence: (CLIENT_START + at) >>> 0,
+      sentMs: sentAtMs & 0xffff,
+      arrivedMs: this.#world.clock.nowMs,
+      bytes,
+    });
+    this.settle();
   }
 
   /** A copy of it comes to a target. */

@@ -1,7 +1,8 @@
 /** What the nodes of a cluster in one process answer with: bodies that are the same everywhere, heads that are not. */
-import type { MechanismRow, SiteConfig } from '../../../src/base/config/config.ts';
+import type { CloneConfig, MechanismRow, SiteConfig } from '../../../src/base/config/config.ts';
 import { Outages } from '../../../src/cluster/outages.ts';
 import type { Candidate } from '../../../src/cluster/policy/policy.ts';
+import type { RepeatableChoice } from '../../../src/cluster/policy/repeatable-choice.ts';
 import { RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
@@ -115,11 +116,11 @@ export function answer(
 }
 
 /** The only site, as a node sees it: `up` are the nodes that it can ask. */
-export function siteOf(up: readonly number[]): Site {
+export function siteOf(up: readonly number[], clone: CloneConfig): Site {
   const config = {
     name: 'site',
     mechanism: 'anchor',
-    clone: { pre: false, keep: false },
+    clone,
     content: Object.fromEntries(NAMES.map((name) => [name, { kind: 'files' }])),
   } as unknown as SiteConfig;
   const candidates = up.map(
@@ -134,6 +135,16 @@ export function siteOf(up: readonly number[]): Site {
     candidates,
     outages: new Outages(),
   };
+}
+
+/** Clone's option keep: whose the next request is, as a node finds that can ask `up`. */
+export function choiceOf(up: readonly number[]): RepeatableChoice {
+  const nodeFor = ({ path }: { readonly path: string }): number => {
+    const { node, mechanism } = askedBy(path);
+    return mechanism === 'clone' && up.includes(node) ? node : -1;
+  };
+  // Who can ask others chooses otherwise.
+  return { digest: up.reduce((sum, node) => sum + 2 ** node, 0), nodeFor };
 }
 
 /** What a client may get for a request: from each node that might have begun to answer. */

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { parseAddress } from '../../../src/base/address.ts';
 import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
-import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
+import { FLAG_FOLLOW, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules, type Range } from '../../../src/kernel/router/ranges.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
@@ -135,6 +135,14 @@ export function toLocal(rules: FlowRules, acknowledged: number): number | null {
   return (range.local + (range.open ? bytes : Math.min(bytes, distance(range.start, range.end)))) >>> 0;
 }
 
+/** Rule follow: a request that begins when the whole response before it is acknowledged; or, while its end is not known, some. */
+export function follows({ flags, watch, ranges }: FlowRules, { bytes, ack }: Segment): boolean {
+  const last = ranges.at(-1);
+  if ((flags & FLAG_FOLLOW) === 0 || last === undefined || bytes.length === 0) return false;
+  if (last.owner === OWNER_SELF) return false;
+  return last.open ? distance(last.start, ack) > 0 : ack === watch;
+}
+
 /** Numbers of the client's space; `holdsLater`: it has bytes beyond a gap (SACK). */
 export interface Acknowledgement {
   readonly ack: number;
@@ -150,6 +158,13 @@ export interface Segment extends Acknowledgement {
   readonly bytes: Buffer;
   /** With FIN, behind its bytes. */
   readonly isEnd: boolean;
+}
+
+/** Rule follow: a client's segment that goes to a clone as well. */
+export interface FollowedSegment extends Segment {
+  /** The anchor's. */
+  readonly epoch: number;
+  readonly sentAtMs: number;
 }
 
 /** A client: what it has of the stream, and what it asks for. */
