@@ -39,8 +39,8 @@ import type { SurgeJob, SurgeReport } from './surge-client.ts';
 const ORIGIN = fileURLToPath(new URL('./surge-origin.js', import.meta.url));
 const CLIENT = fileURLToPath(new URL('./surge-client.js', import.meta.url));
 const CACHE = { bytes: 128 * 1024 * 1024, objectBytes: 2 * 1024 * 1024 };
-/** An origin that waits for its core is slow, not dead. */
-const SETUP_MS = 10_000;
+/** Where nodes connect to each other, unless they are told otherwise. */
+const LINK_PORT = 7946;
 const POLL_MS = 20;
 const READY_TIMEOUT_MS = 10_000;
 /** For so long the origin's core is looked at without users. */
@@ -64,7 +64,9 @@ export interface RequestCost {
   /** Packets at the origin's interface. Those that its router only sends on to the booster are in both. */
   readonly received: number;
   readonly sent: number;
-  readonly passedOn: number;
+  /** Of those received: what came on its links to other nodes, and of that what is an acknowledgement alone. */
+  readonly onLinks: number;
+  readonly acknowledgements: number;
   readonly requestsPerSecond: number;
   readonly meanMs: number;
   readonly bytes: number;
@@ -101,7 +103,7 @@ export class SurgeStand {
   }
 
   static async up(servers: readonly ServerName[]): Promise<SurgeStand> {
-    const set = [`sites=${JSON.stringify(sites)}`, `timeouts.setupMs=${SETUP_MS}`];
+    const set = [`sites=${JSON.stringify(sites)}`];
     const stand = new SurgeStand(await Baton.up({ name: 'b1', nodes: 1, boosters: 1, set }));
     pinClient(stand.#baton.processes.get('x')!);
     stand.#steer();
@@ -185,7 +187,8 @@ export class SurgeStand {
       softirqUs: grown(({ softirq, atMs }) => softirq - idle * atMs * 1e6) / 1000,
       received: grown(({ received }) => received),
       sent: grown(({ sent }) => sent),
-      passedOn: grown(({ passedOn }) => passedOn),
+      onLinks: grown(({ onLinks }) => onLinks),
+      acknowledgements: grown(({ acknowledgements }) => acknowledgements),
       requestsPerSecond: requests / seconds,
       meanMs,
       bytes: report.bytes / requests,
@@ -206,13 +209,20 @@ export class SurgeStand {
     const { stdout } = await this.#baton.lab.exec('a', ['cat', '/proc/net/dev']);
     const line = stdout.split('\n').find((one) => one.trim().startsWith('eth0:'))!;
     const [, received, , , , , , , , sent] = line.split(':')[1].trim().split(/\s+/).map(Number);
-    return { cpu: own + baton, softirq, atMs, received, sent, passedOn: await this.#passedOn() };
+    return { cpu: own + baton, softirq, atMs, received, sent, ...(await this.#heardOnLinks()) };
   }
 
-  async #passedOn(): Promise<number> {
-    const text = await this.#baton.lab.adminText('a', '/metrics');
-    const rules = text.matchAll(/^baton_router_rule_total\{.*rule="diverted".*\} (\d+)/gm);
-    return [...rules].reduce((sum, [, count]) => sum + Number(count), 0);
+  /** Segments that came on the links of the origin, and those of them without data. */
+  async #heardOnLinks(): Promise<{ onLinks: number; acknowledgements: number }> {
+    const filter = `( sport = :${LINK_PORT} or dport = :${LINK_PORT} )`;
+    const { stdout } = await this.#baton.lab.exec('a', ['ss', '-tinH', 'state', 'established', filter]);
+    const sum = (name: string) =>
+      [...stdout.matchAll(new RegExp(`\\b${name}:(\\d+)`, 'g'))].reduce(
+        (all, [, count]) => all + Number(count),
+        0,
+      );
+    const onLinks = sum('segs_in');
+    return { onLinks, acknowledgements: onLinks - sum('data_segs_in') };
   }
 
   down(): void {

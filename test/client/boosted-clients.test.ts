@@ -10,16 +10,18 @@ const [A, B] = [0, 1];
 const CLIENT = parseAddress('192.0.2.1');
 const NONE = { connectionsPerSecond: null, requestsPerSecond: null, inFlight: null };
 
-function stand(perAddress: object = {}) {
+/** Even descriptors are of clients of a. */
+const EVEN_ARE_OF_A = (fd: number) => (fd % 2 === 0 ? A : B);
+
+function stand(perAddress: object = {}, most = MOST, originOf = EVEN_ARE_OF_A) {
   const counters = new Counters();
   const told: boolean[] = [];
   const clients = new BoostedClients({
     clock: { nowMs: 0 },
     count: counters,
     limits: { perAddress: { ...NONE, ...perAddress }, perNetwork: NONE },
-    most: MOST,
-    // Even descriptors are of clients of a.
-    originOf: (fd) => (fd % 2 === 0 ? A : B),
+    most,
+    originOf,
     changed: () => told.push(clients.isFull(A)),
   });
   const admit = (origin: number, count: number, from = 0) =>
@@ -38,6 +40,34 @@ test('an origin is told that it has enough, has some more all the same, and then
   for (let fd = 0; fd < 60; fd += 2) clients.closed(fd);
   assert.equal(clients.isFull(A), false);
   assert.deepEqual([told.length, told.at(-1)], [2, false]);
+});
+
+test('three origins that are overloaded together get equal shares, whoever came first, and though each is told late', () => {
+  const most = 800;
+  const part = Math.floor((most - most / 8) / 3);
+  const { clients } = stand({}, most, (fd) => fd % 3);
+  const held: number[][] = [[], [], []];
+  let last = 0;
+  /** An origin hears that it is full a few clients later. */
+  const heard = [0, 0, 0];
+  const come = (origin: number) => {
+    heard[origin] = clients.isFull(origin) ? heard[origin] + 1 : 0;
+    if (heard[origin] > 5) return;
+    const fd = 3 * last++ + origin;
+    if (clients.admit(fd, CLIENT) === null) held[origin].push(fd);
+  };
+  for (let i = 0; i < most; i++) come(0);
+  assert.ok(held[0].length > 2 * part, 'alone it has nearly all');
+  for (let i = 0; i < 5000; i++) {
+    for (const origin of [0, 1, 2]) come(origin);
+    const left = held[i % 3].shift();
+    if (left !== undefined) clients.closed(left);
+  }
+  for (const { length } of held)
+    assert.ok(
+      length > 0.84 * part && length <= part + most / 16,
+      `${held.map((all) => all.length)} of ${part}`,
+    );
 });
 
 test('what a client has in progress ends with its answer, and with its connection', () => {

@@ -387,6 +387,33 @@ describe('boost', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     }
   });
 
+  test('clients that hardly read, and large responses, hold up nobody else of their booster and origin', async () => {
+    await boost('on');
+    const large = ['-H', 'Host: local.test', '-o', '/dev/null', `http://a/${16 * MIB}.bin`];
+    const slow = Array.from({ length: 5 }, () =>
+      stand.lab.spawn('client', ['curl', '-sS', '--limit-rate', '1k', ...large], { stdio: 'ignore' }),
+    );
+    const others = new Holding(stand.lab, 'a', 'local.test', `/${10 * KIB}.bin`);
+    try {
+      await stand.until('x has the slow ones', async () => (await boosted()) === slow.length);
+      const downloads = stand.runRight({
+        address: 'a',
+        items: [item('local.test', 16 * MIB), item('local.test', 16 * MIB)],
+        connections: 4,
+      });
+      await others.open(20);
+      for (let i = 0; i < 5; i++) assert.deepEqual((await others.ask()).problems, []);
+      await downloads;
+      for (const { exitCode } of slow) assert.equal(exitCode, null, 'it is far from its end');
+      assert.equal(await boosted(), slow.length + 20);
+    } finally {
+      const ended = slow.map((one) => once(one, 'exit'));
+      for (const one of slow) one.kill('SIGKILL');
+      await Promise.all([...ended, others.end(), boost('off')]);
+    }
+    await stand.nothingLeft();
+  });
+
   test('with return, clients come back between two requests when their server is not boosted any more', async () => {
     await boost('on', 'b');
     const resting = new Holding(stand.lab, 'b', 'local.test', '/1.bin');
