@@ -1,7 +1,8 @@
 /**
  * What a request costs, and how long it takes, by each mechanism, by mechanism auto, and through HAProxy and nginx as
  * proxies in front of an nginx: clients connect to node a, node b has the files. One engine, one thread, one worker
- * each; all in one run, in turn.
+ * each; all in one run, in turn. With more nodes than two, all but a have them, and are asked in turn; with upstreams, an
+ * HTTP server (node:http) behind each of these has them.
  *
  *   kept    connections stay
  *   new     a connection for each request
@@ -10,6 +11,7 @@
 import { execFileSync } from 'node:child_process';
 import { Baton } from './lib/baton.ts';
 import { type BenchOptions, named } from './lib/options.ts';
+import { ORIGIN_PORT, startOrigins } from './lib/origins.ts';
 import { Peers } from './lib/peers.ts';
 import {
   addResults,
@@ -17,6 +19,7 @@ import {
   type Figures,
   KINDS,
   type Kind,
+  type Percentiles,
   type Point,
   SYSTEMS,
   type System,
@@ -26,15 +29,20 @@ import { alternate, medianOf, ROUNDS } from './lib/rounds.ts';
 import type { Server } from './lib/server.ts';
 import { SIZES, Site, type SizeName } from './lib/site.ts';
 import { times } from './lib/times.ts';
-import type { TimesReport } from './lib/times-client.ts';
+import type { Times, TimesReport } from './lib/times-client.ts';
 import { type Load, load } from './lib/wrk.ts';
 
-const NODES = ['a', 'b'];
+const NODES = 2;
+const nameOf = (index: number): string => String.fromCharCode('a'.charCodeAt(0) + index);
+const UPSTREAM = `127.0.0.1:${ORIGIN_PORT}`;
 const CONNECTIONS = 32;
 const LAST_OF = 8;
 const SECONDS = 1;
 /** Of the client that times every request. */
 const TIMED_SECONDS = 0.5;
+/** Of both, for responses of which a second has too few. */
+const LARGEST_SECONDS = 4;
+const LARGEST_BYTES = 10 * 1024 * 1024;
 const USUAL_SIZES: readonly SizeName[] = ['0b', '1k', '16k', '64k', '1m'];
 /** What else `--sizes` knows. */
 const MORE_SIZES: readonly SizeName[] = ['4k', '32k', '256k', '10m'];
@@ -42,6 +50,7 @@ const MORE_SIZES: readonly SizeName[] = ['4k', '32k', '256k', '10m'];
 const AIM: Target = '<= 0.95';
 const AIM_LARGE_KEPT: Target = '<= 0.5';
 const LARGE_BYTES = 64 * 1024;
+const PERCENT = 100;
 
 type Systems = ReadonlyMap<System, Server & { measure<T>(run: () => Promise<T>): Promise<T> }>;
 
@@ -49,12 +58,15 @@ export async function againstProxies(report: Report, options: BenchOptions = {})
   const kinds = named('kind', KINDS, options.kinds);
   const sizes =
     options.sizes === undefined ? USUAL_SIZES : named('size', [...USUAL_SIZES, ...MORE_SIZES], options.sizes);
-  const site = new Site(NODES);
-  for (const size of sizes) site.path(size, 'b');
-  const { systems, down } = await start(named('system', SYSTEMS, options.systems), site.root);
+  const nodes = Array.from({ length: options.nodes ?? NODES }, (_, index) => nameOf(index));
+  const site = new Site(nodes);
+  const pathsOf = (size: SizeName) => nodes.slice(1).map((node) => site.path(size, node));
+  for (const size of sizes) pathsOf(size);
+  const names = named('system', SYSTEMS, options.systems);
+  const { systems, down } = await start(names, nodes, site.root, options.upstream === true);
   for (const kind of kinds) {
     for (const size of sizes) {
-      const point = await measure(systems, kind, size, site.path(size, 'b'), options);
+      const point = await measure(systems, kind, size, pathsOf(size), options);
       tell(report, point);
       if (options.out !== undefined) addResults(options.out, part(point));
     }
@@ -88,24 +100,37 @@ function versions(): Record<string, string> {
 
 async function start(
   names: readonly System[],
+  nodes: readonly string[],
   root: string,
+  hasUpstream: boolean,
 ): Promise<{ systems: Systems; down: () => void }> {
   const systems = new Map<System, Server & { measure<T>(run: () => Promise<T>): Promise<T> }>();
   const ends: Array<() => void> = [];
+  const servers = nodes.slice(1);
   for (const [index, name] of names.entries()) {
     if (name === 'haproxy' || name === 'nginx') continue;
-    const nodes = name === 'local' ? 1 : NODES.length;
-    const baton = await Baton.up({ name: `b${index}`, nodes, root, mechanism: name });
-    const handsOff = <T>(run: () => Promise<T>) => (name === 'local' ? run() : baton.handingOff(run));
-    systems.set(name, Object.assign(baton, { measure: handsOff }));
-    ends.push(baton.down);
+    const site = { name: 'site', hosts: ['*'], policy: 'hash', mechanism: name, upstream: UPSTREAM };
+    const set = hasUpstream ? [`sites=${JSON.stringify([site])}`] : [];
+    const count = name === 'local' ? 1 : nodes.length;
+    const baton = await Baton.up({ name: `b${index}`, nodes: count, root, mechanism: name, set });
+    const behind = hasUpstream
+      ? await startOrigins(baton.lab, name === 'local' ? ['a'] : servers, root)
+      : new Map<string, number>();
+    const { lab, endpoint, scheme, down } = baton;
+    systems.set(name, {
+      ...{ name, lab, endpoint, scheme },
+      processes: new Map([...baton.processes, ...behind]),
+      log: (node) => baton.log(node),
+      measure: (run) => (name === 'local' ? run() : baton.handingOff(run)),
+    });
+    ends.push(down);
   }
   if (names.includes('haproxy') || names.includes('nginx')) {
-    const peers = await Peers.up({ name: 'bp', nodes: NODES.length, root, servers: ['b'], proxies: true });
-    const behind = peers.servers.get('b')!.processes;
+    const by = hasUpstream ? 'node:http' : 'nginx';
+    const peers = await Peers.up({ name: 'bp', nodes: nodes.length, root, servers, proxies: true, by });
     for (const [name, proxy] of [['haproxy', peers.haproxy] as const, ['nginx', peers.nginxProxy] as const]) {
       if (!names.includes(name)) continue;
-      const processes = new Map([...proxy.processes, ...behind]);
+      const processes = new Map([...proxy.processes, ...peers.behind]);
       systems.set(name, { ...proxy, processes, measure: (run) => run() });
     }
     ends.push(() => peers.down());
@@ -122,13 +147,17 @@ async function measure(
   systems: Systems,
   kind: Kind,
   size: SizeName,
-  path: string,
-  { rounds = ROUNDS, seconds = SECONDS }: BenchOptions,
+  paths: readonly string[],
+  options: BenchOptions,
 ): Promise<Point> {
+  const isLargest = SIZES[size] >= LARGEST_BYTES;
+  const { rounds = ROUNDS, nodes = NODES, upstream = false, pace } = options;
+  const { seconds = isLargest ? LARGEST_SECONDS : SECONDS } = options;
+  const timedSeconds = isLargest ? LARGEST_SECONDS : TIMED_SECONDS;
   const requests = { kept: {}, new: { requests: 1 }, mixed: { requests: LAST_OF } }[kind];
-  const timed = { path, seconds: TIMED_SECONDS, connections: CONNECTIONS, ...requests };
+  const timed = { paths, seconds: timedSeconds, connections: CONNECTIONS, ...requests };
   const loaded = {
-    paths: [path],
+    paths,
     connections: CONNECTIONS,
     seconds,
     close: kind === 'new',
@@ -142,7 +171,34 @@ async function measure(
     rounds,
   );
   const figures = [...systems.keys()].map((name, i) => [name, figuresOf(all[i])] as const);
-  return { kind, size, bytes: SIZES[size], rounds, seconds, systems: Object.fromEntries(figures) };
+  const point = {
+    ...{ kind, size, bytes: SIZES[size], rounds, seconds },
+    ...(nodes === NODES ? {} : { nodes }),
+    ...(upstream ? { behind: 'node:http' as const } : {}),
+    systems: Object.fromEntries(figures),
+  };
+  return pace === undefined ? point : byTheClock(systems, point, pace, { ...timed, seconds });
+}
+
+/** The same by the clock: every system gets as many requests a second, which the slowest answers without being full. */
+async function byTheClock(
+  systems: Systems,
+  point: Point,
+  pace: number,
+  job: Parameters<typeof times>[1],
+): Promise<Point> {
+  const rates = Object.values(point.systems).map(({ requestsPerSecond }) => requestsPerSecond);
+  const rate = Math.max(1, Math.floor((Math.min(...rates) * pace) / PERCENT));
+  const all = await alternate(
+    [...systems.values()].map((server) => () => times(server, { ...job, rate })),
+    point.rounds,
+  );
+  const paced = [...systems.keys()].map((name, i) => {
+    const fromDue = all[i].map((report) => report.fromDue!);
+    const figures = { pacedUs: percentilesOf(all[i]), pacedFromDueUs: percentilesOf(fromDue) };
+    return [name, { ...point.systems[name]!, ...figures }] as const;
+  });
+  return { ...point, pacedPerSecond: rate, systems: Object.fromEntries(paced) };
 }
 
 interface Round {
@@ -150,27 +206,24 @@ interface Round {
   readonly timed: TimesReport;
 }
 
+function percentilesOf(rounds: ReadonlyArray<Pick<Times, 'p50Us' | 'p99Us' | 'p999Us'>>): Percentiles {
+  const of = (pick: (round: (typeof rounds)[number]) => number) => rounded(medianOf(rounds, pick));
+  return { p50: of(({ p50Us }) => p50Us), p99: of(({ p99Us }) => p99Us), p999: of(({ p999Us }) => p999Us) };
+}
+
 function figuresOf(rounds: readonly Round[]): Figures {
   const each = (ns: (load: Load) => number) =>
     rounded(medianOf(rounds, ({ load }) => ns(load) / 1000 / load.requests));
   const nodes = ({ cpuNs }: Load) => Object.values(cpuNs).reduce((sum, ns) => sum + ns, 0);
-  const of = (pick: (round: Round) => number) => rounded(medianOf(rounds, pick));
+  const requestsPerSecond = rounded(medianOf(rounds, ({ load }) => load.requestsPerSecond));
   return {
     us: each((load) => load.clientCpuNs + nodes(load)),
     machineUs: each(({ machineCpuNs }) => machineCpuNs),
     anchorUs: each(({ cpuNs }) => cpuNs.a ?? 0),
-    targetUs: each(({ cpuNs }) => cpuNs.b ?? 0),
-    requestsPerSecond: of(({ load }) => load.requestsPerSecond),
-    wrkUs: {
-      p50: of(({ load }) => load.p50Us),
-      p99: of(({ load }) => load.p99Us),
-      p999: of(({ load }) => load.p999Us),
-    },
-    timedUs: {
-      p50: of(({ timed }) => timed.p50Us),
-      p99: of(({ timed }) => timed.p99Us),
-      p999: of(({ timed }) => timed.p999Us),
-    },
+    targetUs: each((load) => nodes(load) - (load.cpuNs.a ?? 0)),
+    requestsPerSecond,
+    wrkUs: percentilesOf(rounds.map(({ load }) => load)),
+    timedUs: percentilesOf(rounds.map(({ timed }) => timed)),
   };
 }
 
@@ -201,8 +254,11 @@ function tell(report: Report, point: Point): void {
   for (const [what, of] of [
     ['wrk', ({ wrkUs }: Figures) => wrkUs.p99],
     ['timed', ({ timedUs }: Figures) => timedUs.p99],
+    ['paced', ({ pacedUs }: Figures) => pacedUs?.p99],
   ] as const) {
-    const baseline = betterProxy(point, of);
-    report({ name: `${name}.p99-${what}`, value: of(auto), unit: 'us', baseline, target: '<= 1' });
+    const value = of(auto);
+    if (value === undefined) continue;
+    const baseline = betterProxy(point, (figures) => of(figures) ?? value);
+    report({ name: `${name}.p99-${what}`, value, unit: 'us', baseline, target: '<= 1' });
   }
 }

@@ -71,7 +71,7 @@ export async function latency(report: Report): Promise<void> {
     });
   }
   for (const connections of CONNECTIONS) {
-    const job = (path: string) => ({ path, connections, seconds: SECONDS });
+    const job = (path: string) => ({ paths: [path], connections, seconds: SECONDS });
     const [local, handedOff, nginx, haproxy] = await alternate(
       [
         () => times(baton, job(onA)),

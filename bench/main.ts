@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. A part of
- * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`; of boost:
+ * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`, with four nodes,
+ * files behind upstreams, and by the clock as well: `--nodes 4 --upstream --pace 50`; of boost:
  * `--systems node --kinds new --users 360 --rounds 1 --seconds 3`.
  */
 import { parseArgs } from 'node:util';
@@ -93,16 +94,21 @@ function readArguments(): Arguments {
     const { values, positionals } = parseArgs({
       options: {
         json: { type: 'boolean', default: false },
+        upstream: { type: 'boolean' },
         ...{ sizes: text, kinds: text, systems: text, users: text, rounds: text, seconds: text, out: text },
+        ...{ nodes: text, pace: text },
       },
       allowPositionals: true,
     });
-    const { sizes, kinds, systems, users, rounds, seconds, out, json } = values;
+    const { sizes, kinds, systems, users, nodes, upstream, pace, rounds, seconds, out, json } = values;
     const given = {
       sizes: listOf(sizes),
       kinds: listOf(kinds),
       systems: listOf(systems),
       users: listOf(users)?.map((level) => numberOf('users', level)),
+      nodes: numberOf('nodes', nodes),
+      upstream,
+      pace: numberOf('pace', pace),
       rounds: numberOf('rounds', rounds),
       seconds: numberOf('seconds', seconds),
       out,

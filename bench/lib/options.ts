@@ -5,6 +5,12 @@ export interface BenchOptions {
   readonly systems?: readonly string[];
   /** Levels of load. */
   readonly users?: readonly number[];
+  /** Of the cluster. */
+  readonly nodes?: number;
+  /** The files are behind HTTP servers, not on the nodes' disks. */
+  readonly upstream?: boolean;
+  /** By the clock as well: so many requests, in percent of what the slowest system does at full speed. */
+  readonly pace?: number;
   readonly rounds?: number;
   readonly seconds?: number;
   /** The file that results are added to. */

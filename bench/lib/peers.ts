@@ -17,6 +17,7 @@ import { Lab } from '../../src/tools/lab/lab.ts';
 import type { LabOptions } from '../../src/tools/lab/plan.ts';
 import { atExit, scratchDirectory } from './cleanup.ts';
 import { nginxConfig } from './nginx-config.ts';
+import { ORIGIN_PORT, startOrigins } from './origins.ts';
 import { pinServer } from './processor.ts';
 import type { Server } from './server.ts';
 
@@ -124,8 +125,9 @@ backend servers
 
 export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'> {
   readonly root: string;
-  /** Nodes with an nginx that serves files. */
+  /** Nodes with a server of the files: an nginx, or one by node:http. */
   readonly servers: readonly string[];
+  readonly by?: 'nginx' | 'node:http';
   /** Whether node a has the proxies. */
   readonly proxies: boolean;
   /** What clients are shown; left out: they come in the clear. */
@@ -136,6 +138,8 @@ export class Peers {
   readonly #lab: Lab;
   readonly #ends: Array<() => void> = [];
   readonly #removeLab: () => void;
+  /** What proxies have behind them. */
+  #behind: ReadonlyMap<string, number> = new Map();
   /** nginx serving files, by node. */
   readonly servers = new Map<string, Server>();
   /** The same processes with tcp_nopush. */
@@ -156,11 +160,16 @@ export class Peers {
     return this.#nginxProxy!;
   }
 
+  /** The processes of what proxies have behind them. */
+  get behind(): ReadonlyMap<string, number> {
+    return this.#behind;
+  }
+
   static async up(options: PeerOptions): Promise<Peers> {
-    const { root, servers, proxies, certificates = null, ...labOptions } = options;
+    const { root, servers, proxies, by = 'nginx', certificates = null, ...labOptions } = options;
     const peers = new Peers(await Lab.up({ ...labOptions, root, command: null }));
     const ofFiles = proxies ? null : certificates;
-    for (const node of servers) {
+    for (const node of by === 'nginx' ? servers : []) {
       const config = fileServers(root, ofFiles);
       const server = await peers.#nginx(node, 'files', config, SERVER_PORTS.off, ofFiles);
       peers.servers.set(node, server);
@@ -168,7 +177,12 @@ export class Peers {
       peers.noPushServers.set(node, { ...server, endpoint });
     }
     if (!proxies) return peers;
-    const addresses = servers.map((node) => `${peers.#lab.node(node).address}:${SERVER_PORTS.off}`);
+    peers.#behind =
+      by === 'nginx'
+        ? new Map([...peers.servers].map(([node, { processes }]) => [node, processes.get(node)!]))
+        : await startOrigins(peers.#lab, servers, root);
+    const port = by === 'nginx' ? SERVER_PORTS.off : ORIGIN_PORT;
+    const addresses = servers.map((node) => `${peers.#lab.node(node).address}:${port}`);
     peers.#haproxy = await peers.#haproxyAt('a', addresses, certificates);
     const proxy = nginxProxy(addresses, certificates);
     peers.#nginxProxy = await peers.#nginx('a', 'proxy', proxy, NGINX_PROXY_PORT, certificates);

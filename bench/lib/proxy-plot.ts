@@ -1,6 +1,7 @@
 /** The results of `against-proxies` drawn: processor time of a request over its size, one panel a kind. Pure. */
 import {
   type Figures,
+  isUsual,
   KINDS,
   type Kind,
   type Point,
@@ -38,17 +39,18 @@ const text = (x: number, y: number, value: string, more = ''): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped(value)}</text>`;
 
 export function drawProxies(results: ProxyResults): string {
-  const kinds = KINDS.filter((kind) => results.points.some((point) => point.kind === kind));
+  const points = results.points.filter(isUsual);
+  const kinds = KINDS.filter((kind) => points.some((point) => point.kind === kind));
   const panels = kinds.map(
     (kind, i): Panel => ({
       kind,
-      points: results.points.filter((point) => point.kind === kind),
+      points: points.filter((point) => point.kind === kind),
       x: MARGIN.left + i * (PANEL_WIDTH + MARGIN.left),
     }),
   );
   const width = panels.length * (PANEL_WIDTH + MARGIN.left) + MARGIN.right;
   const height = MARGIN.top + PANEL_HEIGHT + MARGIN.bottom;
-  const all = results.points.flatMap(({ systems }) => Object.values(systems).map(({ us }: Figures) => us));
+  const all = points.flatMap(({ systems }) => Object.values(systems).map(({ us }: Figures) => us));
   const decades = {
     from: Math.floor(Math.log10(Math.min(...all))),
     to: Math.ceil(Math.log10(Math.max(...all))),

@@ -21,6 +21,9 @@ export interface Figures {
   /** By wrk, which adds what it would have sent while it waited; and by a client that times every request. */
   readonly wrkUs: Percentiles;
   readonly timedUs: Percentiles;
+  /** By the clock, where that was measured: what requests took, and what they took from when they were due. */
+  readonly pacedUs?: Percentiles;
+  readonly pacedFromDueUs?: Percentiles;
 }
 
 /** In microseconds. */
@@ -35,6 +38,12 @@ export interface Point {
   /** As in site.ts. */
   readonly size: string;
   readonly bytes: number;
+  /** Of the cluster; left out: two. */
+  readonly nodes?: number;
+  /** What has the files behind each node; left out: the node, and an nginx behind the proxies. */
+  readonly behind?: 'node:http';
+  /** Requests a second by the clock, the same for all systems. */
+  readonly pacedPerSecond?: number;
   readonly rounds: number;
   readonly seconds: number;
   readonly systems: Partial<Record<System, Figures>>;
@@ -52,13 +61,22 @@ export function readResults(file: string): ProxyResults {
   return JSON.parse(readFileSync(file, 'utf8')) as ProxyResults;
 }
 
-/** Adds points to a file; those of the same kind and size are replaced. */
+/** What tells points apart. */
+const stand = ({ kind, size, nodes = 2, behind }: Point): string => [kind, size, nodes, behind].join();
+
+/** Two nodes that have the files themselves. */
+export const isUsual = ({ nodes = 2, behind }: Point): boolean => nodes === 2 && behind === undefined;
+
+/** Adds points to a file; those of the same kind, size and cluster are replaced. */
 export function addResults(file: string, part: ProxyResults): void {
   const before = existsSync(file) ? readResults(file).points : [];
-  const isNew = ({ kind, size }: Point) =>
-    !part.points.some((point) => point.kind === kind && point.size === size);
+  const isNew = (old: Point) => !part.points.some((point) => stand(point) === stand(old));
   const points = [...before.filter(isNew), ...part.points].sort(
-    (a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) || a.bytes - b.bytes,
+    (a, b) =>
+      (a.behind ?? '').localeCompare(b.behind ?? '') ||
+      (a.nodes ?? 2) - (b.nodes ?? 2) ||
+      KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) ||
+      a.bytes - b.bytes,
   );
   writeFileSync(file, `${JSON.stringify({ ...part, points }, null, 1)}\n`);
 }

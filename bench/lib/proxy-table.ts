@@ -2,6 +2,7 @@
 import {
   betterProxy,
   type Figures,
+  isUsual,
   type Point,
   type ProxyResults,
   SYSTEMS,
@@ -32,19 +33,62 @@ export function withTable(document: string, table: string): string {
   return `${document.slice(0, from)}${TABLE_BEGINS}\n${table}\n${document.slice(to)}`;
 }
 
+const BY_THE_CLOCK =
+  'By the clock, the same number of requests a second for all systems: p99 and p99.9 in milliseconds, in brackets from when a request was due.';
+
 export function proxyTable(results: ProxyResults): string {
-  const systems = SYSTEMS.filter((name) => results.points.some((point) => point.systems[name] !== undefined));
+  const { points } = results;
+  const systems = SYSTEMS.filter((name) => points.some((point) => point.systems[name] !== undefined));
   const heading = ['connections, size', ...systems, 'auto / better proxy', 'auto / best row'];
-  const lines = [heading, heading.map(() => '---'), ...results.points.map((point) => line(point, systems))];
-  return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+  const whole = tableOf(
+    heading,
+    points.map((point) => line(point, systems)),
+  );
+  const paced = points.filter(({ pacedPerSecond }) => pacedPerSecond !== undefined);
+  if (paced.length === 0) return whole;
+  const pacedHeading = ['connections, size', 'requests/s', ...systems, 'auto / better proxy, p99'];
+  const byTheClock = tableOf(
+    pacedHeading,
+    paced.map((point) => pacedLine(point, systems)),
+  );
+  return `${whole}\n\n${BY_THE_CLOCK}\n\n${byTheClock}`;
+}
+
+function tableOf(heading: readonly string[], lines: readonly string[][]): string {
+  const all = [heading, heading.map(() => '---'), ...lines];
+  return all.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+function label(point: Point): string {
+  const { kind, bytes, nodes = 2, behind } = point;
+  const cluster = isUsual(point) ? '' : `, ${nodes} nodes${behind === undefined ? '' : `, ${behind} behind`}`;
+  return `${kind}, ${sizeText(bytes)}${cluster}`;
+}
+
+function pacedLine(point: Point, systems: readonly System[]): string[] {
+  const p99 = ({ pacedUs }: Figures) => pacedUs?.p99 ?? Number.POSITIVE_INFINITY;
+  const other = betterProxy(point, p99);
+  const { auto } = point.systems;
+  return [
+    label(point),
+    point.pacedPerSecond!.toLocaleString('en-US'),
+    ...systems.map((name) => pacedCell(point.systems[name])),
+    auto === undefined || other === null ? '' : (p99(auto) / other).toFixed(2),
+  ];
+}
+
+function pacedCell(figures: Figures | undefined): string {
+  const { pacedUs, pacedFromDueUs } = figures ?? {};
+  if (pacedUs === undefined || pacedFromDueUs === undefined) return '';
+  const both = (p99: number, p999: number) => `${msText(p99)}, ${msText(p999)}`;
+  return `${both(pacedUs.p99, pacedUs.p999)} (${both(pacedFromDueUs.p99, pacedFromDueUs.p999)})`;
 }
 
 function line(point: Point, systems: readonly System[]): string[] {
-  const { kind, bytes } = point;
   const us = ({ us: value }: Figures) => value;
   const own = OWN_ROWS.map((name) => point.systems[name]).filter((one) => one !== undefined);
   return [
-    `${kind}, ${sizeText(bytes)}`,
+    label(point),
     ...systems.map((name) => cell(point.systems[name])),
     ratio(point, betterProxy(point, us)),
     ratio(point, own.length === 0 ? null : Math.min(...own.map(us))),

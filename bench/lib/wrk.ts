@@ -18,7 +18,7 @@ export interface LoadOptions {
   readonly seconds: number;
   /** A new connection for each request. */
   readonly close?: boolean;
-  /** One request in so many, of all connections together, is its connection's last. Of one path. */
+  /** One request in so many, of all connections together, is its connection's last. */
   readonly closeEvery?: number;
   /** Addresses that clients connect to, each an equal share of them; default: the server's endpoint. */
   readonly endpoints?: readonly string[];
@@ -70,36 +70,24 @@ function done(summary, latency)
 end
 `;
 
-/** Lua that asks for several paths in turn. wrk does without when there is only one, at less cost to itself. */
-function inTurn(paths: readonly string[]): string {
-  if (paths.length === 1) return '';
+/**
+ * Lua that asks for several paths in turn, and has one request in so many end its connection. wrk does without for one
+ * path and connections that stay, at less cost to itself.
+ */
+function inTurn(paths: readonly string[], closeEvery: number | undefined): string {
+  if (paths.length === 1 && closeEvery === undefined) return '';
   return `
-local requests, turn = {}, 0
+local kept, last, turn = {}, {}, 0
 function init()
   for i, path in ipairs({ ${paths.map((path) => `"${path}"`).join(', ')} }) do
-    requests[i] = wrk.format(nil, path)
+    kept[i] = wrk.format(nil, path)
+    last[i] = wrk.format(nil, path, { ["Host"] = wrk.headers["Host"], ["Connection"] = "close" })
   end
 end
 function request()
-  turn = turn % #requests + 1
-  return requests[turn]
-end
-`;
-}
-
-/** Lua that has one request in so many end its connection. */
-function closingEvery(every: number | undefined, path: string): string {
-  if (every === undefined) return '';
-  return `
-local kept, last, turn
-function init()
-  kept = wrk.format(nil, "${path}")
-  last = wrk.format(nil, "${path}", { ["Host"] = wrk.headers["Host"], ["Connection"] = "close" })
-  turn = 0
-end
-function request()
   turn = turn + 1
-  return turn % ${every} == 0 and last or kept
+  local i = turn % #kept + 1
+  return ${closeEvery === undefined ? '' : `turn % ${closeEvery} == 0 and last[i] or `}kept[i]
 end
 `;
 }
@@ -123,10 +111,7 @@ end
 async function runWrk(server: Server, options: LoadOptions): Promise<Summary & { clientCpuNs: number }> {
   const script = join(scratchDirectory(), 'wrk.lua');
   const { connections, seconds, endpoints = [server.endpoint] } = options;
-  writeFileSync(
-    script,
-    among(endpoints) + inTurn(options.paths) + closingEvery(options.closeEvery, options.paths[0]) + DONE,
-  );
+  writeFileSync(script, among(endpoints) + inTurn(options.paths, options.closeEvery) + DONE);
   const argv = ['wrk', `-t${endpoints.length}`, `-c${connections}`, `-d${seconds}s`, '-s', script];
   argv.push('--timeout', `${REQUEST_TIMEOUT_SECONDS}s`);
   if (options.close) argv.push('-H', 'Connection: close');

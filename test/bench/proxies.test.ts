@@ -110,3 +110,40 @@ test('docs/figures.md and the drawing are those of the results beside them', () 
     'npm run figures',
   );
 });
+
+test('other clusters have lines of their own, behind the usual ones, and are not drawn', () => {
+  const file = join(directory, 'clusters.json');
+  const usual = point('kept', 1024, 30);
+  addResults(file, results({ ...usual, nodes: 4, behind: 'node:http' }));
+  addResults(file, results({ ...usual, nodes: 4 }));
+  addResults(file, results(usual));
+  const table = proxyTable(readResults(file));
+  const labels = table.split('\n').map((line) => line.split(' | ')[0]);
+  assert.deepEqual(labels.slice(2), [
+    '| kept, 1 KB',
+    '| kept, 1 KB, 4 nodes',
+    '| kept, 1 KB, 4 nodes, node:http behind',
+  ]);
+  const alone = results(usual);
+  assert.equal(drawProxies({ ...readResults(file) }), drawProxies(alone));
+});
+
+test('what was measured by the clock has a table of its own', () => {
+  const usual = point('kept', 1024, 30);
+  const paced = (us: number): Figures => {
+    const pacedUs = { p50: us, p99: 10 * us, p999: 20 * us };
+    return { ...figures(us), pacedUs, pacedFromDueUs: { p50: us, p99: 30 * us, p999: 40 * us } };
+  };
+  const systems = { auto: paced(50), haproxy: paced(100), nginx: paced(200) };
+  const table = proxyTable(
+    results(usual, { ...usual, size: '2k', bytes: 2048, pacedPerSecond: 12_345, systems }),
+  );
+  const [, , second] = table.split('\n\n');
+  const [heading, , line, ...more] = second.split('\n');
+  assert.match(heading, /requests\/s \| auto \|/);
+  assert.equal(
+    line,
+    '| kept, 2 KB | 12,345 | 0.5, 1.0 (1.5, 2.0) |  |  | 1.0, 2.0 (3.0, 4.0) | 2.0, 4.0 (6.0, 8.0) | 0.50 |',
+  );
+  assert.deepEqual(more, [], 'what was not measured so is not there');
+});
