@@ -10,6 +10,7 @@ const CLIENT = fileURLToPath(new URL('./handshakes-client.js', import.meta.url))
 const END_TIMEOUT_MS = 10_000;
 
 export interface Handshakes {
+  readonly count: number;
   readonly perSecond: number;
   /** By the processor time of node a's process. */
   readonly perCpuSecond: number;
@@ -30,5 +31,5 @@ export async function handshakes(server: Server, job: Omit<HandshakesJob, 'endpo
   if (job.resumed ? full > job.workers : resumed > 0)
     throw new Error(`${server.name}: ${full} full handshakes and ${resumed} by a ticket`);
   const count = full + resumed;
-  return { perSecond: count / seconds, perCpuSecond: (count * 1e9) / cpuNs };
+  return { count, perSecond: count / seconds, perCpuSecond: (count * 1e9) / cpuNs };
 }
