@@ -16,6 +16,17 @@ const FIRST_FD = 1000;
 const EADDRNOTAVAIL = 99;
 const WINDOW_BYTES = 65_535;
 
+/** A half-pipe's. */
+interface Pipe {
+  readonly sender: Sender;
+  readonly port: number;
+  /** TCP_USER_TIMEOUT. */
+  limitMs: number;
+  /** What the client had acknowledged when it was asked last, and since when that is so, or nothing is owed. */
+  acknowledged: number;
+  sinceMs: number;
+}
+
 /** A connection's own socket. */
 export class Socket {
   readonly client: Client;
@@ -99,7 +110,9 @@ export class Sockets {
   /** Of connections that live here, or are on their way here. */
   readonly own = new Map<number, Socket>();
   /** Of half-pipes. */
-  readonly pipes = new Map<number, { readonly sender: Sender; readonly port: number }>();
+  readonly pipes = new Map<number, Pipe>();
+  /** Of all half-pipes. */
+  #limitMs = Number.POSITIVE_INFINITY;
   /** Their connections were given to other nodes, or were let go again before they were here. */
   readonly given = new Set<Client>();
   /** They are closed, and still owe something, with when the client last took some of it. */
@@ -182,10 +195,25 @@ export class Sockets {
     limitFinWait: () => {},
   };
 
+  #pipeOf(fd: number): Pipe {
+    const pipe = this.pipes.get(fd);
+    assert(pipe !== undefined, `descriptor ${fd} is no half-pipe’s`);
+    return pipe;
+  }
+
   #pipe(fd: number): Sender {
-    const socket = this.pipes.get(fd);
-    assert(socket !== undefined, `descriptor ${fd} is no half-pipe’s`);
-    return socket.sender;
+    return this.#pipeOf(fd).sender;
+  }
+
+  /** The kernel has given up: the client has acknowledged nothing for so long. */
+  #hasStalled(pipe: Pipe): boolean {
+    const { acknowledged, queued } = pipe.sender;
+    const { nowMs } = this.#host.clock;
+    if (queued === 0 || acknowledged !== pipe.acknowledged) {
+      pipe.acknowledged = acknowledged;
+      pipe.sinceMs = nowMs;
+    }
+    return nowMs - pipe.sinceMs > pipe.limitMs;
   }
 
   #endPipe(fd: number): void {
@@ -196,17 +224,25 @@ export class Sockets {
   readonly target: HalfPipeKernel = {
     restore: (seed, spare) => {
       const fd = spare >= 0 ? spare : this.#nextFd++;
-      this.pipes.set(fd, { sender: new Sender(seed.sequence, seed.sendWindow), port: seed.client.port });
+      const sender = new Sender(seed.sequence, seed.sendWindow);
+      const sinceMs = this.#host.clock.nowMs;
+      const { port } = seed.client;
+      // A spare one keeps its options.
+      const limitMs = spare >= 0 ? this.#limitMs : Number.POSITIVE_INFINITY;
+      this.pipes.set(fd, { sender, port, limitMs, acknowledged: 0, sinceMs });
       return { fd, clockOffset: 0, limitsTimeout: false, wasSpare: spare >= 0 };
     },
-    limitStall: () => {},
+    limitStall: (fd, limitMs) => {
+      this.#pipeOf(fd).limitMs = limitMs;
+      this.#limitMs = limitMs;
+    },
     setSendWindow: (fd, windowOf) => {
       const sender = this.#pipe(fd);
       sender.window = windowOf(sender.queued);
     },
     queuedBytes: (fd) => this.#pipe(fd).queued,
-    info: () => ({
-      state: () => TcpState.ESTABLISHED,
+    info: (fd) => ({
+      state: () => (this.#hasStalled(this.#pipeOf(fd)) ? TcpState.CLOSE : TcpState.ESTABLISHED),
       pathMtu: () => 1500,
       congestionWindow: () => 10,
       srttUs: () => 0,
