@@ -117,7 +117,8 @@ export class LoadTable {
   }
 }
 
-function unknownLoad(): Writable<NodeLoad> {
+/** Of a node that has said nothing. */
+export function unknownLoad(): Writable<NodeLoad> {
   return {
     connections: 0,
     requestsPerSecond: 0,

@@ -138,3 +138,10 @@ test('nothing is called by a word that was given up', () => {
     assert.deepEqual(names, [], path);
   }
 });
+
+test('no field in the handoff is taken to be there without a look: an assertion says why it is', () => {
+  for (const { path } of sources.filter((source) => source.path.startsWith('handoff/'))) {
+    const believed = readFileSync(join(SRC, path), 'utf8').match(/this\.#?\w+!/g) ?? [];
+    assert.deepEqual(believed, [], path);
+  }
+});

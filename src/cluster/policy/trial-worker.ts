@@ -2,20 +2,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
 import { DEFAULT_HEAD_LIMITS, parseRequestHead, type RequestHead } from '../../protocol/http/request.ts';
+import { unknownLoad } from '../load.ts';
 import { createPolicy, importPolicies, PolicyError } from './create.ts';
 import type { Candidate } from './policy.ts';
 import type { TrialMessage } from './trial.ts';
 
 const REQUEST = Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
-const NO_LOAD = {
-  connections: 0,
-  requestsPerSecond: 0,
-  acceptQueue: 0,
-  cpuPermille: 0,
-  loadPermille: 0,
-  accepting: true,
-  reportedAtMs: -1,
-};
 const NO_MEMORY = { holders: () => [], chosen: () => {} };
 
 const say = (message: TrialMessage): void => parentPort!.postMessage(message);
@@ -26,7 +18,7 @@ async function tryOne(site: SiteConfig): Promise<void> {
   // Nonsense that it answers is not the end: then the request is served where it came in.
   const policy = createPolicy(site, factories, context, NO_MEMORY, () => {});
   const candidates = Object.keys(site.content).map(
-    (name, index): Candidate => ({ index, name, load: NO_LOAD }),
+    (name, index): Candidate => ({ index, name, load: unknownLoad() }),
   );
   if (candidates.length === 0) return;
   const head = parseRequestHead(REQUEST, 0, REQUEST.length, DEFAULT_HEAD_LIMITS) as RequestHead;

@@ -27,7 +27,7 @@ import type {
   Standby,
   StandbyStart,
 } from './handoff.ts';
-import type { OwnSocket } from './own-socket.ts';
+import { type OwnSocket, whileOpen } from './own-socket.ts';
 
 export class AnchorFlow implements Conversation, HeardFlow {
   readonly #owner: FlowOwner;
@@ -85,7 +85,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
 
   /** `bytes` were read from the socket. */
   consumed(bytes: number): void {
-    this.#socket!.consumed(bytes);
+    whileOpen(this.#socket).consumed(bytes);
   }
 
   /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */
@@ -134,7 +134,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
    * what is returned. The in-half stays. `next`: the target may take that request as well.
    */
   beginTarget(node: number, link: Link, next: NextRequest | null): HandoffStart {
-    const socket = this.#socket!;
+    const socket = whileOpen(this.#socket);
     if (this.#turns.isOpen) socket.renew();
     // Most connections that are new end with this response.
     if (this.epoch > 0) socket.leaveAcknowledging(this.#owner.clock.nowMs);
@@ -152,7 +152,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
 
   #describe(id: number, start: number): HandoffStart {
     const now = this.#owner.clock.exactMs();
-    const halfPipe = this.#socket!.halfPipe(this.#entry, start, now);
+    const halfPipe = whileOpen(this.#socket).halfPipe(this.#entry, start, now);
     return { id, epoch: this.epoch, halfPipe, start, sentAtMs: now >>> 0 };
   }
 
@@ -193,7 +193,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
   /** Where the next request begins, when nothing of it has come yet; else -1. */
   get nextRequest(): number {
     const { inNext, inAck } = this.#entry;
-    const next = this.#socket!.readSequence;
+    const next = whileOpen(this.#socket).readSequence;
     const isQuiet = inNext === next && max(next, inAck) === next;
     return isQuiet ? next : -1;
   }
@@ -251,7 +251,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
 
   /** Has the own socket ask the client what it holds (a window probe). Only while the own range is open. */
   probe(): void {
-    this.#socket!.probe();
+    whileOpen(this.#socket).probe();
   }
 
   frame(frame: Frame, link: Link): void {
@@ -277,7 +277,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
    */
   end(discard: boolean): void {
     const entry = this.#entry;
-    const socket = this.#socket!;
+    const socket = whileOpen(this.#socket);
     this.#letGo();
     this.#standby.forget();
     const place = this.#turns.close((known) => socket.writeSequence(known));

@@ -9,6 +9,7 @@
  * A standby has the request without SETUP: standby --SETUP_OK--> accepted, or --not kept, no answer--> setup.
  */
 
+import assert from 'node:assert';
 import { nowUs } from '../../base/time.ts';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import type { Places } from '../../kernel/loop/deadlines.ts';
@@ -67,7 +68,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected readonly request: Request;
   readonly #link: Link;
   protected readonly form: HandoffForm;
-  protected readonly begun: StandbyStart;
+  protected readonly begun: HandoffStart | StandbyStart;
   protected readonly next: NextRequest | null;
   /** SETUP has been sent. */
   protected asked = false;
@@ -107,13 +108,15 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected static begin<T extends HandoffDelivery>(make: () => T): T | null {
     try {
       const delivery = make();
-      return delivery.#begin(delivery.begun as HandoffStart) ? delivery : null;
+      return delivery.#begin() ? delivery : null;
     } catch (error) {
       return unlessSocketDied(error, null);
     }
   }
 
-  #begin(begun: HandoffStart): boolean {
+  #begin(): boolean {
+    const { begun } = this;
+    assert('halfPipe' in begun, 'a standby is not asked');
     if (!this.ask(begun)) {
       this.over = true;
       this.flow.cancelTarget(this.response.start);

@@ -3,6 +3,7 @@
  * The connection reads, writes and closes it.
  */
 
+import assert from 'node:assert';
 import { unlessSocketDied } from '../../kernel/linux/errors.ts';
 import type { HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
 import type { Observed } from '../../kernel/router/flows.ts';
@@ -32,6 +33,12 @@ export interface SocketKernel {
 
 /** The least that a kernel waits before it acknowledges by itself (TCP_DELACK_MIN). */
 const ACKNOWLEDGEMENT_DUE_MS = 40;
+
+/** A flow's, which has it until it ends. */
+export function whileOpen(socket: OwnSocket | null): OwnSocket {
+  assert(socket !== null, 'a flow that has ended has no socket');
+  return socket;
+}
 
 export class OwnSocket {
   readonly #fd: number;

@@ -4,6 +4,7 @@
  * the booster, whose target is the origin.
  */
 
+import assert from 'node:assert';
 import type { Count } from '../../base/counters.ts';
 import { nowUs } from '../../base/time.ts';
 import type { Places } from '../../kernel/loop/deadlines.ts';
@@ -246,7 +247,8 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   #finish(): void {
     this.#leave();
     const { startUs } = this.#request;
-    const { status, bodyBytes, close } = this.#done!;
+    assert(this.#done !== null, 'DATA_DONE has come');
+    const { status, bodyBytes, close } = this.#done;
     this.#host.finished({
       node: this.node,
       mechanism: this.#form.name,

@@ -241,7 +241,7 @@ export class IncomingMove implements Conversation {
       // Its own next system call says that it has died.
       if (!(error instanceof SystemError)) throw error;
     }
-    const response = exchange === null ? null : { ...this.#response!, exchange };
+    const response = exchange === null || this.#response === null ? null : { ...this.#response, exchange };
     const { advertisedEdge } = state;
     ports.connections.adopt(fd, { guest, serveFirst: this.#serveFirst, advertisedEdge, session, response });
   }

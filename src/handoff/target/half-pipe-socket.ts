@@ -8,6 +8,7 @@
  *    `-------------------- close: rules without ranges, closed silently --'   release: the slot goes, too
  */
 
+import assert from 'node:assert';
 import type { Endpoint } from '../../base/address.ts';
 import { EPOLLET, EPOLLOUT } from '../../kernel/linux/epoll.ts';
 import { ETIMEDOUT, SystemError } from '../../kernel/linux/errors.ts';
@@ -101,7 +102,8 @@ export class HalfPipeSocket {
 
   /** What sends the out-half; only while it is open. */
   get out(): ByteSink {
-    return this.#out!;
+    assert(this.#out !== null, 'it is open');
+    return this.#out;
   }
 
   /** What the client has acknowledged, in its sequence space. The router moves it on at any moment: read it once. */

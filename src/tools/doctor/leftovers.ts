@@ -18,6 +18,11 @@ function staleLabs(): string[] {
   });
 }
 
+/** Whether there is any, nobody can say. */
+function unseen(finding: Pick<Finding, 'name' | 'purpose'>, { message }: Error): Finding {
+  return { ...finding, state: 'warn', detail: `cannot look: ${message}`, remedy: 'run as root' };
+}
+
 function routerFinding(): Finding {
   const finding = {
     name: 'left-routers',
@@ -34,12 +39,7 @@ function routerFinding(): Finding {
     });
     return { ...finding, state: 'warn', detail: detail.join('; ') };
   } catch (error) {
-    return {
-      ...finding,
-      state: 'warn',
-      detail: `cannot look: ${(error as Error).message}`,
-      remedy: 'run as root',
-    };
+    return unseen(finding, error as Error);
   }
 }
 
@@ -53,12 +53,7 @@ function addressFinding(): Finding {
     const left = leftAddresses().map(describeAddress);
     return { ...finding, state: left.length === 0 ? 'ok' : 'warn', detail: left.join(', ') || 'none' };
   } catch (error) {
-    return {
-      ...finding,
-      state: 'warn',
-      detail: `cannot look: ${(error as Error).message}`,
-      remedy: 'run as root',
-    };
+    return unseen(finding, error as Error);
   }
 }
 
