@@ -41,7 +41,7 @@ function assertMechanisms({ byMechanism }: Report, perHost: number): void {
     assert.ok((byMechanism[name] ?? 0) >= handedOff, `${name}: ${JSON.stringify(byMechanism)}`);
 }
 
-describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
+describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 240_000 }, () => {
   let stand: Stand;
   let wire: WireRecord;
   /** Of all connections below. */
