@@ -104,6 +104,8 @@ export class Pump {
   sentBytes = 0;
   /** Bytes in parts that wait. */
   queuedBytes = 0;
+  /** The file that was looked at in this run; -1: none. What is handed over at once needs one look. */
+  #lookedAt = -1;
   /** It is broken because somebody wrote to the file: what has been sent may be of two states of it. */
   fileChanged = false;
 
@@ -176,6 +178,7 @@ export class Pump {
   /** Moves what it can. `waiting`: for parts; `blocked`: for the sink; `yield`: call again in the next turn. */
   run(out: ByteSink): PumpState {
     const until = this.sentBytes + TURN_BYTES;
+    this.#lookedAt = -1;
     while (this.#at < this.#parts.length) {
       if (this.sentBytes >= until) return 'yield';
       const part = this.#parts[this.#at];
@@ -201,10 +204,10 @@ export class Pump {
 
   #sendFile(out: ByteSink, { fd, offset, length, state }: FilePart, last: boolean): number {
     const left = length - this.#offset;
+    const looks = left <= LAST_BYTES && this.#lookedAt !== fd;
+    if (looks) this.#lookedAt = fd;
     const taken =
-      left <= LAST_BYTES && !state.isUnwritten(fd)
-        ? BROKEN
-        : out.sendFile(fd, offset + this.#offset, left, last, state);
+      looks && !state.isUnwritten(fd) ? BROKEN : out.sendFile(fd, offset + this.#offset, left, last, state);
     if (taken === BROKEN) this.fileChanged = !state.isUnwritten(fd);
     return taken;
   }

@@ -74,3 +74,33 @@ test('a response’s own list of parts is taken as it is, and not written to', (
     assert.equal(pump.sentBytes, 3);
   }
 });
+
+test('a file is looked at before the last of it is handed over, once for what goes at once', () => {
+  let looks = 0;
+  let written = false;
+  const state = {
+    isUnwritten: () => {
+      looks++;
+      return !written;
+    },
+  };
+  const sink = new Sink();
+  let room = 0;
+  sink.sendFile = (...[, , length]: number[]) => {
+    const taken = Math.min(length, 50, room);
+    room -= taken;
+    return taken > 0 ? taken : BLOCKED;
+  };
+  const pump = new Pump([{ fd: 9, offset: 0, length: 300, state }], true);
+  room = 100;
+  assert.equal(pump.run(sink), 'blocked');
+  assert.equal(looks, 1);
+  room = 100;
+  assert.equal(pump.run(sink), 'blocked');
+  assert.equal(looks, 2, 'time has passed');
+  written = true;
+  room = 100;
+  assert.equal(pump.run(sink), 'broken');
+  assert.equal(pump.sentBytes, 200);
+  assert.ok(pump.fileChanged);
+});

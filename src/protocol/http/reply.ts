@@ -15,7 +15,7 @@ export interface FilePart {
   readonly fd: number;
   readonly offset: number;
   readonly length: number;
-  readonly state: FileState;
+  readonly state: Pick<FileState, 'isUnwritten'>;
 }
 
 export interface Response {
