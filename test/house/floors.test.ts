@@ -145,3 +145,10 @@ test('no field in the handoff is taken to be there without a look: an assertion 
     assert.deepEqual(believed, [], path);
   }
 });
+
+test('nothing that a request makes is put together of literals that are spread: V8 does that member by member', () => {
+  for (const { path } of sources.filter(({ path }) => /^(client|serve|handoff|protocol)\//.test(path))) {
+    const spread = readFileSync(join(SRC, path), 'utf8').match(/\.\.\.\{/g) ?? [];
+    assert.deepEqual(spread, [], path);
+  }
+});
