@@ -110,7 +110,7 @@ export class TableModel implements FlowTable {
   }
 
   write(slot: number, rules: FlowRules): void {
-    this.rules.set(slot, structuredClone(rules));
+    this.rules.set(slot, { ...rules, ranges: rules.ranges.map((range) => ({ ...range })) });
   }
 
   install(client: Endpoint, pub: Endpoint, slot: number): void {
@@ -129,7 +129,12 @@ export class TableModel implements FlowTable {
   }
 
   installed(client: Endpoint, pub: Endpoint): number {
-    return this.#installed.get(flowKeyText(client, pub)) ?? -1;
+    return this.slotOf(flowKeyText(client, pub));
+  }
+
+  /** The slot that the segments of a connection with this key (flowKeyText) reach; -1: none. */
+  slotOf(key: string): number {
+    return this.#installed.get(key) ?? -1;
   }
 
   /** A target's sockets are told in every case. */

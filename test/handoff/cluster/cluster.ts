@@ -137,6 +137,8 @@ export class Cluster implements World {
   readonly #packets: Packet[] = [];
   /** By the node that has them: ends of links. */
   readonly #ends: LinkEnd[][] = NAMES.map(() => []);
+  /** All of them. */
+  #allEnds: LinkEnd[] = [];
   /** What happens at a time: a node finds out, a link comes up. */
   readonly #later: Array<{ readonly atMs: number; happen(): void }> = [];
   #hasKilled = false;
@@ -174,6 +176,7 @@ export class Cluster implements World {
     other.peer = one;
     this.#ends[a][b] = one;
     this.#ends[b][a] = other;
+    this.#allEnds = this.#ends.flat();
     this.nodes[a].linkUp(one);
     this.nodes[b].linkUp(other);
   }
@@ -274,9 +277,11 @@ export class Cluster implements World {
   }
 
   #frame(): void {
-    const ends = this.#ends.flat().filter((end) => end?.hasFrames);
-    if (ends.length === 0) return;
-    const end = this.#pick(ends);
+    let ends = 0;
+    for (const end of this.#allEnds) if (end.hasFrames) ends++;
+    if (ends === 0) return;
+    let before = this.random.below(ends);
+    const end = this.#allEnds.find(({ hasFrames }) => hasFrames && before-- === 0)!;
     if (!this.#isHeldUp(end) && !this.isHeldUp(this.nodes[end.node])) this.nodes[end.node].take(end);
   }
 
@@ -323,10 +328,7 @@ export class Cluster implements World {
       this.#darkUntilMs.set(this.#pick(this.nodes), this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
       return;
     }
-    const what =
-      this.random.below(2) === 0
-        ? this.#pick(this.nodes)
-        : this.#pick(this.#ends.flat().filter((end) => end));
+    const what = this.random.below(2) === 0 ? this.#pick(this.nodes) : this.#pick(this.#allEnds);
     this.#heldUp.set(what, this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
   }
 
@@ -417,7 +419,7 @@ export class Cluster implements World {
       this.#step();
       for (const session of this.sessions) session.look(this.clock.nowMs);
       if (killsWhen?.(this)) this.#kill(B);
-      assert.ok(this.clock.nowMs < endMs, this.#stuck());
+      if (this.clock.nowMs >= endMs) assert.fail(this.#stuck());
     }
     for (const { client } of this.sessions) client.hasEnded = !client.isReset;
     this.#course.release?.(this);

@@ -109,6 +109,13 @@ export interface Result extends DeliveryResult {
   readonly have: number;
 }
 
+/** A socket that owes a client something. */
+interface SenderHere {
+  readonly sender: Sender;
+  /** Where a piece of what it sends lies in the client's space; null: the router does not let it out. */
+  wireOf(at: number, length: number): number | null;
+}
+
 export class Node {
   readonly index: number;
   readonly #world: World;
@@ -330,7 +337,7 @@ export class Node {
   #wake(): void {
     if (!this.isAlive || this.#world.isHeldUp(this)) return;
     if (!this.#ring.isEmpty) this.#parked.hear();
-    for (const [fd, events] of [...this.#events]) {
+    for (const [fd, events] of this.#events.size > 0 ? [...this.#events] : []) {
       if (!this.#events.delete(fd)) continue;
       this.#watched.get(fd)?.ready(events);
       this.settle();
@@ -362,8 +369,8 @@ export class Node {
     this.settle();
   }
 
-  #slotOf({ ends }: Client): number {
-    return this.table.installed(ends.client, ends.public);
+  #slotOf({ key }: Client): number {
+    return this.table.slotOf(key);
   }
 
   #rulesOf(client: Client): FlowRules | undefined {
@@ -385,21 +392,18 @@ export class Node {
   }
 
   /** Everybody here who owes a client something. */
-  sendersTo(client: Client): Array<{ sender: Sender; wireOf(at: number, length: number): number | null }> {
+  sendersTo(client: Client): SenderHere[] {
     if (!this.isAlive) return [];
     const { own, orphans, pipes } = this.#sockets;
-    const sockets = [...own.values(), ...orphans.keys()].filter(
-      (one) => one.client === client && !one.isFrozen,
-    );
-    const port = client.ends.client.port;
-    const wireOf = (isPipe: boolean, sender: Sender) => (at: number, length: number) =>
-      this.#egress(client, isPipe, sender, at, length);
-    return [
-      ...sockets.map(({ sender }) => ({ sender, wireOf: wireOf(false, sender) })),
-      ...[...pipes.values()]
-        .filter((pipe) => pipe.port === port)
-        .map(({ sender }) => ({ sender, wireOf: wireOf(true, sender) })),
-    ];
+    const senders: SenderHere[] = [];
+    const add = (isPipe: boolean, sender: Sender) => {
+      const wireOf = (at: number, length: number) => this.#egress(client, isPipe, sender, at, length);
+      senders.push({ sender, wireOf });
+    };
+    for (const one of own.values()) if (one.client === client && !one.isFrozen) add(false, one.sender);
+    for (const one of orphans.keys()) if (one.client === client && !one.isFrozen) add(false, one.sender);
+    for (const pipe of pipes.values()) if (pipe.port === client.ends.client.port) add(true, pipe.sender);
+    return senders;
   }
 
   /** A segment of a client comes in; `from`: the node that sent it on, null: nobody has. */

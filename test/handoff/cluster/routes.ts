@@ -15,8 +15,8 @@ export class RoutesModel {
   }
 
   /** Null: there is no route. */
-  ownerOf({ ends }: Client): number | null {
-    return this.#owners.get(flowKeyText(ends.client, ends.public))?.owner ?? null;
+  ownerOf({ key }: Client): number | null {
+    return this.#owners.get(key)?.owner ?? null;
   }
 
   set(client: Endpoint, pub: Endpoint, owner: number): boolean {

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { parseAddress } from '../../../src/base/address.ts';
 import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
+import { flowKeyText } from '../../../src/kernel/router/flow-key.ts';
 import { FLAG_FOLLOW, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules, type Range } from '../../../src/kernel/router/ranges.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
@@ -20,11 +21,18 @@ const SEND_BUFFER_BYTES = 48 * 1024;
 /** The most that a client is sent. */
 const CLIENT_BYTES = 512 * 1024;
 
+/** `bytes` with room for at least `length`: what is appended bit by bit is not copied as a whole each time. */
+function grown(bytes: Buffer, length: number): Buffer {
+  const larger = Buffer.allocUnsafe(2 * length);
+  bytes.copy(larger);
+  return larger;
+}
+
 /** A socket that sends: its bytes by their place in its own sequence space. */
 export class Sender implements ByteSink {
   /** Its number of the first byte. */
   readonly start: number;
-  #all = Buffer.alloc(0);
+  #all: Buffer = Buffer.alloc(0);
   /** Where responses end: no segment holds bytes of two. */
   readonly #ends: number[] = [];
   written = 0;
@@ -51,7 +59,7 @@ export class Sender implements ByteSink {
 
   /** What the client has not acknowledged. */
   get queue(): Buffer {
-    return this.#all.subarray(this.acknowledged);
+    return this.#all.subarray(this.acknowledged, this.written);
   }
 
   /** As `bytes` were sent: a socket that goes on from another's state. */
@@ -64,8 +72,10 @@ export class Sender implements ByteSink {
     if (this.isClosed) return BROKEN;
     const taken = Math.min(bytes.length - from, SEND_BUFFER_BYTES - this.queued);
     if (taken === 0) return BLOCKED;
-    this.#all = Buffer.concat([this.#all, bytes.subarray(from, from + taken)]);
-    this.written += taken;
+    const end = this.written + taken;
+    if (end > this.#all.length) this.#all = grown(this.#all, end);
+    bytes.copy(this.#all, this.written, from, from + taken);
+    this.written = end;
     if (last && from + taken === bytes.length) this.#ends.push(this.written);
     return taken;
   }
@@ -170,6 +180,8 @@ export interface FollowedSegment extends Segment {
 /** A client: what it has of the stream, and what it asks for. */
 export class Client {
   readonly ends: FourTuple;
+  /** Of its connection in routers' tables. */
+  readonly key: string;
   /** All that it has said; whether that was all; how much of it was acknowledged, FIN included. */
   #said = Buffer.alloc(0);
   hasEnded = false;
@@ -177,9 +189,11 @@ export class Client {
   /** Index of the node that has accepted the connection. */
   readonly anchor: number;
   readonly #bytes = Buffer.alloc(CLIENT_BYTES);
-  readonly #has = new Uint8Array(CLIENT_BYTES);
+  readonly #has = new Uint8Array(CLIENT_BYTES + 1);
   /** Bytes from the first on without a gap. */
   have = 0;
+  /** Behind the last byte that it has. */
+  #behind = 0;
   /** The right edge of the window that it has told of. */
   #edge: number;
   readonly #window: number;
@@ -193,6 +207,7 @@ export class Client {
       client: { address: parseAddress('10.0.0.9'), port: 40_000 + index },
       public: { address: parseAddress(`10.0.0.${anchor + 1}`), port: 80 },
     };
+    this.key = flowKeyText(this.ends.client, this.ends.public);
   }
 
   say(text: string): void {
@@ -209,7 +224,8 @@ export class Client {
     const at = Math.min(this.heard, this.#said.length);
     const bytes = saying ? this.#said.subarray(at, at + most) : this.#said.subarray(at, at);
     const isEnd = saying && this.hasEnded && at + bytes.length === this.#said.length;
-    return { ...this.acknowledgement, client: this, at, bytes, isEnd };
+    const { ack, edge, holdsLater } = this.acknowledgement;
+    return { ack, edge, holdsLater, client: this, at, bytes, isEnd };
   }
 
   /** A segment has come: `wire` is the number of its first byte. */
@@ -218,19 +234,26 @@ export class Client {
     assert.ok(at >= 0, `bytes ${-at} before the connection’s first`);
     // What does not fit it drops, as TCP does.
     if (at + bytes.length > this.#edge) return;
-    for (let i = 0; i < bytes.length; i++) {
-      if (this.#has[at + i] === 1)
-        assert.equal(this.#bytes[at + i], bytes[i], `byte ${at + i} was another one before`);
-      this.#bytes[at + i] = bytes[i];
-      this.#has[at + i] = 1;
-    }
-    while (this.#has[this.have] === 1) this.have++;
+    const end = at + bytes.length;
+    this.#compare(at, bytes);
+    bytes.copy(this.#bytes, at);
+    this.#has.fill(1, at, end);
+    this.#behind = Math.max(this.#behind, end);
+    if (at <= this.have && end > this.have) this.have = this.#has.indexOf(0, end);
     this.#edge = Math.max(this.#edge, Math.min(this.have + this.#window, CLIENT_BYTES));
+  }
+
+  /** What has come before is the same as it comes again. */
+  #compare(at: number, bytes: Buffer): void {
+    const knownEnd = Math.min(this.#behind, at + bytes.length);
+    if (knownEnd <= at || bytes.compare(this.#bytes, at, knownEnd, 0, knownEnd - at) === 0) return;
+    for (let i = at; i < knownEnd; i++)
+      if (this.#has[i] === 1) assert.equal(this.#bytes[i], bytes[i - at], `byte ${i} was another one before`);
   }
 
   /** What it says with a segment. */
   get acknowledgement(): Acknowledgement {
-    const holdsLater = this.#has.indexOf(1, this.have) >= 0;
+    const holdsLater = this.#behind > this.have;
     return { ack: (START + this.have) >>> 0, edge: (START + this.#edge) >>> 0, holdsLater };
   }
 
