@@ -20,8 +20,8 @@ export interface LeftFlow {
 
 /**
  * Tells the clients, which may never say a word again by themselves: a reset with the number that each has acknowledged
- * last. One that has more, and has not said so yet, challenges it, and the router answers that. (A number from before
- * that is dropped without a word.) Throws SystemError.
+ * last. The router sends a keepalive before it (rule ended), so one that has more says so, and that is answered. Throws
+ * SystemError.
  */
 export function resetLeft(flows: readonly LeftFlow[]): void {
   const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };

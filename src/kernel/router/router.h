@@ -25,7 +25,7 @@
 #define REPLAY_MARK 0x62617470 /* SO_MARK of the socket that parked segments are written back with */
 #define MAX_FRAME_BYTES 2048 /* of a parked segment: one as on a wire */
 #define MAX_LARGE_FRAME_BYTES 65552 /* and one that the kernel has put together (GRO), or not taken apart yet (GSO) */
-#define RESET_MARK 0x62617472 /* of a reset that the router itself has made */
+#define RESET_MARK 0x62617472 /* of what the router itself sends to a client whose connection is over */
 #define RESET_HOPS 64
 
 #define AF_INET 2

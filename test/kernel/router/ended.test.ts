@@ -13,6 +13,7 @@ import { add } from '../../../src/kernel/tcp/sequence.ts';
 import { privateNetwork, run, skipWithoutRoot } from '../tcp/network.ts';
 import { ACK, build, FIN, NODE_MAC, PSH, RST, read, type Segment, SYN } from './frames.ts';
 import {
+  assertReset,
   assertResult,
   CLIENT_PORT,
   FAMILIES,
@@ -88,15 +89,6 @@ function assertAnswered(sent: Segment): void {
   });
 }
 
-/** What the kernel sends has become a reset with that number. */
-function assertBecomes(sent: Segment, seq: number): void {
-  const result = stand.run('baton_egress', sent, true);
-  const { timestamps: _, ...plain } = sent;
-  const seen = { ...plain, seq, ack: 0, flags: RST, window: 0, payload: Buffer.alloc(0) };
-  assert.deepEqual([result.verdict, result.counts], [UNSPEC, { ended: 1 }]);
-  assert.deepEqual(result.segment, seen);
-}
-
 for (const family of FAMILIES) {
   const from = (pub: string, parts: Partial<Segment>) => fromClient(family, pub, parts);
   const to = (pub: string, parts: Partial<Segment>) => toClient(family, pub, parts);
@@ -125,7 +117,7 @@ for (const family of FAMILIES) {
             { flags: RST },
             {},
           ])
-            assertBecomes(to(pub, { seq: n(300), ...parts }), n(700));
+            assertReset(stand, to(pub, { seq: n(300), ...parts }), n(700));
           stand.setAlive(true);
           stand.uninstall(family.client, pub);
         }
@@ -153,8 +145,7 @@ for (const family of FAMILIES) {
     }, () => {
       const slot = install(family, family.own, anchorRules(base, true), n(700));
       const reset = to(family.own, { seq: n(300), flags: RST });
-      const { counts, segment } = stand.run('baton_egress', reset);
-      assert.deepEqual([counts, segment.seq], [{ translated_out: 1 }, n(700)]);
+      assertReset(stand, reset, n(700));
       assert.equal(stand.observed(slot, layout.OBSERVED_ENDED), 1);
       assertAnswered(from(family.own, { ack: n(900) }));
       install(family, family.own, anchorRules(base, true), n(700));
@@ -182,19 +173,19 @@ for (const family of FAMILIES) {
       const stopping = stand.run('baton_egress', fin);
       assertResult(stopping, fin, { verdict: SHOT, counts: { no_range: 1 } });
       stand.setAlive(false);
-      assertBecomes(fin, n(700));
+      assertReset(stand, fin, n(700));
       stand.setAlive(true);
       control.lower(layout.CONTROL_STOPS);
       control.close();
       install(family, family.own, sending, n(700));
-      assertBecomes(fin, n(700));
+      assertReset(stand, fin, n(700));
       assertAnswered(from(family.own, { ack: n(720) }));
 
       install(family, family.own, announced, n(700));
       placed(n(1000));
       stand.run('baton_ingress', from(family.own, { ack: n(800) }));
       placed(n(1000));
-      assertBecomes(fin, n(800));
+      assertReset(stand, fin, n(800));
 
       // A process that stops listens no more, and its targets go on behind connections that it has closed.
       const closed = { ...anchorRules(base), flags: layout.FLAG_CLOSING };
@@ -206,7 +197,7 @@ for (const family of FAMILIES) {
         assertResult(result, last, { verdict: UNSPEC, counts: { translated_out: 1 }, parts });
       }
       stand.setAlive(false);
-      assertBecomes(last, n(700));
+      assertReset(stand, last, n(700));
       stand.setAlive(true);
 
       install(family, family.own, announced, n(1000));
@@ -219,7 +210,7 @@ for (const family of FAMILIES) {
         unacceptable: 1,
       });
       install(family, family.own, { ...announced, flags: layout.FLAG_FOLLOW }, n(1000));
-      assertBecomes(fin, n(1000));
+      assertReset(stand, fin, n(1000));
       stand.wire.take(0);
     });
   }
@@ -242,7 +233,7 @@ for (const family of FAMILIES) {
       control.raise(layout.CONTROL_ENDED);
       assertAnswered(from(pub, { ack: 4812, payload: WORD }));
       for (const parts of [{ flags: FIN | ACK }, { payload: WORD }, { flags: RST }])
-        assertBecomes(to(pub, { seq: 99, ...parts }), 4711);
+        assertReset(stand, to(pub, { seq: 99, ...parts }), 4711);
       // The reset that the router has made goes by.
       stand.mark = RESET_MARK;
       const made = to(pub, { seq: 4812, flags: RST });

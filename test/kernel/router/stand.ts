@@ -19,7 +19,8 @@ import {
 import type { FlowRules, Range } from '../../../src/kernel/router/ranges.ts';
 import { Router } from '../../../src/kernel/router/router.ts';
 import { type FollowedBytes, RouterEngine } from '../../../src/kernel/router/router-engine.ts';
-import { ACK, build, CLIENT_MAC, CWR, read, type Segment } from './frames.ts';
+import { add } from '../../../src/kernel/tcp/sequence.ts';
+import { ACK, build, CLIENT_MAC, CWR, RST, read, type Segment } from './frames.ts';
 import { Wire } from './wire.ts';
 
 export const UNSPEC = -1;
@@ -330,4 +331,19 @@ export function assertResult(
   const segment = { ...sent, ...expected.parts };
   const flags = expected.counts.translated_in === 1 && segment.payload.length === 0 ? CWR : 0;
   assert.deepEqual(result.segment, { ...segment, flags: segment.flags | flags }, 'segment');
+}
+
+/**
+ * What the kernel sends has become a reset with the number that the client is known to expect, and before it the client
+ * is asked, by a keepalive, what it does expect (rule ended).
+ */
+export function assertReset(stand: Stand, sent: Segment, expected: number): void {
+  stand.wire.take(0);
+  const { verdict, counts, segment } = stand.run('baton_egress', sent, true);
+  const { timestamps: _, ...plain } = sent;
+  const bare = { ...plain, window: 0, payload: Buffer.alloc(0) };
+  assert.deepEqual([verdict, counts], [UNSPEC, { ended: 1 }]);
+  assert.deepEqual(segment, { ...bare, seq: expected, ack: 0, flags: RST });
+  const asked = stand.wire.take(1).map((frame) => read(frame, sent));
+  assert.deepEqual(asked, [{ ...bare, seq: add(expected, -1), flags: ACK }]);
 }

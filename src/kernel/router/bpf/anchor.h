@@ -131,12 +131,17 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 		}
 		o->said_fin = o->ack;
 	}
+	/* A reset is heard only where the client is. Bytes of a target that has failed may have taken it further than this
+	 * socket's own, and rule ended makes sure that it hears. */
+	if (s->tcp.flags & TCP_RST) {
+		place = g ? g->start + (local - g->local) : o->ack;
+		o->ended = 1;
+		return become_reset(skb, s, before(place, o->ack) ? o->ack : place);
+	}
 	if (g) {
 		note_sent(o, s, local);
 		s->tcp.seq = bpf_htonl(g->start + (local - g->local));
 		stamp = g->stamp;
-	} else if (s->tcp.flags & TCP_RST) {
-		s->tcp.seq = bpf_htonl(o->ack);
 	} else if (killed) {
 		note_sent(o, s, local);
 		s->tcp.seq = bpf_htonl(place);
@@ -147,13 +152,6 @@ static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *
 	} else {
 		s->tcp.seq = bpf_htonl(away_sequence(r, o, local));
 		count(COUNT_AWAY_ACK);
-	}
-	/* A reset is heard only where the client is, which bytes of a target that has failed may have taken further. Rule
-	 * ended: which may take it further still. */
-	if (s->tcp.flags & TCP_RST) {
-		o->ended = 1;
-		if (before(bpf_ntohl(s->tcp.seq), o->ack))
-			s->tcp.seq = bpf_htonl(o->ack);
 	}
 	stamps = stamp && s->options ? find_options(s) & 0xff : 0;
 	if (stamps)

@@ -6,19 +6,26 @@
 #include "edit.h"
 #include "socket.h"
 
-/* Makes the segment a reset with this number: no options, no payload. Ports and addresses are the caller's. */
-static __always_inline int write_reset(struct __sk_buff *skb, struct segment *s, __u32 sequence)
+/* Makes the segment a bare one: this number, no options, no payload. Ports and addresses are the caller's. */
+static __always_inline int write_bare(struct __sk_buff *skb, struct segment *s, __u32 sequence, __u8 flags)
 {
 	if (!s)
 		return -1;
 	s->tcp.seq = bpf_htonl(sequence);
-	s->tcp.ack = 0;
-	s->tcp.flags = TCP_RST;
+	s->tcp.flags = flags;
 	s->tcp.window = s->tcp.urgent = 0;
 	s->tcp.doff = TCP_BASE / 4 << 4;
 	__builtin_memset(s->tcp.option, 0, sizeof(s->tcp.option));
 	s->options = s->payload = 0;
 	return write_trimmed(skb, s);
+}
+
+static __always_inline int write_reset(struct __sk_buff *skb, struct segment *s, __u32 sequence)
+{
+	if (!s)
+		return -1;
+	s->tcp.ack = 0;
+	return write_bare(skb, s, sequence, TCP_RST);
 }
 
 /* Source and destination change places; IPv4's checksum stays right. */
@@ -60,12 +67,21 @@ static __noinline int answer_reset(struct __sk_buff *skb, struct segment *s)
 	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 }
 
-/* Rule ended, towards the client: whatever the kernel goes on sending is a reset with the number that the client was
- * known to expect. When it is further the client challenges it (RFC 5961 section 3.2), and the challenge is answered. */
-static __noinline int become_reset(struct __sk_buff *skb, struct segment *s, __u32 sequence)
+/* Rule ended, towards the client: what the kernel sends is a reset with the number that the client was known to expect.
+ * When the client is further, since its last acknowledgement was lost or is on its way, it drops that reset without a word
+ * (RFC 5961 section 3.2), and if it only receives it says nothing more by itself. So it is asked as well, by a keepalive
+ * (RFC 9293 section 3.8.4): what it answers is answered with its own number. The same helps when the reset is lost. */
+static __noinline int become_reset(struct __sk_buff *skb, struct segment *s, __u32 expected)
 {
+	__u32 mark = skb->mark;
+
 	count(COUNT_ENDED);
-	return write_reset(skb, s, sequence) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (write_bare(skb, s, expected - 1, TCP_ACK))
+		return TC_ACT_SHOT;
+	skb->mark = RESET_MARK;
+	bpf_clone_redirect(skb, skb->ifindex, 0);
+	skb->mark = mark;
+	return write_reset(skb, s, expected) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* Whether a target has bytes of the flow that the client does not have yet. Without a process nobody asks for them. */
