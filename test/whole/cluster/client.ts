@@ -35,6 +35,8 @@ export interface Job {
   readonly segmentBytes?: number;
   /** Start over with the items until this has passed; what is under way ends. */
   readonly durationMs?: number;
+  /** Then go on until so many are answered on all connections, for at most SLOW_FACTOR times as long. */
+  readonly atLeast?: number;
   /** A new connection for each item. */
   readonly each?: boolean;
   /** HTTP/1.0 without keep-alive: the server closes, and the client waits for that. */
@@ -69,6 +71,8 @@ export interface Report {
 
 const SILENCE_MS = 8_000;
 const MAX_FAILURES = 6;
+/** How much slower a machine may be that has much else to do. */
+const SLOW_FACTOR = 10;
 const US_PER_MS = 1000;
 
 /** Lines that have come: so many of what others do at marks is done. */
@@ -135,6 +139,13 @@ function hearOfFaults(): void {
   });
 }
 
+/** Whether a job with a duration that began then is over. */
+function hasPassed({ durationMs, atLeast = 0 }: Job, startedMs: number): boolean {
+  if (durationMs === undefined) return false;
+  const ms = performance.now() - startedMs;
+  return ms > durationMs && (answers.length >= atLeast || ms > durationMs * SLOW_FACTOR);
+}
+
 /** Resolves when the connection has ended or every item is answered. */
 async function converse(job: Job, index: number): Promise<void> {
   const name = `connection ${index}`;
@@ -148,8 +159,7 @@ async function converse(job: Job, index: number): Promise<void> {
   let received = 0;
   let port = 0;
   let left = false;
-  const isOver = () =>
-    job.durationMs === undefined ? false : performance.now() - startedMs > job.durationMs;
+  const isOver = () => hasPassed(job, startedMs);
   const reader = new ResponseReader(
     () => waiting[0]?.item,
     (answer) => {
@@ -255,13 +265,13 @@ async function converse(job: Job, index: number): Promise<void> {
 /** Each item on a connection of its own, one after the other; again and again when the job has a duration. */
 async function oneByOne(job: Job, index: number): Promise<void> {
   const { durationMs, ...rest } = job;
-  const untilMs = performance.now() + (durationMs ?? 0);
+  const startedMs = performance.now();
   do {
     for (const only of job.items) {
       if (failures.length >= MAX_FAILURES) return;
       await converse({ ...rest, items: [only] }, index);
     }
-  } while (performance.now() < untilMs);
+  } while (durationMs !== undefined && !hasPassed(job, startedMs));
 }
 
 function count(key: 'mechanism' | 'node'): Record<string, number> {

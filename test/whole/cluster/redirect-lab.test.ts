@@ -8,7 +8,7 @@ import { Holding, tally } from './holding.ts';
 import { KIB, MIB, Stand } from './support.ts';
 
 /** Low, so that one busy client on a shared machine is load enough. */
-const REDIRECT = 'redirect={ enabled: true, highPermille: 250, lowPermille: 60 }';
+const REDIRECT = 'redirect={ enabled: true, highPermille: 200, lowPermille: 50 }';
 const MAX_STEPS = 9;
 const TIMEOUT_MS = 60_000;
 

@@ -19,11 +19,13 @@ const ITEMS = 200;
 /** A client whose target dies with its first bytes waits for lease, probe and a retransmission. */
 const SILENCE_MS = 15_000;
 const MIN_HANDOFFS = 300;
+/** Of which so many are handed off, wherever the hash puts a third of them. */
+const MIN_ANSWERS = 2 * MIN_HANDOFFS;
 /** Shorter than the silence after which a link is given up, and longer than SETUP and MIGRATE are waited for. */
 const MAX_STOP_MS = 1400;
 const HANDED_OFF = ['anchor', 'clone', 'migrate', 'relay'];
 
-describe('soak', { ...skipUnlessRoot(), timeout: 2 * DURATION_MS + 120_000 }, () => {
+describe('soak', { ...skipUnlessRoot(), timeout: 4 * DURATION_MS + 240_000 }, () => {
   let stand: Stand;
   before(async () => {
     stand = await Stand.up({
@@ -46,8 +48,15 @@ describe('soak', { ...skipUnlessRoot(), timeout: 2 * DURATION_MS + 120_000 }, ()
     const { hosts, sizes, connections } = what;
     const any = <T>(values: readonly T[]): T => values[random.below(values.length)];
     const items = Array.from({ length: ITEMS }, () => item(any(hosts), any(sizes)));
-    const job = { address: 'a', items, connections, durationMs: DURATION_MS, silenceMs: SILENCE_MS };
-    const running = stand.run(job, DURATION_MS + 60_000);
+    const job = {
+      address: 'a',
+      items,
+      connections,
+      durationMs: DURATION_MS,
+      atLeast: MIN_ANSWERS,
+      silenceMs: SILENCE_MS,
+    };
+    const running = stand.run(job, 2 * DURATION_MS + 90_000);
     const over = running.then(() => true);
     let count = 0;
     while (!(await Promise.race([over, delay(500 + random.next() * 2500, false)]))) {

@@ -10,6 +10,9 @@ import { item, KIB, MIB, Stand } from './support.ts';
 const ATTACKER = fileURLToPath(new URL('./attacker.js', import.meta.url));
 /** Long enough for some sweeps over all ports. */
 const DURATION_MS = process.env.BATON_LONG === '1' ? 60_000 : 4000;
+const MIN_SWEEPS = 3;
+const MAX_ROUNDS = 6;
+const MIN_ANSWERS = 20;
 /** Few ports, so that each gets many. */
 const FIRST_PORT = 40_000;
 const LAST_PORT = 40_399;
@@ -45,21 +48,21 @@ describe('spoofed segments', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     return sum;
   };
 
-  /** Sweeps in the client's name; what is returned ends them, and says how many there were. */
-  const attack = (six: boolean): (() => Promise<number>) => {
+  /** Sweeps in the client's name: how many there have been, and what ends them. */
+  const attack = (six: boolean) => {
     const { client, nodes } = stand.lab.plan;
     const ends = six ? [client.address6, nodes[0].public[1]] : [client.address, nodes[0].public[0]];
     const argv = [process.execPath, ATTACKER, ...ends, `${FIRST_PORT}`, `${LAST_PORT}`];
     const child = stand.lab.spawn('client', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
-    let said = '';
-    child.stdout!.on('data', (text) => {
-      said += text;
+    let sweeps = 0;
+    child.stdout!.on('data', (text: Buffer) => {
+      sweeps += text.length;
     });
-    return async () => {
+    const end = async () => {
       child.stdin!.end();
       await once(child, 'exit');
-      return Number(said);
     };
+    return { end, sweeps: () => sweeps };
   };
 
   const each = (host: string) => SIZES.map((size) => item(host, size));
@@ -84,18 +87,18 @@ describe('spoofed segments', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   ]) {
     test(`${family}: every response goes on, every byte right`, async () => {
       const before = await refused();
-      const end = attack(family === 'IPv6');
-      const reports = await Promise.all(
-        jobs(address, { durationMs: DURATION_MS, silenceMs: 4000 }).map((job) => stand.run(job)),
-      );
-      const sweeps = await end();
-      assert.deepEqual(
-        reports.flatMap(({ failures }) => failures),
-        [],
-      );
-      assert.ok(sweeps >= 3, `${sweeps} sweeps`);
-      for (const [i, { answered }] of reports.entries())
-        assert.ok(answered > 20, `${i}: ${answered} answered`);
+      const { end, sweeps } = attack(family === 'IPv6');
+      const job = { durationMs: DURATION_MS, atLeast: MIN_ANSWERS, silenceMs: 4000 };
+      // A machine with much else to do needs longer for a sweep.
+      for (let round = 0; round === 0 || (sweeps() < MIN_SWEEPS && round < MAX_ROUNDS); round++)
+        for (const [i, { answered, failures }] of (
+          await Promise.all(jobs(address, job).map((one) => stand.run(one)))
+        ).entries()) {
+          assert.deepEqual(failures, []);
+          assert.ok(answered >= MIN_ANSWERS, `${i}: ${answered} answered`);
+        }
+      await end();
+      assert.ok(sweeps() >= MIN_SWEEPS, `${sweeps()} sweeps`);
       assert.ok((await refused()) > before, 'segments reached flows, and were refused');
       stand.assertAlive();
       await stand.nothingLeft();
