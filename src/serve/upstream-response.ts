@@ -48,6 +48,8 @@ export class UpstreamResponse {
   #isPassed = true;
   #head: ResponseHead | null = null;
   #forward: ForwardedHead | null = null;
+  /** The head for the client, which goes with what has come of the body; empty: it has gone. */
+  #headText = '';
   #reader: BodyReader | null = null;
   /** Bytes of a head that is not whole yet. */
   #held: Buffer | null = null;
@@ -119,7 +121,7 @@ export class UpstreamResponse {
     this.#forward = forwardResponseHead(head, plan, wallMs);
     exchange.status = head.status;
     exchange.close = this.#forward.close;
-    exchange.pump.add({ bytes: this.#forward.bytes });
+    this.#headText = this.#forward.text;
   }
 
   #pass(bytes: Buffer, at: number, end: number): Progress {
@@ -138,22 +140,30 @@ export class UpstreamResponse {
     const { ranges } = this.#reader!;
     const { body } = this.#forward!;
     const isRaw = body === 'raw';
-    const raw = isRaw ? Buffer.from(bytes.subarray(at, end)) : null;
-    if (raw !== null) {
-      exchange.pump.add({ bytes: raw });
-      exchange.bodyBytes += raw.length;
-      if (!this.#tap?.isKeeping) return;
-    }
+    const raw = this.#behindHead(bytes, at, isRaw ? end : at);
+    exchange.bodyBytes += raw.length;
+    if (isRaw && !this.#tap?.isKeeping) return;
     for (let i = 0; i < ranges.length; i += 2) {
       const length = ranges[i + 1] - ranges[i];
       if (length === 0) continue;
-      const isAll = raw?.length === length;
+      const isAll = raw.length === length;
       const piece = isAll ? raw : Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
       if (this.#tap?.isKeeping) this.#tap.piece(piece);
       if (isRaw) continue;
       exchange.pump.add({ bytes: body === 'enchunk' ? encodeChunk(piece) : piece });
       exchange.bodyBytes += length;
     }
+  }
+
+  /** Gives bytes that go on as they came, a copy of them, and before them the head that has not gone: one send, or frame. */
+  #behindHead(bytes: Buffer, at: number, end: number): Buffer {
+    const head = this.#headText;
+    const part = Buffer.allocUnsafe(head.length + end - at);
+    if (head !== '') part.write(head, 0, 'latin1');
+    bytes.copy(part, head.length, at, end);
+    this.#headText = '';
+    this.#exchange.pump.add({ bytes: part });
+    return part.subarray(head.length);
   }
 
   /** The upstream has closed. False: the response is not whole. */

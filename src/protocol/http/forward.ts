@@ -45,7 +45,8 @@ export interface ResponsePlan {
 
 /** What to do with the body of a forwarded response. */
 export interface ForwardedHead {
-  readonly bytes: Buffer;
+  /** One character a byte. */
+  readonly text: string;
   /**
    * `raw`: as the upstream sent it. `dechunk`: payload only. `enchunk`: each slice of the payload as a chunk, then
    * LAST_CHUNK.
@@ -81,8 +82,7 @@ export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowM
   if (!head.fields.has('date')) lines += `Date: ${currentDate(nowMs)}\r\n`;
   const statusLine = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
   const fields = endToEndLines(head.fields, dropsNothing);
-  const bytes = Buffer.from(`${statusLine}${fields}${lines}${plan.extraFields}\r\n`, 'latin1');
-  return { bytes, body, close };
+  return { text: `${statusLine}${fields}${lines}${plan.extraFields}\r\n`, body, close };
 }
 
 /** The head of an upstream's 1xx response for an HTTP/1.1 client; it has no body (RFC 9110 15.2). */

@@ -55,7 +55,7 @@ export function forwarded(
   clientMinor: 0 | 1 = 1,
 ): ForwardedHead & { text: string } {
   const head = forwardResponseHead(response(text, method), { clientMinor, close: false, extraFields: '' }, 0);
-  return { ...head, text: head.bytes.toString('latin1') };
+  return { ...head, text: head.text };
 }
 
 /** A request as an upstream gets it. */
