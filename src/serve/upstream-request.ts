@@ -7,7 +7,7 @@
  *     |--failed before the response began--> carried again, or answered with an error
  *     `--failed in the response--> the exchange has failed
  */
-import type { Places } from '../kernel/loop/deadlines.ts';
+import type { Deadlines, Places } from '../kernel/loop/deadlines.ts';
 import { encodeChunk, LAST_CHUNK } from '../protocol/http/body.ts';
 import { type ErrorStatus, errorResponse } from '../protocol/http/error-response.ts';
 import type { RequestFraming } from '../protocol/http/forward.ts';
@@ -28,8 +28,16 @@ const BODY_QUEUE_BYTES = 256 * 1024;
  */
 export const MAX_UNREAD_BODY_BYTES = 256 * 1024;
 
-/** What is waited for; each has its time-out. */
-export type Wait = 'connect' | 'answer' | 'more';
+const NOTHING = Buffer.alloc(0);
+
+/** What is waited for, each with its time-out. */
+export interface Waits {
+  readonly connect: Deadlines<UpstreamRequest>;
+  /** From the whole request, as far as it is there, to the response's head. */
+  readonly answer: Deadlines<UpstreamRequest>;
+  /** Between two pieces of the response. */
+  readonly more: Deadlines<UpstreamRequest>;
+}
 
 /** A request for an upstream, and how its answer is to look. */
 export interface UpstreamAsked {
@@ -58,14 +66,14 @@ export interface RequestHost {
   connection(use: Use): UpstreamConnection;
   /** The response is whole, and the connection may be used again. */
   keep(connection: UpstreamConnection): void;
-  /** What the request waits for from now on; null: for nothing of the upstream's. */
-  wait(request: UpstreamRequest, wait: Wait | null): void;
+  readonly waits: Waits;
   /** The upstream has begun to answer. */
   answered(): void;
   /** It has not, or not to the end. */
   failed(reason: string): void;
   /** It is sent again, on a new connection. */
   repeated(): void;
+  readonly nowMs: number;
   readonly wallMs: number;
 }
 
@@ -96,6 +104,8 @@ export class UpstreamRequest implements Feed, Carried {
   #isFull = false;
   #isRepeated = false;
   #isOver = false;
+  /** What runs for it; null: it waits for nothing of the upstream's. */
+  #deadline: Deadlines<UpstreamRequest> | null = null;
   paused = false;
 
   constructor(host: RequestHost, asked: UpstreamAsked, exchange: Exchange) {
@@ -107,7 +117,7 @@ export class UpstreamRequest implements Feed, Carried {
     this.#bodyIsWhole = !bodyFollows;
     this.#receivedBodyBytes = body.length;
     this.#headBytes = asked.forward(this.#framing());
-    this.#body = Buffer.from(body);
+    this.#body = body.length === 0 ? NOTHING : Buffer.from(body);
     this.outgoing = this.#begin();
     this.#response = new UpstreamResponse(exchange, head, answer, tap);
     exchange.feed = this;
@@ -132,7 +142,7 @@ export class UpstreamRequest implements Feed, Carried {
   }
 
   #carry(): void {
-    if (!this.#connection.isConnected) this.#host.wait(this, 'connect');
+    if (!this.#connection.isConnected) this.#wait(this.#host.waits.connect);
     this.#connection.carry(this);
   }
 
@@ -147,8 +157,16 @@ export class UpstreamRequest implements Feed, Carried {
 
   #watch(): void {
     if (this.#isOver) return;
-    if (this.paused || this.#clientOwes) this.#host.wait(this, null);
-    else this.#host.wait(this, this.#response.isAnswering ? 'more' : 'answer');
+    const { answer, more } = this.#host.waits;
+    if (this.paused || this.#clientOwes) this.#wait(null);
+    else this.#wait(this.#response.isAnswering ? more : answer);
+  }
+
+  /** What it waits for from now on. */
+  #wait(deadline: Deadlines<UpstreamRequest> | null): void {
+    if (this.#deadline !== deadline) this.#deadline?.clear(this);
+    this.#deadline = deadline;
+    deadline?.set(this, this.#host.nowMs);
   }
 
   body(bytes: Buffer, last: boolean): void {
@@ -263,6 +281,6 @@ export class UpstreamRequest implements Feed, Carried {
     this.#isOver = true;
     // An answer from elsewhere may have a feed of its own.
     if (this.#exchange.feed === this) this.#exchange.feed = null;
-    this.#host.wait(this, null);
+    this.#wait(null);
   }
 }

@@ -140,14 +140,15 @@ export class UpstreamResponse {
     const { ranges } = this.#reader!;
     const { body } = this.#forward!;
     const isRaw = body === 'raw';
-    const raw = this.#behindHead(bytes, at, isRaw ? end : at);
-    exchange.bodyBytes += raw.length;
+    const part = this.#behindHead(bytes, at, isRaw ? end : at);
+    const rawBytes = isRaw ? end - at : 0;
+    exchange.bodyBytes += rawBytes;
     if (isRaw && !this.#tap?.isKeeping) return;
     for (let i = 0; i < ranges.length; i += 2) {
       const length = ranges[i + 1] - ranges[i];
       if (length === 0) continue;
-      const isAll = raw.length === length;
-      const piece = isAll ? raw : Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
+      const isAll = rawBytes === length;
+      const piece = isAll ? part.subarray(-length) : Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
       if (this.#tap?.isKeeping) this.#tap.piece(piece);
       if (isRaw) continue;
       exchange.pump.add({ bytes: body === 'enchunk' ? encodeChunk(piece) : piece });
@@ -155,7 +156,7 @@ export class UpstreamResponse {
     }
   }
 
-  /** Gives bytes that go on as they came, a copy of them, and before them the head that has not gone: one send, or frame. */
+  /** Gives a copy of bytes that go on as they came, and before them the head that has not gone: one send, or frame. */
   #behindHead(bytes: Buffer, at: number, end: number): Buffer {
     const head = this.#headText;
     const part = Buffer.allocUnsafe(head.length + end - at);
@@ -163,7 +164,7 @@ export class UpstreamResponse {
     bytes.copy(part, head.length, at, end);
     this.#headText = '';
     this.#exchange.pump.add({ bytes: part });
-    return part.subarray(head.length);
+    return part;
   }
 
   /** The upstream has closed. False: the response is not whole. */

@@ -10,10 +10,9 @@ import {
   type UpstreamAsked,
   UpstreamRequest,
   type Use,
-  type Wait,
+  type Waits,
 } from './upstream-request.ts';
 
-const WAITS: readonly Wait[] = ['connect', 'answer', 'more'];
 const MAX_IDLE_CONNECTIONS = 64;
 /** Shorter than what servers commonly keep a connection for: 5 s and more. */
 const IDLE_MS = 4000;
@@ -45,7 +44,7 @@ export class Upstream implements ConnectionHost, RequestHost {
   readonly #options: UpstreamOptions;
   readonly #idle: UpstreamConnection[] = [];
   readonly #idleDeadlines = new Deadlines<UpstreamConnection>(IDLE_MS, (connection) => connection.close());
-  readonly #deadlines: Readonly<Record<Wait, Deadlines<UpstreamRequest>>>;
+  readonly waits: Waits;
   readonly #health = new UpstreamHealth();
 
   constructor(options: UpstreamOptions) {
@@ -53,7 +52,7 @@ export class Upstream implements ConnectionHost, RequestHost {
     const late = (durationMs: number) =>
       new Deadlines<UpstreamRequest>(durationMs, (request) => request.timedOut());
     this.#options = options;
-    this.#deadlines = { connect: late(connectMs), answer: late(answerMs), more: late(pauseMs) };
+    this.waits = { connect: late(connectMs), answer: late(answerMs), more: late(pauseMs) };
   }
 
   get endpoint() {
@@ -66,6 +65,10 @@ export class Upstream implements ConnectionHost, RequestHost {
 
   get memory() {
     return this.#options.memory;
+  }
+
+  get nowMs(): number {
+    return this.loop.nowMs;
   }
 
   get wallMs(): number {
@@ -109,11 +112,6 @@ export class Upstream implements ConnectionHost, RequestHost {
     if (at >= 0) this.#idle.splice(at, 1);
   }
 
-  wait(request: UpstreamRequest, wait: Wait | null): void {
-    for (const kind of WAITS) if (kind !== wait) this.#deadlines[kind].clear(request);
-    if (wait !== null) this.#deadlines[wait].set(request, this.loop.nowMs);
-  }
-
   answered(): void {
     this.#say(this.#health.answered(this.loop.nowMs));
   }
@@ -138,7 +136,7 @@ export class Upstream implements ConnectionHost, RequestHost {
   tick(): boolean {
     const now = this.loop.nowMs;
     this.#idleDeadlines.run(now);
-    const { connect, answer, more } = this.#deadlines;
+    const { connect, answer, more } = this.waits;
     connect.run(now);
     answer.run(now);
     more.run(now);

@@ -161,6 +161,11 @@ export class Answer {
     return this.isWhole || this.#exchange.failed;
   }
 
+  /** How often it was given something. */
+  get pieces(): number {
+    return this.#pieces.length;
+  }
+
   get bytes(): Buffer {
     return Buffer.concat(this.#pieces);
   }

@@ -42,6 +42,29 @@ for (const [name, close] of [
   });
 }
 
+for (const [name, response] of [
+  ['of known length', OK],
+  ['in chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'],
+  ['without a body', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n'],
+] as const) {
+  test(`a response that came whole goes on in one piece: ${name}`, async () => {
+    const stand = await up((socket) => requests(socket, () => socket.write(response)));
+    const answer = new Answer(stand.request('GET'));
+    await stand.until(() => answer.isOver);
+    assert.equal(answer.pieces, 1);
+  });
+}
+
+test('a head goes on when it has come, without waiting for the body', async () => {
+  const stand = await up((socket) => requests(socket, () => socket.write(OK.slice(0, -2))));
+  const answer = new Answer(stand.request('GET'));
+  await stand.until(() => answer.pieces === 1);
+  assert.match(answer.bytes.toString(), /^HTTP\/1.1 200 OK\r\n.*\r\n\r\n$/s);
+  stand.sockets[0].write('ok');
+  await stand.until(() => answer.isOver);
+  assert.ok(answer.bytes.toString().endsWith('\r\n\r\nok'));
+});
+
 test('a connection is used again while it is open', async () => {
   const stand = await up((socket) => requests(socket, () => socket.write(OK)));
   for (const method of ['GET', 'GET', 'POST', 'GET', 'POST']) assert.ok(isOk(await stand.ask(method)));

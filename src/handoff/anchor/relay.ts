@@ -63,9 +63,17 @@ export interface RelayGiven {
   readonly form: RelayForm;
 }
 
+const ZERO = 48;
+
 /** Of what is left of a response; null: nobody knows how long it is. */
 function layoutOf(continuation: Continuation | null): Layout | null {
   return continuation && { headBytes: 0, lengthBytes: continuation.lengthBytes - continuation.offset };
+}
+
+/** The status in the first bytes of a response, `HTTP/1.1 200`; 0: it is not there. */
+function statusIn(bytes: Buffer): number {
+  const status = (bytes[9] - ZERO) * 100 + (bytes[10] - ZERO) * 10 + (bytes[11] - ZERO);
+  return status >= 100 && status <= 999 ? status : 0;
 }
 
 /** That a piece was the last of its response is known when it is out (DATA_DONE): each ends its segment. */
@@ -178,7 +186,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
         if (!this.#response.arrived(frame.bytes.length) || this.#done !== null)
           return this.link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
-        if (this.#status === 0) this.#status = Number(frame.bytes.toString('latin1', 9, 12)) || 0;
+        if (this.#status === 0) this.#status = statusIn(frame.bytes);
         return this.#drive(frame.bytes);
       case FrameType.RELAY_CREDIT:
         if (!this.output.granted(frame))

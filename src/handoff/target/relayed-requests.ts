@@ -56,8 +56,14 @@ export class RelayedRequests implements RelayOwner {
       link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
       return;
     }
-    const told = { confirmWanted: false, identity: null, announcement: null };
-    link.send({ type: FrameType.SETUP_OK, request, epoch, ...told });
+    link.send({
+      type: FrameType.SETUP_OK,
+      request,
+      epoch,
+      confirmWanted: false,
+      identity: null,
+      announcement: null,
+    });
     const bodyBytes = this.#bodyBytes(setup);
     const relayed = new RelayedRequest(this, link, request, exchange, bodyBytes, this.#reporter(link, setup));
     this.#all.add(relayed);

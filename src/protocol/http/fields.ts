@@ -131,6 +131,22 @@ export function nameAt(text: string, at: number, lower: string): boolean {
   return true;
 }
 
+/** Field names in lower case, by their lengths. */
+export type Names = readonly (readonly string[] | undefined)[];
+
+export function namesOf(all: readonly string[]): Names {
+  const names: string[][] = [];
+  for (const name of all) {
+    names[name.length] ??= [];
+    names[name.length].push(name);
+  }
+  return names;
+}
+
+/** Of what is between a name and its value, and of what ends a line. */
+const SEPARATOR_LENGTH = ': '.length;
+const CRLF_LENGTH = '\r\n'.length;
+
 /** The fields of one head, in the order received. Immutable; strings are cut out only when asked for. */
 export class Fields {
   readonly #text: string;
@@ -161,6 +177,37 @@ export class Fields {
 
   has(name: string): boolean {
     return this.get(name) !== undefined;
+  }
+
+  /** Whether the name of field line `index` is one of these. */
+  isNamed(index: number, names: Names): boolean {
+    const start = this.#offsets[4 * index];
+    const those = names[this.#offsets[4 * index + 1] - start];
+    if (those === undefined) return false;
+    for (let i = 0; i < those.length; i++) if (nameAt(this.#text, start, those[i])) return true;
+    return false;
+  }
+
+  /** Field lines [from, to), each with CRLF; without white space around values but for the one before. */
+  lines(from: number, to: number): string {
+    if (from >= to) return '';
+    if (this.#arePlain(from, to))
+      return this.#text.substring(this.#offsets[4 * from], this.#offsets[4 * to - 1] + CRLF_LENGTH);
+    let lines = '';
+    for (let i = from; i < to; i++) lines += `${this.name(i)}: ${this.value(i)}\r\n`;
+    return lines;
+  }
+
+  /** They were sent as `lines` would write them. */
+  #arePlain(from: number, to: number): boolean {
+    const offsets = this.#offsets;
+    for (let at = 4 * from; at < 4 * to; at += 4) {
+      const nameEnd = offsets[at + 1];
+      if (offsets[at + 2] - nameEnd !== SEPARATOR_LENGTH) return false;
+      if (this.#text.charCodeAt(nameEnd + 1) !== SPACE) return false;
+      if (this.#text.charCodeAt(offsets[at + 3]) !== CR) return false;
+    }
+    return true;
   }
 
   /** The name of field line `index`, as it was sent. */

@@ -1,37 +1,51 @@
 /** Heads as they are forwarded between client and upstream: without hop-by-hop fields (RFC 9110 7.6.1). */
 import { currentDate } from './date.ts';
-import { type Fields, listTokens } from './fields.ts';
+import { type Fields, listTokens, namesOf } from './fields.ts';
 import type { RequestHead } from './request.ts';
 import type { ResponseHead } from './response.ts';
 
 /** Fields of one connection only, and the framing fields, which are written anew from what was understood. */
-const NOT_FORWARDED = new Set([
+const NOT_FORWARDED = [
   ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization'],
   ...['te', 'trailer', 'upgrade', 'http2-settings', 'transfer-encoding', 'content-length'],
-]);
+  // What Connection says where it means itself; nothing else may (RFC 9110 7.6.1).
+  'close',
+];
+const NOT_FORWARDED_NAMES = namesOf(NOT_FORWARDED);
+const KNOWN_HOPS = new Set(NOT_FORWARDED);
+const NO_HOPS: readonly string[] = [];
 
-/** The fields that may go on, as lines. `drops`: those that may not besides, by their names in lower case. */
-export function endToEndLines(fields: Fields, drops: (name: string) => boolean): string {
+/** The fields beyond those above that are for this connection only, in lower case. */
+function nominated(fields: Fields): readonly string[] {
   const connection = fields.get('connection');
-  const nominated = connection === undefined ? [] : listTokens(connection);
-  let lines = '';
-  for (let i = 0; i < fields.size; i++) {
-    const name = fields.name(i);
-    const lower = name.toLowerCase();
-    if (NOT_FORWARDED.has(lower) || drops(lower) || nominated.includes(lower)) continue;
-    lines += `${name}: ${fields.value(i)}\r\n`;
-  }
-  return lines;
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NO_HOPS;
+  return listTokens(connection).filter((option) => !KNOWN_HOPS.has(option));
 }
 
-const dropsNothing = () => false;
+/**
+ * The fields that may go on, as lines. `drops`: those that may not besides, by their names in lower case; null: none. What
+ * goes on from one line to the next is copied in one piece.
+ */
+export function endToEndLines(fields: Fields, drops: ((name: string) => boolean) | null): string {
+  const hops = nominated(fields);
+  const looks = drops !== null || hops.length > 0;
+  let lines = '';
+  let from = 0;
+  for (let i = 0; i < fields.size; i++) {
+    let goes = !fields.isNamed(i, NOT_FORWARDED_NAMES);
+    if (goes && looks) {
+      const name = fields.name(i).toLowerCase();
+      goes = !(drops?.(name) || hops.includes(name));
+    }
+    if (goes) continue;
+    lines += fields.lines(from, i);
+    from = i + 1;
+  }
+  return lines + fields.lines(from, fields.size);
+}
 
 /** Whether there may be trailer fields that are for this connection only: Connection names more than is known. */
-function hidesTrailers({ fields }: ResponseHead): boolean {
-  const connection = fields.get('connection');
-  if (connection === undefined) return false;
-  return listTokens(connection).some((option) => option !== 'close' && !NOT_FORWARDED.has(option));
-}
+const hidesTrailers = ({ fields }: ResponseHead): boolean => nominated(fields).length > 0;
 
 /** How a response goes on to the client. */
 export interface ResponsePlan {
@@ -81,13 +95,13 @@ export function forwardResponseHead(head: ResponseHead, plan: ResponsePlan, nowM
   else if (plan.clientMinor === 0) lines += 'Connection: keep-alive\r\n';
   if (!head.fields.has('date')) lines += `Date: ${currentDate(nowMs)}\r\n`;
   const statusLine = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
-  const fields = endToEndLines(head.fields, dropsNothing);
+  const fields = endToEndLines(head.fields, null);
   return { text: `${statusLine}${fields}${lines}${plan.extraFields}\r\n`, body, close };
 }
 
 /** The head of an upstream's 1xx response for an HTTP/1.1 client; it has no body (RFC 9110 15.2). */
 export function forwardInterimHead(head: ResponseHead): Buffer {
-  const fields = endToEndLines(head.fields, dropsNothing);
+  const fields = endToEndLines(head.fields, null);
   return Buffer.from(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fields}\r\n`, 'latin1');
 }
 
