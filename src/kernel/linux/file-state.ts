@@ -37,6 +37,20 @@ function look(fd: number): void {
   check('statx', libc.statx(fd, noPath.address, AT_EMPTY_PATH, STATX_BASIC_STATS, address));
 }
 
+/**
+ * What tells a change, in words of 32 bits: a look compares, and is made for every response, so it makes no BigInt.
+ * A file's size and time of modification, and its time of change.
+ */
+const CONTENT = [SIZE, SIZE + 4, MTIME_S, MTIME_S + 4, MTIME_NS];
+const CHANGE = [CTIME_S, CTIME_S + 4, CTIME_NS];
+
+const wordAt = (offset: number): number => view.getUint32(offset, true);
+
+function shows(offsets: readonly number[], known: readonly number[]): boolean {
+  for (let i = 0; i < offsets.length; i++) if (wordAt(offsets[i]) !== known[i]) return false;
+  return true;
+}
+
 /** Seconds and nanoseconds at `offset`. */
 function timeText(offset: number): string {
   return `${view.getBigInt64(offset, true)}.${view.getUint32(offset + 8, true)}`;
@@ -52,11 +66,8 @@ export class FileState {
   /** Whatever changes it after this was looked at shows in `version`. */
   readonly settled: boolean;
   readonly #links: number;
-  readonly #size: bigint;
-  readonly #changedS: bigint;
-  readonly #changedNs: number;
-  readonly #modifiedS: bigint;
-  readonly #modifiedNs: number;
+  readonly #content: readonly number[];
+  readonly #change: readonly number[];
 
   /** Of an open file or directory. Throws SystemError. */
   constructor(fd: number) {
@@ -65,26 +76,25 @@ export class FileState {
     const type = view.getUint16(MODE, true) & S_IFMT;
     this.isFile = type === S_IFREG;
     this.isDirectory = type === S_IFDIR;
-    this.#links = view.getUint32(NLINK, true);
-    this.#size = view.getBigUint64(SIZE, true);
-    this.#changedS = view.getBigInt64(CTIME_S, true);
-    this.#changedNs = view.getUint32(CTIME_NS, true);
-    this.#modifiedS = view.getBigInt64(MTIME_S, true);
-    this.#modifiedNs = view.getUint32(MTIME_NS, true);
-    this.sizeBytes = Number(this.#size);
-    this.modifiedMs = Number(this.#modifiedS) * 1000 + Math.floor(this.#modifiedNs / 1e6);
-    const device = `${view.getUint32(DEV_MAJOR, true)}:${view.getUint32(DEV_MINOR, true)}`;
+    this.#links = wordAt(NLINK);
+    this.#content = CONTENT.map(wordAt);
+    this.#change = CHANGE.map(wordAt);
+    const size = view.getBigUint64(SIZE, true);
+    this.sizeBytes = Number(size);
+    this.modifiedMs = Number(view.getBigInt64(MTIME_S, true)) * 1000 + Math.floor(wordAt(MTIME_NS) / 1e6);
+    const device = `${wordAt(DEV_MAJOR)}:${wordAt(DEV_MINOR)}`;
     const inode = view.getBigUint64(INO, true);
-    this.version = `${device}:${inode}:${this.#size}:${timeText(MTIME_S)}:${timeText(CTIME_S)}`;
-    const changedMs = Number(this.#changedS) * 1000 + this.#changedNs / 1e6;
-    const granularityMs = this.#changedNs === 0 ? COARSE_GRANULARITY_MS : GRANULARITY_MS;
+    this.version = `${device}:${inode}:${size}:${timeText(MTIME_S)}:${timeText(CTIME_S)}`;
+    const changedNs = wordAt(CTIME_NS);
+    const changedMs = Number(view.getBigInt64(CTIME_S, true)) * 1000 + changedNs / 1e6;
+    const granularityMs = changedNs === 0 ? COARSE_GRANULARITY_MS : GRANULARITY_MS;
     this.settled = nowMs - changedMs > granularityMs;
   }
 
   /** Nothing has happened to the file `fd`, of which this was, as far as its times tell. */
   isCurrent(fd: number): boolean {
     look(fd);
-    return this.#sameContent && this.#sameChange;
+    return shows(CONTENT, this.#content) && shows(CHANGE, this.#change);
   }
 
   /**
@@ -93,20 +103,6 @@ export class FileState {
    */
   isUnwritten(fd: number): boolean {
     look(fd);
-    return this.#sameContent && (this.#sameChange || view.getUint32(NLINK, true) !== this.#links);
-  }
-
-  get #sameContent(): boolean {
-    return (
-      view.getBigUint64(SIZE, true) === this.#size &&
-      view.getUint32(MTIME_NS, true) === this.#modifiedNs &&
-      view.getBigInt64(MTIME_S, true) === this.#modifiedS
-    );
-  }
-
-  get #sameChange(): boolean {
-    return (
-      view.getUint32(CTIME_NS, true) === this.#changedNs && view.getBigInt64(CTIME_S, true) === this.#changedS
-    );
+    return shows(CONTENT, this.#content) && (shows(CHANGE, this.#change) || wordAt(NLINK) !== this.#links);
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Static content: a request head in, a response out (RFC 9110). What is asked most, a plain GET of a small file, is
- * answered with a response that is ready-made: head and body in one buffer, made anew once a second for its Date.
+ * answered with a response that is ready-made: head and body in one buffer, made anew once a second for its Date. Of a
+ * large file the head is.
  */
 import { randomBytes } from 'node:crypto';
 import { judgeConditions, rangeMayApply } from './conditional.ts';
@@ -97,26 +98,20 @@ export class Content {
    * part's state does not hold any more at its end, the connection has to be closed.
    */
   respond(head: RequestHead, nowMs: number, options: RespondOptions): Response {
-    if (head.plain && options.extraFields === '') {
-      const entry = this.#files.fresh(head.path, nowMs);
-      if (entry !== undefined) {
-        const representation = entry.choose(head.acceptEncoding);
-        const kind = options.close ? CLOSING : head.minor === 1 ? PERSISTENT : PERSISTENT_10;
-        const second = Math.floor(nowMs / 1000);
-        if (representation.readySecond[kind] === second) return representation.ready[kind]!;
-        if (representation.body !== null) return makeReady(representation, kind, second, head, nowMs);
-      }
-    }
+    const entry = head.plain ? this.#files.fresh(head.path, nowMs) : undefined;
+    if (entry !== undefined && options.extraFields === '')
+      return ready(entry.choose(head.acceptEncoding), head, options.close, nowMs);
     const { method, minor } = head;
     const { close, extraFields } = options;
-    return this.#answer(head, { method, minor, close, extraFields, nowMs });
+    return this.#answer(head, { method, minor, close, extraFields, nowMs }, entry);
   }
 
-  #answer(head: RequestHead, context: ReplyContext): Response {
+  /** `fresh`: what the path leads to, when that has been looked at. */
+  #answer(head: RequestHead, context: ReplyContext, fresh: Entry | undefined): Response {
     if (head.method === 'OPTIONS') return emptyReply(204, ALLOW, context);
     if (head.method !== 'GET' && head.method !== 'HEAD')
       return isKnown(head.method) ? textReply(405, ALLOW, context) : textReply(501, '', context);
-    const found = this.#files.lookup(head.path, context.nowMs);
+    const found = fresh ?? this.#files.lookup(head.path, context.nowMs);
     if (!(found instanceof Entry)) {
       const query = head.query === '' ? '' : `?${head.query}`;
       const fields = found.status === 301 ? `Location: ${found.location}${query}\r\n` : '';
@@ -136,19 +131,25 @@ export class Content {
   }
 }
 
-function makeReady(
-  representation: Representation,
-  kind: number,
-  second: number,
-  head: RequestHead,
-  nowMs: number,
-): Response {
-  const context = { method: 'GET', minor: head.minor, close: kind === CLOSING, extraFields: '', nowMs };
+/** What answers a plain GET, made anew when its Date has passed. */
+function ready(representation: Representation, head: RequestHead, close: boolean, nowMs: number): Response {
+  const kind = close ? CLOSING : head.minor === 1 ? PERSISTENT : PERSISTENT_10;
+  const second = Math.floor(nowMs / 1000);
+  let response = representation.readySecond[kind] === second ? representation.ready[kind] : null;
+  if (response === null) {
+    const context = { method: 'GET', minor: head.minor, close, extraFields: '', nowMs };
+    response = makeReady(representation, context);
+    representation.ready[kind] = response;
+    representation.readySecond[kind] = second;
+  }
+  return held(response, representation);
+}
+
+function makeReady(representation: Representation, context: ReplyContext): Response {
   const fields = wholeHead(representation, context);
-  const response = bytesReply(200, fields, representation.body, context.close, representation.whole);
-  representation.ready[kind] = response;
-  representation.readySecond[kind] = second;
-  return response;
+  const { body, whole } = representation;
+  if (body !== null) return bytesReply(200, fields, body, context.close, whole);
+  return partsReply(200, wholeParts(fields, representation), context.close, whole);
 }
 
 function wholeHead(representation: Representation, context: ReplyContext): string {
@@ -163,8 +164,12 @@ function whole(representation: Representation, context: ReplyContext): Response 
   const { body, sizeBytes } = representation;
   if (body !== null && sizeBytes <= COPY_BODY_BYTES)
     return bytesReply(200, head, body, context.close, representation.whole);
-  const parts = [{ bytes: Buffer.from(head, 'latin1') }, stretch(representation, 0, sizeBytes)];
-  return partsReply(200, parts, representation, context.close, representation.whole);
+  const parts = wholeParts(head, representation);
+  return held(partsReply(200, parts, context.close, representation.whole), representation);
+}
+
+function wholeParts(head: string, representation: Representation): Part[] {
+  return [{ bytes: Buffer.from(head, 'latin1') }, stretch(representation, 0, representation.sizeBytes)];
 }
 
 function partial(
@@ -185,7 +190,7 @@ function partial(
     const head = Buffer.from(`${begin}${lines}${rest}`, 'latin1');
     const parts = [{ bytes: head }, stretch(representation, start, end)];
     const body = new Stretch(representation, start, end);
-    return partsReply(206, parts, representation, context.close, body);
+    return held(partsReply(206, parts, context.close, body), representation);
   }
   // Unique, so that no file holds it; which makes the body one that only this node sends.
   const boundary = `${boundaryBase}${(boundaries++).toString(36)}`;
@@ -196,7 +201,7 @@ function partial(
     parts.push({ bytes: prefixes[i] }, stretch(representation, start, end));
   });
   parts.push({ bytes: suffix });
-  return partsReply(206, parts, representation, context.close, 'unique');
+  return held(partsReply(206, parts, context.close, 'unique'), representation);
 }
 
 function stretch({ body, fd, file: state }: Representation, start: number, end: number): Part {
@@ -204,11 +209,10 @@ function stretch({ body, fd, file: state }: Representation, start: number, end: 
   return { fd, offset: start, length: end - start, state };
 }
 
-/** A response of several parts, the first of them its head. It holds the file open until it is released. */
+/** A response of several parts, the first of them its head. */
 function partsReply(
   status: number,
   parts: readonly Part[],
-  representation: Representation,
   close: boolean,
   body: Response['body'],
 ): Response {
@@ -216,15 +220,37 @@ function partsReply(
   for (const part of parts) lengthBytes += 'bytes' in part ? part.bytes.length : part.length;
   const [head] = parts;
   const headBytes = 'bytes' in head ? head.bytes.length : 0;
-  let release = noop;
-  if (representation.fd !== -1) {
+  return { status, parts, lengthBytes, bodyBytes: lengthBytes - headBytes, close, body, release: noop };
+}
+
+/** A response from a representation: one that sends from an open file holds it open. */
+function held(response: Response, representation: Representation): Response {
+  return representation.fd === -1 ? response : new HeldResponse(response, representation);
+}
+
+/** Holds a file open until it is released. Several may be of one ready-made response. */
+class HeldResponse implements Response {
+  readonly status: number;
+  readonly parts: readonly Part[];
+  readonly lengthBytes: number;
+  readonly bodyBytes: number;
+  readonly close: boolean;
+  readonly body: Response['body'];
+  #representation: Representation | null;
+
+  constructor(response: Response, representation: Representation) {
+    this.status = response.status;
+    this.parts = response.parts;
+    this.lengthBytes = response.lengthBytes;
+    this.bodyBytes = response.bodyBytes;
+    this.close = response.close;
+    this.body = response.body;
+    this.#representation = representation;
     representation.retain();
-    let released = false;
-    release = () => {
-      if (released) return;
-      released = true;
-      representation.release();
-    };
   }
-  return { status, parts, lengthBytes, bodyBytes: lengthBytes - headBytes, close, body, release };
+
+  release(): void {
+    this.#representation?.release();
+    this.#representation = null;
+  }
 }

@@ -92,6 +92,8 @@ export class Representation implements Variant, Digested {
     this.#digest = digest;
     this.etag = this.#strongEtag;
     this.#describe();
+    // What is ready-made says what it was.
+    this.readySecond.fill(-1);
   }
 
   /** The open descriptor of a large file, -1 for a small one. */

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { FileState } from '../../../src/kernel/linux/file-state.ts';
 import { Content, type Response } from '../../../src/protocol/http/content.ts';
 import { formatDate } from '../../../src/protocol/http/date.ts';
 import { type DigestFile, REVALIDATE_MS } from '../../../src/protocol/http/file-cache.ts';
@@ -139,6 +140,55 @@ test('a large file rewritten, cut or grown in place is another one at once, not 
     tags.add(etagOf(got));
   });
   assert.equal(tags.size, states.length);
+});
+
+test('a large file’s head is ready-made: for a second, for one kind of connection, and until its digest is there', () => {
+  write('root/f', Buffer.alloc(LARGE_BYTES, 'a'));
+  settle(join(root, 'f'));
+  let vouch = () => {};
+  const content = open('root', (file, done) => {
+    vouch = () => digestNow(file, done);
+  });
+  get(content, '/f');
+  const [one, two] = [respond(content, '/f'), respond(content, '/f')];
+  assert.equal(one.parts, two.parts);
+  assert.notEqual(respond(content, '/f', '', NOW + 1000).parts, one.parts, 'its Date has passed');
+  const closing = content.respond(parsed('GET /f HTTP/1.1\r\nHost: a\r\n\r\n'), NOW, {
+    ...PLAIN,
+    close: true,
+  });
+  assert.equal(receive(closing).fields.get('connection'), 'close');
+  assert.equal(receive(respond(content, '/f')).fields.has('connection'), false);
+  assert.match(etagOf(receive(one)), /^W\//);
+  vouch();
+  assert.match(etagOf(get(content, '/f')), /^"/);
+});
+
+test('a large file is looked at once before a response to it is made', ({ mock }) => {
+  write('root/f', Buffer.alloc(LARGE_BYTES, 'a'));
+  settle(join(root, 'f'));
+  const content = open('root');
+  get(content, '/f');
+  const { mock: looks } = mock.method(FileState.prototype, 'isCurrent');
+  for (const [i, extraFields] of ['', 'X-Served-By: a\r\n'].entries()) {
+    content
+      .respond(parsed('GET /f HTTP/1.1\r\nHost: a\r\n\r\n'), NOW, { close: false, extraFields })
+      .release();
+    assert.equal(looks.callCount(), i + 1);
+  }
+});
+
+test('responses of one ready-made head hold their file each for itself', () => {
+  write('root/f', Buffer.alloc(LARGE_BYTES, 'a'));
+  const content = open('root');
+  get(content, '/f');
+  const [one, two] = [respond(content, '/f'), respond(content, '/f')];
+  contents.pop()?.close();
+  one.release();
+  one.release();
+  assert.ok(receive(two).body.equals(Buffer.alloc(LARGE_BYTES, 'a')), 'it is open');
+  two.release();
+  assert.throws(() => receive(two), { code: 'EBADF' });
 });
 
 /** Takes a little, so that there is time for a change; then all. */
