@@ -217,10 +217,10 @@ export class AnchorFlow implements Conversation, HeardFlow {
     this.#turns.announce(end, watch);
   }
 
-  /** The newest target range goes as if it had never been: nothing of it has reached the client. */
-  cancelTarget(start: number): void {
+  /** The newest target range goes as if it had never been. `lost`: the client has all before it, and a node none of it. */
+  cancelTarget(start: number, lost: number | null = null): void {
     this.#standby.forget();
-    this.#turns.cancel(start);
+    this.#turns.cancel(start, lost);
     this.announced = null;
   }
 

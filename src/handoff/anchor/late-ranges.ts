@@ -12,9 +12,8 @@ const LATE_MS = 1000;
 export class LateRanges {
   readonly #rules: FlowRules;
   readonly #letsGoItself: (range: Range) => boolean;
-  /** What the client had acknowledged when they were last looked at, and when that was. */
-  #acknowledged = 0;
-  #lookedAtMs = 0;
+  /** What the client had acknowledged when they were last looked at, and when that was; null: they were not. */
+  #last: { readonly acknowledged: number; readonly atMs: number } | null = null;
 
   /** `letsGoItself`: whether a target's range, all acknowledged, is waited for no more. */
   constructor(rules: FlowRules, letsGoItself: (range: Range) => boolean) {
@@ -33,13 +32,14 @@ export class LateRanges {
 
   /** Drops those that have been late for long enough. Returns whether there were any. */
   drop(acknowledged: number, nowMs: number): boolean {
-    if (nowMs - this.#lookedAtMs < LATE_MS) return false;
-    const before = this.#acknowledged;
-    this.#acknowledged = acknowledged;
-    this.#lookedAtMs = nowMs;
+    const last = this.#last;
+    if (last !== null && nowMs - last.atMs < LATE_MS) return false;
+    this.#last = { acknowledged, atMs: nowMs };
     this.mark(acknowledged);
+    // Any number may be the client's first: before the first look nothing was acknowledged for long.
+    if (last === null) return false;
     let dropped = false;
-    for (const range of this.#rules.ranges.filter((g) => g.late && distance(g.end, before) >= 0))
+    for (const range of this.#rules.ranges.filter((g) => g.late && distance(g.end, last.acknowledged) >= 0))
       if (collect(this.#rules, range.owner, range.end)) dropped = true;
     return dropped;
   }

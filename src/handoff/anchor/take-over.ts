@@ -106,8 +106,9 @@ export class TakeOver implements Delivery {
       return this.#break('the client has later bytes of the response, and not its first');
     this.#over = true;
     this.#count.add('handoffs_taken_over');
-    this.#flow.cancelTarget(this.#owed.start);
-    this.#host.again(this.#owed.node, 'lost');
+    const { start, node } = this.#owed;
+    this.#flow.cancelTarget(start, node);
+    this.#host.again(node, 'lost');
     return true;
   }
 

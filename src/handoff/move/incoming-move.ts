@@ -4,12 +4,10 @@
  *   receiving --whole--> restored (MIGRATE_OK) --CONFIRM--> adopted
  *      |--bad, no room--> refused    |--ABORT--> dropped silently
  *                                    `--link down--> in doubt --a segment of the client comes--> adopted
- *                                                       `--none for IN_DOUBT_MS--> dropped silently
+ *                                                       `--none for a while, another has it--> dropped silently
  *
  * Until it is adopted the router lets nothing out that its socket sends (rule arrived), so the initiator may go on at
- * any time as if nothing had happened. In doubt is whether the initiator, gone since, had our MIGRATE_OK: the one who
- * knows is who routes the client's segments. So the client is made to send one, and whoever gets it is the owner. At
- * the connection's home, too: its route still leads to the initiator, whose own leads back if it had our MIGRATE_OK.
+ * any time as if nothing had happened. In doubt: doubt.ts.
  */
 
 import assert from 'node:assert';
@@ -30,22 +28,13 @@ import type { Conversation, Link } from '../../protocol/backplane/link.ts';
 import { copySession, type TlsSession, wipeSession } from '../../protocol/tls/session.ts';
 import type { Exchange } from '../../serve/exchange.ts';
 import { type FlowStatus, statusOf } from '../flow/flow-status.ts';
-import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
-import { LOST_LIMIT_MS } from './home-routes.ts';
+import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
+import { Doubt } from './doubt.ts';
 import type { IncomingOwner, MovePorts } from './move-ports.ts';
 import { canSeal } from './moved-records.ts';
 
 /** A connection, frozen, waits no longer than this for its file to be read here; it may come again. */
 const MAX_WAIT_MS = 1000;
-/** An initiator that lives has gone on by then, and told the home. */
-const CLAIM_AFTER_MS = 2000;
-const IN_DOUBT_MS = 10_000;
-/** At home: then its route to the initiator ends, and what comes here says no more who has the connection. */
-const HOME_IN_DOUBT_MS = LOST_LIMIT_MS - 1000;
-const PROBE_INTERVAL_MS = 500;
-/** How long the router lets a probe out. */
-const PROBE_LEASE_MS = 20;
-const NS_PER_MS = 1_000_000;
 const NOTHING = Buffer.alloc(0);
 
 export class IncomingMove implements Conversation {
@@ -68,9 +57,7 @@ export class IncomingMove implements Conversation {
   #fd = -1;
   #slot = -1;
   readonly #rules = ranges.emptyRules(ROLE_ARRIVING);
-  #doubtSinceMs = -1;
-  #probedAtMs = 0;
-  #claimed = false;
+  #doubt: Doubt | null = null;
   /** It is whole, and whether its response can go on here is not known yet. */
   #waits = false;
   #over = false;
@@ -249,68 +236,34 @@ export class IncomingMove implements Conversation {
   linkDown(): void {
     if (this.#over) return;
     if (this.#fd < 0) return this.#drop();
-    this.#doubtSinceMs = this.#ports.clock.nowMs;
+    const arrived = { ends: this.#ends, epoch: this.#epoch, initiator: this.#link.node };
+    this.#doubt = new Doubt(this.#ports, { ...arrived, fd: this.#fd, slot: this.#slot, rules: this.#rules });
+    this.#owner.doubts(this, this.#doubt.key);
     // What the home sends here is the answer, and must not go to where the connection was after it was here before.
     this.#ports.guests.stopForwarding(this.#ends);
   }
 
-  /** In doubt: makes the client speak. */
   tick(nowMs: number): void {
     if (this.#over) return;
     if (this.#waits) this.#answer();
-    if (this.#doubtSinceMs < 0) {
+    if (this.#doubt === null) {
       if (nowMs - this.#startedMs > this.#limitMs) this.#drop();
       return;
     }
-    if (this.#ports.table.segments(this.#slot) > 0) {
-      return this.#adopt();
-    }
-    const since = nowMs - this.#doubtSinceMs;
-    if (since > (this.#isHome ? HOME_IN_DOUBT_MS : IN_DOUBT_MS)) {
-      this.#disclaim();
-      return this.#drop();
-    }
-    if (since > CLAIM_AFTER_MS && !this.#claimed && !this.#isHome) this.#claim();
-    if (nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return;
-    this.#probedAtMs = nowMs;
-    this.#probe(nowMs);
+    const whose = this.#doubt.look(nowMs);
+    if (whose === 'ours') this.#adopt();
+    else if (whose === 'not ours') this.#drop();
   }
 
-  get #isHome(): boolean {
-    return this.#ports.homeOf(this.#whole.public.address) === this.#ports.self;
+  /** A node says at its home, here, that it has had the connection for so many moves. */
+  told(epoch: number): void {
+    if (this.#doubt?.isSettledBy(epoch)) this.#drop();
   }
 
   /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */
   get #limitMs(): number {
     const patienceMs = Math.max(this.#owner.patienceMs(false), this.#owner.patienceMs(true));
     return 2 * patienceMs + this.#ports.config.timeouts.peerMs;
-  }
-
-  /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
-  #claim(): void {
-    this.#claimed = true;
-    const home = this.#ports.homeOf(this.#whole.public.address);
-    if (home === this.#link.node) return;
-    const flow = tupleToFrame(this.#ends);
-    this.#linkHome(home)?.send({ type: FrameType.ROUTE, flow, epoch: this.#epoch });
-  }
-
-  /** Nobody has it: what was claimed of it ends. */
-  #disclaim(): void {
-    if (!this.#claimed) return;
-    const flow = tupleToFrame(this.#ends);
-    const home = this.#ports.homeOf(this.#whole.public.address);
-    this.#linkHome(home)?.send({ type: FrameType.CLEANUP, flow, epoch: this.#epoch });
-  }
-
-  #probe(nowMs: number): void {
-    this.#rules.leaseNs = (nowMs + PROBE_LEASE_MS) * NS_PER_MS;
-    this.#ports.table.write(this.#slot, this.#rules);
-    try {
-      this.#ports.kernel.probe(this.#fd);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-    }
   }
 
   /** Lets go, silently: the connection is another's, or adopted. */
@@ -328,7 +281,7 @@ export class IncomingMove implements Conversation {
       table.release(this.#slot);
     }
     this.#link.closeConversation(this.#id);
-    this.#owner.left(this, this.#bytes.length);
+    this.#owner.left(this, this.#bytes.length, this.#doubt?.key ?? null);
   }
 
   discard(): void {
@@ -340,7 +293,7 @@ export class IncomingMove implements Conversation {
     const slot = this.#slot;
     return statusOf(this.#ports, {
       role: 'arriving',
-      state: this.#doubtSinceMs < 0 ? 'restored' : 'in doubt',
+      state: this.#doubt === null ? 'restored' : 'in doubt',
       ends: this.#ends,
       nodes: [this.#link.node],
       entry: { slot, acknowledged: this.#ports.table.ack(slot) },

@@ -3,9 +3,16 @@ import assert from 'node:assert';
 import { Deadlines } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Ticking } from '../../kernel/loop/ports.ts';
-import { FrameType, type Migrate, RejectReason } from '../../protocol/backplane/frames.ts';
+import {
+  type Cleanup,
+  FrameType,
+  type Migrate,
+  RejectReason,
+  type Route,
+} from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import type { FlowStatus } from '../flow/flow-status.ts';
+import { tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
 import { IncomingMove } from './incoming-move.ts';
 import type { Movable } from './movable.ts';
 import type { IncomingOwner, MovePorts, OutgoingOwner } from './move-ports.ts';
@@ -30,6 +37,8 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
   #askedBytes = 0;
   readonly #incoming = new Set<IncomingMove>();
   #incomingBytes = 0;
+  /** Those of them in doubt, by their connections' keys. */
+  readonly #doubted = new Map<string, IncomingMove>();
   readonly #setupDeadlines: Deadlines<OutgoingMove>;
   readonly #leavingDeadlines: Deadlines<OutgoingMove>;
 
@@ -112,8 +121,18 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
     return (isDraining ? this.#leavingDeadlines : this.#setupDeadlines).durationMs;
   }
 
-  left(move: IncomingMove, stateBytes: number): void {
+  doubts(move: IncomingMove, key: string): void {
+    this.#doubted.set(key, move);
+  }
+
+  /** A node tells this one, the connection's home, that it has the connection, or has had it to its end. */
+  told({ flow, epoch }: Route | Cleanup): void {
+    if (this.#doubted.size > 0) this.#doubted.get(tupleKey(tupleOfFrame(flow)))?.told(epoch);
+  }
+
+  left(move: IncomingMove, stateBytes: number, doubted: string | null): void {
     assert(this.#incoming.delete(move), 'a connection leaves once');
+    if (doubted !== null && this.#doubted.get(doubted) === move) this.#doubted.delete(doubted);
     this.#incomingBytes -= stateBytes;
     assert(this.#incoming.size > 0 || this.#incomingBytes === 0, 'without connections there are no bytes');
   }

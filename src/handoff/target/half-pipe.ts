@@ -323,7 +323,7 @@ export class HalfPipe implements Conversation, Source {
   #fail(reason: AbortReason): void {
     this.#owner.ports.count.add('half_pipes_failed');
     this.#abort(reason);
-    this.#close(this.standby.hasTaken(this.#socket.rules.epoch));
+    this.#close(!this.#leaving && this.standby.hasTaken(this.#socket.rules.epoch));
   }
 
   linkDown(): void {
@@ -331,7 +331,7 @@ export class HalfPipe implements Conversation, Source {
     this.#close();
   }
 
-  /** `waits`: for the anchor's last word. */
+  /** `waits`: for the anchor's last word, which RESET would have been. */
   #close(waits = false): void {
     if (this.isClosed) return;
     const response = this.#response;

@@ -8,7 +8,7 @@
  *     `--another's head, a gap, too late--> waits for SETUP
  */
 
-import { hasRoom, lastRange } from '../../kernel/router/ranges.ts';
+import { distance, hasRoom, lastRange } from '../../kernel/router/ranges.ts';
 import type { FollowedBytes } from '../../kernel/router/router-engine.ts';
 import { SetupMechanism } from '../../protocol/backplane/frames.ts';
 import { HeadError } from '../../protocol/http/request.ts';
@@ -28,7 +28,8 @@ export class TargetStandby {
   #digest: number | null = null;
   /** The next request, as far as it is here; null: it is not waited for. */
   #next: NextRequestCopy | null = null;
-  /** The epoch that began without SETUP; 0: none has. */
+  /** How many epochs have begun without SETUP since the last one that came, and the newest of them. */
+  #taken = 0;
   #takenEpoch = 0;
 
   constructor(ports: NextPorts, socket: HalfPipeSocket) {
@@ -41,13 +42,18 @@ export class TargetStandby {
     return this.#digest !== null;
   }
 
-  /** Whether this epoch is in progress, or was, without SETUP. */
+  /**
+   * Whether this epoch is in progress, or was, without SETUP. Not only the newest: an anchor that hears late of one asks
+   * for it, while its client has had that response and asked for more.
+   */
   hasTaken(epoch: number): boolean {
-    return epoch !== 0 && this.#takenEpoch === epoch;
+    const before = distance(epoch, this.#takenEpoch);
+    return before >= 0 && before < this.#taken;
   }
 
   /** A response begins by SETUP. `digest`: null when the next request is not to be taken; else it begins at `start`. */
   begin(digest: number | null, start: number): void {
+    this.#taken = 0;
     this.#digest = digest;
     this.#next = digest === null ? null : new NextRequestCopy(start);
   }
@@ -101,6 +107,7 @@ export class TargetStandby {
     beginNext(rules, end, sentMs);
     endResponse(rules, (end + exchange.lengthBytes) >>> 0, true);
     this.#socket.write();
+    this.#taken++;
     this.#takenEpoch = rules.epoch;
     this.#next = new NextRequestCopy((next.start + next.bytes.length) >>> 0);
     return response;

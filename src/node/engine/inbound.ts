@@ -20,7 +20,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 export interface InboundPorts {
   readonly relayed: Pick<RelayedRequests, 'setup'>;
   readonly halfPipes: Pick<HalfPipes, 'of' | 'setup'>;
-  readonly moves: Pick<Moves, 'take'>;
+  readonly moves: Pick<Moves, 'take' | 'told'>;
   readonly homeRoutes: Pick<HomeRoutes, 'route' | 'cleanup'>;
   readonly guests: Pick<Guests, 'cleanedUp'>;
   readonly catalogues: Pick<Catalogues, 'take'>;
@@ -50,8 +50,10 @@ export function takeInbound(ports: InboundPorts, link: Link, frame: Frame): void
       if (link.conversationOf(frame.request) !== null) return link.protocolError('MIGRATE in a conversation');
       return ports.moves.take(link, frame);
     case FrameType.ROUTE:
+      ports.moves.told(frame);
       return ports.homeRoutes.route(link, frame);
     case FrameType.CLEANUP:
+      ports.moves.told(frame);
       return ports.homeRoutes.cleanup(link, frame);
     case FrameType.CLEANUP_OK:
       return ports.guests.cleanedUp(link.node, frame);

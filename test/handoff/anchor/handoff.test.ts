@@ -343,6 +343,18 @@ describe('take-over: what the client has of the response decides', () => {
     assert.equal(it.counters.get('handoffs_taken_over'), 1);
   });
 
+  test('nothing, and it owed older bytes: it hears no more of what is acknowledged, which would lift its lease', () => {
+    const it = new Case().begin().setupOk().done();
+    it.begin().setupOk();
+    it.link.down();
+    const owners = () => it.table.rules.get(it.slot)!.ranges.map(({ owner }) => owner);
+    assert.ok(owners().includes(B + 1), 'the client needs its older bytes');
+    it.acknowledge(END).pass(400);
+    it.acknowledge(END).pass(10);
+    assert.deepEqual(it.host.ends.at(-1), `again without ${B}`);
+    assert.ok(!owners().includes(B + 1));
+  });
+
   test('later bytes and not the first: the client would keep them, so the connection ends', () => {
     const it = lost(0);
     it.pass(400);

@@ -244,7 +244,9 @@ export class Cluster implements World {
     this.#say(client.segment(false));
   }
 
+  /** One whose connection was reset says nothing more. */
   #say(segment: Segment): void {
+    if (segment.client.isReset) return;
     this.#send(segment.client, () => this.nodes[segment.client.anchor].ingress(segment, null));
   }
 

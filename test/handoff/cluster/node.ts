@@ -23,6 +23,7 @@ import {
   OWNER_SELF,
   ROLE_ANCHOR,
   ROLE_ARRIVING,
+  ROLE_TARGET,
 } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules } from '../../../src/kernel/router/ranges.ts';
 import { takeInbound } from '../../../src/node/engine/inbound.ts';
@@ -491,7 +492,7 @@ export class Node {
     const { client, ack, edge, at, bytes, sentAtMs } = segment;
     const rules = this.#rulesOf(client);
     this.copied(client, ack, edge);
-    if (!this.isAlive || rules === undefined || (rules.flags & FLAG_FOLLOW) === 0) return;
+    if (!this.isAlive || rules?.role !== ROLE_TARGET || (rules.flags & FLAG_FOLLOW) === 0) return;
     if (ack !== rules.watch || ((segment.epoch ^ rules.epoch) & EPOCH_BITS) !== 0) return;
     this.pipes.followed(this.#slotOf(client), {
       epoch: rules.epoch,
@@ -505,7 +506,8 @@ export class Node {
 
   /** A copy of it comes to a target. */
   copied(client: Client, ack: number, edge: number): void {
-    if (!this.isAlive || this.#rulesOf(client) === undefined) return;
+    // Rule copy: whoever is no target has no use for it.
+    if (!this.isAlive || this.#rulesOf(client)?.role !== ROLE_TARGET) return;
     this.#see(client, ack, edge, false);
     for (const [fd, { sender, port }] of [...this.#sockets.pipes])
       if (port === client.ends.client.port) this.#tell(fd, sender, client, ack, edge);

@@ -232,8 +232,8 @@ export class Client {
   take(wire: number, bytes: Buffer): void {
     const at = distance(START, wire);
     assert.ok(at >= 0, `bytes ${-at} before the connection’s first`);
-    // What does not fit it drops, as TCP does.
-    if (at + bytes.length > this.#edge) return;
+    // What does not fit it drops, as TCP does; and everything once its connection was reset.
+    if (this.isReset || at + bytes.length > this.#edge) return;
     const end = at + bytes.length;
     this.#compare(at, bytes);
     bytes.copy(this.#bytes, at);

@@ -1,6 +1,7 @@
 /** Mechanisms migrate and drain at both ends, state by state and edge by edge, without a kernel. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
 import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { MAX_INCOMING, MAX_INCOMING_BYTES } from '../../../src/handoff/move/moves.ts';
 import { QUICK_TICK_MS, TICK_MS } from '../../../src/kernel/loop/loop.ts';
@@ -8,7 +9,7 @@ import { decodeState, encodeState } from '../../../src/kernel/tcp/codec.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
-import { B, FD, ID, MoveStand, SELF, SETUP_MS, STATE } from './stand.ts';
+import { B, ENDS, FD, ID, MoveStand, SELF, SETUP_MS, STATE } from './stand.ts';
 
 const LEAVING_MS = 10_000;
 const IN_DOUBT_MS = 10_000;
@@ -235,6 +236,29 @@ describe('a connection that comes', () => {
     assert.equal(it.adopted.length, 0);
     assert.equal(it.link.count(FrameType.ROUTE) + it.link.count(FrameType.CLEANUP), 0);
     it.assertOver();
+  });
+
+  test('in doubt, and a node says that it has had the connection for longer: it lets go', () => {
+    for (const type of [FrameType.ROUTE, FrameType.CLEANUP] as const) {
+      const it = new MoveStand().migrate();
+      const told = (epoch: number, clientPort = ENDS.client.port) => {
+        const { client, public: pub } = ENDS;
+        it.moves.told({
+          type,
+          flow: tupleToFrame({ client: { ...client, port: clientPort }, public: pub }),
+          epoch,
+        });
+      };
+      told(2);
+      assert.equal(it.moves.incoming, 1, 'as long as the initiator is there it says so itself');
+      it.link.down();
+      told(1);
+      told(2, 1);
+      assert.equal(it.moves.incoming, 1, 'what was said before, and of another connection');
+      told(2);
+      it.assertOver();
+      assert.equal(it.adopted.length, 0);
+    }
   });
 
   test('in doubt: the client is made to speak, and whoever hears it has the connection', () => {

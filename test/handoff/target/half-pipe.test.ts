@@ -513,6 +513,24 @@ describe('a standby', () => {
     assert.equal(it.state, 'idle');
   });
 
+  test('it has taken one and the next: a SETUP for the first, from an anchor that hears late, begins nothing', () => {
+    const it = new Case().standby();
+    for (const epoch of [1, 2]) {
+      it.answer = new Answer(KIB);
+      it.serves = it.answer.exchange;
+      it.copy(HEAD, (epoch - 1) * HEAD.length, epoch);
+      it.settle().acknowledge(it.rules.ranges.at(-1)!.end);
+      assert.equal(it.link.last(FrameType.SETUP_OK).epoch, epoch + 1);
+    }
+    const said = it.link.sent.length;
+    for (const epoch of [2, 3]) it.setup({ ...KEEP, epoch });
+    assert.equal(it.link.sent.length, said);
+    assert.equal(it.counters.get('setups_received'), 1);
+    it.serves = new Answer(KIB).exchange;
+    it.setup({ ...KEEP, epoch: 4 });
+    assert.equal(it.link.last(FrameType.SETUP_OK).epoch, 4, 'one that it has not taken');
+  });
+
   test('it is another node’s, too late, has a gap, or is of another epoch: SETUP will come', () => {
     for (const happen of [
       (it: Case) => Object.assign(it.next, { node: SELF + 1 }) && it.copy(HEAD),
@@ -576,6 +594,18 @@ describe('a standby', () => {
       last(it);
       assert.equal(it.link.up ? conversations.size : 0, 0);
     }
+  });
+
+  test('what it took fails behind RESET: that was the anchor’s last word', () => {
+    const it = new Case().standby();
+    it.serves = new Answer(KIB).exchange;
+    it.copy(HEAD).settle();
+    it.link.hear({ type: FrameType.RESET, request: ID, epoch: 2, discard: false, onlyEpoch: false });
+    assert.equal(it.state, 'closing', 'it owes bytes');
+    it.socket.state = 7;
+    it.pass(1100).assertGone();
+    assert.equal(it.link.last(FrameType.ABORT).epoch, 2);
+    assert.equal(it.link.conversations.size, 0);
   });
 
   test('nothing is asked of it for long: it goes', () => {
