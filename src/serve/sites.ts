@@ -16,7 +16,6 @@ import type { NodeLoad } from '../cluster/load.ts';
 import { Outages } from '../cluster/outages.ts';
 import type { Candidate } from '../cluster/policy/policy.ts';
 import { siteDigest } from '../cluster/view.ts';
-import { allocate } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import { RejectReason, type Setup } from '../protocol/backplane/frames.ts';
 import type { DigestFile } from '../protocol/http/file-cache.ts';
@@ -28,6 +27,7 @@ import { HeadError, type RequestHead } from '../protocol/http/request.ts';
 import { type AnswerOptions, Exchange } from './exchange.ts';
 import { type ExtraFields, extraFieldsOf, type IsTold, isToldOf } from './extra-fields.ts';
 import { ForwardedHeads } from './forwarded-heads.ts';
+import { ReceiveMemory } from './receive-memory.ts';
 import type { Client, Request } from './request.ts';
 import type { CacheUsage } from './response-cache.ts';
 import { matcherOf } from './response-store.ts';
@@ -90,7 +90,7 @@ export class Sites {
   readonly #table: SiteTable;
   readonly #sites = new Map<SiteConfig, Site>();
   /** Of upstreams alone: what comes from one may have other buffers read. */
-  readonly #memory = allocate(UPSTREAM_RECEIVE_BYTES);
+  readonly #memory = new ReceiveMemory(UPSTREAM_RECEIVE_BYTES);
   readonly #forwarded: ForwardedHeads;
   /** Whether a client is told how its responses came to be. */
   readonly isTold: IsTold;

@@ -2,13 +2,13 @@
 import { parseAddress } from '../base/address.ts';
 import type { ClusterConfig, SiteConfig } from '../base/config/config.ts';
 import type { Count, Counters } from '../base/counters.ts';
-import type { Memory } from '../kernel/linux/memory.ts';
 import type { Loop } from '../kernel/loop/loop.ts';
 import { Content } from '../protocol/http/content.ts';
 import type { DigestFile } from '../protocol/http/file-cache.ts';
 import type { RequestFraming } from '../protocol/http/forward.ts';
 import type { AnswerOptions, Exchange } from './exchange.ts';
 import type { ForwardedHeads } from './forwarded-heads.ts';
+import type { ReceiveMemory } from './receive-memory.ts';
 import type { Client, Request } from './request.ts';
 import { type CacheUsage, ResponseCache } from './response-cache.ts';
 import { Upstream } from './upstream.ts';
@@ -18,7 +18,7 @@ export interface SourceHost {
   readonly loop: Loop;
   readonly count: Count;
   /** Responses are read into it. */
-  readonly memory: Memory;
+  readonly memory: ReceiveMemory;
   readonly digest: DigestFile;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }

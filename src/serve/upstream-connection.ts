@@ -12,7 +12,7 @@ import type { Endpoint } from '../base/address.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/linux/epoll.ts';
 import { EAGAIN, ECONNRESET, EINTR, errorName, lastErrno, SystemError } from '../kernel/linux/errors.ts';
 import * as libc from '../kernel/linux/libc.ts';
-import type { Memory } from '../kernel/linux/memory.ts';
+import { allocate } from '../kernel/linux/memory.ts';
 import { lastInfo, readInfo } from '../kernel/linux/repair-options.ts';
 import {
   connectTo,
@@ -26,11 +26,17 @@ import {
 import type { Places } from '../kernel/loop/deadlines.ts';
 import type { Loop, Source } from '../kernel/loop/loop.ts';
 import { type Pump, type PumpState, SocketSink } from './byte-sink.ts';
+import type { ReceiveMemory } from './receive-memory.ts';
 
 /** How often what was received is given away before other connections have their turn. */
 const READS_PER_TURN = 16;
 /** A connection that the upstream has left open for so long it means to keep. */
 const PROVEN_MS = 100;
+/** With them an event tells that nothing will come behind what has. */
+const ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+
+const peeked = allocate(1);
+
 /** The kernel counts our SYN as an acknowledged byte. */
 const SYN_BYTES = 1;
 
@@ -51,9 +57,12 @@ export interface Carried {
   readonly paused: boolean;
   /** Some of `outgoing` was sent; `broken`: and the upstream takes no more of it. */
   wrote(state: PumpState): void;
-  /** Bytes of the response, valid until it returns. */
-  received(bytes: Buffer, length: number): void;
-  /** All that there was has been received: others may be called now. */
+  /**
+   * Bytes [from, to) are the response's. They, and those before them, are its to use, and to change, until `settled`
+   * returns.
+   */
+  received(bytes: Buffer, from: number, to: number): void;
+  /** The bytes may be given away: others may be called now. */
   settled(): void;
   /** The upstream has closed. False: the response was not whole. */
   ended(): boolean;
@@ -64,7 +73,7 @@ export interface Carried {
 export interface ConnectionHost {
   readonly endpoint: Endpoint;
   readonly loop: Loop;
-  readonly memory: Memory;
+  readonly memory: ReceiveMemory;
   /** The connection cannot be used any more. */
   closed(connection: UpstreamConnection): void;
 }
@@ -77,7 +86,9 @@ export class UpstreamConnection implements Source {
   #carried: Carried | null = null;
   #isConnected = false;
   #isClosed = false;
-  #isSettling = false;
+  #isReading = false;
+  /** The last event has told that the upstream has closed: it is read until that is there. */
+  #hasEnded = false;
   /** A write was told of a reset, which a read is not told of any more. */
   #wasReset = false;
   /** Bytes sent for the requests before this one. */
@@ -110,7 +121,7 @@ export class UpstreamConnection implements Source {
 
   /** Whether the upstream has neither closed it nor sent what nobody asked for. */
   get isAlive(): boolean {
-    const got = libc.recv(this.#fd, this.#host.memory.address, 1, MSG_PEEK);
+    const got = libc.recv(this.#fd, peeked.address, 1, MSG_PEEK);
     return got < 0 && lastErrno() === EAGAIN;
   }
 
@@ -145,6 +156,7 @@ export class UpstreamConnection implements Source {
 
   ready(events: number): void {
     if (this.#isClosed) return;
+    if ((events & ENDS) !== 0) this.#hasEnded = true;
     const broken = (events & (EPOLLERR | EPOLLHUP)) !== 0;
     if (!this.#isConnected) {
       if (broken) return this.#fail(`connect: ${errorName(pendingError(this.#fd))}`, false);
@@ -180,47 +192,62 @@ export class UpstreamConnection implements Source {
 
   #readLast(): void {
     const carried = this.#carried;
+    if (this.#isReading || this.#host.memory.isInUse) return this.#later(() => this.#readLast());
+    this.#hasEnded = true;
     this.read();
     if (carried !== null && this.#carried === carried && !carried.paused)
       this.#fail('connection broken', false);
   }
 
+  /** While the same request is on it. */
+  #later(action: () => void): void {
+    const carried = this.#carried;
+    this.#host.loop.defer(() => {
+      if (this.#carried === carried) action();
+    });
+  }
+
   /** Reads what there is of the response, as long as it is wanted. */
   read(): void {
     const carried = this.#carried;
-    if (carried === null || this.#isSettling) return;
+    // Who takes what was received may want more at once.
+    if (carried === null || this.#isReading) return;
+    if (this.#host.memory.isInUse) return this.#later(() => this.read());
+    this.#isReading = true;
     for (let turn = 0; turn < READS_PER_TURN; turn++) {
-      if (!this.#receive(carried)) return;
-      if (this.#carried !== carried || !carried.paused) return carried.settled();
-      // Who takes what was received may want more at once.
-      this.#isSettling = true;
-      carried.settled();
-      this.#isSettling = false;
-      if (this.#carried !== carried || carried.paused) return;
-    }
-    this.#host.loop.defer(() => this.read());
-  }
-
-  /** Receives until there is nothing, or no more is wanted. False: the connection has failed. */
-  #receive(carried: Carried): boolean {
-    const { memory } = this.#host;
-    while (this.#carried === carried && !carried.paused) {
-      const got = libc.recv(this.#fd, memory.address, memory.bytes.length, 0);
-      if (got > 0) {
-        carried.received(memory.bytes, got);
-      } else if (got === 0) {
-        if (carried.ended()) return true;
-        this.#fail('closed by the upstream', !this.#wasReset);
-        return false;
-      } else {
-        const errno = lastErrno();
-        if (errno === EAGAIN) return true;
-        if (errno === EINTR) continue;
-        this.#fail(errorName(errno), false);
-        return false;
+      if (this.#carried !== carried || carried.paused || !this.#receive(carried)) {
+        this.#isReading = false;
+        return;
       }
     }
-    return true;
+    this.#isReading = false;
+    this.#later(() => this.read());
+  }
+
+  /** Receives once. False: there is no more for now, or the connection has failed. */
+  #receive(carried: Carried): boolean {
+    const { memory } = this.#host;
+    const got = memory.receive(this.#fd);
+    if (got > 0) {
+      memory.isInUse = true;
+      try {
+        carried.received(memory.bytes, memory.start, memory.start + got);
+        carried.settled();
+      } finally {
+        memory.isInUse = false;
+      }
+      // What comes to a socket that was emptied comes with another event; what an event has told does not.
+      return memory.isFilledBy(got) || this.#hasEnded;
+    }
+    if (got < 0) {
+      const errno = lastErrno();
+      if (errno === EINTR) return true;
+      if (errno !== EAGAIN) this.#fail(errorName(errno), false);
+      return false;
+    }
+    if (carried.ended()) carried.settled();
+    else this.#fail('closed by the upstream', !this.#wasReset);
+    return false;
   }
 
   /** The request has waited too long. What the kernel still holds of it may arrive, once there is a connection. */

@@ -187,9 +187,9 @@ export class UpstreamRequest implements Feed, Carried {
     return this.#isRefused || this.outgoing.queuedBytes < BODY_QUEUE_BYTES;
   }
 
-  received(bytes: Buffer, length: number): void {
+  received(bytes: Buffer, from: number, to: number): void {
     const wasAnswering = this.#response.isAnswering;
-    const progress = this.#response.push(bytes, length, this.#endsConnection, this.#host.wallMs);
+    const progress = this.#response.push(bytes, from, to, this.#endsConnection, this.#host.wallMs);
     if (!wasAnswering && this.#response.isAnswering) this.#host.answered();
     if (progress === 'more') {
       const isFull = this.#exchange.pump.queuedBytes > RESPONSE_QUEUE_BYTES;
@@ -213,6 +213,7 @@ export class UpstreamRequest implements Feed, Carried {
 
   settled(): void {
     this.#exchange.onProgress();
+    this.#response.keep();
   }
 
   ended(): boolean {

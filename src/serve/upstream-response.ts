@@ -51,6 +51,8 @@ export class UpstreamResponse {
   /** The head for the client, which goes with what has come of the body; empty: it has gone. */
   #headText = '';
   #reader: BodyReader | null = null;
+  /** What was given where it was received; null: nothing that could not stay there. */
+  #lent: { bytes: Buffer } | null = null;
   /** Bytes of a head that is not whole yet. */
   #held: Buffer | null = null;
   #hasInformed = false;
@@ -78,15 +80,17 @@ export class UpstreamResponse {
   }
 
   /**
-   * Takes the first `length` bytes of `buffer`. `endsConnection`: of the request there is so much to come that the
-   * connection to the client is to end with this response.
+   * Takes bytes [from, to) of `buffer`, which are given away as they are, and until `keep` stay there.
+   * `endsConnection`: of the request there is so much to come that the connection to the client is to end with this
+   * response.
    */
-  push(buffer: Buffer, length: number, endsConnection: boolean, wallMs: number): Progress {
+  push(buffer: Buffer, from: number, to: number, endsConnection: boolean, wallMs: number): Progress {
     let bytes = buffer;
-    let at = 0;
-    let end = length;
+    let at = from;
+    let end = to;
     if (this.#held !== null) {
-      bytes = Buffer.concat([this.#held, buffer.subarray(0, length)]);
+      bytes = Buffer.concat([this.#held, buffer.subarray(from, to)]);
+      at = 0;
       end = bytes.length;
       this.#held = null;
     }
@@ -135,36 +139,44 @@ export class UpstreamResponse {
     return { done: true, keepAlive: this.#head!.keepAlive && at + used === end };
   }
 
-  #give(bytes: Buffer, at: number, end: number): void {
-    const exchange = this.#exchange;
+  #give(bytes: Buffer, from: number, to: number): void {
     const { ranges } = this.#reader!;
     const { body } = this.#forward!;
     const isRaw = body === 'raw';
-    const part = this.#behindHead(bytes, at, isRaw ? end : at);
-    const rawBytes = isRaw ? end - at : 0;
-    exchange.bodyBytes += rawBytes;
+    this.#lend(bytes, from, isRaw ? to : from);
+    if (isRaw) this.#exchange.bodyBytes += to - from;
     if (isRaw && !this.#tap?.isKeeping) return;
     for (let i = 0; i < ranges.length; i += 2) {
-      const length = ranges[i + 1] - ranges[i];
-      if (length === 0) continue;
-      const isAll = rawBytes === length;
-      const piece = isAll ? part.subarray(-length) : Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
+      if (ranges[i] === ranges[i + 1]) continue;
+      const piece = Buffer.from(bytes.subarray(ranges[i], ranges[i + 1]));
       if (this.#tap?.isKeeping) this.#tap.piece(piece);
       if (isRaw) continue;
-      exchange.pump.add({ bytes: body === 'enchunk' ? encodeChunk(piece) : piece });
-      exchange.bodyBytes += length;
+      this.#exchange.pump.add({ bytes: body === 'enchunk' ? encodeChunk(piece) : piece });
+      this.#exchange.bodyBytes += piece.length;
     }
   }
 
-  /** Gives a copy of bytes that go on as they came, and before them the head that has not gone: one send, or frame. */
-  #behindHead(bytes: Buffer, at: number, end: number): Buffer {
+  /** Gives what goes on as it came, and in front of it the head that has not gone: one send, or frame. */
+  #lend(bytes: Buffer, from: number, to: number): void {
+    const { pump } = this.#exchange;
     const head = this.#headText;
-    const part = Buffer.allocUnsafe(head.length + end - at);
-    if (head !== '') part.write(head, 0, 'latin1');
-    bytes.copy(part, head.length, at, end);
     this.#headText = '';
-    this.#exchange.pump.add({ bytes: part });
-    return part;
+    const start = from - head.length;
+    if (start >= 0) {
+      if (head !== '') bytes.write(head, start, 'latin1');
+      this.#lent = { bytes: bytes.subarray(start, to) };
+    } else {
+      pump.add({ bytes: Buffer.from(head, 'latin1') });
+      this.#lent = { bytes: bytes.subarray(from, to) };
+    }
+    pump.add(this.#lent);
+  }
+
+  /** What was given, and not taken, is copied. */
+  keep(): void {
+    if (this.#lent !== null && this.#exchange.pump.queuedBytes > 0)
+      this.#lent.bytes = Buffer.from(this.#lent.bytes);
+    this.#lent = null;
   }
 
   /** The upstream has closed. False: the response is not whole. */

@@ -7,10 +7,10 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { parseAddress } from '../../src/base/address.ts';
-import { allocate } from '../../src/kernel/linux/memory.ts';
 import { Loop } from '../../src/kernel/loop/loop.ts';
 import { forwardRequestHead, type RequestFraming } from '../../src/protocol/http/forward.ts';
 import type { Exchange } from '../../src/serve/exchange.ts';
+import { ReceiveMemory } from '../../src/serve/receive-memory.ts';
 import { Upstream, type UpstreamOptions } from '../../src/serve/upstream.ts';
 import { parsed } from '../protocol/http/support.ts';
 
@@ -63,7 +63,7 @@ export class UpstreamStand {
     this.upstream = new Upstream({
       endpoint: { address: parseAddress('127.0.0.1'), port },
       loop: this.loop,
-      memory: allocate(64 * 1024),
+      memory: new ReceiveMemory(64 * 1024),
       connectMs: 2000,
       answerMs: 5000,
       pauseMs: 5000,
