@@ -71,7 +71,8 @@ export class ReadHalf {
 
   /** Keeps the beginning of a record; what comes after the end is nothing. */
   #wait(): null {
-    this.#bytes = this.#ended ? NOTHING : Buffer.from(this.#bytes.subarray(this.#at));
+    const isEmpty = this.#ended || this.#at === this.#bytes.length;
+    this.#bytes = isEmpty ? NOTHING : Buffer.from(this.#bytes.subarray(this.#at));
     this.#at = 0;
     return null;
   }

@@ -58,6 +58,11 @@ export function trafficKeys({ suite, secret, number }: TrafficHalf): TrafficKeys
   return { suite, key, iv: expandLabel(suite, secret, 'iv', NONCE_BYTES), number };
 }
 
+/** From `number` on, with key and iv of its own. */
+export function copyKeys({ suite, key, iv }: TrafficKeys, number: number): TrafficKeys {
+  return { suite, key: Buffer.from(key), iv: Buffer.from(iv), number };
+}
+
 /** The half after a KeyUpdate (RFC 8446, 7.2), which TLS 1.3 alone has. */
 export function nextHalf({ suite, secret }: TrafficHalf): TrafficHalf {
   assert(suite.version === 'TLSv1.3', 'a key of TLS 1.2 is the only one');

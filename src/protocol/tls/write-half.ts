@@ -6,14 +6,23 @@
  *   here, of which nothing was sealed since it came back --takeBack--> here: who had it last is gone on for
  *   any of these --wipe--> gone
  *
- * While it is lent there is no key here, only the secret, from which it is made again.
+ * While it is lent nothing is here that seals: only the secret, and what is made of it to lend it.
  */
 import assert from 'node:assert';
 import { allocate } from '../../kernel/linux/memory.ts';
 import { keyUpdate } from './key-update.ts';
 import { ContentType, contentAt, MAX_SEALED_BYTES, Sealer } from './records.ts';
 import type { Suite } from './suites.ts';
-import { type LentHalf, nextHalf, type TrafficHalf, trafficKeys, wipeHalf } from './traffic.ts';
+import {
+  copyKeys,
+  type LentHalf,
+  nextHalf,
+  type TrafficHalf,
+  type TrafficKeys,
+  trafficKeys,
+  wipeHalf,
+  wipeKeys,
+} from './traffic.ts';
 
 /** A key is replaced when it has sealed so many records; with TLS 1.2, where it cannot be, the connection ends soon. */
 export const UPDATE_RECORDS = 2 ** 23;
@@ -44,6 +53,8 @@ const hereSince = (since: Place): Holder => ({ name: 'here', since, sealer: null
 
 export class WriteHalf {
   #half: TrafficHalf;
+  /** What the secret gives: a connection that lends its half lends it for each response. Null: nobody has asked. */
+  #keys: TrafficKeys | null = null;
   #holder: Holder;
   /** Where it was lent last, by this key; null: it was not. */
   #lentAt: Place | null = null;
@@ -75,10 +86,16 @@ export class WriteHalf {
     return this.#holder;
   }
 
+  /** Made anew from `number` on: who gets them wipes them. */
+  #keysFrom(number: number): TrafficKeys {
+    this.#keys ??= trafficKeys(this.#half);
+    return copyKeys(this.#keys, number);
+  }
+
   /** What seals here. */
   get sealer(): Sealer {
     const holder = this.#here();
-    holder.sealer ??= new Sealer(trafficKeys({ ...this.#half, number: holder.since.number }));
+    holder.sealer ??= new Sealer(this.#keysFrom(holder.since.number));
     return holder.sealer;
   }
 
@@ -150,7 +167,8 @@ export class WriteHalf {
     sealer?.free();
     this.#holder = LENT;
     this.#lentAt = { number, cut, bound: since.bound };
-    return { ...trafficKeys({ ...this.#half, number }), cut };
+    const { suite, key, iv } = this.#keysFrom(number);
+    return { suite, key, iv, number, cut };
   }
 
   /** Who had it has sealed nothing. */
@@ -187,6 +205,8 @@ export class WriteHalf {
   wipe(): void {
     if (this.#holder.name === 'here') this.#holder.sealer?.free();
     this.#holder = GONE;
+    if (this.#keys !== null) wipeKeys(this.#keys);
+    this.#keys = null;
     wipeHalf(this.#half);
   }
 }

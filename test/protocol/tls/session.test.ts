@@ -6,7 +6,7 @@ import { Alert, alertContent } from '../../../src/protocol/tls/alerts.ts';
 import { ReadHalf, type Received } from '../../../src/protocol/tls/read-half.ts';
 import { ContentType } from '../../../src/protocol/tls/records.ts';
 import { SUITES, suiteOf } from '../../../src/protocol/tls/suites.ts';
-import type { TrafficHalf } from '../../../src/protocol/tls/traffic.ts';
+import { type TrafficHalf, wipeKeys } from '../../../src/protocol/tls/traffic.ts';
 import { UPDATE_RECORDS, WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import { openSession, type Session } from './session.ts';
 
@@ -111,6 +111,28 @@ test('a lent half seals here again only from the number that comes back', async 
   elsewhere.wipe();
   assert.deepEqual(half.secret, Buffer.alloc(half.secret.length), 'the secret is wiped');
   session.destroy();
+});
+
+test('what is made of the secret to lend it is wiped with it, and when the key changes', () => {
+  const suite = suiteOf(0x1301)!;
+  for (const end of ['wipe', 'update'] as const) {
+    let kept = 0;
+    for (let i = 0; i < 8; i++) {
+      const write = new WriteHalf({ suite, secret: randomBytes(suite.secretBytes), number: 2 });
+      const lent = write.lend(1);
+      // Small buffers lie in one block, the half's own copy beside the one that was lent, unless a new block begins.
+      const block = Buffer.from(lent.key.buffer);
+      const key = Buffer.alloc(lent.key.length, lent.key);
+      wipeKeys(lent);
+      write.takeBackUnused();
+      if (block.includes(key)) kept++;
+      if (end === 'wipe') write.wipe();
+      else write.update(false);
+      assert.ok(!block.includes(key), end);
+      write.wipe();
+    }
+    assert.ok(kept > 0, 'it is kept for the next one');
+  }
 });
 
 test('a key is foreign to a node when anybody else has sealed a response by it', () => {
