@@ -15,6 +15,8 @@ import { Peer } from '../protocol/tls/peer.ts';
 import { type ClientModel, ClientStand, get, LIMITS, post } from './stand.ts';
 
 const TICKETS = 2;
+/** Too much to wait for: who answers gets it as it comes. */
+const BODY_BYTES = 100_000;
 const acceptor = new TlsAcceptor(
   [{ site: 'a', hosts: ['a.test'], minVersion: 'TLSv1.2', pairs: [makePair(['a.test'])] }],
   Buffer.alloc(32, 7),
@@ -338,6 +340,65 @@ describe('a connection over TLS', () => {
     await one.peer.until(() => there.deliveries.length === 2);
     assert.equal(there.delivery.request.head.target, '/next');
     await one.peer.close();
+  });
+
+  test('a KeyUpdate that the socket does not take: between two requests the connection stays until it is out', async () => {
+    const one = await new Secured().shaken();
+    const { stand, client } = one;
+    const { write, read } = one.byHand();
+    stand.choice = { node: 1, mechanism: 'migrate' };
+    client.room = 0;
+    client.sends(write.update(true));
+    client.sends(write.seal(Buffer.from(get('/stays')), ContentType.APPLICATION_DATA));
+    assert.deepEqual([stand.moves.length, stand.delivery.request.head.target], [0, '/stays']);
+    client.takes();
+    one.answers(Buffer.from('well'));
+    const well = { kind: 'data', bytes: Buffer.from('well') } as const;
+    assert.deepEqual(opened(read, one.heard()), [{ kind: 'key-update', asks: false }, well]);
+    client.sends(write.seal(Buffer.from(get('/moves')), ContentType.APPLICATION_DATA));
+    assert.equal(stand.moves.length, 1);
+    const { session } = stand.move.connection;
+    assert.deepEqual([session?.serverRecord, session?.clientRecord], [1, 2], 'numbers of the new keys');
+    await one.peer.close();
+  });
+
+  test('a KeyUpdate that waits in the middle of a response: it stays, for its numbers do not follow from its length any more', async () => {
+    for (const asks of [false, true]) {
+      const one = await new Secured().shaken();
+      const { stand, client } = one;
+      const { write, read } = one.byHand();
+      // Nothing is read behind a request while it is answered: what comes with the end of its body is.
+      const says = (bytes: Buffer) => write.seal(bytes, ContentType.APPLICATION_DATA);
+      const piece = Buffer.alloc(BODY_BYTES / 10);
+      client.sends(says(Buffer.from(post(BODY_BYTES))));
+      for (let i = 1; i < 10; i++) client.sends(says(piece));
+      const layout = { headBytes: 100, lengthBytes: 40_000 };
+      const bytes = Buffer.alloc(layout.lengthBytes, 'x');
+      const sink = stand.delivery.host.wayOut.out(true, layout);
+      client.room = 20_000;
+      assert.equal(sink.send(bytes.subarray(0, 100), 0, true, false), 100);
+      const taken = sink.send(bytes, 100, false, true);
+      assert.ok(taken > 0, 'sealed, and a part of it waits');
+      stand.delivery.progress = { ...layout, validator: 1n, offset: 100 + taken };
+      const end = says(piece);
+      client.sends(asks ? Buffer.concat([end, write.update(true)]) : end);
+      stand.connection(client).leaveFor(1);
+      assert.equal(stand.moves.length, asks ? 0 : 1);
+      if (asks) {
+        assert.equal(stand.stateOf(client), 'busy');
+        while (sink.flush() < 0) client.takes(1000);
+        client.takes();
+        stand.delivery.finish();
+        // Behind it, what is to be said is said, and nothing is in the way.
+        stand.connection(client).leaveFor(1);
+        assert.equal(stand.moves.length, 1);
+        const said = opened(read, one.heard());
+        const data = Buffer.concat(said.map((part) => (part.kind === 'data' ? part.bytes : Buffer.alloc(0))));
+        assert.equal(data.length, bytes.length);
+        assert.deepEqual(said.at(-1), { kind: 'key-update', asks: false });
+      }
+      await one.peer.close();
+    }
   });
 
   test('with TLS 1.2, whose key has sealed much, the next response is the last', async () => {
