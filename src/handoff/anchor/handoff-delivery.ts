@@ -252,7 +252,9 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   timedOut(): void {
     if (distance(this.response.start, this.flow.acknowledged) > 0)
       return this.handoffs.asked(this, this.handoffs.clock.exactMs());
-    if (this.handoffs.waitsOn(this, this.host, this.response.sentAtMs)) return;
+    // Over TLS it may have sealed something, until it says that it has not.
+    const isAnsweredWithout = this.records === null && this.host.answeredWithout(this.node);
+    if (this.handoffs.waitsOn(this, isAnsweredWithout, this.response.sentAtMs)) return;
     this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
   }

@@ -57,11 +57,12 @@ export class Handoffs implements Ticking {
 
   /**
    * The target has not answered in time, but its link is up: it is slow, or has just died. When nobody else could answer
-   * the request, it gets more time until one or the other shows. False: it does not.
+   * the request, or nobody else may as long as the target says nothing, it gets more time until one or the other shows.
+   * False: it does not.
    */
-  waitsOn(handoff: Asked, host: Pick<DeliveryOwner, 'answeredWithout'>, sentAtMs: number): boolean {
+  waitsOn(handoff: Asked, isAnsweredWithout: boolean, sentAtMs: number): boolean {
     const nowMs = this.clock.exactMs();
-    if (host.answeredWithout(handoff.node) || nowMs - sentAtMs >= LAST_RESORT_MS) return false;
+    if (isAnsweredWithout || nowMs - sentAtMs >= LAST_RESORT_MS) return false;
     this.count.add('handoffs_waited');
     this.#asked.set(handoff, nowMs);
     return true;

@@ -213,8 +213,8 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
 
   timedOut(): void {
     // Nobody else can have all of a body of which some is gone.
-    const host = this.#bodyGone ? { answeredWithout: () => false } : this.#host;
-    if (this.#ports.handoffs.waitsOn(this, host, this.#sentAtMs)) return;
+    const isAnsweredWithout = !this.#bodyGone && this.#host.answeredWithout(this.node);
+    if (this.#ports.handoffs.waitsOn(this, isAnsweredWithout, this.#sentAtMs)) return;
     this.#ports.count.add('handoffs_timed_out');
     this.link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
     this.#failed('lost');

@@ -10,6 +10,8 @@ export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven |
   if (request.bodyFollows) return null;
   // Before the socket is captured: what TLS has to say first goes by it.
   const { wayOut } = host;
+  // A node that is gone by now would keep what it is lent: it is asked for the bytes, and the numbers stay here.
+  if (wayOut.half !== null && link.isSilent) return null;
   if (!wayOut.mayLend(node)) return null;
   const flow = host.ensureFlow();
   if (flow?.makeRoom())

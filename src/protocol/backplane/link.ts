@@ -37,6 +37,7 @@ const MAX_UNSENT_BYTES = 128 * 1024;
 
 /** Between two signs of life. */
 export const KEEPALIVE_MS = 500;
+const SILENT_MS = 2.5 * KEEPALIVE_MS;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -137,6 +138,11 @@ export class Link implements Source {
   /** Frames may be sent: HELLO has come and was accepted. */
   get up(): boolean {
     return this.peer !== null && !this.#closed;
+  }
+
+  /** Two signs of life are missing: the peer may be gone. */
+  get isSilent(): boolean {
+    return this.#host.nowMs - this.lastHeardMs > SILENT_MS;
   }
 
   get queuedBytes(): number {

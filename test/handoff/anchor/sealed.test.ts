@@ -1,6 +1,7 @@
 /** The write half of a TLS connection at the anchor: lent with SETUP, back behind what a target has sealed. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { LAST_RESORT_MS } from '../../../src/handoff/anchor/handoffs.ts';
 import { goFurther } from '../../../src/handoff/anchor/owed-records.ts';
 import { AbortReason, FrameType, RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import { recordCount, wireAt, wireBytes } from '../../../src/protocol/tls/record-layout.ts';
@@ -189,11 +190,37 @@ describe('a target that fails', () => {
     assert.deepEqual([it.host.ends.at(-1), it.place], ['settled', [NUMBER + RECORDS, 0]]);
   });
 
-  test('without an answer: its numbers may be used, and the connection ends', () => {
+  for (const form of ['anchor', 'clone', 'split'] as const) {
+    test(`${form}: without an answer nobody else may use its numbers: it is waited for while its link is up`, () => {
+      const it = new Case().begin(form);
+      it.pass(5 * SETUP_MS);
+      assert.deepEqual([it.host.ends, it.place], [[], 'away']);
+      assert.ok(it.counters.get('handoffs_waited') >= 4);
+      it.link.down();
+      it.pass(1000);
+      assert.match(it.host.ends.at(-1) ?? '', /broken: .* numbers/);
+      assert.deepEqual([it.counters.get('handoffs_taken_over'), it.place], [0, 'away']);
+    });
+
+    test(`${form}: what wakes up and says that it was asked too late has sealed nothing: another node answers`, () => {
+      const it = new Case().begin(form);
+      it.pass(3 * SETUP_MS);
+      const { request: id, epoch } = it.setup;
+      it.link.hear({ type: FrameType.SETUP_REJECT, request: id, epoch, reason: RejectReason.STALE });
+      assert.deepEqual([it.host.ends, it.host.why], [[`again without ${B}`], 'late']);
+      assert.deepEqual(it.place, [NUMBER, 0]);
+      it.link = new LinkModel(2);
+      it.begin(form);
+      assert.deepEqual(it.lent, [NUMBER, 0]);
+    });
+  }
+
+  test('without an answer, and with a link that stays up: it is waited for so long, and no longer', () => {
     const it = new Case().begin();
-    it.pass(SETUP_MS + 1000);
+    it.pass(LAST_RESORT_MS - SETUP_MS);
+    assert.deepEqual(it.host.ends, []);
+    it.pass(2 * SETUP_MS);
     assert.match(it.host.ends.at(-1) ?? '', /broken: .* numbers/);
-    assert.equal(it.counters.get('handoffs_taken_over'), 0);
   });
 
   test('with a small announcement and nothing arrived: it may still arrive, and is never served again', () => {

@@ -18,6 +18,7 @@ import type { Frame, FrameType, Setup } from '../../../src/protocol/backplane/fr
 import { Streams } from '../../../src/protocol/backplane/streams.ts';
 import type { Continuation } from '../../../src/protocol/http/continuation.ts';
 import type { LentHalf } from '../../../src/protocol/tls/traffic.ts';
+import type { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import { type ByteSink, SocketSink } from '../../../src/serve/byte-sink.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import { parsed } from '../../protocol/http/support.ts';
@@ -69,6 +70,8 @@ export class LinkModel extends Conversations {
   /** The link takes no frames: too much is queued. */
   full = false;
   queuedBytes = 0;
+  /** The node has given no sign of life for a while. */
+  isSilent = false;
   /** What the node has sent that no peer sends. */
   readonly errors: string[] = [];
   /** How late what comes is. */
@@ -127,7 +130,7 @@ export class HostModel implements DeliveryOwner {
   others = true;
 
   readonly wayOut = {
-    half: null,
+    half: null as WriteHalf | null,
     mayLend: () => true,
     out: (): ByteSink => new SocketSink(FD, true),
   };

@@ -10,6 +10,8 @@ import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
 import type { RequestInProgress } from '../../../src/handoff/mechanism/mechanism.ts';
 import type { Delivery } from '../../../src/handoff/request/delivery.ts';
 import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Request } from '../../../src/serve/request.ts';
 import type { Site } from '../../../src/serve/sites.ts';
@@ -161,6 +163,12 @@ class Case extends AnchorStand {
 
 const row = (given: Given): string => new Case(given).row;
 
+/** Of a TLS connection. */
+function half(): WriteHalf {
+  const [suite] = SUITES;
+  return new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes, 1), number: 2 });
+}
+
 describe('the dispatcher', () => {
   for (const mechanism of ['relay', 'anchor', 'clone', 'split'] as const) {
     test(`${mechanism}: as the policy says`, () => {
@@ -189,6 +197,18 @@ describe('the dispatcher', () => {
       assert.equal(full.row, 'local');
       assert.equal(full.counters.get('handoffs_no_room'), 1);
       assert.equal(row({ mechanism, halfPipes: 0, here: false }), 'relay');
+    });
+
+    test(`${mechanism}: a silent node is lent no key: here, or by relay; without TLS it is asked all the same`, () => {
+      const silent = (here: boolean, secure: boolean) => {
+        const it = new Case({ mechanism, here });
+        it.link.isSilent = true;
+        if (secure) it.inProgress.wayOut.half = half();
+        return it.row;
+      };
+      assert.equal(silent(true, true), 'local');
+      assert.equal(silent(false, true), 'relay');
+      assert.equal(silent(true, false), mechanism);
     });
 
     test(`${mechanism}: SETUP that the link does not take is no handoff`, () => {

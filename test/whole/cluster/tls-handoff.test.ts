@@ -61,7 +61,7 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 240_000 }, () =>
       rate: '50mbit',
       lossPercent: 0.2,
       sites: (root) => [{ ...PAIR, root }],
-      set: ['observe.accessLog=off', 'timeouts.peerMs=1000', 'timeouts.stopSeconds=20'],
+      set: ['observe.accessLog=off', 'timeouts.peerMs=10000', 'timeouts.stopSeconds=20'],
     });
     wire = await WireRecord.start(stand.lab);
   });
@@ -156,6 +156,44 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 240_000 }, () =>
     items: [item('pair.test', KIB), item('pair.test', BIG), item('pair.test', KIB), item('pair.test', KIB)],
     marks,
     silenceMs: 15_000,
+  });
+
+  test('a target that is silent for a while: what it was asked is waited for, and it is lent no key meanwhile', async () => {
+    const waited = () => metric(stand, 'handoffs_waited');
+    const items = Array.from({ length: 6 }, () => item('pair.test', KIB));
+    const one = { address: 'a', suite: AES_128, items, silenceMs: 20_000 };
+    let woken: Promise<void> = Promise.resolve();
+    const report = await withFaults(stand, { ...one, marks: [KIB] }, async () => {
+      const before = await waited();
+      stand.lab.signal('b', 'SIGSTOP');
+      woken = (async () => {
+        // So often that signs of life of it are missing.
+        await stand.until('it is waited for', async () => (await waited()) >= before + 4);
+        const others = await right({ ...one, items: items.slice(0, 2) });
+        assert.equal(others.byNode.b, undefined);
+      })().finally(() => stand.lab.signal('b', 'SIGCONT'));
+    });
+    await woken;
+    secrets.push(...report.secrets);
+    assertRight(report, one);
+  });
+
+  test('all nodes are restarted, one after the other, under requests and downloads', async () => {
+    const small = mix(24, [KIB, 300 * KIB], HOSTS);
+    const jobs = [
+      { address: 'a', suite: AES_128, items: [item('local.test', BIG), item('local.test', KIB)] },
+      { address: 'a', suite: OLD, items: small, thinkMs: 100 },
+      { address: 'b', suite: AES_256, items: small, connections: 2, thinkMs: 100 },
+    ].map((job) => ({ ...job, silenceMs: 20_000 }));
+    const running = jobs.map((job) => right(job));
+    for (const one of running) one.catch(() => {});
+    await stand.everyNodeSends();
+    for (const { name } of stand.lab.nodes) {
+      await stand.terminate(name);
+      await stand.start(name);
+    }
+    await Promise.all(running);
+    await together(stand);
   });
 
   for (const suite of [AES_128, OLD]) {
