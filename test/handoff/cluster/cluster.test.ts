@@ -1,12 +1,13 @@
 /**
- * Any interleaving of frames, segments, acknowledgements and turns, with cuts and kills: every byte that every client
- * gets is looked at. A failure names its seed: `BATON_SEED=SEED` runs that one alone, `BATON_SEEDS=COUNT` so many from it on
- * (10,000 are a quarter of a million requests). Sockets, routers, network and clock are models (wire.ts, node.ts); the rest
- * is what an engine runs.
+ * Any interleaving of frames, segments, acknowledgements and turns, with cuts and kills: every byte that every client gets
+ * is looked at, and over TLS every record that a node seals. A failure names its seed: `BATON_SEED=SEED` runs that one
+ * alone, `BATON_SEEDS=COUNT` so many from it on (10,000 are 400,000 requests). Sockets, routers, network and clock are
+ * models (wire.ts, node.ts); the rest is what an engine runs.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MechanismRow } from '../../../src/base/config/config.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 import { Cluster, type Course } from './cluster.ts';
 import type { Asked } from './site.ts';
@@ -56,10 +57,11 @@ function requestsOf(
   return requests;
 }
 
-type Faults = Pick<Course, 'hasPauses' | 'cutsPerMillion' | 'killsPerMillion'>;
+type Faults = Pick<Course, 'hasPauses' | 'cutsPerMillion' | 'killsPerMillion' | 'stopsPerMillion'>;
 
 const NO_FAULTS: Faults = { hasPauses: false, cutsPerMillion: 0, killsPerMillion: 0 };
 const FAULTS: Faults = { hasPauses: true, cutsPerMillion: 6000, killsPerMillion: 300 };
+const STOPS: Faults = { ...FAULTS, stopsPerMillion: 1500 };
 
 function run(seed: number, faults: Faults): Cluster {
   return ran({ seed, ...faults, requestsOf: (random) => requestsOf(random, MECHANISMS, NODES, 5) });
@@ -70,6 +72,12 @@ function runWithClones(seed: number, faults: Faults): Cluster {
   const clone = { keep: true, pre: seed % 2 === 0 };
   const requests = (random: Random) => requestsOf(random, WITH_CLONES, NODES_WITH_CLONES, 12);
   return ran({ seed, ...faults, clone, requestsOf: requests });
+}
+
+/** Over TLS, by every suite in turn; every other two of the seeds have a key for each node. */
+function runSecure(seed: number, faults: Faults): Cluster {
+  const tls = { suite: SUITES[seed % SUITES.length], rekeys: seed % 4 < 2 };
+  return ran({ seed, ...faults, tls, requestsOf: (random) => requestsOf(random, MECHANISMS, NODES, 5) });
 }
 
 function ran(course: Omit<Course, 'clients' | 'canMove'>): Cluster {
@@ -108,18 +116,40 @@ test('with cuts and kills no client gets a byte that is not its response’s', (
 });
 
 /** They take as long again: the short form has half of the seeds. */
-const seedsWithClones = seeds.slice(0, RUNS !== SHORT_RUNS ? seeds.length : Math.ceil(seeds.length / 2));
+const fewerSeeds = seeds.slice(0, RUNS !== SHORT_RUNS ? seeds.length : Math.ceil(seeds.length / 2));
 
 test('clones that stay take next requests without being asked, and nobody gets a byte twice or from two', () => {
   let kept = 0;
-  for (const seed of seedsWithClones) {
+  for (const seed of fewerSeeds) {
     const { nodes, sessions } = runWithClones(seed, NO_FAULTS);
     assertInTime(seed, sessions);
     for (const { counters } of nodes) kept += counters.get('requests_kept');
   }
-  if (seeds.length > 1) assert.ok(kept > seedsWithClones.length / 8, `${kept} requests`);
+  if (seeds.length > 1) assert.ok(kept > fewerSeeds.length / 8, `${kept} requests`);
 });
 
 test('clones that stay, with cuts and kills: no client gets a byte that is not its response’s', () => {
-  for (const seed of seedsWithClones) runWithClones(seed, FAULTS);
+  for (const seed of fewerSeeds) runWithClones(seed, FAULTS);
+});
+
+test('over TLS: the same, and no number of a key seals two contents, whoever seals', () => {
+  const all = { migrations_in: 0, tls_key_updates: 0, handoffs: 0 };
+  for (const seed of fewerSeeds) {
+    const { nodes, sessions } = runSecure(seed, NO_FAULTS);
+    assertInTime(seed, sessions);
+    for (const { counters } of nodes) {
+      all.migrations_in += counters.get('migrations_in');
+      all.tls_key_updates += counters.get('tls_key_updates');
+      all.handoffs += counters.get('setups_sent');
+    }
+  }
+  if (seeds.length > 1) for (const [what, count] of Object.entries(all)) assert.ok(count > 0, what);
+});
+
+test('over TLS with cuts and kills: no client gets what is not its record’s, and no number seals two contents', () => {
+  for (const seed of fewerSeeds) runSecure(seed, FAULTS);
+});
+
+test('the same with nodes that are stopped, and go on when others have given them up', () => {
+  for (const seed of fewerSeeds) [run, runWithClones, runSecure][seed % 3](seed, STOPS);
 });

@@ -6,10 +6,12 @@
  */
 import assert from 'node:assert/strict';
 import type { CloneConfig } from '../../../src/base/config/config.ts';
+import type { Suite } from '../../../src/protocol/tls/suites.ts';
 import { Random } from '../../../src/tools/lab/random.ts';
 import { LinkEnd } from './link.ts';
 import { Node, PEER_MS, type World } from './node.ts';
 import { type Asked, NAMES, pathOf, responsesTo } from './site.ts';
+import { ClientTls, RecordWatch } from './tls.ts';
 import { Client, type FollowedSegment, type Segment } from './wire.ts';
 
 /** Who has accepted the clients. */
@@ -30,6 +32,10 @@ const MAX_SAID_BYTES = 200;
 /** Links break for so long: a route waits longer for an owner that cannot be reached. */
 const CUTS_MS = 3000;
 const PAUSES_PER_MILLION = 2000;
+/** No router stops what its node's half-pipes send for want of a sign of life (rule alive): after 5 s it would. */
+const MAX_STOP_MS = 3000;
+/** Until a node that goes on has read what came before its links were closed, at most. */
+const AWAKE_MS = 20;
 /** Longer than a lease lasts, and than an anchor waits for an answer. */
 const MAX_PAUSE_MS = 500;
 
@@ -72,8 +78,9 @@ class Session {
   look(nowMs: number): void {
     if (this.client.have === this.#lookedAt) return;
     this.#lookedAt = this.client.have;
-    while (this.#lookedAt > this.#at) {
-      const got = this.client.from(this.#at);
+    const { text } = this.client;
+    while (text.length > this.#at) {
+      const got = text.subarray(this.#at);
       const whole = this.#expected.find(
         (one) => got.length >= one.length && got.compare(one, 0, one.length, 0, one.length) === 0,
       );
@@ -117,9 +124,13 @@ export interface Course {
   readonly canMove: boolean;
   /** Options of mechanism clone; none. */
   readonly clone?: CloneConfig;
+  /** The clients speak TLS. `rekeys`: listen.tlsRekey. */
+  readonly tls?: { readonly suite: Suite; readonly rekeys: boolean };
   /** How often, of a million steps, a link is cut; a node, never the first, is killed at most once. */
   readonly cutsPerMillion: number;
   readonly killsPerMillion: number;
+  /** How often a node is stopped, for longer than the others wait for it; none. */
+  readonly stopsPerMillion?: number;
   /** Node b is killed as soon as that is so. */
   readonly killsWhen?: (cluster: Cluster) => boolean;
   /** What is done before anybody acts. */
@@ -144,10 +155,14 @@ export class Cluster implements World {
   #hasKilled = false;
   /** Until when. */
   readonly #heldUp = new Map<Node | LinkEnd, number>();
+  /** Indices of nodes that are stopped. */
+  readonly #stopped = new Set<number>();
   readonly #startedMs = this.clock.nowMs;
   readonly #left = new Set<Client>();
   readonly #darkUntilMs = new Map<Node, number>();
   faults = 0;
+  /** Over TLS: records that more than one node has sealed, or one more than once. */
+  recordsAgain = 0;
 
   get canMove(): boolean {
     return this.#course.canMove;
@@ -157,13 +172,19 @@ export class Cluster implements World {
     return this.#course.clone ?? { pre: false, keep: false };
   }
 
+  get rekeys(): boolean {
+    return this.#course.tls?.rekeys ?? false;
+  }
+
   constructor(course: Course) {
     this.#course = course;
     this.random = new Random(course.seed);
+    const { tls } = course;
     this.nodes = NAMES.map((_, index) => new Node(index, this));
     for (const a of this.nodes.keys()) for (let b = a + 1; b < NAMES.length; b++) this.#connect(a, b);
     for (let i = 0; i < course.clients; i++) {
-      const client = new Client(i, ANCHOR, 4096 * (1 + this.random.below(16)));
+      const window = 4096 * (1 + this.random.below(16));
+      const client = new Client(i, ANCHOR, window, tls ? new ClientTls(tls.suite, this.random) : null);
       this.sessions.push(new Session(client, course.requestsOf(this.random, i)));
       this.nodes[ANCHOR].accept(client);
     }
@@ -296,6 +317,7 @@ export class Cluster implements World {
     if (asked === session.answered) session.sinceMs = this.clock.nowMs;
     session.asked++;
     const connection = Session.closes(requests[asked]) ? 'Connection: close\r\n' : '';
+    if (client.tls !== null && this.random.below(8) === 0) client.updateKeys();
     const text = `GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`;
     client.say(text);
     this.#say(client.segment(true));
@@ -367,13 +389,16 @@ export class Cluster implements World {
       [ends[1], b],
     ] as const) {
       // An error comes at once, silence is noticed late.
-      this.#happen(this.random.below(this.random.below(2) === 0 ? 50 : PEER_MS), () => {
-        if (!this.nodes[node].isAlive) return end.conversations.clear();
-        end.down();
-        this.nodes[node].nodeDown(end.node);
-      });
+      this.#happen(this.random.below(this.random.below(2) === 0 ? 50 : PEER_MS), () => this.#lost(end, node));
     }
     this.#happen(PEER_MS + this.random.below(500), () => this.#connect(a, b));
+  }
+
+  #lost(end: LinkEnd, node: number): void {
+    if (!this.nodes[node].isAlive) return end.conversations.clear();
+    if (this.#stopped.has(node)) return this.#happen(AWAKE_MS, () => this.#lost(end, node));
+    end.down();
+    this.nodes[node].nodeDown(end.node);
   }
 
   /** Its process is gone, and its router lets nothing out for it any more. */
@@ -385,6 +410,52 @@ export class Cluster implements World {
     this.faults++;
   }
 
+  /**
+   * Its process does nothing for a while: the others close their links to it. When it goes on it reads what they had said
+   * before, as if it were news, and then finds its links closed.
+   */
+  #stop(index: number): void {
+    const node = this.nodes[index];
+    if (!node.isAlive || this.isHeldUp(node)) return;
+    this.faults++;
+    const stopMs = this.random.below(MAX_STOP_MS);
+    this.#heldUp.set(node, this.clock.nowMs + stopMs);
+    this.#stopped.add(index);
+    this.#happen(stopMs, () => this.#stopped.delete(index));
+    if (stopMs <= PEER_MS) return;
+    for (const other of this.nodes.keys()) {
+      const [there, here] = [this.linkTo(other, index), this.linkTo(index, other)];
+      if (there === null || here === null) continue;
+      this.#happen(PEER_MS - this.random.below(100), () => this.#giveUp(there, other));
+      this.#happen(stopMs, () => this.#wakes(there, here, index));
+    }
+  }
+
+  #giveUp(end: LinkEnd, node: number): void {
+    if (!end.up || !this.nodes[node].isAlive) return;
+    if (this.isHeldUp(this.nodes[node])) return this.#happen(AWAKE_MS, () => this.#giveUp(end, node));
+    end.close();
+    this.nodes[node].nodeDown(end.node);
+  }
+
+  /** `there`: the peer's end of the link. */
+  #wakes(there: LinkEnd, here: LinkEnd, node: number): void {
+    if (!here.up || there.up || !this.nodes[node].isAlive) return;
+    if (there.hasFrames || this.isHeldUp(this.nodes[node]))
+      return this.#happen(AWAKE_MS, () => this.#wakes(there, here, node));
+    here.down();
+    this.nodes[node].nodeDown(here.node);
+    this.#connectSoon(node, here.node);
+  }
+
+  #connectSoon(a: number, b: number): void {
+    const [low, high] = [Math.min(a, b), Math.max(a, b)];
+    this.#happen(this.random.below(500), () => {
+      if (this.isHeldUp(this.nodes[a]) || this.isHeldUp(this.nodes[b])) return this.#connectSoon(a, b);
+      if (this.linkTo(low, high) === null && this.linkTo(high, low) === null) this.#connect(low, high);
+    });
+  }
+
   #pick<T>(from: readonly T[]): T {
     return from[this.random.below(from.length)];
   }
@@ -394,12 +465,14 @@ export class Cluster implements World {
   }
 
   #step(): void {
-    const { cutsPerMillion, killsPerMillion, hasPauses } = this.#course;
+    const { cutsPerMillion, killsPerMillion, stopsPerMillion = 0, hasPauses } = this.#course;
     const chance = this.random.below(1_000_000);
     const mayCut = this.clock.nowMs < this.#startedMs + CUTS_MS;
     if (mayCut && chance < cutsPerMillion) return this.#cut(ANCHOR, 1 + this.random.below(2));
     if (chance >= cutsPerMillion && chance < cutsPerMillion + killsPerMillion)
       return this.#kill(1 + this.random.below(2));
+    if (mayCut && chance >= 500_000 && chance < 500_000 + stopsPerMillion)
+      return this.#stop(this.random.below(this.nodes.length));
     if (hasPauses && chance > 1_000_000 - PAUSES_PER_MILLION) return this.#holdUp();
     const what = this.random.below(100);
     if (what < 30) this.#transmit();
@@ -412,8 +485,20 @@ export class Cluster implements World {
     else this.#pass(1 + this.random.below(4));
   }
 
-  /** Until every client has what it asked for, or its connection was reset; then, until nothing is left of any. */
   run(): void {
+    const clients = this.sessions.flatMap(({ client }) => client.tls ?? []);
+    const watch = clients.length > 0 ? new RecordWatch(clients) : null;
+    try {
+      this.#run();
+    } finally {
+      this.recordsAgain = watch?.again ?? 0;
+      watch?.end();
+      for (const client of clients) client.end();
+    }
+  }
+
+  /** Until every client has what it asked for, or its connection was reset; then, until nothing is left of any. */
+  #run(): void {
     const { prepare, killsWhen } = this.#course;
     const endMs = this.clock.nowMs + LIMIT_MS;
     prepare?.(this);

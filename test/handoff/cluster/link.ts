@@ -58,10 +58,20 @@ export class LinkEnd extends Conversations {
     return this.#queue.length > 0 && this.peer !== null;
   }
 
+  /** Its node gives the peer up: what was sent before still comes there, and nothing more comes from there. */
+  close(): void {
+    this.peer?.cut();
+    this.#over();
+  }
+
   /** The node finds out that the link is gone. */
   down(): void {
-    this.up = false;
     this.cut();
+    this.#over();
+  }
+
+  #over(): void {
+    this.up = false;
     const conversations = new Set(this.conversations.values());
     this.conversations.clear();
     for (const conversation of conversations) conversation.linkDown(this.link);

@@ -39,6 +39,7 @@ import { RingModel, RoutesModel } from './routes.ts';
 import { answer, askedBy, choiceOf, NAMES, type SlowResponse, siteOf } from './site.ts';
 import { type Socket, Sockets } from './sockets.ts';
 import { CheckedTable } from './table.ts';
+import type { ClientTls } from './tls.ts';
 import {
   CLIENT_START,
   type Client,
@@ -64,6 +65,7 @@ const LIMITS = {
   headSeconds: 10,
   idleSeconds: 60,
   stallSeconds: 30,
+  handshakes: 16,
   bodyBytes: 200_000,
   halfPipes: 4,
   flows: 16,
@@ -82,6 +84,8 @@ export interface World {
   readonly canMove: boolean;
   /** Options of mechanism clone. */
   readonly clone: CloneConfig;
+  /** listen.tlsRekey */
+  readonly rekeys: boolean;
   /** A client is asked what it has. */
   probe(client: Client): void;
   /** What a node's kernel says to a client. */
@@ -145,6 +149,8 @@ export class Node {
   readonly moves: Moves;
   #deferred: Array<() => void> = [];
   #roundAtMs = 0;
+  /** The client whose handshake begins; null: in the clear. */
+  #accepting: ClientTls | null = null;
 
   constructor(index: number, world: World) {
     this.index = index;
@@ -219,6 +225,7 @@ export class Node {
     });
     const config = {
       limits: LIMITS,
+      listen: { tlsRekey: world.rekeys },
       nodes: NAMES.map((name) => ({ name, engines: 1 })),
       timeouts: { setupMs: SETUP_MS, peerMs: PEER_MS },
       sites: [find().config],
@@ -292,7 +299,7 @@ export class Node {
         refused: () => {},
       },
       boosted: null,
-      tls: null,
+      tls: { begin: () => this.#accepting!.accepted() as never },
       startMove: (connection, to) => this.moves.start(connection, to),
       isClosing: () => false,
     });
@@ -326,7 +333,8 @@ export class Node {
 
   /** A client has connected. */
   accept(client: Client): void {
-    this.connections.accept(this.#sockets.accept(client), client.ends.client, false);
+    this.#accepting = client.tls;
+    this.connections.accept(this.#sockets.accept(client), client.ends.client, client.tls !== null);
     this.settle();
   }
 

@@ -10,6 +10,7 @@ import { FLAG_FOLLOW, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules, type Range } from '../../../src/kernel/router/ranges.ts';
 import { BLOCKED, BROKEN, type ByteSink } from '../../../src/serve/byte-sink.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
+import type { ClientTls } from './tls.ts';
 
 export const MSS = 1448;
 /** Sequence numbers wrap in the middle of the first responses. */
@@ -183,7 +184,7 @@ export class Client {
   /** Of its connection in routers' tables. */
   readonly key: string;
   /** All that it has said; whether that was all; how much of it was acknowledged, FIN included. */
-  #said = Buffer.alloc(0);
+  #said: Buffer = Buffer.alloc(0);
   hasEnded = false;
   heard = 0;
   /** Index of the node that has accepted the connection. */
@@ -198,9 +199,13 @@ export class Client {
   #edge: number;
   readonly #window: number;
   isReset = false;
+  /** Null: in the clear. */
+  readonly tls: ClientTls | null;
 
-  constructor(index: number, anchor: number, window: number) {
+  constructor(index: number, anchor: number, window: number, tls: ClientTls | null) {
     this.anchor = anchor;
+    this.tls = tls;
+    if (tls !== null) this.#said = tls.hello;
     this.#window = window;
     this.#edge = window;
     this.ends = {
@@ -211,7 +216,12 @@ export class Client {
   }
 
   say(text: string): void {
-    this.#said = Buffer.concat([this.#said, Buffer.from(text)]);
+    this.#said = Buffer.concat([this.#said, this.tls?.seal(text) ?? Buffer.from(text)]);
+  }
+
+  /** Has other keys from here on, over TLS. */
+  updateKeys(): void {
+    if (this.tls !== null) this.#said = Buffer.concat([this.#said, this.tls.update()]);
   }
 
   /** It has said something that was not acknowledged. */
@@ -257,8 +267,9 @@ export class Client {
     return { ack: (START + this.have) >>> 0, edge: (START + this.#edge) >>> 0, holdsLater };
   }
 
-  /** What it has without a gap, from `at` on. */
-  from(at: number): Buffer {
-    return this.#bytes.subarray(at, this.have);
+  /** What it has of responses, without a gap. */
+  get text(): Buffer {
+    const stream = this.#bytes.subarray(0, this.have);
+    return this.tls?.textOf(stream) ?? stream;
   }
 }
