@@ -137,7 +137,8 @@ export class SealedSink implements ByteSink {
     if (end === start) return 0;
     const isKnown = this.#layout !== null && start === 0 && cut < first;
     assert(cut === 0 || isKnown, 'the client has a part of this very record');
-    this.#isLast = last;
+    // Of a relayed response nobody says so before it is out.
+    this.#isLast = last || this.#offset === this.#layout?.lengthBytes;
     const records = scratch.bytes.subarray(cut, end);
     if (!more || records.length > MAX_AHEAD_BYTES) return this.#push(records, more);
     this.#rest = Buffer.from(records);

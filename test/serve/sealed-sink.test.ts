@@ -188,6 +188,22 @@ test('a response of known length has the records that arithmetic says, whatever 
   );
 });
 
+test('the end of a response of known length is marked, though its parts came before it was known that none follow', () => {
+  for (const room of [1_000_000, 1448]) {
+    const layout = { headBytes: 100, lengthBytes: 40_100 };
+    const socket = new Socket(room);
+    const sealer = new Sealer(trafficKeys(halfAt(suites[0], 0)));
+    const sink = new SealedSink(socket, { sealer, cut: 0 }, layout);
+    const pump = new Pump(
+      [ramp.subarray(0, 100), ramp.subarray(100, 40_100)].map((bytes) => ({ bytes })),
+      false,
+    );
+    while (pump.run(sink) !== 'waiting');
+    assert.equal(socket.markedAt, wireBytes(layout, suites[0]));
+    sealer.free();
+  }
+});
+
 test('of unknown length: the same bytes', () => {
   fc.assert(
     fc.property(anySuite, responses, rooms, (suite, response, room) => {

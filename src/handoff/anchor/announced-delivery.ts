@@ -184,7 +184,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
   /** Pre-cloning: where the next response starts is known, so its clone can be set up now, if there is room for it. */
   more(): void {
     if (this.over || this.#announcement === null || !this.form.ahead || !this.host.hasMore) return;
-    if (!this.#announcement.close && !this.request.close && this.flow.makeRoom())
+    if (!this.#announcement.close && !this.request.close && this.flow.makeRoom(this.node))
       this.finish(this.#announcement);
   }
 

@@ -64,6 +64,8 @@ export class FlowHearing implements Conversation {
       this.#targets.close(target);
       return;
     }
+    // What it says crosses the word that it is to stop.
+    if (target.dropped) return;
     if (frame.type === FrameType.COLLECTED) {
       this.#learn(frame);
       const { rules } = this.#entry;

@@ -14,6 +14,8 @@ export interface Target {
   readonly id: number;
   /** RESET is sent and not answered. */
   leaving: boolean;
+  /** It was told to stop, and may not have heard: what it has begun it may still send. Nothing else is asked of it here. */
+  dropped: boolean;
   /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
   implicit: boolean;
   /** It stays for the next request all the same, until RESET. */
@@ -74,6 +76,7 @@ export class FlowTargets {
       link,
       id: link.openConversation(this.#owner),
       leaving: false,
+      dropped: false,
       implicit: false,
       standby: false,
     };
@@ -103,11 +106,14 @@ export class FlowTargets {
     this.#count.add('flow_message_bytes', frameSize(frame));
   }
 
-  /** Tells a target to stop at once, and ends the conversation. */
-  abort(target: Target, epoch: number): void {
-    const reason = AbortReason.SUPERSEDED;
-    this.send(target.link, { type: FrameType.ABORT, request: target.id, epoch, reason });
-    this.close(target);
+  /** Tells a target to stop at once; RESET_OK says that it has heard, and ends the conversation. */
+  drop(target: Target, epoch: number): void {
+    if (target.dropped) return;
+    const { link, id } = target;
+    target.dropped = true;
+    target.leaving = true;
+    this.send(link, { type: FrameType.ABORT, request: id, epoch, reason: AbortReason.SUPERSEDED });
+    this.send(link, { type: FrameType.RESET, request: id, epoch, discard: true, onlyEpoch: false });
   }
 
   /** Everything of this epoch is acknowledged: a target that does not know drops what it still holds. */
@@ -119,7 +125,8 @@ export class FlowTargets {
   reset(entry: FlowEntry, epoch: number, discard: boolean): void {
     this.forgetImplicit(entry);
     for (const target of this.all) {
-      if (target.implicit && !target.standby && !discard) continue;
+      if (target.dropped) this.close(target);
+      if (target.dropped || (target.implicit && !target.standby && !discard)) continue;
       target.leaving = true;
       const { link, id } = target;
       this.send(link, { type: FrameType.RESET, request: id, epoch, discard, onlyEpoch: false });
@@ -134,8 +141,12 @@ export class FlowTargets {
     }
   }
 
-  /** Whether another half-pipe fits, of `most`; makes room from what the client has acknowledged. */
-  makeRoom(entry: FlowEntry, most: number, epoch: number): boolean {
+  /**
+   * Whether another half-pipe fits, of `most`, at `node`; makes room from what the client has acknowledged. A node that
+   * may still have a response which was given up would hear of acknowledgements that lift the lease of that.
+   */
+  makeRoom(node: number, entry: FlowEntry, most: number, epoch: number): boolean {
+    if (this.#byNode.get(node)?.dropped) return false;
     const { rules, acknowledged } = entry;
     ranges.trim(rules, acknowledged);
     if (hasRoom(rules, most)) return true;

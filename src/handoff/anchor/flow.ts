@@ -124,9 +124,9 @@ export class AnchorFlow implements Conversation, HeardFlow {
     return this.#targets.send(link, frame);
   }
 
-  /** Whether another half-pipe fits; makes room from what the client has acknowledged. */
-  makeRoom(): boolean {
-    return this.#targets.makeRoom(this.#entry, this.#owner.halfPipes, this.epoch);
+  /** Whether another half-pipe fits, at `node`; makes room from what the client has acknowledged. */
+  makeRoom(node: number): boolean {
+    return this.#targets.makeRoom(node, this.#entry, this.#owner.halfPipes, this.epoch);
   }
 
   /**
@@ -266,7 +266,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
   dropTarget(node: number): void {
     const target = this.#targets.get(node);
     if (target === undefined) return;
-    this.#targets.abort(target, this.epoch);
+    this.#targets.drop(target, this.epoch);
     // What is sent in its place will be acknowledged: heard by one that is stopped, that would lift its lease.
     if (ranges.forget(this.#entry.rules, node + 1, this.acknowledged)) this.#entry.write();
   }

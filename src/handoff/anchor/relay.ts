@@ -165,9 +165,10 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
     this.#id = link.openConversation(this);
     this.#sentAtMs = ports.handoffs.clock.exactMs();
     const { wayOut } = host;
-    const out = wayOut.out(ports.sharesConnections, layoutOf(request.continuation));
-    // Records of a TLS connection end where they end.
-    this.#out = wayOut.half === null ? new PieceSink(out) : out;
+    const layout = layoutOf(request.continuation);
+    const out = wayOut.out(ports.sharesConnections, layout);
+    // Over TLS one of known length has its records, the last of which ends its segment, where they belong.
+    this.#out = wayOut.half === null || layout === null ? new PieceSink(out) : out;
   }
 
   frame(frame: Frame): void {

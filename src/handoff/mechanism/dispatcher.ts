@@ -193,9 +193,9 @@ export class Dispatcher {
   #standby(host: RequestInProgress, site: Site | null, standby: Standby): Delivery {
     const { flow } = host;
     assert(flow !== null && site !== null, 'a clone is there');
-    assert(flow.makeRoom(), 'all that was sent before is acknowledged');
-    const { handoffs, repeatableChoices } = this.#means;
     const { node, link } = standby.target;
+    assert(flow.makeRoom(node), 'all that was sent before is acknowledged');
+    const { handoffs, repeatableChoices } = this.#means;
     const given = { handoffs, host, flow, request: host.retain(), node, link, half: null };
     return AnnouncedDelivery.startStandby(
       given,

@@ -14,7 +14,7 @@ export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven |
   if (wayOut.half !== null && link.isSilent) return null;
   if (!wayOut.mayLend(node)) return null;
   const flow = host.ensureFlow();
-  if (flow?.makeRoom())
+  if (flow?.makeRoom(node))
     return { handoffs: means.handoffs, host, flow, request, node, link, half: wayOut.half };
   means.count.add('handoffs_no_room');
   return null;

@@ -274,6 +274,27 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.counters.get('handoffs_timed_out'), 1);
   });
 
+  test('one that was given up is asked nothing more before it has said that it has heard: its lease may be lifted', () => {
+    for (const end of ['heard', 'down', 'closed']) {
+      const it = new Case().begin();
+      const { request: id } = it.setup;
+      it.pass(SETUP_MS + 20);
+      const { discard, onlyEpoch } = it.link.last(FrameType.RESET);
+      assert.deepEqual([discard, onlyEpoch], [true, false]);
+      it.acknowledge(START).pass(400);
+      it.acknowledge(START).pass(10);
+      assert.deepEqual(it.host.ends.at(-1), `again without ${B}`);
+      assert.deepEqual([it.flow1.makeRoom(B), it.flow1.makeRoom(B + 1)], [false, true]);
+      it.setupOk({ confirmWanted: true });
+      assert.equal(it.link.count(FrameType.CONFIRM), 0, 'what it says crosses that');
+      if (end === 'heard') it.link.hear({ type: FrameType.RESET_OK, request: id });
+      else if (end === 'down') it.link.down();
+      else it.flow1.end(false);
+      assert.equal(it.link.conversations.size, 0);
+      if (end !== 'closed') assert.equal(it.flow1.makeRoom(B), true);
+    }
+  });
+
   test('a target that is silent, and the only one that can answer, gets more time while its link is up', () => {
     for (const end of [LAST_RESORT_MS, 0]) {
       const it = new Case().begin();

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
-import { SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
 import { LINK_BACKLOG_BYTES } from '../../../src/protocol/backplane/streams.ts';
+import { SUITES } from '../../../src/protocol/tls/suites.ts';
+import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import { AnchorStand, LinkModel, request } from './stand.ts';
 
 const B = 1;
@@ -36,4 +38,34 @@ test('a body that was not wanted because others had filled the link is wanted wh
   assert.equal(wanted, 1);
   streams.turn();
   assert.equal(wanted, 1);
+});
+
+test('each piece ends its segment, over TLS too: what follows may belong elsewhere in the client’s space', () => {
+  const suite = SUITES[0];
+  const half = new WriteHalf({ suite, secret: Buffer.alloc(suite.secretBytes), number: 0 });
+  for (const wayOut of [null, half]) {
+    const it = new AnchorStand();
+    const link = new LinkModel(B);
+    const { counters: count, handoffs, streams, host } = it;
+    const ends: boolean[] = [];
+    const send = (bytes: Buffer, from: number, _more: boolean, last: boolean) => {
+      ends.push(last);
+      return bytes.length - from;
+    };
+    const out = () => ({ send, sendFile: () => 0, flush: () => 0 });
+    Object.assign(host, { wayOut: { half: wayOut, mayLend: () => true, out } });
+    const ports = { count, later: { defer: () => {} }, handoffs, streams, sharesConnections: true };
+    RelayDelivery.start({ ports, host, request: request(), node: B, link: link.link, form: FORM });
+    const { request: id } = link.last(FrameType.SETUP);
+    for (let i = 0; i < 3; i++)
+      link.hear({
+        type: FrameType.RELAY_DATA,
+        request: id,
+        last: false,
+        requestBody: false,
+        bytes: Buffer.alloc(9),
+      });
+    assert.deepEqual(ends, [true, true, true]);
+  }
+  half.wipe();
 });

@@ -29,7 +29,7 @@ class Case extends HandoffCase {
   }
 
   override begin(form?: 'anchor' | 'clone' | 'split'): this {
-    assert(this.flow1.makeRoom());
+    assert(this.flow1.makeRoom(B));
     return super.begin(form);
   }
 

@@ -405,7 +405,12 @@ export class Cluster implements World {
   #kill(index: number): void {
     if (this.#hasKilled) return;
     this.#hasKilled = true;
-    for (const other of this.nodes.keys()) if (other !== index) this.#cut(index, other);
+    for (const other of this.nodes.keys()) {
+      if (other === index) continue;
+      this.#cut(index, other);
+      // Given up before, while it was stopped: what waits there for it nobody reads any more.
+      this.#ends[other][index]?.cut();
+    }
     this.nodes[index].die();
     this.faults++;
   }
