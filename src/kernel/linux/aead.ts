@@ -1,10 +1,9 @@
 /**
  * Authenticated encryption with associated data (RFC 5116) by OpenSSL's libcrypto, called directly: node:crypto makes
- * an object for each message, which costs several times what encrypting a small one does. The library is the copy that
- * Node carries and exports to native modules, else the system's.
+ * an object for each message, which costs several times what encrypting a small one does.
  */
-import koffi from 'koffi';
 import { addressOf, allocate } from './memory.ts';
+import { openssl } from './openssl.ts';
 
 /** Of all three algorithms. */
 export const NONCE_BYTES = 12;
@@ -20,47 +19,18 @@ export const AEAD_KEY_BYTES: Readonly<Record<AeadName, number>> = {
 /** EVP_CTRL_AEAD_..., include/openssl/evp.h. */
 const GET_TAG = 0x10;
 const SET_TAG = 0x11;
-const SYSTEM_LIBRARY = 'libcrypto.so.3';
 
-interface Libcrypto {
-  newContext: () => number;
-  freeContext: (context: number) => void;
-  /** Found once: OpenSSL's constants for them it would look up for each key. */
-  ciphers: Readonly<Record<AeadName, number>>;
-  init: (context: number, cipher: number, engine: number, key: number, nonce: number, seal: number) => number;
-  update: (context: number, out: number, outBytes: number, input: number, inputBytes: number) => number;
-  final: (context: number, out: number, outBytes: number) => number;
-  control: (context: number, what: number, bytes: number, at: number) => number;
-}
+/** Found once: OpenSSL's constants for them it would look up for each key. */
+let found: Readonly<Record<AeadName, number>> | undefined;
 
-let loaded: Libcrypto | undefined;
-
-function functionsOf(lib: ReturnType<typeof koffi.load>): Libcrypto {
-  const fetchCipher = lib.func('intptr_t EVP_CIPHER_fetch(intptr_t, const char*, intptr_t)');
-  return {
-    newContext: lib.func('intptr_t EVP_CIPHER_CTX_new()'),
-    freeContext: lib.func('void EVP_CIPHER_CTX_free(intptr_t)'),
-    ciphers: {
-      'aes-128-gcm': fetchCipher(0, 'AES-128-GCM', 0),
-      'aes-256-gcm': fetchCipher(0, 'AES-256-GCM', 0),
-      'chacha20-poly1305': fetchCipher(0, 'ChaCha20-Poly1305', 0),
-    },
-    init: lib.func('int EVP_CipherInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t, int)'),
-    update: lib.func('int EVP_CipherUpdate(intptr_t, intptr_t, intptr_t, intptr_t, int)'),
-    final: lib.func('int EVP_CipherFinal_ex(intptr_t, intptr_t, intptr_t)'),
-    control: lib.func('int EVP_CIPHER_CTX_ctrl(intptr_t, int, int, intptr_t)'),
+function cipherOf(name: AeadName): number {
+  const { fetchCipher } = openssl();
+  found ??= {
+    'aes-128-gcm': fetchCipher(0, 'AES-128-GCM', 0),
+    'aes-256-gcm': fetchCipher(0, 'AES-256-GCM', 0),
+    'chacha20-poly1305': fetchCipher(0, 'ChaCha20-Poly1305', 0),
   };
-}
-
-function libcrypto(): Libcrypto {
-  if (loaded !== undefined) return loaded;
-  try {
-    loaded = functionsOf(koffi.load(null));
-  } catch {
-    // A Node that was linked without exporting OpenSSL's names.
-    loaded = functionsOf(koffi.load(SYSTEM_LIBRARY));
-  }
-  return loaded;
+  return found[name];
 }
 
 /** What OpenSSL refuses can only be a call that is wrong, or memory that is out. */
@@ -73,7 +43,7 @@ const written = scratch.address + TAG_BYTES;
 
 /** One key in one direction. To be freed. */
 export class Aead {
-  readonly #lib = libcrypto();
+  readonly #lib = openssl();
   readonly #seals: boolean;
   #context: number;
 
@@ -81,15 +51,14 @@ export class Aead {
     const keyBytes = AEAD_KEY_BYTES[name];
     if (key.length !== keyBytes) throw new RangeError(`a key of ${name} has ${keyBytes} bytes`);
     this.#seals = direction === 'seal';
-    this.#context = this.#lib.newContext();
-    const { init, ciphers } = this.#lib;
-    must(init(this.#context, ciphers[name], 0, addressOf(key), 0, this.#seals ? 1 : 0));
+    this.#context = this.#lib.newCipher();
+    must(this.#lib.cipherInit(this.#context, cipherOf(name), 0, addressOf(key), 0, this.#seals ? 1 : 0));
   }
 
   #begin(nonce: number, associated: number, associatedBytes: number): void {
-    const { init, update } = this.#lib;
-    must(init(this.#context, 0, 0, 0, nonce, this.#seals ? 1 : 0));
-    must(update(this.#context, 0, written, associated, associatedBytes));
+    const { cipherInit, cipherUpdate } = this.#lib;
+    must(cipherInit(this.#context, 0, 0, 0, nonce, this.#seals ? 1 : 0));
+    must(cipherUpdate(this.#context, 0, written, associated, associatedBytes));
   }
 
   /**
@@ -114,10 +83,10 @@ export class Aead {
 
   /** The rest of it, when nonce and associated data are known. */
   #seal(from: number, bytes: number, to: number): void {
-    const { update, final, control } = this.#lib;
-    if (bytes > 0) must(update(this.#context, to, written, from, bytes));
-    must(final(this.#context, scratch.address, written));
-    must(control(this.#context, GET_TAG, TAG_BYTES, to + bytes));
+    const { cipherUpdate, cipherFinal, cipherControl } = this.#lib;
+    if (bytes > 0) must(cipherUpdate(this.#context, to, written, from, bytes));
+    must(cipherFinal(this.#context, scratch.address, written));
+    must(cipherControl(this.#context, GET_TAG, TAG_BYTES, to + bytes));
   }
 
   /**
@@ -148,15 +117,15 @@ export class Aead {
   }
 
   #open(to: number, from: number, bytes: number): boolean {
-    const { update, final, control } = this.#lib;
-    if (bytes > 0) must(update(this.#context, to, written, from, bytes));
-    must(control(this.#context, SET_TAG, TAG_BYTES, from + bytes));
-    return final(this.#context, scratch.address, written) === 1;
+    const { cipherUpdate, cipherFinal, cipherControl } = this.#lib;
+    if (bytes > 0) must(cipherUpdate(this.#context, to, written, from, bytes));
+    must(cipherControl(this.#context, SET_TAG, TAG_BYTES, from + bytes));
+    return cipherFinal(this.#context, scratch.address, written) === 1;
   }
 
   /** Forgets the key. Idempotent. */
   free(): void {
-    this.#lib.freeContext(this.#context);
+    this.#lib.freeCipher(this.#context);
     this.#context = 0;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * OpenSSL's libssl and libcrypto as the TLS handshake uses them: synchronous, over memory, with objects as plain
- * addresses. The library is the copy that Node carries and exports to native modules, else the system's. What OpenSSL
+ * OpenSSL's libssl and libcrypto: what the TLS handshake uses of them, synchronous, over memory, and what seals and opens
+ * (aead.ts, hmac.ts), with objects as plain addresses. The library is the copy that Node carries and exports to native modules, else the system's. What OpenSSL
  * calls back it calls in the middle of one of these calls, on the same thread.
  */
 import koffi from 'koffi';
@@ -76,8 +76,13 @@ export interface Openssl {
   readonly freeCertificate: Call<[certificate: N]>;
   readonly readKey: Call<[bio: N, into: N, ask: N, passphrase: N]>;
   readonly freeKey: Call<[key: N]>;
-  readonly encryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
-  readonly decryptInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N]>;
+  readonly newCipher: Call<[]>;
+  readonly freeCipher: Call<[cipher: N]>;
+  /** What is 0 stays as it was. `seals`: 1, else 0. */
+  readonly cipherInit: Call<[cipher: N, algorithm: N, engine: N, key: N, iv: N, seals: N]>;
+  readonly cipherUpdate: Call<[cipher: N, out: N, outBytes: N, input: N, inputBytes: N]>;
+  readonly cipherFinal: Call<[cipher: N, out: N, outBytes: N]>;
+  readonly cipherControl: Call<[cipher: N, what: N, bytes: N, at: N]>;
   /** Found once, and good for ever: by another name for it OpenSSL looks it up in each call. */
   readonly fetchCipher: Call<[library: N, name: string, properties: N]>;
   readonly fetchDigest: Call<[library: N, name: string, properties: N]>;
@@ -170,8 +175,12 @@ function functionsOf(ssl: Library, crypto: Library): Openssl {
     freeCertificate: crypto.func('void X509_free(intptr_t)'),
     readKey: crypto.func('intptr_t PEM_read_bio_PrivateKey(intptr_t, intptr_t, intptr_t, intptr_t)'),
     freeKey: crypto.func('void EVP_PKEY_free(intptr_t)'),
-    encryptInit: crypto.func('int EVP_EncryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
-    decryptInit: crypto.func('int EVP_DecryptInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t)'),
+    newCipher: crypto.func('intptr_t EVP_CIPHER_CTX_new()'),
+    freeCipher: crypto.func('void EVP_CIPHER_CTX_free(intptr_t)'),
+    cipherInit: crypto.func('int EVP_CipherInit_ex(intptr_t, intptr_t, intptr_t, intptr_t, intptr_t, int)'),
+    cipherUpdate: crypto.func('int EVP_CipherUpdate(intptr_t, intptr_t, intptr_t, intptr_t, int)'),
+    cipherFinal: crypto.func('int EVP_CipherFinal_ex(intptr_t, intptr_t, intptr_t)'),
+    cipherControl: crypto.func('int EVP_CIPHER_CTX_ctrl(intptr_t, int, int, intptr_t)'),
     fetchCipher: crypto.func('intptr_t EVP_CIPHER_fetch(intptr_t, const char*, intptr_t)'),
     fetchDigest: crypto.func('intptr_t EVP_MD_fetch(intptr_t, const char*, intptr_t)'),
     newHmac: crypto.func('intptr_t HMAC_CTX_new()'),

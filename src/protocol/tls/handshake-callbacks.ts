@@ -156,11 +156,10 @@ function ticketKey(
       // An unknown ticket: the handshake is a full one.
       if (key === null) return 0;
     }
-    const { encryptInit, decryptInit, hmacInit } = openssl();
-    const init = isNew === 1 ? encryptInit : decryptInit;
+    const { cipherInit, hmacInit } = openssl();
     const ok =
       hmacInit(hmac, addressOf(key.hmac), key.hmac.length, digestOf('sha256'), 0) === 1 &&
-      init(cipher, ticketCipher(), 0, addressOf(key.cipher), iv) === 1;
+      cipherInit(cipher, ticketCipher(), 0, addressOf(key.cipher), iv, isNew) === 1;
     if (!ok) return -1;
     // A ticket is good for one connection, so that nobody can follow a client by it: it gets another.
     return isNew === 1 ? 1 : 2;
