@@ -192,6 +192,12 @@ export class Cluster implements World {
 
   #connect(a: number, b: number): void {
     if (!this.nodes[a].isAlive || !this.nodes[b].isAlive) return;
+    if (this.#stopped.has(a) || this.#stopped.has(b)) return this.#connectSoon(a, b);
+    const [here, there] = [this.#ends[a][b], this.#ends[b][a]];
+    if (here?.up && here.peer === there && there.peer === here) return;
+    // Who has not found out yet that the one before is gone does now.
+    if (here?.up) this.#lost(here, a);
+    if (there?.up) this.#lost(there, b);
     const [one, other] = [new LinkEnd(b, true), new LinkEnd(a, false)];
     one.peer = other;
     other.peer = one;
@@ -456,7 +462,6 @@ export class Cluster implements World {
   #connectSoon(a: number, b: number): void {
     const [low, high] = [Math.min(a, b), Math.max(a, b)];
     this.#happen(this.random.below(500), () => {
-      if (this.isHeldUp(this.nodes[a]) || this.isHeldUp(this.nodes[b])) return this.#connectSoon(a, b);
       if (this.linkTo(low, high) === null && this.linkTo(high, low) === null) this.#connect(low, high);
     });
   }

@@ -1,5 +1,6 @@
 /** A node without kernel and network: clients' connections, an anchor's and a target's side, as an engine wires them. */
 import assert from 'node:assert/strict';
+import type { Endpoint } from '../../../src/base/address.ts';
 import type { CloneConfig, ClusterConfig } from '../../../src/base/config/config.ts';
 import { Counters } from '../../../src/base/counters.ts';
 import { Connections } from '../../../src/client/connections.ts';
@@ -15,7 +16,6 @@ import type { DeliveryResult } from '../../../src/handoff/request/delivery.ts';
 import { HalfPipes } from '../../../src/handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../../src/kernel/linux/epoll.ts';
-import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import type { Source } from '../../../src/kernel/loop/loop.ts';
 import {
   FLAG_FOLLOW,
@@ -179,7 +179,7 @@ export class Node {
       give: (fd: number, source: Source) => void this.#watched.set(fd, source),
     };
     const isStopping = () => this.isStopping;
-    const sockets = { of: () => TcpState.CLOSE };
+    const sockets = { of: (_public: Endpoint, client: Endpoint) => this.#sockets.stateOf(client.port) };
     const common = { clock, count, later, watch, table, isStopping, log: () => {} };
     const heads = new HeadCache(DEFAULT_HEAD_LIMITS);
     const take = (response: SlowResponse) => {

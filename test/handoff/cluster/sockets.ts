@@ -140,6 +140,12 @@ export class Sockets {
     return null;
   }
 
+  /** Of a connection that nobody here has open any more. */
+  stateOf(port: number): number {
+    const isOwed = [...this.orphans.keys()].some(({ client }) => client.ends.client.port === port);
+    return isOwed ? TcpState.FIN_WAIT1 : TcpState.CLOSE;
+  }
+
   #own(fd: number): Socket {
     const socket = this.own.get(fd);
     assert(socket !== undefined, `descriptor ${fd} is no client’s`);

@@ -58,7 +58,8 @@ function stand(home = HOME) {
 test('the route that keeps a connection here goes with it', () => {
   const { routes, guests } = stand();
   guests.ended(guests.arrive(ENDS, 1));
-  assert.deepEqual([...routes.values()], [OWNER_SELF]);
+  guests.tick(FLOW_LINGER_MS - 1);
+  assert.deepEqual([...routes.values()], [OWNER_SELF], 'the client may still say something');
   guests.tick(FLOW_LINGER_MS);
   assert.deepEqual([...routes.values()], []);
   assert.equal(guests.size, 0);
@@ -94,4 +95,16 @@ test('a home that never answers is told no longer than the limit; a next connect
   const seconds = pass(() => guests.size > 0);
   assert.ok(seconds >= limitS && seconds <= limitS + 5, `${seconds} s`);
   assert.equal(guests.lingering, 0);
+});
+
+test('a connection that has moved on is sent after by a route of this node’s, until it comes back', () => {
+  for (const comesBack of [false, true]) {
+    const { routes, guests } = stand(ELSEWHERE);
+    guests.movedOn(ENDS, guests.arrive(ENDS, 1), ELSEWHERE + 1);
+    assert.deepEqual([...routes.values()], [ELSEWHERE + 2]);
+    if (comesBack) guests.stopForwarding(ENDS);
+    assert.equal(routes.size, comesBack ? 0 : 1);
+    guests.tick(FLOW_LINGER_MS);
+    assert.equal(routes.size, 0, 'the home knows by then');
+  }
 });

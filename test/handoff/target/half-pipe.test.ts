@@ -102,7 +102,14 @@ describe('SETUP at the target', () => {
     assert.ok(it.rules.ranges[0].open);
     it.settle();
     assert.equal(it.link.last(FrameType.DATA_DONE).end, it.end);
+    assert.equal(it.link.count(FrameType.DATA_DONE), 1);
     assert.equal(it.rules.ranges[0].end, it.end);
+  });
+
+  test('one that is too large for a turn goes on in the next', () => {
+    const it = new Case().ask(5 * 1024 * KIB).settle();
+    assert.equal(it.socket.sent.length, it.answer.text.length);
+    assert.equal(it.link.count(FrameType.DATA_DONE), 1);
   });
 
   test('clone: SETUP_OK announces the end, and nothing is said after it', () => {
