@@ -460,10 +460,7 @@ export class Cluster implements World {
   }
 
   #connectSoon(a: number, b: number): void {
-    const [low, high] = [Math.min(a, b), Math.max(a, b)];
-    this.#happen(this.random.below(500), () => {
-      if (this.linkTo(low, high) === null && this.linkTo(high, low) === null) this.#connect(low, high);
-    });
+    this.#happen(this.random.below(500), () => this.#connect(Math.min(a, b), Math.max(a, b)));
   }
 
   #pick<T>(from: readonly T[]): T {
