@@ -24,11 +24,10 @@ export interface Member {
   readonly places: Places;
 }
 
-let lists = 0;
-
 /** One of the few lists of an engine: every member has room for a place in each. */
 export class Members<T extends Member> {
-  readonly #list = lists++;
+  static #lists = 0;
+  readonly #list = Members.#lists++;
   #first: Place | null = null;
   #last: Place | null = null;
   #size = 0;

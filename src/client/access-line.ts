@@ -1,5 +1,7 @@
 /** A request as a line of the access log: one JSON object, made by the engine that had the request. */
+
 import type { AccessField, MechanismRow } from '../base/config/config.ts';
+import { remembered } from '../base/remembered.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { CacheResult } from '../serve/exchange.ts';
 import type { TlsFacts } from './channel.ts';
@@ -40,17 +42,8 @@ function known(value: number): string {
   return value < 0 ? 'null' : String(value);
 }
 
-let timeMs = -1;
-let timeText = '';
-
 /** RFC 3339; lines of one turn have the same time. */
-function timeOf(record: AccessRecord): string {
-  if (record.timeMs !== timeMs) {
-    timeMs = record.timeMs;
-    timeText = new Date(timeMs).toISOString();
-  }
-  return timeText;
-}
+const timeText = remembered((timeMs) => new Date(timeMs).toISOString());
 
 /** `more`: further members, each with a comma before it (`moreMembers`). */
 export function accessLine(record: AccessRecord, more = ''): string {
@@ -61,7 +54,7 @@ export function accessLine(record: AccessRecord, more = ''): string {
   const times = `"firstByteUs":${known(record.firstByteUs)},"handoffUs":${known(record.handoffUs)}`;
   const messages = `"messages":${known(record.messages)},"messageBytes":${known(record.messageBytes)}`;
   const end = `"durationUs":${known(record.durationUs)},"complete":${record.complete},"continued":${record.continued}`;
-  return `{"time":"${timeOf(record)}","client":"${client}",${asked},${size},${by},${times},${messages},${end}${more}}\n`;
+  return `{"time":"${timeText(record.timeMs)}","client":"${client}",${asked},${size},${by},${times},${messages},${end}${more}}\n`;
 }
 
 /** What the connection is known for, beside its request. */

@@ -114,31 +114,51 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   const removed = addresses.removeStale();
   if (removed.length > 0) logger.warn({ removed }, 'addresses that the configuration no longer has are gone');
   logger.info({ pid: process.pid, engines: self.engines, public: self.public }, 'node started');
-  const stop = async (deadlineMs: number) => {
-    hangups.close();
-    clearInterval(looking);
-    await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
-    // Connections that live on elsewhere come through this machine: its router and its addresses stay.
-    const stays = clients.some((client) => client.leftRoutes);
-    left.close();
-    if (!stays) addresses.remove();
+  const closeRouter = (stays: boolean) => {
     router.close(stays);
     over = true;
-    logger.info({ routerStays: stays }, 'node stopped');
-    await accessLog.close();
-    // Last: the next process may start when they are closed.
-    await admin.close();
   };
+  const parts = { engines, closeRouter, addresses, left, logger, accessLog, admin };
   let stopped: Promise<void> | null = null;
   return {
     drainRequested,
     stop: (deadlineMs) => {
       // Whoever waits longer is hurried.
       if (stopped !== null) for (const client of clients) void client.stop(deadlineMs);
-      stopped ??= stop(deadlineMs);
+      hangups.close();
+      clearInterval(looking);
+      stopped ??= stopNode(parts, deadlineMs);
       return stopped;
     },
   };
+}
+
+/** What of a running node ends one after the other. */
+interface Parts {
+  readonly engines: readonly EngineThread[];
+  /** `stays`: attached. */
+  closeRouter(stays: boolean): void;
+  readonly addresses: PublicAddresses;
+  readonly left: LeftBehind;
+  readonly logger: Logger;
+  readonly accessLog: AccessLog;
+  readonly admin: { close(): Promise<void> };
+}
+
+async function stopNode(
+  { engines, closeRouter, addresses, left, logger, accessLog, admin }: Parts,
+  deadlineMs: number,
+) {
+  await Promise.all(engines.map((engine) => stopEngine(engine, deadlineMs)));
+  // Connections that live on elsewhere come through this machine: its router and its addresses stay.
+  const stays = engines.some(({ client }) => client.leftRoutes);
+  left.close();
+  if (!stays) addresses.remove();
+  closeRouter(stays);
+  logger.info({ routerStays: stays }, 'node stopped');
+  await accessLog.close();
+  // Last: the next process may start when they are closed.
+  await admin.close();
 }
 
 function checkContent(config: ClusterConfig, name: string): void {

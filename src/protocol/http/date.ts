@@ -1,19 +1,14 @@
 /** HTTP dates (RFC 9110 5.6.7). Times are milliseconds since 1970, given by the caller. */
+import { remembered } from '../../base/remembered.ts';
 
 const MS_PER_SECOND = 1000;
 const YEARS_AHEAD = 50;
 
-let cachedSecond = Number.NaN;
-let cachedText = '';
+const dateOfSecond = remembered((second) => formatDate(second * MS_PER_SECOND));
 
 /** IMF-fixdate of `nowMs`, made once per second. */
 export function currentDate(nowMs: number): string {
-  const second = Math.floor(nowMs / MS_PER_SECOND);
-  if (second !== cachedSecond) {
-    cachedSecond = second;
-    cachedText = formatDate(nowMs);
-  }
-  return cachedText;
+  return dateOfSecond(Math.floor(nowMs / MS_PER_SECOND));
 }
 
 /** IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`. */

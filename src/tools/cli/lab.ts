@@ -39,11 +39,8 @@ function subcommand(definition: string, description: string): Command {
   return new Command(definition).description(description).option('--name <name>', 'which lab', 'lab');
 }
 
-export function labCommand(): Command {
-  const up = subcommand(
-    'up',
-    'build a lab and start its nodes; an earlier one of that name is taken down first',
-  )
+function upCommand(): Command {
+  return subcommand('up', 'build a lab and start its nodes; an earlier one of that name is taken down first')
     .option('--nodes <n>', 'how many nodes: a, b, c, ...', number, 3)
     .option('--boosters <n>', 'how many boosters for them: x, y, z', number)
     .option('--mechanism <name>', 'local, relay, anchor, clone, split or migrate (default: anchor)')
@@ -74,6 +71,9 @@ export function labCommand(): Command {
       const lab = await Lab.up(options);
       printLab(await lab.status(), json === true);
     });
+}
+
+export function labCommand(): Command {
   const exec = subcommand('exec', 'run a command on a host of the lab: client, a, b, c, ...')
     .argument('<host>', 'client, or the name of a node')
     .argument('<command...>', 'the command and its arguments, after --')
@@ -102,6 +102,6 @@ export function labCommand(): Command {
   const lab = new Command('lab')
     .description('a whole cluster with a client on this machine, in network namespaces (needs root)')
     .enablePositionalOptions();
-  for (const command of [up, exec, kill, start, status, down]) lab.addCommand(command);
+  for (const command of [upCommand(), exec, kill, start, status, down]) lab.addCommand(command);
   return lab;
 }

@@ -1,0 +1,10 @@
+/** For what is the same for all that happens at one moment: made once, and asked for often. */
+
+/** `make`, but for what it was asked for last, which is remembered. */
+export function remembered<T>(make: (asked: number) => T): (asked: number) => T {
+  let last: { readonly asked: number; readonly made: T } | null = null;
+  return (asked) => {
+    if (last?.asked !== asked) last = { asked, made: make(asked) };
+    return last.made;
+  };
+}
