@@ -11,8 +11,6 @@ import { Addresses } from '../../cluster/addresses.ts';
 import { Views } from '../../cluster/exchange-views.ts';
 import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
-import { RepeatableChoices } from '../../cluster/policy/repeatable-choice.ts';
-import { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
 import { Loop, type Source } from '../../kernel/loop/loop.ts';
@@ -20,10 +18,9 @@ import type { RouterHandles } from '../../kernel/router/router-engine.ts';
 import { Peers } from '../../protocol/backplane/peers.ts';
 import type { Credentials } from '../../protocol/tls/contexts.ts';
 import { TlsAcceptor } from '../../protocol/tls/handshake.ts';
-import { Sites } from '../../serve/sites.ts';
+import { AnswerParts } from './answer-parts.ts';
 import { boostedClients } from './boosted.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
-import { DigestRequests } from './digest-requests.ts';
 import { Drain } from './drain.ts';
 import { EngineLog } from './engine-log.ts';
 import { type ExplainPorts, explain } from './explain.ts';
@@ -60,9 +57,7 @@ export class Engine {
   readonly #loop: Loop;
   readonly #post: (message: FromEngine) => void;
   readonly #kernel: KernelParts;
-  readonly #digests: DigestRequests;
-  readonly #sites: Sites;
-  readonly #policies: SitePolicies;
+  readonly #answers: AnswerParts;
   readonly #handoff: HandoffParts;
   readonly #peers: Peers;
   /** What follows when links come and go, and who takes their frames. */
@@ -109,25 +104,9 @@ export class Engine {
     const hearRouter = () => this.#housekeeping.hearRouter();
     this.#kernel = new KernelParts({ ...common, router: options.router, hearRouter });
 
-    // What this node answers with, and who answers.
-    this.#digests = new DigestRequests(config.limits.digestBytes, post);
-    const sites = new Sites({ ...common, loop, digests: this.#digests });
-    this.#sites = sites;
+    this.#answers = new AnswerParts({ ...common, loop, factories: options.policies, post });
+    const { sites, policies, repeatableChoices } = this.#answers;
     const { catalogues, memories } = sites;
-    const policies = new SitePolicies(
-      {
-        ...common,
-        get nowMs() {
-          return loop.nowMs;
-        },
-        listedBytes: (site, path) => sites.listedBytes(site, path),
-        holders: (site, head, candidates) => sites.holders(site, head, candidates),
-      },
-      options.policies,
-    );
-    this.#policies = policies;
-    const repeatableChoices = new RepeatableChoices({ config, self, sites, policies });
-
     this.#access = new AccessRecords(config, name, counters, post);
 
     // The two sides of a handoff, and whole moves.
@@ -284,7 +263,7 @@ export class Engine {
 
   /** What may change while it runs. Throws PolicyError: then all is as before. */
   usePolicies({ sites, clientLimits }: Changeable, factories: PolicyFactories): void {
-    this.#policies.use(sites, factories);
+    this.#answers.policies.use(sites, factories);
     this.#connections.ports.boosted?.useLimits(clientLimits);
     this.#views.renew(sites, this.#peers.all);
     this.#members.changed();
@@ -302,7 +281,7 @@ export class Engine {
         return this.#post({ type: 'taken', id: message.id, error });
       }
       case 'digest':
-        return this.#digests.take(message.id, message.digest);
+        return this.#answers.digests.take(message.id, message.digest);
       case 'query': {
         const value = message.what === 'status' ? engineStatus(this.#reported) : flowStatus(this.#reported);
         return this.#post({ type: 'reply', id: message.id, value });
@@ -312,7 +291,7 @@ export class Engine {
         return this.#post({ type: 'explained', id: message.id, value });
       }
       case 'purge': {
-        const resources = this.#sites.purge(message.site, message.path);
+        const resources = this.#answers.sites.purge(message.site, message.path);
         return this.#post({ type: 'purged', id: message.id, resources });
       }
     }
@@ -338,8 +317,7 @@ export class Engine {
     halfPipes.discard();
     guests.discard();
     this.#peers.close();
-    this.#sites.close();
-    this.#policies.close();
+    this.#answers.close();
     this.#kernel.close();
     halfPipes.close();
     this.#loop.stop();
