@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AnchorDelivery } from '../../../src/handoff/anchor/anchor.ts';
 import { LAST_RESORT_MS } from '../../../src/handoff/anchor/handoffs.ts';
+import { FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
 import { SystemError } from '../../../src/kernel/linux/errors.ts';
 import { FLAG_CLOSING, FLAG_WATCH, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { StateError } from '../../../src/kernel/tcp/state.ts';
@@ -401,6 +402,16 @@ describe('take-over: what the client has of the response decides', () => {
     it.link.up = true;
     it.begin();
     assert.equal(it.setup.halfPipe?.sequence, (START + HEAD_BYTES + 5) >>> 0);
+  });
+
+  test('what the target still sends of it may be acknowledged: the connection does not move for a while', () => {
+    const it = lost(HEAD_BYTES + 5, (it) => it.setupOk());
+    it.pass(10);
+    it.flow1.beginOwn();
+    it.pass(FLOW_LINGER_MS - 100);
+    assert.equal(it.flow1.ownSpace(), null);
+    it.pass(200);
+    assert.notEqual(it.flow1.ownSpace(), null);
   });
 
   test('its head, of a response that was identified while it was sent: another goes on', () => {

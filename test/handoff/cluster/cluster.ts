@@ -443,7 +443,8 @@ export class Cluster implements World {
   }
 
   #giveUp(end: LinkEnd, node: number): void {
-    if (!end.up || !this.nodes[node].isAlive) return;
+    // Who goes on in time is heard.
+    if (!end.up || !this.nodes[node].isAlive || !this.#stopped.has(end.node)) return;
     if (this.isHeldUp(this.nodes[node])) return this.#happen(AWAKE_MS, () => this.#giveUp(end, node));
     end.close();
     this.nodes[node].nodeDown(end.node);

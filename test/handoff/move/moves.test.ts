@@ -277,12 +277,18 @@ describe('a connection that comes', () => {
     it.assertOver();
   });
 
-  test('in doubt for long: another has it', () => {
+  test('in doubt for long: its home, a third node, is asked for its segments; then another has it', () => {
     const it = new MoveStand();
     it.home = C;
     it.migrate();
     it.link.down();
-    it.pass(IN_DOUBT_MS + 500);
+    it.link.up = true;
+    it.pass(2100);
+    assert.equal(it.link.count(FrameType.ROUTE), 1);
+    assert.equal(it.link.count(FrameType.CLEANUP), 0);
+    it.pass(IN_DOUBT_MS - 1600);
+    assert.equal(it.link.count(FrameType.ROUTE), 1);
+    assert.equal(it.link.count(FrameType.CLEANUP), 1, 'and has no route here any more');
     assert.equal(it.adopted.length, 0);
     it.assertOver();
   });
