@@ -9,7 +9,9 @@
  *   mixed   one request in eight is its connection's last
  */
 import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { Baton } from './lib/baton.ts';
+import { scratchDirectory } from './lib/cleanup.ts';
 import { type BenchOptions, named } from './lib/options.ts';
 import { ORIGIN_PORT, startOrigins } from './lib/origins.ts';
 import { Peers } from './lib/peers.ts';
@@ -63,7 +65,7 @@ export async function againstProxies(report: Report, options: BenchOptions = {})
   const pathsOf = (size: SizeName) => nodes.slice(1).map((node) => site.path(size, node));
   for (const size of sizes) pathsOf(size);
   const names = named('system', SYSTEMS, options.systems);
-  const { systems, down } = await start(names, nodes, site.root, options.upstream === true);
+  const { systems, down } = await start(names, nodes, site.root, options);
   for (const kind of kinds) {
     for (const size of sizes) {
       const point = await measure(systems, kind, size, pathsOf(size), options);
@@ -102,7 +104,7 @@ async function start(
   names: readonly System[],
   nodes: readonly string[],
   root: string,
-  hasUpstream: boolean,
+  { upstream: hasUpstream = false, accessLog: logs = false }: BenchOptions,
 ): Promise<{ systems: Systems; down: () => void }> {
   const systems = new Map<System, Server & { measure<T>(run: () => Promise<T>): Promise<T> }>();
   const ends: Array<() => void> = [];
@@ -111,6 +113,7 @@ async function start(
     if (name === 'haproxy' || name === 'nginx') continue;
     const site = { name: 'site', hosts: ['*'], policy: 'hash', mechanism: name, upstream: UPSTREAM };
     const set = hasUpstream ? [`sites=${JSON.stringify([site])}`] : [];
+    if (logs) set.push(`observe.accessLog=${join(scratchDirectory(), `access-${index}.log`)}`);
     const count = name === 'local' ? 1 : nodes.length;
     const baton = await Baton.up({ name: `b${index}`, nodes: count, root, mechanism: name, set });
     const behind = hasUpstream
@@ -127,7 +130,7 @@ async function start(
   }
   if (names.includes('haproxy') || names.includes('nginx')) {
     const by = hasUpstream ? 'node:http' : 'nginx';
-    const peers = await Peers.up({ name: 'bp', nodes: nodes.length, root, servers, proxies: true, by });
+    const peers = await Peers.up({ name: 'bp', nodes: nodes.length, root, servers, proxies: true, by, logs });
     for (const [name, proxy] of [['haproxy', peers.haproxy] as const, ['nginx', peers.nginxProxy] as const]) {
       if (!names.includes(name)) continue;
       const processes = new Map([...proxy.processes, ...peers.behind]);
@@ -151,7 +154,7 @@ async function measure(
   options: BenchOptions,
 ): Promise<Point> {
   const isLargest = SIZES[size] >= LARGEST_BYTES;
-  const { rounds = ROUNDS, nodes = NODES, upstream = false, pace } = options;
+  const { rounds = ROUNDS, nodes = NODES, upstream = false, accessLog = false, pace } = options;
   const { seconds = isLargest ? LARGEST_SECONDS : SECONDS } = options;
   const timedSeconds = isLargest ? LARGEST_SECONDS : TIMED_SECONDS;
   const requests = { kept: {}, new: { requests: 1 }, mixed: { requests: LAST_OF } }[kind];
@@ -175,6 +178,7 @@ async function measure(
     ...{ kind, size, bytes: SIZES[size], rounds, seconds },
     ...(nodes === NODES ? {} : { nodes }),
     ...(upstream ? { behind: 'node:http' as const } : {}),
+    ...(accessLog ? { logs: true as const } : {}),
     systems: Object.fromEntries(figures),
   };
   return pace === undefined ? point : byTheClock(systems, point, pace, { ...timed, seconds });

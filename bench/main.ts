@@ -1,8 +1,8 @@
 /**
  * `npm run bench -- [NAME...] [--json]`: runs benchmarks, each against its peer in the same run. A part of
  * against-proxies: `--sizes 0b,1k --kinds kept --systems auto,nginx --rounds 7 --seconds 2 --out FILE`, with four nodes,
- * files behind upstreams, and by the clock as well: `--nodes 4 --upstream --pace 50`; of boost:
- * `--systems node --kinds new --users 360 --rounds 1 --seconds 3`.
+ * files behind upstreams, access logs, and by the clock as well: `--nodes 4 --upstream --access-log --pace 50`; of
+ * boost: `--systems node --kinds new --users 360 --rounds 1 --seconds 3`.
  */
 import { parseArgs } from 'node:util';
 import { accelerator } from './accelerator.ts';
@@ -95,6 +95,7 @@ function readArguments(): Arguments {
       options: {
         json: { type: 'boolean', default: false },
         upstream: { type: 'boolean' },
+        'access-log': { type: 'boolean' },
         ...{ sizes: text, kinds: text, systems: text, users: text, rounds: text, seconds: text, out: text },
         ...{ nodes: text, pace: text },
       },
@@ -108,6 +109,7 @@ function readArguments(): Arguments {
       users: listOf(users)?.map((level) => numberOf('users', level)),
       nodes: numberOf('nodes', nodes),
       upstream,
+      accessLog: values['access-log'],
       pace: numberOf('pace', pace),
       rounds: numberOf('rounds', rounds),
       seconds: numberOf('seconds', seconds),

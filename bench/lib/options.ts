@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly nodes?: number;
   /** The files are behind HTTP servers, not on the nodes' disks. */
   readonly upstream?: boolean;
+  /** Every system writes its access log. */
+  readonly accessLog?: boolean;
   /** By the clock as well: so many requests, in percent of what the slowest system does at full speed. */
   readonly pace?: number;
   readonly rounds?: number;

@@ -2,7 +2,7 @@
  * The peers in a lab like Baton's, from Debian's packages, with their own configuration and in the foreground:
  * nginx as a server of files on some nodes (ports 8080 and 8081), on node a HAProxy (port 80) and nginx (port 81) as
  * proxies to those, and nginx as a cache (ports 8082 and 8083). One worker or thread each, as Baton has one engine, and set to do well: sendfile, open files
- * kept, connections to the servers behind kept, no access log.
+ * kept, connections to the servers behind kept; no access log, unless it is wanted.
  *
  * With certificates clients come over TLS, to the proxies if there are any, else to the servers of files: TLS 1.3 by the
  * cipher suite and the curve that Baton would choose. What proxies have behind them is in the clear.
@@ -104,13 +104,15 @@ const HAPROXY_TLS = `ssl-default-bind-ciphersuites ${CIPHER_SUITE}
   ssl-default-bind-options ssl-min-ver TLSv1.3`;
 
 /** `pem`: of certificate and key, null without TLS. */
-const haproxyConfig = (servers: readonly string[], pem: string | null) => `
+const haproxyConfig = (servers: readonly string[], pem: string | null, logs: boolean) => `
 global
   nbthread 1
   maxconn 4096
+  ${logs ? 'log stdout format raw local0' : ''}
   ${pem === null ? '' : HAPROXY_TLS}
 defaults
   mode http
+  ${logs ? 'log global\n  option httplog' : ''}
   timeout connect 5s
   timeout client 60s
   timeout server 60s
@@ -130,6 +132,8 @@ export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'>
   readonly by?: 'nginx' | 'node:http';
   /** Whether node a has the proxies. */
   readonly proxies: boolean;
+  /** Whether they write access logs. */
+  readonly logs?: boolean;
   /** What clients are shown; left out: they come in the clear. */
   readonly certificates?: Certificates;
 }
@@ -137,6 +141,7 @@ export interface PeerOptions extends Pick<LabOptions, 'name' | 'nodes' | 'rate'>
 export class Peers {
   readonly #lab: Lab;
   readonly #ends: Array<() => void> = [];
+  readonly #logs: boolean;
   readonly #removeLab: () => void;
   /** What proxies have behind them. */
   #behind: ReadonlyMap<string, number> = new Map();
@@ -147,8 +152,9 @@ export class Peers {
   #haproxy: Server | undefined;
   #nginxProxy: Server | undefined;
 
-  private constructor(lab: Lab) {
+  private constructor(lab: Lab, logs: boolean) {
     this.#lab = lab;
+    this.#logs = logs;
     this.#removeLab = atExit(() => lab.down());
   }
 
@@ -166,8 +172,16 @@ export class Peers {
   }
 
   static async up(options: PeerOptions): Promise<Peers> {
-    const { root, servers, proxies, by = 'nginx', certificates = null, ...labOptions } = options;
-    const peers = new Peers(await Lab.up({ ...labOptions, root, command: null }));
+    const {
+      root,
+      servers,
+      proxies,
+      by = 'nginx',
+      certificates = null,
+      logs = false,
+      ...labOptions
+    } = options;
+    const peers = new Peers(await Lab.up({ ...labOptions, root, command: null }), logs);
     const ofFiles = proxies ? null : certificates;
     for (const node of by === 'nginx' ? servers : []) {
       const config = fileServers(root, ofFiles);
@@ -209,7 +223,7 @@ export class Peers {
   ): Promise<Server> {
     const directory = this.#directory(`nginx-${node}-${role}`);
     const config = join(directory, 'nginx.conf');
-    writeFileSync(config, nginxConfig(directory, server));
+    writeFileSync(config, nginxConfig(directory, server, this.#logs));
     const argv = ['nginx', '-e', 'stderr', '-c', config];
     return this.#start('nginx', node, argv, directory, port, certificates);
   }
@@ -222,7 +236,7 @@ export class Peers {
       const whole = [certificates.cert, certificates.key].map((file) => readFileSync(file, 'utf8')).join('');
       writeFileSync(pem!, whole, { mode: 0o600 });
     }
-    writeFileSync(config, haproxyConfig(servers, pem));
+    writeFileSync(config, haproxyConfig(servers, pem, this.#logs));
     const argv = ['haproxy', '-W', '-db', '-f', config];
     return this.#start('haproxy', node, argv, directory, HAPROXY_PORT, certificates);
   }

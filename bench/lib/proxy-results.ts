@@ -42,6 +42,8 @@ export interface Point {
   readonly nodes?: number;
   /** What has the files behind each node; left out: the node, and an nginx behind the proxies. */
   readonly behind?: 'node:http';
+  /** With access logs; left out: without. */
+  readonly logs?: true;
   /** Requests a second by the clock, the same for all systems. */
   readonly pacedPerSecond?: number;
   readonly rounds: number;
@@ -62,10 +64,12 @@ export function readResults(file: string): ProxyResults {
 }
 
 /** What tells points apart. */
-const stand = ({ kind, size, nodes = 2, behind }: Point): string => [kind, size, nodes, behind].join();
+const stand = ({ kind, size, nodes = 2, behind, logs }: Point): string =>
+  [kind, size, nodes, behind, logs].join();
 
-/** Two nodes that have the files themselves. */
-export const isUsual = ({ nodes = 2, behind }: Point): boolean => nodes === 2 && behind === undefined;
+/** Two nodes that have the files themselves, without access logs. */
+export const isUsual = ({ nodes = 2, behind, logs }: Point): boolean =>
+  nodes === 2 && behind === undefined && logs === undefined;
 
 /** Adds points to a file; those of the same kind, size and cluster are replaced. */
 export function addResults(file: string, part: ProxyResults): void {
