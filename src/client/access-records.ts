@@ -103,7 +103,7 @@ export class AccessRecords {
     const { offset, headBytes } = request.continuation ?? NOT_CONTINUED;
     const bytes = result.bytes + offset;
     this.#counters.add('response_bytes', bytes);
-    // What another node had begun was there before this one had a part in it.
+    // Of a response that another node had begun, first byte and handoff were before this node had a part in it.
     const continued = request.continuation !== null;
     const handoffUs = continued ? UNKNOWN : result.handoffUs;
     const firstByteUs = continued ? UNKNOWN : result.firstByteUs;

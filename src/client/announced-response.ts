@@ -19,11 +19,11 @@ export function watchAnnounced(flow: AnchorFlow, holder: AnnouncedHolder, count:
   flow.onLost = (announced) => {
     count.add('handoffs_lost');
     if (announced === null || !holder.isResting) return holder.broken('a target died');
-    // One that has given up and lives has no more to say.
+    // A target that has given up and whose node lives is told that it is not waited for.
     flow.dropTarget(announced.node);
     holder.takeAnnounced(flow, announced);
   };
-  // A target stops that has handed it to its kernel. When another cannot go on it goes on itself.
+  // The target's node stops, and its kernel has the whole response: when no other node can go on, that one delivers it.
   flow.onDraining = (announced) => {
     if (!holder.isResting || !hasHead(flow.acknowledged, announced)) return;
     if (!holder.servedWithout(announced.node)) return;

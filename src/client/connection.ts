@@ -115,7 +115,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     if (this.#state === 'closed') return;
     if (hasFailed(events)) return this.gone();
     this.#input.hear(events);
-    // It reads again when it goes on here.
+    // While the connection moves nothing is read; if the move fails, it is read again.
     if (this.#state === 'moving') return;
     if ((events & EPOLLIN) !== 0) this.#request.more();
     if ((events & EPOLLOUT) !== 0) this.#writable();
@@ -178,7 +178,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
   }
 
   accept(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
-    // The client has sent the body without having been asked to: it need not be any more.
+    // The client has sent its body without waiting for 100 Continue, so that need not be said any more.
     if (!this.#output.withdraw()) return this.broken('an interim answer is not out');
     const hadBody = this.#state === 'body';
     this.#become('busy');
@@ -310,7 +310,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** A deadline ran out. */
   #expired(kind: DeadlineKind): void {
-    // Whoever did not know whether the response can go on may know now.
+    // A node that was still reading the file, and could not say whether the response can go on there, may know now.
     if (kind === 'later') return this.#state === 'busy' ? this.#request.askLater() : undefined;
     if (kind === 'head') {
       this.#ports.count.add('timeouts_head');

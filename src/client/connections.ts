@@ -28,7 +28,10 @@ const NOTHING = Buffer.alloc(0);
 export class Connections implements HandshakeOwner, Ticking {
   readonly ports: ClientPorts;
   readonly deadlines: ConnectionDeadlines;
-  /** Of connections alone: handling what came on one may read from a link before its bytes are used up. */
+  /**
+   * For clients' connections, not for links: while the bytes of a client are being handled a frame may be read from a
+   * link, which must not overwrite them.
+   */
   readonly receiveBuffer = allocate(RECEIVE_BYTES);
   /** By their sockets. */
   readonly #all = new NumberTable<Connection>();
@@ -63,7 +66,7 @@ export class Connections implements HandshakeOwner, Ticking {
     const { count, sockets, tls } = this.ports;
     const refused = this.#refuses(fd, client);
     if (refused !== null) {
-      // It could not read it.
+      // Before its handshake the client could not read an answer.
       if (isSecure) return sockets.close(fd);
       // It is new, so its socket has room for the answer.
       const answer = this.refusal(refused, { text: formatEndpoint(client), tls: null }, null);

@@ -62,7 +62,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   /** Begins to answer the request that `choose` was asked about; may have finished when it returns. */
   begin(head: RequestHead, headBytes: Buffer, body: Buffer, bodyFollows: boolean): void {
     this.#route.attempts.begin();
-    // Who waits to be invited and is not may send a body, or the next request: nobody knows which of the two it is.
+    // A client whose Expect is not answered with 100 may send the body or its next request: nobody can tell the two apart.
     const isUnclear = head.expectContinue && !this.bodies.takesBodies;
     const isLast = this.#ports.isClosing() || this.wayOut.half?.isWorn === true;
     this.#take(head, headBytes, body, bodyFollows, !head.keepAlive || isLast || isUnclear);
@@ -79,11 +79,11 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   #dispatch(): void {
     const { site, attempts, chosen } = this.#route;
     const delivery = this.#ports.dispatcher.dispatch(this, site, attempts.tried, chosen);
-    // The connection had to be broken, or waits.
+    // The dispatcher has broken the connection, or the request waits to be asked again.
     if (delivery === null) return;
     this.#deliveries.current = delivery;
     delivery.start?.();
-    // What answers at once needs no head for longer. The next read is another connection's.
+    // The head lies in the receive buffer, which another connection reads into next: a delivery in progress needs a copy.
     if (this.#deliveries.current === delivery) this.retain();
   }
 

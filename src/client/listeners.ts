@@ -51,7 +51,7 @@ export class Listeners {
 
   #listenAt(endpoint: Endpoint, isSecure: boolean): void {
     const fd = listenOn(endpoint, LISTEN_BACKLOG);
-    // Accepted sockets inherit both. The second is for a response that is in the kernel already, as a whole.
+    // Accepted sockets inherit both. TCP_USER_TIMEOUT ends a client that takes nothing of what the kernel holds for it.
     setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, this.#stallMs);
     this.#fds.push(fd);

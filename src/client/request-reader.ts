@@ -209,7 +209,7 @@ export class RequestReader {
 
   #keep(bytes: Buffer, at: number, end: number): void {
     const connection = this.#connection;
-    // What it moves with is held already.
+    // The bytes that go with the connection were put aside when its move began.
     if (connection.state === 'moving') return;
     if (connection.state === 'closed' || connection.state === 'draining') return this.#input.drop();
     this.#input.hold(bytes, at, end);
@@ -278,7 +278,7 @@ export class RequestReader {
     const body = this.#bodyNow;
     const used = body.follow(bytes, at, end);
     if (body.fault !== null) {
-      // It has its answer; what it sends from here on is no request.
+      // The request is answered and its body malformed: where the next request begins nobody knows.
       connection.close();
       return end - at;
     }

@@ -44,7 +44,7 @@ export class AnchorStandby {
     if (next === null) return;
     // No spread: V8 makes a hidden class for each, which is old from the beginning.
     this.#standby = { at: next.at, choice: next.choice, target };
-    // The clone goes on by the clock it was told. What the own socket acknowledges meanwhile is never older than that.
+    // The clone keeps to the timestamps that SETUP told it; those of the own socket's acknowledgements must not be older.
     if (asked) advanceStamp(rules);
   }
 

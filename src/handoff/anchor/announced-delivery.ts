@@ -37,16 +37,19 @@ export interface Form extends HandoffForm {
   readonly next: RepeatableChoice | null;
 }
 
-/** A clone that is there answers before that, or is asked. */
+/** A clone that has the request without SETUP says so within this time; else SETUP is sent. */
 const STANDBY_ANSWER_MS = 30;
 
-/** Not when some of it is here already: the target would not get it. Nor with TLS: it could not read it. */
+/**
+ * The next request, if the clone may take it; null when some of it has come here already, which the clone would never get,
+ * and over TLS, which the clone could not read.
+ */
 function nextOf(
   { request, host, flow, half }: HandoffGiven,
   { next }: Form,
   standby: Standby | null,
 ): NextRequest | null {
-  // What it goes by the target was told once.
+  // The clone was told once, by SETUP, by what choice it finds requests to be its own: a changed choice it does not know.
   const same = standby === null || standby.choice.digest === next?.digest;
   if (
     next === null ||
@@ -96,7 +99,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
     if (!this.over && !this.flow.isThere(this.#standby.target)) this.lost();
   }
 
-  /** The clone has not taken it, or its word is late: then it passes over SETUP. */
+  /** The clone has not taken the request, or its SETUP_OK is on its way: then it ignores this SETUP. */
   #askStandby(): void {
     if (this.asked || this.over) return;
     const begun = this.flow.describeStandby(this.begun);
@@ -117,7 +120,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
   override answer(frame: Frame): void {
     this.#count(frame);
     if (frame.type === FrameType.SETUP_REJECT) {
-      // What it has accepted it does not refuse any more.
+      // The refusal crossed its SETUP_OK: a request that the clone has accepted it answers.
       if (this.#announcement !== null || this.#explicit) return;
       if (frame.reason === RejectReason.NOT_KEPT) return this.#askStandby();
     }
@@ -150,7 +153,10 @@ export class AnnouncedDelivery extends HandoffDelivery {
     this.#announced(frame);
   }
 
-  /** Rule watch is in force before the observation is looked at: one of the two shows the acknowledgement. */
+  /**
+   * The router is told to watch before its observation is read: the acknowledgement shows in the one or in the other,
+   * whenever it comes.
+   */
   #announced({ status, close, bytes, bodyBytes }: Announcement): void {
     if (this.#announcement !== null) return;
     const announcement = { status, close, bytes, bodyBytes };

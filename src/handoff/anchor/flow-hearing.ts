@@ -81,7 +81,7 @@ export class FlowHearing implements Conversation {
     if (current !== null && current.node === target.node && current.epoch === frame.epoch) {
       current.answer(frame);
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
-      // Its announcement was taken, and it begins late. One that was given up is no target any more.
+      // The target has announced its response, and asks whether it may still begin.
       this.#flow.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
     } else if (frame.type === FrameType.ABORT && !target.leaving) {
       // It gave up bytes that it had announced; or it stops, and delivers them unless somebody else does.

@@ -14,7 +14,7 @@ export interface Target {
   readonly id: number;
   /** RESET is sent and not answered. */
   leaving: boolean;
-  /** It was told to stop, and may not have heard: what it has begun it may still send. Nothing else is asked of it here. */
+  /** It was told to stop and may not have heard: what it has begun it may still send. It is asked nothing more. */
   dropped: boolean;
   /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
   implicit: boolean;
@@ -157,11 +157,11 @@ export class FlowTargets {
       const target = this.#byNode.get(range.owner - 1);
       if (target === undefined) continue;
       ranges.collect(rules, range.owner, range.end);
-      // With later bytes of its own still under way it goes on getting acknowledgements, which tell it as well.
+      // A target that owes later bytes goes on getting acknowledgements, and learns it from those.
       if (target.implicit || rules.ranges.some((g) => g.owner === range.owner)) continue;
       this.collected(target, epoch);
     }
-    // Without room the own socket goes on, by rules that the router must have.
+    // Without room the own socket answers, and the router must know which ranges have gone.
     const room = hasRoom(rules, most);
     if (!room) entry.write();
     return room;

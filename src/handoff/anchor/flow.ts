@@ -144,7 +144,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
     const target = this.#targets.open(node, link);
     target.implicit = false;
     const begun = this.#describe(target.id, start);
-    // What has come since: the target would take the next but one for the next.
+    // When bytes of the client have come since, the clone would take the next request but one for the next.
     this.#standby.begin(target, begun.halfPipe.acknowledge === next?.at ? next : null, this.epoch, true);
     this.#entry.write();
     return begun;

@@ -99,7 +99,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.form = form;
     this.next = next;
     this.begun = standby === null ? flow.beginTarget(node, link, next) : flow.beginStandby(standby, next);
-    // Nothing that the target may begin by was sent later.
+    // The lease is reckoned from here: what has the target begin, SETUP or a copy of the request, bears no later time.
     this.response = new TargetResponse(form.name, given, this.begun.start, handoffs.clock.exactMs());
     this.epoch = this.begun.epoch;
   }
@@ -234,7 +234,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.host.again(this.node, 'upstream failed');
   }
 
-  /** What the client allowed before there was a half-pipe to hear it: it does not say so again. */
+  /** The client may have opened its window before there was a half-pipe to hear it, and does not say so again. */
   #tellWindow(): void {
     const { edge } = this.flow;
     if (this.#shutAt !== null && distance(this.#shutAt, edge) > 0)

@@ -46,7 +46,7 @@ export class LocalDelivery implements Delivery {
 
   /** Begins; may finish before it returns. */
   start(): void {
-    // What is complete makes no progress but here.
+    // A response that is complete has nobody who would tell of progress.
     if (!this.#exchange.complete) this.#exchange.onProgress = () => this.#goOn();
     this.#drive();
   }
@@ -106,7 +106,7 @@ export class LocalDelivery implements Delivery {
   }
 
   body(bytes: Buffer, last: boolean): void {
-    // Content needs no body, and an upstream that has answered wants no more of it.
+    // Files take no request body, and an upstream that has answered wants no more of it.
     this.#exchange.feed?.body(bytes, last);
   }
 

@@ -77,14 +77,14 @@ export function costOf(row: AutoRow, situation: Situation): number {
   return responseUs(row, situation) + Math.max(0, changesUs - situation.overpaidUs);
 }
 
-/** Of a change both nodes have their part. */
+/** Anchor and target both work on a change: the mean of their two speeds. */
 const changeTimes = ({ anchorTimes, targetTimes }: Situation): number => (anchorTimes + targetTimes) / 2;
 
 /** When nothing has to be changed first. */
 function responseUs(row: AutoRow, situation: Situation): number {
   const { isFirst } = situation;
   const us = listedUs(row, isFirst ? 'first' : 'later', situation);
-  // Of a first request anchor's price has the half-pipe in it.
+  // The measured price of a first request by anchor includes making the half-pipe, which is counted as a change.
   return isFirst && row === 'anchor' ? us - changeTimes(situation) * HALF_PIPE_US : us;
 }
 

@@ -62,7 +62,7 @@ export class Dispatcher {
     const { self } = this.#means;
     const away = stays ? null : this.#ports.nextTaker();
     if (away !== null) return { node: away, mechanism: 'migrate' };
-    // A booster knows better when it has the connection.
+    // Which origin answers is known when the booster takes the request up.
     if (this.#ports.boosted !== null) return { node: self, mechanism: 'local' };
     if (site === null || (stays && answers(site))) return { node: self, mechanism: 'local' };
     return this.#choose(site, head, this.#means.sites.candidatesFor(site, head));
@@ -80,7 +80,7 @@ export class Dispatcher {
   /** Whether a choice means that the connection goes to another node. */
   mayMove({ node, mechanism }: Choice): boolean {
     if (!moves(mechanism) || node === this.#means.self) return false;
-    // A node that goes away gives its connections to whom it can.
+    // A node that goes away gives its connections to any node that takes them.
     return this.#ports.isLeaving() || this.#ports.mayMoveTo(node);
   }
 
@@ -122,7 +122,7 @@ export class Dispatcher {
     const { self, sites } = this.#means;
     const { request } = host;
     if (tried.length === 0 && !boosted.asks(host.fd)) {
-      // Nobody waits for what follows of a body.
+      // Of a refused request nobody reads the body: the connection ends behind the answer.
       const refused = { ...request, close: request.close || request.bodyFollows };
       return new LocalDelivery(this.#means, host, refused, sites.failure(refused, 429), 'local');
     }

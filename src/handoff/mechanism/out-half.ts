@@ -8,7 +8,7 @@ export function outHalfTo({ means, host, node, link }: Dispatch): HandoffGiven |
   const request = host.retain();
   // A body that follows goes by relay: a half-pipe has no way for it.
   if (request.bodyFollows) return null;
-  // Before the socket is captured: what TLS has to say first goes by it.
+  // Before the socket is captured, since what TLS has to say first (KeyUpdate) is sent by it.
   const { wayOut } = host;
   // A node that is gone by now would keep what it is lent: it is asked for the bytes, and the numbers stay here.
   if (wayOut.half !== null && link.isSilent) return null;

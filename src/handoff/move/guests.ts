@@ -277,11 +277,14 @@ export class Guests {
     const guest = this.#byKey.get(tupleKey(tupleOfFrame(flow)));
     if (guest === undefined || guest.home !== node || guest.epoch !== epoch) return;
     if (guest.state === 'lingering') this.#drop(guest);
-    // CLEANUP was held up for so long that the SYN of a connection here was old.
+    // The client had used its port anew, so long ago that the home did not take its SYN for a reason to keep the route.
     else this.#announce(guest);
   }
 
-  /** The process stops. What still closes is the kernel's to end; its route goes when our link has been down. */
+  /**
+   * The process stops. The kernel ends the sockets that are still closing; their homes end the routes to this node when
+   * its links have been down for a while.
+   */
   discard(): void {
     for (const guest of [...this.#leaving]) {
       if (guest.state === 'lingering') this.#cleanUp(guest);

@@ -82,7 +82,7 @@ export class HomeRoutes {
   divert(ends: FourTuple, node: number, epoch: number): boolean {
     if (!this.#ports.routes.set(ends.client, ends.public, node + 1)) return false;
     const key = tupleKey(ends);
-    // Of another engine's the owner's ROUTE makes a record.
+    // The engine that keeps this connection's record makes it when the owner's ROUTE comes.
     if (this.#keeps(key)) this.#byKey.set(key, { ends, node, epoch, lostAtMs: -1 });
     return true;
   }
@@ -115,7 +115,7 @@ export class HomeRoutes {
     const ends = tupleOfFrame(frame.flow);
     const key = tupleKey(ends);
     const known = this.#byKey.get(key);
-    // Whoever has it says so, and says things in order; only what another node has is not its to end.
+    // The owner's ROUTE comes before its CLEANUP. A route to another node is not this one's to end.
     if (known?.node === link.node) {
       // The client may use its port anew: unanswered, the owner looks again.
       if (!this.#ports.routes.end(ends.client, ends.public, known.node + 1)) return;

@@ -239,7 +239,7 @@ export class IncomingMove implements Conversation {
     const arrived = { ends: this.#ends, epoch: this.#epoch, initiator: this.#link.node };
     this.#doubt = new Doubt(this.#ports, { ...arrived, fd: this.#fd, slot: this.#slot, rules: this.#rules });
     this.#owner.doubts(this, this.#doubt.key);
-    // What the home sends here is the answer, and must not go to where the connection was after it was here before.
+    // A segment that the home sends here says whose the connection is. It must not follow an old route of this node's.
     this.#ports.guests.stopForwarding(this.#ends);
   }
 

@@ -110,7 +110,7 @@ export class OutgoingMove implements Conversation, Outgoing {
     const ends = connection.guest?.ends ?? this.#ports.kernel.ends(connection.fd);
     if (ends === null || !this.#fits(response !== null)) return false;
     this.#ends = ends;
-    // Without room for that it moves all the same, and what comes meanwhile is lost.
+    // Without room in the router the connection moves all the same; what the client sends meanwhile it must send again.
     this.#ports.parked.park(ends);
     const state = this.#freeze(ends);
     const sent = state !== null && this.#prepare(state, response);

@@ -58,9 +58,9 @@ export interface Delivery {
 }
 
 /**
- * Why a node has not answered. `refused`: it has not begun. `late`: nor has it, as it was asked too late, for a
- * mechanism that has to begin soon. `upstream failed`: nor has the server behind it, or it does
- * no harm that it has. `lost`: nobody knows how far it has come.
+ * Why a node has not answered. `refused`: it has not begun. `late`: it has not begun, as it was asked too late for a
+ * mechanism that has to begin soon. `upstream failed`: the server behind it has not begun, or doing it once more does no
+ * harm. `lost`: nobody knows how far it has come.
  */
 export type AgainReason = 'refused' | 'late' | 'upstream failed' | 'lost';
 
@@ -70,26 +70,26 @@ export interface DeliveryOwner {
   finished(result: DeliveryResult): void;
   /** Nothing of a response has reached the client: serve the request again, without `node`. */
   again(node: number, why: AgainReason): void;
-  /** Who is to go on with it does not know yet whether it can: it is asked again. */
+  /** The node that is to go on does not know yet whether it has the same file: it is asked again soon. */
   later(): void;
-  /** The client has this much of it: another node, or this one, goes on. `node` has failed. */
+  /** The client has so much of the response, and `node` has failed: another node, or this one, goes on with it. */
   goOn(node: number, continuation: Continuation): void;
-  /** Something has, and it cannot go on: the connection ends. */
+  /** The client has a part of the response, and nobody can go on with it: the connection ends. */
   broken(reason: string): void;
   readonly wayOut: WayOut;
   /** `bytes` of a response went out. `blocked`: the client has to take some before more does. */
   sent(bytes: number, blocked: boolean): void;
   /** `wantsBody` may have become true. */
   bodyWanted(): void;
-  /** Nothing of the next request had been read when this one was complete. */
+  /** When this request was complete, nothing of the client's next one had been read. */
   readonly quiet: boolean;
   /** The client has sent more than this request. */
   readonly hasMore: boolean;
   /** Whether there is a node other than `node` to ask for what is being requested. */
   servedWithout(node: number): boolean;
-  /** The same, and it has not been asked. */
+  /** Whether there is one that has not been asked. */
   mayAskWithout(node: number): boolean;
-  /** Whether somebody else, this node too, would answer, and might, when `node` does not. */
+  /** Whether another node, or this one, has the content, and may be asked when `node` says nothing. */
   answeredWithout(node: number): boolean;
   /** The delivery gives way to another one, which finds out what the client has. */
   takeOver(takeOver: Delivery): void;

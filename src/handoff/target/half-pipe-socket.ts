@@ -232,7 +232,7 @@ export class HalfPipeSocket {
     this.write();
     this.#ports.count.add('half_pipes_reused');
     const { sequence, sendWindow } = block;
-    // No bytes beyond the start: the client's window ends there, or anywhere before.
+    // A window of 0 says only that the client's window ends at the response's start, or anywhere before.
     this.#edge = this.#later(sendWindow > 0 ? (sequence + sendWindow) >>> 0 : this.#edge);
     if (!isIdle || !this.#windowSuffices(block, bytes)) {
       try {

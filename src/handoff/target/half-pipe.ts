@@ -107,7 +107,7 @@ export class HalfPipe implements Conversation, Source {
     this.standby.begin(digest, block.acknowledge);
     if (response.announced)
       endResponse(rules, (block.sequence + response.wireBytes) >>> 0, this.standby.stays);
-    // What is acknowledged the anchor collects with the rest: it asks for more.
+    // An anchor that asks for more has seen the same acknowledgements: it is told only of older bytes that are owed.
     const olderEnd = owedEnd(this.#state, this.#socket);
     const isUsed = socket.isOpen;
     const { wireBytes } = response;

@@ -119,7 +119,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     const lateMs = link.clock.excessMs(setup.sentAtMs, receivedMs);
     if (isStale(lateMs)) return RejectReason.STALE;
     if (this.ports.isStopping()) return RejectReason.SHUTTING_DOWN;
-    // Those of one that is there were looked at when it came.
+    // The ends of a half-pipe that there is were looked at when it was made.
     if (known === null && !this.ports.canServe(ends)) return RejectReason.STATE_INVALID;
     const pipe = known ?? this.#create(link, setup.request, block);
     if (pipe === null) return RejectReason.FULL;

@@ -21,7 +21,7 @@ export function beginResponse(rules: FlowRules, setup: Setup, block: HalfPipeBlo
   rules.flags = 0;
   rules.congestionWindow = block.congestionWindow;
   grantLease(rules, sentMs);
-  // The anchor goes on from what was sent before: nothing of it can be given up any more.
+  // The anchor has asked for a next response behind those before: those it does not give up any more.
   liftLease(rules);
   // Bytes of a response that goes on are the same whoever sends them: they may begin at any time.
   openOwn(rules, block.sequence, setup.continuation === null);
