@@ -61,7 +61,8 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
   /** Gives a connection to another node. Null when it cannot go now; it then is as before. */
   start(connection: Movable, to: { readonly node: number; readonly mechanism: string }): OutgoingMove | null {
     const link = this.ports.linkOf(to.node, connection);
-    if (link === undefined) return null;
+    // Had it gone to a node that is gone by now nobody would know, and over TLS nobody else could go on with it.
+    if (link === undefined || link.isSilent) return null;
     const isDraining = this.ports.isStopping();
     const whenAcknowledged = to.mechanism === 'drain';
     const move = new OutgoingMove(this, connection, to.node, link, isDraining);

@@ -76,6 +76,15 @@ describe('a connection that goes', () => {
     it.assertOver();
   });
 
+  test('a node that gives no sign of life gets none', () => {
+    const it = new MoveStand();
+    it.link.isSilent = true;
+    assert.equal(it.give(), false);
+    it.assertOver();
+    it.link.isSilent = false;
+    assert.equal(it.give(), true);
+  });
+
   test('a link that is behind: nothing is frozen for it', () => {
     const it = new MoveStand();
     it.link.queuedBytes = 2 ** 30;
