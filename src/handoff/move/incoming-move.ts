@@ -11,6 +11,7 @@
  */
 
 import assert from 'node:assert';
+import type { Member, Places } from '../../base/members.ts';
 import { SystemError } from '../../kernel/linux/errors.ts';
 import { ROLE_ARRIVING } from '../../kernel/router/layout.ts';
 import * as ranges from '../../kernel/router/ranges.ts';
@@ -37,7 +38,8 @@ import { canSeal } from './moved-records.ts';
 const MAX_WAIT_MS = 1000;
 const NOTHING = Buffer.alloc(0);
 
-export class IncomingMove implements Conversation {
+export class IncomingMove implements Conversation, Member {
+  readonly places: Places = [];
   readonly #owner: IncomingOwner<IncomingMove>;
   readonly #link: Link;
   readonly #id: number;
@@ -85,8 +87,7 @@ export class IncomingMove implements Conversation {
   }
 
   get #ends(): FourTuple {
-    const { client, public: pub } = this.#whole;
-    return { client, public: pub };
+    return { client: this.#whole.client, public: this.#whole.public };
   }
 
   get #whole(): ConnectionState {

@@ -1,5 +1,6 @@
 /** The connections of an engine that are on their way: from here, to here. How many fit, and how time passes in them. */
 import assert from 'node:assert';
+import { Members } from '../../base/members.ts';
 import { Deadlines } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS, QUICK_TICK_MS, TICK_MS } from '../../kernel/loop/loop.ts';
 import type { Ticking } from '../../kernel/loop/ports.ts';
@@ -31,11 +32,11 @@ const LEAVING_MS = 10_000;
 export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwner<IncomingMove> {
   readonly ports: MovePorts;
   /** They are to move, and wait for their last acknowledgements. */
-  readonly #waiting = new Set<OutgoingMove>();
+  readonly #waiting = new Members<OutgoingMove>();
   /** They are frozen here, and sent to another node. */
-  readonly #asked = new Set<OutgoingMove>();
+  readonly #asked = new Members<OutgoingMove>();
   #askedBytes = 0;
-  readonly #incoming = new Set<IncomingMove>();
+  readonly #incoming = new Members<IncomingMove>();
   #incomingBytes = 0;
   /** Those of them in doubt, by their connections' keys. */
   readonly #doubted = new Map<string, IncomingMove>();
@@ -139,8 +140,8 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
   }
 
   turn(nowMs: number): void {
-    for (const move of this.#waiting) if (move.tick(nowMs)) this.#waiting.delete(move);
-    for (const move of this.#incoming) move.tick(nowMs);
+    for (const move of this.#waiting.all) if (move.tick(nowMs)) this.#waiting.delete(move);
+    for (const move of this.#incoming.all) move.tick(nowMs);
     this.#setupDeadlines.run(nowMs);
     this.#leavingDeadlines.run(nowMs);
   }
@@ -156,10 +157,10 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
 
   /** The process stops: whoever gave us a connection goes on with it. */
   discard(): void {
-    for (const move of [...this.#incoming]) move.discard();
+    for (const move of this.#incoming.all) move.discard();
   }
 
   status(): FlowStatus[] {
-    return [...this.#incoming].map((move) => move.status()).filter((status) => status !== null);
+    return this.#incoming.all.map((move) => move.status()).filter((status) => status !== null);
   }
 }

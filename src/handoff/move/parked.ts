@@ -10,6 +10,8 @@
  */
 
 import type { Counters } from '../../base/counters.ts';
+import { NumberTable } from '../../base/number-table.ts';
+import { TEXT_SEED, textHash } from '../../base/text-hash.ts';
 import type { ParkedRing, ParkedSegment } from '../../kernel/router/parked-ring.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
 import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
@@ -23,7 +25,10 @@ export interface Replay {
 }
 
 interface Parked {
-  readonly ends: FourTuple;
+  readonly key: string;
+  readonly hash: number;
+  /** Another one of the same hash. */
+  next: Parked | null;
   /** Puts back what the router knew of the connection before. */
   readonly restore: () => void;
   readonly segments: ParkedSegment[];
@@ -35,7 +40,8 @@ export class ParkedSegments {
   readonly #ring: Pick<ParkedRing, 'drain'>;
   readonly #replay: Replay;
   readonly #counters: Pick<Counters, 'add'>;
-  readonly #byKey = new Map<string, Parked>();
+  /** By the hash of the key: they come and go with each move. */
+  readonly #byHash = new NumberTable<Parked>();
   #bytes = 0;
 
   constructor(
@@ -56,23 +62,46 @@ export class ParkedSegments {
   park(ends: FourTuple): boolean {
     const restore = this.#routes.park(ends.client, ends.public, this.#engine);
     if (restore === null) return false;
-    this.#byKey.set(tupleKey(ends), { ends, restore, segments: [] });
+    const key = tupleKey(ends);
+    const hash = textHash(key, TEXT_SEED);
+    const next = this.#byHash.get(hash) ?? null;
+    this.#byHash.set(hash, { key, hash, next, restore, segments: [] });
     return true;
+  }
+
+  #find(key: string): Parked | null {
+    let parked = this.#byHash.get(textHash(key, TEXT_SEED)) ?? null;
+    while (parked !== null && parked.key !== key) parked = parked.next;
+    return parked;
+  }
+
+  #forget(parked: Parked): void {
+    const { hash, next } = parked;
+    const first = this.#byHash.get(hash) ?? null;
+    if (first !== parked) {
+      for (let before = first; before !== null; before = before.next)
+        if (before.next === parked) before.next = next;
+    } else if (next === null) this.#byHash.delete(hash);
+    else this.#byHash.set(hash, next);
   }
 
   /** The connection stays here, and its socket hears. */
   giveBack(ends: FourTuple): void {
-    this.#byKey.get(tupleKey(ends))?.restore();
-    this.release(ends);
+    const parked = this.#find(tupleKey(ends));
+    if (parked === null) return;
+    parked.restore();
+    this.#release(parked);
   }
 
   /** A route says where the connection is now. */
   release(ends: FourTuple): void {
-    const key = tupleKey(ends);
-    const parked = this.#byKey.get(key);
-    if (parked === undefined) return;
+    const parked = this.#find(tupleKey(ends));
+    if (parked !== null) this.#release(parked);
+  }
+
+  #release(parked: Parked): void {
     this.hear();
-    this.#byKey.delete(key);
+    this.#forget(parked);
     for (const { frame, segmentBytes } of parked.segments) {
       this.#bytes -= frame.length;
       this.#write(frame, segmentBytes);
@@ -82,9 +111,9 @@ export class ParkedSegments {
   /** Takes over what the router has kept. */
   hear(): void {
     this.#ring.drain((key, { frame, segmentBytes }) => {
-      const parked = this.#byKey.get(key);
+      const parked = this.#find(key);
       // The router had looked at the route just before it was changed.
-      if (parked === undefined) return this.#write(frame, segmentBytes);
+      if (parked === null) return this.#write(frame, segmentBytes);
       if (this.#bytes + frame.length > PARKED_LIMIT_BYTES) return this.#counters.add('segments_lost');
       this.#bytes += frame.length;
       parked.segments.push({ frame: Buffer.from(frame), segmentBytes });

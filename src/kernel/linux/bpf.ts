@@ -18,9 +18,9 @@ const BPF_NOEXIST = 1n;
 const BPF_CGROUP_SOCK_OPS = 3;
 const BPF_MAP_TYPE_RINGBUF = 27;
 
-const PROT_READ = 1;
-const PROT_WRITE = 2;
-const MAP_SHARED = 1;
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
 export const PAGE_BYTES = 4096;
 
 /** Ours among the filters of an interface: neighbours keep theirs. */
@@ -267,60 +267,6 @@ export function createRingBuffer(sizeBytes: number): number {
   attributes.bytes.writeUInt32LE(BPF_MAP_TYPE_RINGBUF, 0);
   attributes.bytes.writeUInt32LE(sizeBytes, 12);
   return check('bpf(MAP_CREATE)', libc.bpf(BPF_MAP_CREATE, attributes.address, 72), 'ring buffer');
-}
-
-const BUSY_BIT = 0x80000000;
-const DISCARD_BIT = 0x40000000;
-const RECORD_HEADER_BYTES = 8;
-
-/** The reading side of a ring buffer map (include/uapi/linux/bpf.h), for one consumer. */
-export class RingBuffer {
-  readonly #consumer: BigUint64Array;
-  readonly #producer: BigUint64Array;
-  readonly #data: DataView;
-  readonly #sizeBytes: number;
-  readonly #unmap: () => void;
-  #position = 0n;
-
-  constructor(fd: number, sizeBytes: number) {
-    this.#sizeBytes = sizeBytes;
-    const consumer = libc.mmap(0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    check('mmap', consumer === -1 ? -1 : 0, 'ring buffer');
-    const length = PAGE_BYTES + 2 * sizeBytes;
-    const producer = libc.mmap(0, length, PROT_READ, MAP_SHARED, fd, PAGE_BYTES);
-    check('mmap', producer === -1 ? -1 : 0, 'ring buffer');
-    this.#consumer = new BigUint64Array(viewOf(consumer, 8));
-    const pages = viewOf(producer, length);
-    this.#producer = new BigUint64Array(pages, 0, 1);
-    this.#data = new DataView(pages, PAGE_BYTES);
-    this.#unmap = () => {
-      libc.munmap(consumer, PAGE_BYTES);
-      libc.munmap(producer, length);
-    };
-  }
-
-  /** Hands every finished record to `each` (view, offset of the record, its length) and frees it. Returns how many. */
-  drain(each: (data: DataView, offset: number, lengthBytes: number) => void): number {
-    let count = 0;
-    const end = Atomics.load(this.#producer, 0);
-    while (this.#position < end) {
-      const offset = Number(this.#position & BigInt(this.#sizeBytes - 1));
-      const header = this.#data.getUint32(offset, true);
-      if ((header & BUSY_BIT) !== 0) break;
-      const length = header & ~(BUSY_BIT | DISCARD_BIT);
-      if ((header & DISCARD_BIT) === 0) {
-        each(this.#data, offset + RECORD_HEADER_BYTES, length);
-        count++;
-      }
-      this.#position += BigInt((length + RECORD_HEADER_BYTES + 7) & ~7);
-      Atomics.store(this.#consumer, 0, this.#position);
-    }
-    return count;
-  }
-
-  close(): void {
-    this.#unmap();
-  }
 }
 
 /** Writes a descriptor into an array of maps. */

@@ -1,6 +1,7 @@
 /** The segments that the router has kept for an engine, of connections that move (rule park). */
-import { createRingBuffer, RingBuffer, setInnerMap } from '../linux/bpf.ts';
+import { createRingBuffer, setInnerMap } from '../linux/bpf.ts';
 import * as libc from '../linux/libc.ts';
+import { RingBuffer } from '../linux/ring-buffer.ts';
 import { KEY_BYTES, PARKED_HEADER_BYTES, PARKING_BYTES } from './layout.ts';
 
 const LENGTH = 36;

@@ -1,6 +1,7 @@
 /** The router as one engine uses it: its share of the flow table, its events, its sign of life. */
-import { createRingBuffer, KernelMap, RingBuffer, setInnerMap } from '../linux/bpf.ts';
+import { createRingBuffer, KernelMap, setInnerMap } from '../linux/bpf.ts';
 import * as libc from '../linux/libc.ts';
+import { RingBuffer } from '../linux/ring-buffer.ts';
 import { Control } from './control.ts';
 import { Flows } from './flows.ts';
 import { CONTROL_STOPS, EVENT_BYTES, FOLLOWED_HEADER_BYTES, RING_BYTES } from './layout.ts';

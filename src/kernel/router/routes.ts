@@ -39,13 +39,21 @@ export class Routes {
 
   /** Diverts a connection to a node (index + 1; OWNER_SELF: keeps it here). False when the table is full: the connection has to stay. */
   set(client: Endpoint, pub: Endpoint, owner: number): boolean {
+    this.#describe(client, pub, owner);
+    return this.#unlessFull(() => this.#map.update());
+  }
+
+  #describe(client: Endpoint, pub: Endpoint, owner: number): void {
     this.#control.raise(CONTROL_ROUTES);
     writeFlowKey(this.#map.key.bytes, client, pub);
     // No SYN yet: as if one was sent half of the numbers' range ago.
     this.#map.value.bytes.writeUInt16LE(owner, 0);
     this.#map.value.bytes.writeUInt16LE((second() + 0x8000) & 0xffff, SECOND_OFFSET);
+  }
+
+  #unlessFull(store: () => void): boolean {
     try {
-      this.#map.update();
+      store();
       return true;
     } catch (error) {
       if (error instanceof SystemError && error.code === 'E2BIG') return false;
@@ -58,9 +66,17 @@ export class Routes {
    * null when the table is full.
    */
   park(client: Endpoint, pub: Endpoint, engine: number): (() => void) | null {
-    writeFlowKey(this.#map.key.bytes, client, pub);
-    const former = this.#map.lookup() ? this.#map.value.bytes.readUInt16LE(0) : null;
-    if (!this.set(client, pub, OWNER_PARKED | engine)) return null;
+    const owner = OWNER_PARKED | engine;
+    this.#describe(client, pub, owner);
+    let former: number | null = null;
+    const isStored = this.#unlessFull(() => {
+      // Most have no route. Who had one may have lost it in this moment: then there is nothing to put back.
+      if (this.#map.insert()) return;
+      if (this.#map.lookup()) former = this.#map.value.bytes.readUInt16LE(0);
+      this.#describe(client, pub, owner);
+      this.#map.update();
+    });
+    if (!isStored) return null;
     return () => {
       if (former === null) this.delete(client, pub);
       else this.set(client, pub, former);

@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import { Counters } from '../../../src/base/counters.ts';
+import { TEXT_SEED, textHash } from '../../../src/base/text-hash.ts';
 import { tupleKey } from '../../../src/handoff/flow/four-tuple.ts';
 import { PARKED_LIMIT_BYTES, ParkedSegments } from '../../../src/handoff/move/parked.ts';
 import type { ParkedSegment } from '../../../src/kernel/router/parked-ring.ts';
@@ -70,6 +71,30 @@ test('each connection gets its own segments, in their order, and nothing before 
   parked.giveBack(B);
   assert.deepEqual(log.splice(0), ['restore 2', 'b1 0', 'b2 0', 'b3 0']);
   assert.deepEqual([counters.get('segments_replayed'), counters.get('segments_lost')], [5, 0]);
+});
+
+test('two connections whose keys have the same hash are not taken for each other', () => {
+  const client = (address: string, port: number) => ({
+    ...A,
+    client: { address: parseAddress(address), port },
+  });
+  const pair = [client('198.51.14.85', 54878), client('198.51.233.98', 27021)];
+  const [hash, other] = pair.map((ends) => textHash(tupleKey(ends), TEXT_SEED));
+  assert.equal(hash, other);
+  for (const [first, second] of [pair, pair.toReversed()]) {
+    const { parked, log, hears } = stand();
+    for (const ends of pair) parked.park(ends);
+    hears(second, 'second');
+    hears(first, 'first');
+    log.length = 0;
+    parked.release(first);
+    parked.release(first);
+    assert.deepEqual(log.splice(0), ['first 0']);
+    parked.giveBack(second);
+    assert.deepEqual(log.splice(0), [`restore ${second.client.port}`, 'second 0']);
+    hears(second, 'late');
+    assert.deepEqual(log, ['late 0']);
+  }
 });
 
 test('what the router kept while the route changed follows at once', () => {

@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert';
 import { type Endpoint, parseAddress } from '../../../src/base/address.ts';
-import { mapMemory, RingBuffer } from '../../../src/kernel/linux/bpf.ts';
+import { mapMemory } from '../../../src/kernel/linux/bpf.ts';
 import { lastErrno, SystemError } from '../../../src/kernel/linux/errors.ts';
 import * as libc from '../../../src/kernel/linux/libc.ts';
 import { allocate } from '../../../src/kernel/linux/memory.ts';
+import { RingBuffer } from '../../../src/kernel/linux/ring-buffer.ts';
 import type { Observed } from '../../../src/kernel/router/flows.ts';
 import {
   CONTROL_BYTES,
