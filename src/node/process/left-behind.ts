@@ -6,8 +6,11 @@ import { HALF_PIPE_MARK } from '../../kernel/router/layout.ts';
 import { resetLeft } from '../../kernel/router/left-flows.ts';
 import type { Router } from '../../kernel/router/router.ts';
 
-/** When clients are told once more: nobody acknowledges a reset, and a full queue may have dropped it. */
-const AGAIN_MS = [500, 2000, 5000] as const;
+/**
+ * When clients are told once more: nobody acknowledges a reset, and queues that are full with what others still download
+ * drop it, or what the client answers.
+ */
+const AGAIN_MS = [500, 1500, 3500, 7500, 15_000] as const;
 
 export class LeftBehind {
   readonly #router: Pick<Router, 'left' | 'forgetLeft'>;

@@ -32,8 +32,10 @@ describe('a killed process', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     await delay(Math.max(0, killedAtMs + REFUSED_LIMIT_MS + OBSERVED_MS - Date.now()));
     const startAtMs = Date.now();
     await stand.start('a');
+    const before = await killing.elsewhere();
     const again = await holding.open(20);
-    assert.deepEqual(tally(again), { a: 20 }, 'it takes its new connections back');
+    const seen = `${again}; ${before}, ${await killing.elsewhere()}`;
+    assert.deepEqual(tally(again), { a: 20 }, `it takes its new connections back: ${seen}`);
     assert.deepEqual((await holding.ask()).nodes, [...elsewhere, ...again], 'those elsewhere go on');
     await holding.end();
     knocker.end();
