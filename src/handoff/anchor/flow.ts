@@ -124,8 +124,8 @@ export class AnchorFlow implements Conversation, HeardFlow {
     return this.#targets.send(link, frame);
   }
 
-  /** Whether another half-pipe fits, at `node`; makes room from what the client has acknowledged. */
-  makeRoom(node: number): boolean {
+  /** Whether another half-pipe fits, at `node` if that is said; makes room from what the client has acknowledged. */
+  makeRoom(node = -1): boolean {
     return this.#targets.makeRoom(node, this.#entry, this.#owner.halfPipes, this.epoch);
   }
 
