@@ -64,6 +64,7 @@ export interface RelayGiven {
 }
 
 const ZERO = 48;
+const NOTHING = Buffer.alloc(0);
 
 /** Of what is left of a response; null: nobody knows how long it is. */
 function layoutOf(continuation: Continuation | null): Layout | null {
@@ -115,6 +116,8 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   readonly #response = new StreamInput(RESPONSE);
   /** Some of the request body has gone to the target, and is not here any more. */
   #bodyGone = false;
+  /** What had come of the body when the link had no room for it. */
+  #unsent: { readonly bytes: Buffer; readonly last: boolean } | null = null;
   #done: { status: number; bodyBytes: number; close: boolean } | null = null;
   #status = 0;
   #handoffUs = -1;
@@ -288,20 +291,35 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   body(bytes: Buffer, last: boolean): void {
     if (this.#over) return;
     this.#bodyGone = true;
+    const unsent = this.#unsent === null ? this.#send(bytes, last) : bytes;
+    if (unsent === null) return;
+    if (!this.link.up) return this.#failed('lost');
+    // What had come when the body began is here, however many bodies begin on this link at once.
+    const before = this.#unsent?.bytes ?? NOTHING;
+    this.#unsent = { bytes: Buffer.concat([before, unsent]), last };
+    this.#ports.streams.waits(this);
+  }
+
+  /** Sends bytes of the body in pieces. Returns those that the link has no room for; null: all are on their way. */
+  #send(bytes: Buffer, last: boolean): Buffer | null {
     for (let at = 0; at < bytes.length || (last && at === 0); at += STREAM_PIECE_BYTES) {
       const end = at + STREAM_PIECE_BYTES;
       const frame = this.output.frame(this.#id, bytes.subarray(at, end), last && end >= bytes.length);
-      if (!this.link.send(frame)) return this.#failed('lost');
+      if (!this.link.send(frame)) return bytes.subarray(at);
       this.output.sent(frame);
     }
+    return null;
   }
 
   get wantsBody(): boolean {
-    return this.#ports.streams.asks(this);
+    return this.#unsent === null && this.#ports.streams.asks(this);
   }
 
   goOn(): void {
-    this.#host.bodyWanted();
+    const unsent = this.#unsent;
+    this.#unsent = null;
+    if (unsent !== null) this.body(unsent.bytes, unsent.last);
+    if (this.#unsent === null) this.#host.bodyWanted();
   }
 
   get soFar(): SoFar {

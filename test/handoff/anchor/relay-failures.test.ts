@@ -71,10 +71,12 @@ for (const [name, fail] of FAILURES) {
   });
 }
 
-test('what was sent of a body before the link was full is gone as well', () => {
+test('what waits of a body because the link was full is gone with it', () => {
   const it = new Case(true);
   it.link.full = true;
   it.delivery.body(Buffer.from('some'), false);
+  assert.deepEqual(it.host.ends, []);
+  it.link.down();
   assert.deepEqual(it.host.ends, ['broken: the target failed']);
 });
 

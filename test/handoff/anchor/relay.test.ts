@@ -1,8 +1,10 @@
 /** Mechanism relay at the anchor: a request's body that follows waits for a busy link, and goes on by itself. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
 import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
+import { STREAM_PIECE_BYTES } from '../../../src/protocol/backplane/stream.ts';
 import { LINK_BACKLOG_BYTES } from '../../../src/protocol/backplane/streams.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
@@ -38,6 +40,51 @@ test('a body that was not wanted because others had filled the link is wanted wh
   assert.equal(wanted, 1);
   streams.turn();
   assert.equal(wanted, 1);
+});
+
+test('what had come of a body waits for a link without room, in order, its end with it; nothing more is wanted meanwhile', () => {
+  const first = randomBytes(STREAM_PIECE_BYTES + 1000);
+  const second = randomBytes(500);
+  for (const fate of ['room again', 'the link goes'] as const) {
+    const it = new AnchorStand();
+    const link = new LinkModel(B);
+    const { counters: count, handoffs, streams, host } = it;
+    const ports = { count, later: { defer: () => {} }, handoffs, streams, sharesConnections: false };
+    let wanted = 0;
+    const reasons: string[] = [];
+    host.bodyWanted = () => wanted++;
+    host.broken = (reason: string) => reasons.push(reason);
+    const given = {
+      ports,
+      host,
+      request: request({ bodyFollows: true }),
+      node: B,
+      link: link.link,
+      form: FORM,
+    };
+    const delivery = RelayDelivery.start(given)!;
+    link.full = true;
+    const borrowed = Buffer.from(first);
+    delivery.body(borrowed, false);
+    borrowed.fill(0);
+    delivery.body(second, true);
+    streams.turn();
+    assert.deepEqual([delivery.wantsBody, wanted, reasons], [false, 0, []]);
+    if (fate === 'the link goes') {
+      link.down();
+      assert.deepEqual(reasons, ['the target failed']);
+      continue;
+    }
+    link.full = false;
+    streams.turn();
+    const frames = link.sent.filter((frame) => frame.type === FrameType.RELAY_DATA);
+    assert.deepEqual(
+      frames.map(({ last }) => last),
+      [false, true],
+    );
+    assert.ok(Buffer.concat(frames.map(({ bytes }) => bytes)).equals(Buffer.concat([first, second])));
+    assert.equal(wanted, 1);
+  }
 });
 
 test('each piece ends its segment, over TLS too: what follows may belong elsewhere in the client’s space', () => {
