@@ -1,5 +1,4 @@
 /** A request as a line of the access log: one JSON object, made by the engine that had the request. */
-
 import type { AccessField, MechanismRow } from '../base/config/config.ts';
 import { remembered } from '../base/remembered.ts';
 import type { RequestHead } from '../protocol/http/request.ts';

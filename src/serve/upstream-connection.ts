@@ -213,15 +213,11 @@ export class UpstreamConnection implements Source {
     // Who takes what was received may want more at once.
     if (carried === null || this.#isReading) return;
     if (this.#host.memory.isInUse) return this.#later(() => this.read());
+    let left = READS_PER_TURN;
     this.#isReading = true;
-    for (let turn = 0; turn < READS_PER_TURN; turn++) {
-      if (this.#carried !== carried || carried.paused || !this.#receive(carried)) {
-        this.#isReading = false;
-        return;
-      }
-    }
+    while (left > 0 && this.#carried === carried && !carried.paused && this.#receive(carried)) left--;
     this.#isReading = false;
-    this.#later(() => this.read());
+    if (left === 0) this.#later(() => this.read());
   }
 
   /** Receives once. False: there is no more for now, or the connection has failed. */

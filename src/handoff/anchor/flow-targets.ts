@@ -125,8 +125,11 @@ export class FlowTargets {
   reset(entry: FlowEntry, epoch: number, discard: boolean): void {
     this.forgetImplicit(entry);
     for (const target of this.all) {
-      if (target.dropped) this.close(target);
-      if (target.dropped || (target.implicit && !target.standby && !discard)) continue;
+      if (target.dropped) {
+        this.close(target);
+        continue;
+      }
+      if (target.implicit && !target.standby && !discard) continue;
       target.leaving = true;
       const { link, id } = target;
       this.send(link, { type: FrameType.RESET, request: id, epoch, discard, onlyEpoch: false });

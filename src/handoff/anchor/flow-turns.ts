@@ -78,17 +78,10 @@ export class FlowTurns {
     this.#entry.write();
   }
 
-  /**
-   * The newest target range, which began at `start`, goes: nothing of it has reached the client. `lost`: the target does
-   * not know. It hears of no acknowledgement any more: one of what is sent in its place would lift its lease.
-   */
-  cancel(start: number, lost: number | null): void {
-    const { rules } = this.#entry;
+  /** The newest target range, which began at `start`, goes: nothing of it has reached the client. */
+  cancel(start: number): void {
     this.#last.open = true;
-    rules.flags = 0;
-    ranges.endTarget(rules, start);
-    if (lost !== null) ranges.collect(rules, lost + 1, start);
-    this.#entry.write();
+    this.endAt(start);
   }
 
   /** The client has everything of the newest target range before `at`, and gets the rest from another node. */

@@ -217,10 +217,11 @@ export class AnchorFlow implements Conversation, HeardFlow {
     this.#turns.announce(end, watch);
   }
 
-  /** The newest target range goes as if it had never been. `lost`: the client has all before it, and a node none of it. */
+  /** The newest target range goes as if it had never been. `lost`: its node, which may not know, and hears no more. */
   cancelTarget(start: number, lost: number | null = null): void {
     this.#standby.forget();
-    this.#turns.cancel(start, lost);
+    if (lost === null) this.#turns.cancel(start);
+    else this.#turns.cut(lost, start);
     this.announced = null;
   }
 

@@ -107,6 +107,7 @@ export class TakeOver implements Delivery {
     this.#over = true;
     this.#count.add('handoffs_taken_over');
     const { start, node } = this.#owed;
+    // An acknowledgement of what is sent in its place would lift the lease of a target that does not know.
     this.#flow.cancelTarget(start, node);
     this.#host.again(node, 'lost');
     return true;

@@ -1,7 +1,7 @@
 /**
  * OpenSSL's libssl and libcrypto: what the TLS handshake uses of them, synchronous, over memory, and what seals and opens
- * (aead.ts, hmac.ts), with objects as plain addresses. The library is the copy that Node carries and exports to native modules, else the system's. What OpenSSL
- * calls back it calls in the middle of one of these calls, on the same thread.
+ * (aead.ts, hmac.ts), with objects as plain addresses. The library is the copy that Node carries and exports to native
+ * modules, else the system's. What OpenSSL calls back it calls in the middle of one of these calls, on the same thread.
  */
 import koffi from 'koffi';
 
