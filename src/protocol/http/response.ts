@@ -16,7 +16,7 @@ import {
   scanReason,
   VALUE,
 } from './fields.ts';
-import { staysOpen } from './request.ts';
+import { staysOpen } from './request-head.ts';
 
 export { encodeChunk, LAST_CHUNK } from './body.ts';
 
