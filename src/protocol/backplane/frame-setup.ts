@@ -94,6 +94,7 @@ const KEEPS = 16;
 const SECURE = 32;
 const SEALS = 64;
 const ESTIMATES = 128;
+const FLAGS = HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE | SEALS | ESTIMATES;
 const KEEP_BYTES = 4;
 const ADDRESS_BYTES = 16;
 const UNKNOWN_ADDRESS = Buffer.alloc(ADDRESS_BYTES);
@@ -148,51 +149,12 @@ function writeSetup(frame: Setup, into: Buffer, start: number): number {
 function readSetup(bytes: Buffer, start: number, end: number): Setup {
   requireAtLeast(start, end, SETUP_FIXED_BYTES);
   const mechanism = bytes[start + 8] as SetupMechanism;
-  const flags = getFlags(
-    bytes,
-    start + 9,
-    HTTP10 | CLOSE | BODY_FOLLOWS | CONTINUES | KEEPS | SECURE | SEALS | ESTIMATES,
-  );
-  let at = start + SETUP_FIXED_BYTES;
-  let halfPipe: HalfPipe | null = null;
-  let client: Buffer | null = null;
-  if (!isCarried(mechanism)) {
-    requireAtLeast(at, end, HALF_PIPE_BYTES);
-    halfPipe = readHalfPipe(bytes, at);
-    at += HALF_PIPE_BYTES;
-  } else {
-    requireAtLeast(at, end, ADDRESS_BYTES);
-    client = bytes.subarray(at, at + ADDRESS_BYTES);
-    if (client.equals(UNKNOWN_ADDRESS)) client = null;
-    at += ADDRESS_BYTES;
-  }
-  let continuation: Continuation | null = null;
-  if ((flags & CONTINUES) !== 0) {
-    requireAtLeast(at, end, CONTINUATION_BYTES);
-    continuation = readContinuation(bytes, at);
-    at += CONTINUATION_BYTES;
-  }
-  let keep: number | null = null;
-  if ((flags & KEEPS) !== 0) {
-    requireAtLeast(at, end, KEEP_BYTES);
-    keep = bytes.readUInt32BE(at);
-    at += KEEP_BYTES;
-  }
-  let seal: LentHalf | null = null;
-  if ((flags & SEALS) !== 0) {
-    seal = readLentHalf(bytes, at, end);
-    at += lentHalfSize(seal);
-  }
-  let estimates: RowEstimates | null = null;
-  if ((flags & ESTIMATES) !== 0) {
-    requireAtLeast(at, end, ESTIMATES_BYTES);
-    estimates = readEstimates(bytes, at);
-    at += ESTIMATES_BYTES;
-  }
+  const flags = getFlags(bytes, start + 9, FLAGS);
+  const blocks = readBlocks(bytes, start + SETUP_FIXED_BYTES, end, mechanism, flags);
+  const at = blocks.end;
   requireAtLeast(at, end, 6);
-  const site = bytes.readUInt32BE(at);
-  at += 4;
-  const headEnd = at + 2 + bytes.readUInt16BE(at);
+  const headStart = at + 6;
+  const headEnd = headStart + bytes.readUInt16BE(at + 4);
   requireAtLeast(headEnd, end, 4);
   const bodyLength = bytes.readUInt32BE(headEnd);
   requireLength(headEnd + 4, end, bodyLength);
@@ -205,19 +167,55 @@ function readSetup(bytes: Buffer, start: number, end: number): Setup {
     close: (flags & CLOSE) !== 0,
     bodyFollows: (flags & BODY_FOLLOWS) !== 0,
     sentAtMs: bytes.readUInt32BE(start + 10),
-    halfPipe,
-    client,
+    halfPipe: blocks.halfPipe,
+    client: blocks.client,
     secure: (flags & SECURE) !== 0,
-    continuation,
-    keep,
-    seal,
-    estimates,
-    site,
-    head: bytes.subarray(at + 2, headEnd),
+    continuation: blocks.continuation,
+    keep: blocks.keep,
+    seal: blocks.seal,
+    estimates: blocks.estimates,
+    site: bytes.readUInt32BE(at),
+    head: bytes.subarray(headStart, headEnd),
     body: bodyLength === 0 ? NOTHING : bytes.subarray(headEnd + 4, end),
   };
   checkSetup(frame);
   return frame;
+}
+
+/** What lies between the fixed fields and the site: which blocks there are, mechanism and flags say. */
+interface Blocks extends Pick<Setup, 'halfPipe' | 'client' | 'continuation' | 'keep' | 'seal' | 'estimates'> {
+  /** Where the blocks end. */
+  readonly end: number;
+}
+
+function readBlocks(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  mechanism: SetupMechanism,
+  flags: number,
+): Blocks {
+  let at = start;
+  /** The place of a block of so many bytes. */
+  const next = (length: number): number => {
+    requireAtLeast(at, end, length);
+    at += length;
+    return at - length;
+  };
+  const carried = isCarried(mechanism);
+  const halfPipe = carried ? null : readHalfPipe(bytes, next(HALF_PIPE_BYTES));
+  const client = carried ? readClient(bytes, next(ADDRESS_BYTES)) : null;
+  const continuation = (flags & CONTINUES) === 0 ? null : readContinuation(bytes, next(CONTINUATION_BYTES));
+  const keep = (flags & KEEPS) === 0 ? null : bytes.readUInt32BE(next(KEEP_BYTES));
+  const seal = (flags & SEALS) === 0 ? null : readLentHalf(bytes, at, end);
+  if (seal !== null) next(lentHalfSize(seal));
+  const estimates = (flags & ESTIMATES) === 0 ? null : readEstimates(bytes, next(ESTIMATES_BYTES));
+  return { end: at, halfPipe, client, continuation, keep, seal, estimates };
+}
+
+function readClient(bytes: Buffer, at: number): Buffer | null {
+  const client = bytes.subarray(at, at + ADDRESS_BYTES);
+  return client.equals(UNKNOWN_ADDRESS) ? null : client;
 }
 
 export const setupCodec: Codec<Setup> = { size: setupSize, write: writeSetup, read: readSetup };
