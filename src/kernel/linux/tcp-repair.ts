@@ -7,13 +7,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import { pathMss } from '../tcp/path-mss.ts';
 import { add, max, span } from '../tcp/sequence.ts';
-import {
-  type ConnectionState,
-  MAX_QUEUE_BYTES,
-  STATE_VERSION,
-  StateError,
-  validateState,
-} from '../tcp/state.ts';
+import { type ConnectionState, STATE_VERSION, StateError, validateState } from '../tcp/state.ts';
 import { droppedSegments, setDeaf, setHearing } from './deaf.ts';
 import { check, EAGAIN, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
@@ -24,7 +18,6 @@ import {
   lastInfo,
   lastWindow,
   probe,
-  queueSequence,
   RECEIVE_QUEUE,
   REPAIR_OFF_SILENT,
   REPAIR_ON,
@@ -41,6 +34,7 @@ import {
   timestampClock,
   writeWindow,
 } from './repair-options.ts';
+import { readQueues } from './repair-queues.ts';
 import { canSeedRtt, type RttSeed, seedRtt } from './rtt-seed.ts';
 import * as sockets from './socket.ts';
 import { growReceiveBuffer, growSendBuffer, receiveBufferKib, settleSendBuffer } from './socket-buffers.ts';
@@ -52,7 +46,6 @@ const FIN_ATTEMPTS = 3;
 /** How often capture looks again when segments arrive or are acknowledged while it reads. */
 const CAPTURE_ATTEMPTS = 8;
 
-const NOTHING = Buffer.alloc(0);
 const FIN_RECEIVED_STATES: readonly number[] = [TcpState.CLOSE_WAIT, TcpState.LAST_ACK, TcpState.CLOSING];
 const FIN_SENT_STATES: readonly number[] = [
   TcpState.FIN_WAIT1,
@@ -66,20 +59,6 @@ export const FIN_PENDING_STATES: readonly number[] = [
   TcpState.LAST_ACK,
   TcpState.CLOSING,
 ];
-
-/** Copies the selected queue, `bytes` of it. */
-function peekQueue(fd: number, bytes: number): Buffer {
-  if (bytes > MAX_QUEUE_BYTES) throw new StateError('STATE_QUEUE', `a queue of ${bytes} bytes`);
-  if (bytes === 0) return NOTHING;
-  const out = Buffer.alloc(bytes);
-  const got = check(
-    'recv',
-    libc.recv(fd, addressOf(out), bytes, sockets.MSG_PEEK | sockets.MSG_DONTWAIT),
-    'queue in repair',
-  );
-  if (got !== bytes) throw new StateError('STATE_MOVING', `a queue of ${bytes} bytes gave ${got}`);
-  return out;
-}
 
 /** Reads a socket that is in repair; null when the connection moved on meanwhile. */
 function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions): ConnectionState | null {
@@ -97,36 +76,14 @@ function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions)
     receiveScale: lastInfo.receiveScale(),
   };
   const congestion = { window: lastInfo.congestionWindow(), srttUs: lastInfo.srttUs() };
-  readWindow(fd);
-  const { sendWl1, sendWindow, maxWindow, receiveWindow } = lastWindow;
-  const window = {
-    sendWl1: sendWl1(),
-    sendWindow: sendWindow(),
-    maxWindow: maxWindow(),
-    receiveWindow: receiveWindow(),
-    receiveWup: lastWindow.receiveWup(),
-  };
-  selectQueue(fd, SEND_QUEUE);
-  const writeSequence = queueSequence(fd);
-  const outstanding = sockets.sendQueueBytes(fd);
-  const unsent = sockets.unsentBytes(fd);
-  const sendBytes = outstanding - (FIN_PENDING_STATES.includes(state) ? 1 : 0);
-  const written = peekQueue(fd, sendBytes);
-  selectQueue(fd, RECEIVE_QUEUE);
-  const nextExpected = queueSequence(fd);
-  const received = peekQueue(fd, sockets.receiveQueueBytes(fd));
+  const window = windowOf(fd);
   const pub = ends?.public ?? sockets.localEndpoint(fd);
   // Whoever goes on must not have to find out again what the path lets through.
   const mss = pathMss(agreedMss(fd), lastInfo.pathMtu(), pub.address);
   const timestamp = timestampClock(fd);
-  // A FIN of either side, or its acknowledgement, changes one of these too.
-  const heldStill = queueSequence(fd) === nextExpected;
-  // With this queue selected the kernel sends nothing new (a paced sender would): what is unsent stays unsent.
-  if (freeze) selectQueue(fd, SEND_QUEUE);
-  const still = heldStill && sockets.sendQueueBytes(fd) === outstanding && sockets.unsentBytes(fd) === unsent;
-  if (!still) return null;
-  // An unsent FIN is counted in neither queue's bytes but may be in SIOCOUTQNSD.
-  const unsentData = Math.min(unsent, sendBytes);
+  const queues = readQueues(fd, FIN_PENDING_STATES.includes(state), freeze === true);
+  if (queues === null) return null;
+  const { nextExpected } = queues;
   const receiveSequence = add(nextExpected, finReceived ? -1 : 0);
   const edge = add(window.receiveWup, window.receiveWindow);
   const receiveWup = finReceived && window.receiveWup === nextExpected ? receiveSequence : window.receiveWup;
@@ -137,17 +94,28 @@ function readState(fd: number, { freeze, advertisedEdge, ends }: CaptureOptions)
     mss,
     options,
     receiveBufferKib: receiveBufferKib(fd),
-    sendSequence: add(writeSequence, finSent ? -1 : 0),
+    sendSequence: add(queues.writeSequence, finSent ? -1 : 0),
     receiveSequence,
-    sendQueue: written.subarray(0, sendBytes - unsentData),
-    unsentQueue: written.subarray(sendBytes - unsentData),
-    receiveQueue: received,
+    sendQueue: queues.sent,
+    unsentQueue: queues.unsent,
+    receiveQueue: queues.received,
     window: { ...window, receiveWup },
     advertisedEdge: advertisedEdge === undefined ? edge : max(edge, advertisedEdge),
     timestamp,
     finReceived,
     finSent,
     congestion,
+  };
+}
+
+function windowOf(fd: number): ConnectionState['window'] {
+  readWindow(fd);
+  return {
+    sendWl1: lastWindow.sendWl1(),
+    sendWindow: lastWindow.sendWindow(),
+    maxWindow: lastWindow.maxWindow(),
+    receiveWindow: lastWindow.receiveWindow(),
+    receiveWup: lastWindow.receiveWup(),
   };
 }
 
