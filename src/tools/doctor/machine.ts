@@ -21,21 +21,20 @@ export interface Finding {
   readonly remedy: string;
 }
 
-/** What a check found: undefined when all is well, or what is wrong. */
+/** What a check found, and what there is or what is wrong. */
 type Outcome = { readonly ok: boolean; readonly detail: string };
+
+/** A row of the tables below. */
+interface Check extends Pick<Finding, 'name' | 'purpose' | 'remedy'> {
+  look(): Outcome;
+}
 
 const MIN_NODE_MAJOR = 20;
 /** bpf_get_netns_cookie in sock_ops. */
 const MIN_KERNEL = [5, 15];
 const WANTED_FILES = 16_384;
 
-function finding(
-  name: string,
-  level: 'warn' | 'missing',
-  purpose: string,
-  remedy: string,
-  look: () => Outcome,
-): Finding {
+function finding({ name, purpose, remedy, look }: Check, level: 'warn' | 'missing'): Finding {
   let outcome: Outcome;
   try {
     outcome = look();
@@ -54,90 +53,109 @@ function inNewNamespace(script: string): Outcome {
 const debian = (...packages: string[]): string => `apt-get install ${packages.join(' ')}`;
 const CAPABILITIES = 'run as root, or give the service CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON';
 
+/** Without one of these a node cannot serve. */
+const NEEDED: readonly Check[] = [
+  {
+    name: 'node',
+    purpose: 'running Baton',
+    remedy: `install Node.js ${MIN_NODE_MAJOR} or later`,
+    look: nodeVersion,
+  },
+  {
+    name: 'kernel',
+    purpose: 'eBPF ring buffers, TCP_REPAIR, openat2',
+    remedy: 'Linux 5.15 or later',
+    look: kernelVersion,
+  },
+  {
+    name: 'tcp-repair',
+    purpose: 'moving connections between nodes',
+    remedy: `${CAPABILITIES}; the kernel needs CONFIG_CHECKPOINT_RESTORE`,
+    look: tcpRepair,
+  },
+  {
+    name: 'raw-sockets',
+    purpose: 'continuing a connection in a restored socket',
+    remedy: CAPABILITIES,
+    look: rawSocket,
+  },
+  {
+    name: 'bpf',
+    purpose: 'the router',
+    remedy: `${CAPABILITIES}; the kernel needs CONFIG_BPF_SYSCALL`,
+    look: bpfSystemCall,
+  },
+  { name: 'libbpf', purpose: 'loading the router', remedy: debian('libbpf1'), look: libbpf },
+  { name: 'tc', purpose: 'attaching the router', remedy: debian('iproute2'), look: () => tool('tc', '-V') },
+  {
+    name: 'cls_bpf',
+    purpose: 'attaching the router',
+    remedy: 'a kernel with CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF',
+    look: clsBpf,
+  },
+];
+
+/** Without one of these a node serves, with less than it could have. */
+const WANTED: readonly Check[] = [
+  {
+    name: 'btf',
+    purpose: 'tools that show the router (bpftool)',
+    remedy: 'a kernel with CONFIG_DEBUG_INFO_BTF',
+    look: btf,
+  },
+  {
+    name: 'cgroup2',
+    purpose: 'taking congestion state along when a connection moves',
+    remedy: 'mount -t cgroup2 none /sys/fs/cgroup',
+    look: cgroup2,
+  },
+  {
+    name: 'open-files',
+    purpose: 'many connections',
+    remedy: `ulimit -n 65536, or LimitNOFILE=65536 in the service`,
+    look: openFiles,
+  },
+];
+
+const OF_THE_LAB: readonly Check[] = [
+  { name: 'ip', purpose: 'the lab', remedy: debian('iproute2'), look: () => tool('ip', '-V') },
+  {
+    name: 'nsenter',
+    purpose: 'the lab',
+    remedy: debian('util-linux'),
+    look: () => tool('nsenter', '--version'),
+  },
+  { name: 'curl', purpose: 'the lab', remedy: debian('curl'), look: () => tool('curl', '--version') },
+  {
+    name: 'ethtool',
+    purpose: 'the lab with --delay or --loss',
+    remedy: debian('ethtool'),
+    look: () => tool('ethtool', '--version'),
+  },
+  {
+    name: 'namespaces',
+    purpose: 'the lab',
+    remedy: 'run as root; the kernel needs CONFIG_NET_NS and CONFIG_VETH',
+    look: namespaces,
+  },
+  {
+    name: 'tbf',
+    purpose: 'the lab with --rate',
+    remedy: 'a kernel with CONFIG_NET_SCH_TBF (sch_tbf)',
+    look: () => inNewNamespace('tc qdisc add dev lo root tbf rate 1mbit burst 20000 latency 50ms'),
+  },
+  {
+    name: 'netem',
+    purpose: 'the lab with --delay or --loss',
+    remedy: 'a kernel with CONFIG_NET_SCH_NETEM (sch_netem)',
+    look: netem,
+  },
+];
+
 export function inspectMachine(): Finding[] {
   return [
-    finding('node', 'missing', 'running Baton', `install Node.js ${MIN_NODE_MAJOR} or later`, nodeVersion),
-    finding(
-      'kernel',
-      'missing',
-      'eBPF ring buffers, TCP_REPAIR, openat2',
-      'Linux 5.15 or later',
-      kernelVersion,
-    ),
-    finding(
-      'tcp-repair',
-      'missing',
-      'moving connections between nodes',
-      `${CAPABILITIES}; the kernel needs CONFIG_CHECKPOINT_RESTORE`,
-      tcpRepair,
-    ),
-    finding(
-      'raw-sockets',
-      'missing',
-      'continuing a connection in a restored socket',
-      CAPABILITIES,
-      rawSocket,
-    ),
-    finding(
-      'bpf',
-      'missing',
-      'the router',
-      `${CAPABILITIES}; the kernel needs CONFIG_BPF_SYSCALL`,
-      bpfSystemCall,
-    ),
-    finding('libbpf', 'missing', 'loading the router', debian('libbpf1'), libbpf),
-    finding(
-      'btf',
-      'warn',
-      'tools that show the router (bpftool)',
-      'a kernel with CONFIG_DEBUG_INFO_BTF',
-      btf,
-    ),
-    finding('tc', 'missing', 'attaching the router', debian('iproute2'), () => tool('tc', '-V')),
-    finding(
-      'cls_bpf',
-      'missing',
-      'attaching the router',
-      'a kernel with CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF',
-      clsBpf,
-    ),
-    finding(
-      'cgroup2',
-      'warn',
-      'taking congestion state along when a connection moves',
-      'mount -t cgroup2 none /sys/fs/cgroup',
-      cgroup2,
-    ),
-    finding(
-      'open-files',
-      'warn',
-      'many connections',
-      `ulimit -n 65536, or LimitNOFILE=65536 in the service`,
-      openFiles,
-    ),
-    finding('ip', 'warn', 'the lab', debian('iproute2'), () => tool('ip', '-V')),
-    finding('nsenter', 'warn', 'the lab', debian('util-linux'), () => tool('nsenter', '--version')),
-    finding('curl', 'warn', 'the lab', debian('curl'), () => tool('curl', '--version')),
-    finding('ethtool', 'warn', 'the lab with --delay or --loss', debian('ethtool'), () =>
-      tool('ethtool', '--version'),
-    ),
-    finding(
-      'namespaces',
-      'warn',
-      'the lab',
-      'run as root; the kernel needs CONFIG_NET_NS and CONFIG_VETH',
-      namespaces,
-    ),
-    finding('tbf', 'warn', 'the lab with --rate', 'a kernel with CONFIG_NET_SCH_TBF (sch_tbf)', () =>
-      inNewNamespace('tc qdisc add dev lo root tbf rate 1mbit burst 20000 latency 50ms'),
-    ),
-    finding(
-      'netem',
-      'warn',
-      'the lab with --delay or --loss',
-      'a kernel with CONFIG_NET_SCH_NETEM (sch_netem)',
-      netem,
-    ),
+    ...NEEDED.map((check) => finding(check, 'missing')),
+    ...[...WANTED, ...OF_THE_LAB].map((check) => finding(check, 'warn')),
   ];
 }
 
