@@ -2,53 +2,28 @@
  * One engine: a thread that accepts, answers and hands off. Here its parts are made and get to know each other, each the
  * few functions of others that it uses, and here they are taken apart. What goes by the clock is in housekeeping.ts.
  */
-import type { Changeable, ClusterConfig } from '../../base/config/config.ts';
-import { Counters } from '../../base/counters.ts';
+import type { Changeable } from '../../base/config/config.ts';
 import { AccessRecords } from '../../client/access-records.ts';
 import { Connections } from '../../client/connections.ts';
 import { Listeners } from '../../client/listeners.ts';
 import { Addresses } from '../../cluster/addresses.ts';
-import { Views } from '../../cluster/exchange-views.ts';
-import { Loads } from '../../cluster/loads.ts';
 import type { PolicyFactories } from '../../cluster/policy/create.ts';
 import { Dispatcher } from '../../handoff/mechanism/dispatcher.ts';
 import { EPOLLIN } from '../../kernel/linux/epoll.ts';
-import { Loop, type Source } from '../../kernel/loop/loop.ts';
-import type { RouterHandles } from '../../kernel/router/router-engine.ts';
-import { Peers } from '../../protocol/backplane/peers.ts';
-import type { Credentials } from '../../protocol/tls/contexts.ts';
+import type { Loop, Source } from '../../kernel/loop/loop.ts';
 import { TlsAcceptor } from '../../protocol/tls/handshake.ts';
 import { AnswerParts } from './answer-parts.ts';
-import { boostedClients } from './boosted.ts';
+import { basicsOf, type EngineOptions } from './basics.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
+import { ClusterParts } from './cluster-parts.ts';
 import { Drain } from './drain.ts';
-import { EngineLog } from './engine-log.ts';
 import { type ExplainPorts, explain } from './explain.ts';
 import { HandoffParts } from './handoff-parts.ts';
 import { Housekeeping } from './housekeeping.ts';
-import { takeInbound } from './inbound.ts';
 import { KernelParts } from './kernel-parts.ts';
-import { Links, type LinksPorts } from './links.ts';
-import { Members } from './members.ts';
 import type { FromEngine, ToEngine } from './messages.ts';
 import { Returning } from './returning.ts';
 import { engineStatus, flowStatus, type StatusPorts } from './status.ts';
-
-export interface EngineOptions {
-  readonly config: ClusterConfig;
-  readonly node: string;
-  readonly index: number;
-  readonly clusterKey: Buffer;
-  /** By site that is served over TLS. */
-  readonly credentials: readonly Credentials[];
-  readonly mac: Buffer;
-  /** Of every engine of the node, by index; this engine writes its own only. */
-  readonly counters: readonly SharedArrayBuffer[];
-  readonly router: RouterHandles;
-  /** What the sites' policy modules make policies with. */
-  readonly policies: PolicyFactories;
-  readonly post: (message: FromEngine) => void;
-}
 
 /** What the worker sends an engine to deal with at once; policies it imports first, and then has them used. */
 export type EngineMessage = Exclude<ToEngine, { type: 'policies' }>;
@@ -59,17 +34,12 @@ export class Engine {
   readonly #kernel: KernelParts;
   readonly #answers: AnswerParts;
   readonly #handoff: HandoffParts;
-  readonly #peers: Peers;
-  /** What follows when links come and go, and who takes their frames. */
-  readonly #linked: LinksPorts;
-  readonly #views: Views;
-  readonly #loads: Loads;
-  readonly #members: Members;
+  readonly #cluster: ClusterParts;
   readonly #listeners: Listeners;
   readonly #connections: Connections;
   readonly #access: AccessRecords;
   /** Null: no client speaks TLS with this node. */
-  readonly #tls: TlsAcceptor | null = null;
+  readonly #tls: TlsAcceptor | null;
   readonly #drain: Drain;
   readonly #housekeeping: Housekeeping;
   /** What it says of itself, and how it would answer. */
@@ -77,41 +47,23 @@ export class Engine {
 
   /** The order of what is done to the kernel and the network counts; parts that come later are asked for when needed. */
   constructor(options: EngineOptions) {
-    const { config, index, post, mac, clusterKey } = options;
-    const self = config.nodes.findIndex((node) => node.name === options.node);
+    const basics = basicsOf(options);
+    const { config, self, loop, counters, post } = basics;
     const { name, role } = config.nodes[self];
     this.#post = post;
-    const loop = new Loop(config.engine.spinUs);
     this.#loop = loop;
-    const counters = new Counters(options.counters[index]);
-    const engineLog = new EngineLog(index, loop, post);
-    /** What most parts get: time, counters, who this is, and where lines go. */
-    const common = {
-      clock: loop,
-      count: counters,
-      counters,
-      later: loop,
-      watch: loop,
-      config,
-      self,
-      index,
-      log: engineLog.say,
-    };
     const addresses = new Addresses(config);
     const isStopping = (): boolean => this.#drain.hasBegun;
-    const linkOf = (node: number, connection: { readonly key: string | null }) =>
-      this.#members.linkOf(node, connection);
     const hearRouter = () => this.#housekeeping.hearRouter();
-    this.#kernel = new KernelParts({ ...common, router: options.router, hearRouter });
+    this.#kernel = new KernelParts({ ...basics, router: options.router, hearRouter });
+    const { router } = this.#kernel;
 
-    this.#answers = new AnswerParts({ ...common, loop, factories: options.policies, post });
+    this.#answers = new AnswerParts({ ...basics, factories: options.policies });
     const { sites, policies, repeatableChoices } = this.#answers;
-    const { catalogues, memories } = sites;
     this.#access = new AccessRecords(config, name, counters, post);
 
-    // The two sides of a handoff, and whole moves.
     this.#handoff = new HandoffParts({
-      ...common,
+      ...basics,
       kernel: this.#kernel,
       addresses,
       sites,
@@ -123,83 +75,58 @@ export class Engine {
       },
       accepts: () => !isStopping() && role === 'server',
       isStopping,
-      linkFor: (node, key) => this.#members.linkFor(node, key),
-      linkOf,
+      linkFor: (node, key) => this.#cluster.members.linkFor(node, key),
+      linkOf: (node, connection) => this.#cluster.members.linkOf(node, connection),
     });
-    const { handoffs, guests, moves } = this.#handoff;
-    // The other nodes.
-    const views = new Views(common);
-    this.#views = views;
-    const links = new Links({ ...common, mac, clusterKey }, () => this.#linked);
-    this.#peers = new Peers(config, self, index, links);
+    const { moves } = this.#handoff;
+
     // Before the router stops sending new connections to others, as the process before this one had it do. Connections
     // to other nodes' addresses come here when their router sends them on.
     this.#listeners = new Listeners(loop, config.limits.stallSeconds * 1000, (fd, client, isSecure) =>
       this.#connections.accept(fd, client, isSecure),
     );
-    if (role !== 'front') this.#listeners.listen(config);
-    if (role !== 'front' && config.listen.tlsPort !== null)
-      this.#tls = new TlsAcceptor(options.credentials, clusterKey, loop);
-    const boosted = boostedClients(common, addresses, () => this.#loads.report());
-    this.#loads = new Loads(
-      {
-        ...common,
-        get nowMs() {
-          return loop.nowMs;
-        },
-        isStopping,
-        connections: () => this.#connections.size,
-        cpuMs: () => loop.cpuMs,
-        firstByteMs: () => this.#access.firstByteMs,
-        listeners: this.#listeners,
-        isFullFor: (node) => boosted?.isFull(node) ?? false,
-      },
-      this.#peers,
-      this.#kernel.router.spread,
-      options.counters,
-    );
-    const loads = this.#loads;
-    const peers = this.#peers;
-    this.#members = new Members({ ...common, gauges: counters, peers, loads, views, sites });
+    const listens = role !== 'front';
+    if (listens) this.#listeners.listen(config);
+    const secures = listens && config.listen.tlsPort !== null;
+    this.#tls = secures ? new TlsAcceptor(options.credentials, options.clusterKey, loop) : null;
 
-    const known = {
-      ...this.#handoff,
-      catalogues,
-      memories,
-      views,
-      peers,
-      loads,
-      membersChanged: () => this.#members.changed(),
-    };
-    this.#linked = {
-      ...known,
-      setPeer: (owner, address) => this.#kernel.router.setPeer(owner, address),
-      take: (link, frame) => takeInbound(known, link, frame),
-    };
+    this.#cluster = new ClusterParts({
+      ...basics,
+      mac: options.mac,
+      clusterKey: options.clusterKey,
+      shared: options.counters,
+      addresses,
+      sites,
+      kernel: this.#kernel,
+      handoff: this.#handoff,
+      listeners: this.#listeners,
+      isStopping,
+      connections: () => this.#connections.size,
+      firstByteMs: () => this.#access.firstByteMs,
+    });
+    const { loads, members, views, boosted } = this.#cluster;
 
-    // The clients.
     const dispatcher = new Dispatcher({
-      ...common,
+      ...basics,
       ...this.#handoff,
       sites,
       repeatableChoices,
       policies,
       sizeOf: (site, head) => policies.sizeOf(site, head),
       loadOf: (node) => loads.of(node),
-      linkOf,
+      linkOf: (node, connection) => members.linkOf(node, connection),
       mayMoveTo: (node) => views.mayMove(node),
       nextTaker: () => this.#drain.next(),
       isLeaving: isStopping,
       boosted,
     });
     this.#connections = new Connections({
-      ...common,
+      ...basics,
+      ...this.#handoff,
+      flows: this.#handoff.anchorFlows,
       sockets: CLIENT_SOCKETS,
       sites,
       dispatcher,
-      flows: this.#handoff.anchorFlows,
-      handoffs,
-      guests,
       access: this.#access,
       boosted,
       tls: this.#tls,
@@ -207,38 +134,33 @@ export class Engine {
       isClosing: () => this.#drain.isClosing,
     });
 
-    // What goes by the clock.
     const parts = {
-      ...common,
+      ...basics,
+      ...this.#handoff,
+      ...this.#cluster,
+      router,
       connections: this.#connections,
       listeners: this.#listeners,
-      ...this.#handoff,
-      peers,
-      views,
-      loads,
       policies,
       sites,
       returning: boosted && new Returning(boosted, this.#connections, loads, moves),
     };
     this.#drain = new Drain({
       ...parts,
-      router: this.#kernel.router,
-      takers: () => this.#members.takers(),
+      takers: () => members.takers(),
       over: (leftRoutes) => this.#end(leftRoutes),
     });
     this.#housekeeping = new Housekeeping({
       ...parts,
-      router: this.#kernel.router,
       drain: this.#drain,
-      catalogues,
-      memories,
+      catalogues: sites.catalogues,
+      memories: sites.memories,
       access: this.#access,
-      log: engineLog,
+      log: basics.engineLog,
       gauges: counters,
-      post,
     });
-    this.#reported = { ...parts, dispatcher, boosted };
-    this.#members.changed();
+    this.#reported = { ...parts, dispatcher };
+    members.changed();
     post({ type: 'listening' });
   }
 
@@ -249,7 +171,7 @@ export class Engine {
 
   /** Runs until it has stopped, then it returns true, or until it is paused. `turn` is called once a turn. */
   run(turn: () => void): boolean {
-    const settle = () => this.#peers.flush();
+    const settle = () => this.#cluster.peers.flush();
     return this.#loop.run(settle, () => {
       turn();
       return this.#housekeeping.tick();
@@ -264,9 +186,9 @@ export class Engine {
   /** What may change while it runs. Throws PolicyError: then all is as before. */
   usePolicies({ sites, clientLimits }: Changeable, factories: PolicyFactories): void {
     this.#answers.policies.use(sites, factories);
-    this.#connections.ports.boosted?.useLimits(clientLimits);
-    this.#views.renew(sites, this.#peers.all);
-    this.#members.changed();
+    this.#cluster.boosted?.useLimits(clientLimits);
+    this.#cluster.views.renew(sites, this.#cluster.peers.all);
+    this.#cluster.members.changed();
   }
 
   /** A message of the main thread. */
@@ -275,7 +197,7 @@ export class Engine {
       case 'stop':
         return this.#stop(message.deadlineMs);
       case 'boost':
-        return this.#loads.boost(message.mode);
+        return this.#cluster.loads.boost(message.mode);
       case 'certificates': {
         const error = this.#tls?.use(message.credentials)?.message ?? null;
         return this.#post({ type: 'taken', id: message.id, error });
@@ -302,8 +224,8 @@ export class Engine {
     if (this.#drain.hasBegun) return this.#drain.hurry(deadlineMs);
     this.#drain.begin(deadlineMs);
     this.#post({ type: 'ready', ready: false });
-    this.#loads.report();
-    this.#loads.spread();
+    this.#cluster.loads.report();
+    this.#cluster.loads.spread();
   }
 
   /** Ends what is left: the drain is over. */
@@ -316,7 +238,7 @@ export class Engine {
     anchorFlows.discard();
     halfPipes.discard();
     guests.discard();
-    this.#peers.close();
+    this.#cluster.peers.close();
     this.#answers.close();
     this.#kernel.close();
     halfPipes.close();

@@ -3,7 +3,8 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { importPolicies } from '../../cluster/policy/create.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
-import { Engine, type EngineOptions } from '../engine/engine.ts';
+import type { EngineOptions } from '../engine/basics.ts';
+import { Engine } from '../engine/engine.ts';
 import type { FromEngine, ToEngine } from '../engine/messages.ts';
 
 export interface EngineWorkerData extends Omit<EngineOptions, 'post' | 'policies'> {
