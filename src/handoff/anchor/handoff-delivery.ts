@@ -252,11 +252,19 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   timedOut(): void {
     if (distance(this.response.start, this.flow.acknowledged) > 0)
       return this.handoffs.asked(this, this.handoffs.clock.exactMs());
-    // Over TLS it may have sealed something, until it says that it has not.
-    const isAnsweredWithout = this.records === null && this.host.answeredWithout(this.node);
-    if (this.handoffs.waitsOn(this, isAnsweredWithout, this.response.sentAtMs)) return;
+    if (this.handoffs.waitsOn(this, this.#isAnsweredWithout, this.response.sentAtMs)) return;
     this.handoffs.count.add('handoffs_timed_out');
     this.#giveUp();
+  }
+
+  /**
+   * Whether another node may answer in the place of the target. Not while that lives: its answer may be under way, and
+   * behind it, where queues are long, the first bytes of its response. And over TLS not before it has said that it has
+   * sealed nothing.
+   */
+  get #isAnsweredWithout(): boolean {
+    if (this.records !== null || !this.#link.isSilent) return false;
+    return this.host.answeredWithout(this.node);
   }
 
   lost(): void {

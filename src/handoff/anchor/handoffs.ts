@@ -9,8 +9,10 @@ import type { AnchorFlow } from './flow.ts';
 import type { OwedResponse } from './handoff.ts';
 import { TakeOver } from './take-over.ts';
 
-/** A request whose target lives, and is the only one that can answer, waits no longer than this for it. */
+/** A request whose target lives waits no longer than this for its answer. */
 export const LAST_RESORT_MS = 30_000;
+/** How often it is looked whether a target still lives whose answer is late. */
+const LATE_LOOK_MS = 100;
 
 /** Has sent SETUP, and waits for the answer. */
 export interface Asked extends Timed {
@@ -36,6 +38,8 @@ export class Handoffs implements Ticking {
   readonly count: Count;
   readonly peerMs: number;
   readonly #asked: Deadlines<Asked>;
+  /** Their answer is late, and is waited for. */
+  readonly #late: Deadlines<Asked>;
   readonly #watchers = new Members<Watcher>();
   readonly #takeOvers = new Set<TakeOver>();
 
@@ -44,6 +48,7 @@ export class Handoffs implements Ticking {
     this.count = count;
     this.peerMs = peerMs;
     this.#asked = new Deadlines<Asked>(setupMs, (handoff) => handoff.timedOut());
+    this.#late = new Deadlines<Asked>(LATE_LOOK_MS, (handoff) => handoff.timedOut());
   }
 
   /** SETUP was sent, or is sent in a moment. */
@@ -53,18 +58,19 @@ export class Handoffs implements Ticking {
 
   answered(handoff: Asked): void {
     this.#asked.clear(handoff);
+    this.#late.clear(handoff);
   }
 
   /**
    * The target has not answered in time, but its link is up: it is slow, or has just died. When nobody else could answer
-   * the request, or nobody else may as long as the target says nothing, it gets more time until one or the other shows.
+   * the request, or nobody else may as long as the target may have begun, it gets more time until one or the other shows.
    * False: it does not.
    */
   waitsOn(handoff: Asked, isAnsweredWithout: boolean, sentAtMs: number): boolean {
     const nowMs = this.clock.exactMs();
     if (isAnsweredWithout || nowMs - sentAtMs >= LAST_RESORT_MS) return false;
     this.count.add('handoffs_waited');
-    this.#asked.set(handoff, nowMs);
+    this.#late.set(handoff, nowMs);
     return true;
   }
 
@@ -87,10 +93,12 @@ export class Handoffs implements Ticking {
     for (const watcher of this.#watchers.all) if (this.#watchers.has(watcher)) watcher.acknowledged();
     for (const takeOver of this.#takeOvers) if (takeOver.tick(nowMs)) this.#takeOvers.delete(takeOver);
     this.#asked.run(nowMs);
+    this.#late.run(nowMs);
   }
 
   get waitMs(): number {
-    return this.#asked.size + this.#watchers.size + this.#takeOvers.size > 0 ? TICK_MS : IDLE_MS;
+    const waiting = this.#asked.size + this.#late.size + this.#watchers.size + this.#takeOvers.size;
+    return waiting > 0 ? TICK_MS : IDLE_MS;
   }
 
   round(): void {

@@ -51,7 +51,10 @@ export class TakeOver implements Delivery {
   readonly #owed: OwedResponse;
   readonly #leaseEndMs: number;
   readonly #limitMs: number;
-  #segments = -1;
+  /** How many segments the client had sent when it was first probed, with nothing older under way; -1: it was not. */
+  #probedAt = -1;
+  /** The same, when it was last looked at while it had not acknowledged what was sent before the response. */
+  #olderAt = -1;
   #probedAtMs = 0;
   #over = false;
 
@@ -89,16 +92,31 @@ export class TakeOver implements Delivery {
       return this.#break('the target failed, and nobody else may use the numbers of its records');
     if (have === 0 && records === null && this.#hasAnswered) return this.#serveAgain();
     if (nowMs > this.#limitMs) return this.#break('the client does not answer');
-    if (this.#segments >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return false;
-    if (this.#segments < 0) this.#segments = this.#flow.heard.segments;
+    if (have < 0) this.#hearOlder(nowMs);
+    else this.#probe(nowMs);
+    return false;
+  }
+
+  #probe(nowMs: number): void {
+    if (this.#probedAt >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return;
+    if (this.#probedAt < 0) this.#probedAt = this.#flow.heard.segments;
     this.#probedAtMs = nowMs;
     this.#flow.probe();
-    return false;
+  }
+
+  /** What the client says of older bytes is no answer: those of the response may be under way behind them. */
+  #hearOlder(nowMs: number): void {
+    if (this.#olderAt >= 0 && nowMs - this.#probedAtMs < PROBE_INTERVAL_MS) return;
+    const { segments } = this.#flow.heard;
+    this.#probedAtMs = nowMs;
+    // Its last acknowledgement may have been lost, and whoever would have it said again is gone.
+    if (segments === this.#olderAt) this.#flow.probe();
+    this.#olderAt = segments;
   }
 
   /** The client has said something since it was first probed. */
   get #hasAnswered(): boolean {
-    return this.#segments >= 0 && this.#flow.heard.segments !== this.#segments;
+    return this.#probedAt >= 0 && this.#flow.heard.segments !== this.#probedAt;
   }
 
   #serveAgain(): true {

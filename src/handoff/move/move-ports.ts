@@ -98,6 +98,8 @@ export interface OutgoingOwner<Move extends Outgoing> {
   waits(move: Move): void;
   /** It is frozen here, and sent to another node. */
   asked(move: Move): void;
+  /** The target's answer is late, and is waited for. */
+  waitsOn(move: Move): void;
   /** It has moved, stays, or has ended. */
   over(move: Move): void;
 }

@@ -17,7 +17,7 @@ import { tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
 import { IncomingMove } from './incoming-move.ts';
 import type { Movable } from './movable.ts';
 import type { IncomingOwner, MovePorts, OutgoingOwner } from './move-ports.ts';
-import { OutgoingMove } from './outgoing-move.ts';
+import { LEAVING_MS, OutgoingMove } from './outgoing-move.ts';
 
 /** Connections that come here at a time, of one engine. */
 export const MAX_INCOMING = 1024;
@@ -26,8 +26,6 @@ export const MAX_INCOMING_BYTES = 64 * 1024 * 1024;
 /** Connections of a node that goes away which are frozen at a time, and bytes of their states: none is so for long. */
 const MAX_LEAVING = 256;
 const MAX_LEAVING_BYTES = 1024 * 1024;
-/** How long a node that goes away waits for another to take a connection: its links may be as busy as it is. */
-const LEAVING_MS = 10_000;
 
 export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwner<IncomingMove> {
   readonly ports: MovePorts;
@@ -102,6 +100,11 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
     assert(!this.#asked.has(move), 'a connection is asked for once');
     this.#asked.add(move);
     this.#askedBytes += move.stateBytes;
+    this.#deadlinesOf(move).set(move, this.ports.clock.exactMs());
+  }
+
+  waitsOn(move: OutgoingMove): void {
+    assert(this.#asked.has(move), 'it waits already');
     this.#deadlinesOf(move).set(move, this.ports.clock.exactMs());
   }
 

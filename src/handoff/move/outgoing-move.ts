@@ -33,6 +33,8 @@ import type { MovePorts, Outgoing, OutgoingOwner } from './move-ports.ts';
 import { bodyWire, movedPlace } from './moved-records.ts';
 import { onTheRoad, putBack, toClientSpace, withoutUnsent } from './moved-state.ts';
 
+/** How long a target is waited for when the connection leaves with its node, or cannot stay without its answer. */
+export const LEAVING_MS = 10_000;
 /** Frame headers and record overhead of one state, generously. */
 const OVERHEAD_BYTES = 16 * 1024;
 
@@ -258,6 +260,8 @@ export class OutgoingMove implements Conversation, Outgoing {
   }
 
   timedOut(): void {
+    if (this.#mayBeTaken && !this.#link.isSilent && this.#ageMs < LEAVING_MS)
+      return this.#owner.waitsOn(this);
     this.#ports.count.add('handoffs_timed_out');
     this.#tellOff();
     this.#endInDoubt();
@@ -274,14 +278,23 @@ export class OutgoingMove implements Conversation, Outgoing {
    * client to sort out; but no number of a key may seal two plaintexts.
    */
   #endInDoubt(): void {
-    const isHome = this.#ports.homeOf(this.#captured.public.address) === this.#ports.self;
-    if (!this.#isSecure || isHome) {
+    if (!this.#mayBeTaken) {
       this.#reclaim();
       return this.#resume();
     }
     this.#leave();
     this.#thaw();
     this.#connection.broken('nobody knows whether its keys are in use at the node that it was to move to');
+  }
+
+  /** Without the target's word it cannot go on here: only another node knows where its segments go. */
+  get #mayBeTaken(): boolean {
+    const { homeOf, self } = this.#ports;
+    return this.#isSecure && homeOf(this.#captured.public.address) !== self;
+  }
+
+  get #ageMs(): number {
+    return this.#ports.clock.exactMs() - this.#startedMs;
   }
 
   /** A target that knows nothing of our fate asks the home: it is to hear first that the connection is here. */

@@ -265,8 +265,9 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.link.last(FrameType.WINDOW).edge, (START + 5000) >>> 0);
   });
 
-  test('a target that is silent is given up after setupMs', () => {
+  test('a target whose node is silent is given up after setupMs', () => {
     const it = new Case().begin();
+    it.link.isSilent = true;
     it.pass(SETUP_MS - 20);
     assert.deepEqual(it.host.ends, []);
     it.pass(40);
@@ -275,10 +276,43 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.counters.get('handoffs_timed_out'), 1);
   });
 
+  for (const form of ['anchor', 'clone', 'split'] as const) {
+    test(`${form}: a target that lives is waited for though its answer is late: its first bytes may be under way`, () => {
+      const it = new Case().begin(form);
+      it.pass(3 * SETUP_MS);
+      assert.deepEqual(it.host.ends, []);
+      assert.ok(it.counters.get('handoffs_waited') > 0);
+      it.acknowledge((START + 10) >>> 0).pass(3 * SETUP_MS);
+      if (form === 'anchor') it.setupOk().done();
+      else it.announced();
+      it.acknowledge(END).pass(10);
+      assert.deepEqual(it.host.ends, ['finished']);
+      assert.equal(it.counters.get('handoffs_timed_out'), 0);
+    });
+
+    test(`${form}: until its node falls silent`, () => {
+      const it = new Case().begin(form);
+      it.pass(2 * SETUP_MS);
+      it.link.isSilent = true;
+      it.pass(110);
+      assert.deepEqual(it.host.ends, ['take-over']);
+    });
+
+    test(`${form}: and not for ever`, () => {
+      const it = new Case().begin(form);
+      it.pass(LAST_RESORT_MS - SETUP_MS);
+      assert.deepEqual(it.host.ends, []);
+      it.pass(2 * SETUP_MS);
+      assert.deepEqual(it.host.ends, ['take-over']);
+      assert.equal(it.link.last(FrameType.ABORT).reason, AbortReason.SUPERSEDED);
+    });
+  }
+
   test('one that was given up is asked nothing more before it has said that it has heard: its lease may be lifted', () => {
     for (const end of ['heard', 'down', 'closed']) {
       const it = new Case().begin();
       const { request: id } = it.setup;
+      it.link.isSilent = true;
       it.pass(SETUP_MS + 20);
       const { discard, onlyEpoch } = it.link.last(FrameType.RESET);
       assert.deepEqual([discard, onlyEpoch], [true, false]);
@@ -363,6 +397,30 @@ describe('take-over: what the client has of the response decides', () => {
     it.pass(10);
     assert.deepEqual(it.host.ends, ['take-over', `again without ${B}`]);
     assert.equal(it.counters.get('handoffs_taken_over'), 1);
+  });
+
+  test('nothing, and what the client says is of older bytes: that is no answer', () => {
+    const it = new Case().begin().setupOk().done();
+    it.begin();
+    it.link.down();
+    for (let have = 100; have < BYTES; have += 100) it.acknowledge((START + have) >>> 0).pass(100);
+    assert.equal(it.probes, 0, 'it speaks by itself');
+    it.acknowledge(END).pass(10);
+    assert.deepEqual([it.probes, it.host.ends.at(-1)], [1, 'take-over']);
+    it.acknowledge(END).pass(10);
+    assert.equal(it.host.ends.at(-1), `again without ${B}`);
+  });
+
+  test('nothing, and the last acknowledgement of older bytes was lost: the client is asked for it', () => {
+    const it = new Case().begin().setupOk().done();
+    it.begin();
+    it.link.down();
+    it.pass(1000);
+    assert.ok(it.probes > 0);
+    it.acknowledge(END).pass(10);
+    assert.equal(it.host.ends.at(-1), 'take-over');
+    it.acknowledge(END).pass(10);
+    assert.equal(it.host.ends.at(-1), `again without ${B}`);
   });
 
   test('nothing, and it owed older bytes: it hears no more of what is acknowledged, which would lift its lease', () => {

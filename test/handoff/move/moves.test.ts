@@ -359,7 +359,13 @@ describe('a connection over TLS', () => {
   });
 
   const doubts: Array<[string, (it: MoveStand) => void]> = [
-    ['no answer in time', (it) => it.pass(SETUP_MS)],
+    [
+      'no answer in time, and no sign of life',
+      (it) => {
+        it.link.isSilent = true;
+        it.pass(SETUP_MS);
+      },
+    ],
     ['the link is gone', (it) => it.link.down()],
   ];
   for (const [name, happens] of doubts) {
@@ -376,6 +382,22 @@ describe('a connection over TLS', () => {
       }
     });
   }
+
+  test('the answer of a target that lives is waited for, where it would end without', () => {
+    for (const end of [FrameType.MIGRATE_OK, FrameType.SETUP_REJECT, null] as const) {
+      const it = new MoveStand();
+      it.home = C;
+      it.connection.session = session();
+      it.give();
+      it.pass(LEAVING_MS - SETUP_MS);
+      assert.deepEqual(it.connection.became, []);
+      if (end !== null) it.hear(end);
+      else it.pass(2 * SETUP_MS);
+      const became = { [FrameType.MIGRATE_OK]: 'moved', [FrameType.SETUP_REJECT]: 'resumed' };
+      assert.deepEqual(it.connection.became, [end === null ? 'broken' : became[end]]);
+      it.assertOver();
+    }
+  });
 
   test('refused, it goes on here wherever its home is', () => {
     const it = new MoveStand();

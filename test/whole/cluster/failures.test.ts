@@ -102,6 +102,31 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
     });
   }
 
+  test('a target whose link is full answers late, with its first bytes behind the answer: it is waited for', async () => {
+    const link = async (...how: string[]) => {
+      const { code, stderr } = await stand.lab.exec('b', ['tc', 'qdisc', ...how]);
+      assert.equal(code, 0, stderr);
+    };
+    const [waited, timedOut] = ['handoffs_waited', 'handoffs_timed_out'].map(
+      (name) => async () => (await stand.lab.admin('a', '/api/status')).counters[name],
+    );
+    const before = [await waited(), await timedOut()];
+    // More than timeouts.setupMs of a queue, and less than what makes a node a silent one.
+    await link('replace', 'dev', 'eth0', 'root', 'tbf', 'rate', '2mbit', 'burst', '16kb', 'latency', '800ms');
+    try {
+      const running = stand.run({ ...job('anchor.test', LOOP_MS), connections: 4 * CLIENTS });
+      running.catch(() => {});
+      await stand.until('an answer is late', async () => (await waited()) > before[0]);
+      const report = await running;
+      assert.deepEqual(report.failures, []);
+      assert.ok(report.byNode.b > 0 && report.byNode.c > 0, JSON.stringify(report.byNode));
+      assert.equal(await timedOut(), before[1]);
+    } finally {
+      await link('del', 'dev', 'eth0', 'root');
+    }
+    await stand.nothingLeft();
+  });
+
   test('every other node is gone: the anchor answers alone', async () => {
     await stand.kill('b');
     await stand.kill('c');
