@@ -43,7 +43,10 @@ export const ENGINE_COUNTERS = [
   ['setups_rejected', 'SETUP frames refused by this node'],
   ['handoffs_rejected', 'Handoffs that the target refused'],
   ['handoffs_timed_out', 'Handoffs whose target did not answer in time'],
-  ['handoffs_waited', 'Times that a target got more time to answer, as it lives, or nobody else could, or may'],
+  [
+    'handoffs_waited',
+    'Times that a target got more time to answer, as it lives, or nobody else could, or may',
+  ],
   ['handoffs_lost', 'Handoffs whose target or link died'],
   ['handoffs_taken_over', 'Handoffs served anew after the target failed'],
   ['handoffs_continued', 'Responses that another node went on with after the target failed or stopped'],
