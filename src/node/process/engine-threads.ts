@@ -21,10 +21,10 @@ export interface EngineThread {
   readonly wakeFd: number;
 }
 
-export function startEngine(
-  base: Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>,
-  index: number,
-): EngineThread {
+/** What all engines of a node are given. */
+export type EngineBase = Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>;
+
+export function startEngine(base: EngineBase, index: number): EngineThread {
   const { port1, port2 } = new MessageChannel();
   const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   const one = allocate(8);

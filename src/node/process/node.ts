@@ -3,18 +3,19 @@ import type { Logger } from 'pino';
 import type { ClusterConfig, NodeConfig } from '../../base/config/config.ts';
 import { rootProblems } from '../../base/config/roots.ts';
 import { Counters } from '../../base/counters.ts';
+import type { BoostMode } from '../../cluster/boost-switch.ts';
 import { tryPolicies } from '../../cluster/policy/trial.ts';
 import { forbidCoreFiles } from '../../kernel/linux/core-files.ts';
 import { hardwareAddress } from '../../kernel/linux/interface.ts';
 import { isAttached, Router } from '../../kernel/router/router.ts';
 import { clusterKey } from '../../protocol/backplane/key.ts';
 import { Doors } from '../admin/doors.ts';
-import { AccessLog, logEngine, openProcessLog } from '../admin/log.ts';
+import { AccessLog, logEngine, openProcessLog, type ProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { leftOn, PublicAddresses, wantedAddresses } from './addresses.ts';
 import { Certificates, EXPIRES_SOON_DAYS, LOOK_MS, type Renewal } from './certificates.ts';
 import { Digests } from './digests.ts';
-import { type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
+import { type EngineBase, type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
 import { StartError, step } from './errors.ts';
 import { LeftBehind } from './left-behind.ts';
 import { checkPorts } from './ports.ts';
@@ -55,11 +56,8 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   checkContent(config, name);
   checkPorts(config, self);
   await tryPolicies(config.sites);
-  const processLog = openProcessLog({ level: config.observe.logLevel, node: name });
-  const { logger } = processLog;
-  const onAccessError = (error: Error) => logger.error({ error: error.message }, 'access log');
-  const accessLog = new AccessLog({ destination: config.observe.accessLog, onError: onAccessError });
-  back.push(() => accessLog.close());
+  const logs = openLogs(config, name, back);
+  const { logger, accessLog } = logs;
   const { certificates, credentials } = readCertificates(config, self, logger);
   const { router, addresses, left } = prepareMachine(config, self, logger, back);
   left.remember(config.limits.stallSeconds * 1000);
@@ -72,15 +70,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     router: router.handles,
     counters: Array.from({ length: self.engines }, () => new Counters().buffer),
   };
-  const engines = Array.from({ length: self.engines }, (_, index) => startEngine(base, index));
-  back.push(() => Promise.all(engines.map((engine) => engine.worker.terminate())));
-  const digests = new Digests();
-  for (const { client } of engines) {
-    logEngine(logger, client);
-    client.on('digest', (id, file) => void digests.of(file).then((digest) => client.digested(id, digest)));
-    client.on('access', (batch) => accessLog.write(batch));
-  }
-  await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));
+  const engines = await startEngines(base, logs, back);
   certificates.taken();
   const clients = engines.map((engine) => engine.client);
   const reloader = new Reloader(config, clients, certificates, (faults) => tellRenewal(faults, logger));
@@ -95,20 +85,11 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   });
   let over = false;
   const admin = startAdmin(doors, {
-    node: name,
-    nodes: config.nodes.map((node) => node.name),
-    engines: clients,
-    counters: engines.map((engine) => engine.counters),
+    ...adminPorts(config, self, engines, logs),
     routerCounters: () => (over ? {} : router.counters()),
     reload: () => reloader.status,
     certificates: () => certificates.status(Date.now()),
     drain: () => requestDrain(),
-    boost: self.boost.boosters.length > 0 ? (mode) => clients[0].boost(mode) : null,
-    cachedSites: config.sites
-      .filter(({ cache, content }) => cache !== null && content[name]?.kind === 'upstream')
-      .map((site) => site.name),
-    droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
-    onError: (error) => logger.warn({ error: error.message }, 'admin API'),
   });
   hangups.serve(() => reload(reloader, logger));
   const removed = addresses.removeStale();
@@ -130,6 +111,58 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
       stopped ??= stopNode(parts, deadlineMs);
       return stopped;
     },
+  };
+}
+
+interface Logs {
+  readonly processLog: ProcessLog;
+  readonly logger: Logger;
+  readonly accessLog: AccessLog;
+}
+
+function openLogs({ observe }: ClusterConfig, node: string, back: Back[]): Logs {
+  const processLog = openProcessLog({ level: observe.logLevel, node });
+  const { logger } = processLog;
+  const onError = (error: Error) => logger.error({ error: error.message }, 'access log');
+  const accessLog = new AccessLog({ destination: observe.accessLog, onError });
+  back.push(() => accessLog.close());
+  return { processLog, logger, accessLog };
+}
+
+/** All of them listen when it resolves. */
+async function startEngines(base: EngineBase, { logger, accessLog }: Logs, back: Back[]) {
+  const engines = base.counters.map((_, index) => startEngine(base, index));
+  back.push(() => Promise.all(engines.map((engine) => engine.worker.terminate())));
+  const digests = new Digests();
+  for (const { client } of engines) {
+    logEngine(logger, client);
+    client.on('digest', (id, file) => void digests.of(file).then((digest) => client.digested(id, digest)));
+    client.on('access', (batch) => accessLog.write(batch));
+  }
+  await Promise.all(engines.map((engine) => listening(engine).then(() => endWith(engine, logger))));
+  return engines;
+}
+
+/** What the admin API asks of node and engines, whatever else there is. */
+function adminPorts(
+  { nodes, sites }: ClusterConfig,
+  self: NodeConfig,
+  engines: readonly EngineThread[],
+  { processLog, accessLog, logger }: Logs,
+) {
+  const clients = engines.map((engine) => engine.client);
+  const cached = sites.filter(
+    ({ cache, content }) => cache !== null && content[self.name]?.kind === 'upstream',
+  );
+  return {
+    node: self.name,
+    nodes: nodes.map((node) => node.name),
+    engines: clients,
+    counters: engines.map((engine) => engine.counters),
+    boost: self.boost.boosters.length > 0 ? (mode: BoostMode) => clients[0].boost(mode) : null,
+    cachedSites: cached.map((site) => site.name),
+    droppedLines: () => ({ access: accessLog.droppedLines, process: processLog.droppedLines }),
+    onError: (error: Error) => logger.warn({ error: error.message }, 'admin API'),
   };
 }
 
