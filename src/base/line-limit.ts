@@ -8,7 +8,7 @@
 /** What lasts, or comes and goes, is told of once in so long. */
 export const SAY_AGAIN_MS = 10_000;
 
-/** Of a kind whose period has ended. */
+/** Lines of one kind that were left out in a period that has ended. */
 export interface LeftOut {
   readonly kind: string;
   readonly lines: number;
@@ -41,7 +41,10 @@ export class LineLimit {
     return period.lines <= this.#limit;
   }
 
-  /** For a line that says by itself how many there were: that many, with those left out before it; 0: it is left out. */
+  /**
+   * For a line that says how many events it stands for: their number, those of lines left out before it included. 0:
+   * this line is left out as well.
+   */
   sum(kind: string, nowMs: number): number {
     const period = this.#periods.get(kind);
     if (period === undefined || nowMs - period.beganMs < this.#periodMs)
@@ -51,7 +54,7 @@ export class LineLimit {
     return 1 + Math.max(0, period.lines - this.#limit);
   }
 
-  /** Ends periods; to be called now and then. Returns those in which lines were left out. */
+  /** Ends the periods that are over; to be called now and then. Returns what was left out in them. */
   ended(nowMs: number): LeftOut[] {
     const out: LeftOut[] = [];
     for (const [kind, { beganMs, lines }] of this.#periods) {

@@ -40,7 +40,7 @@ export class Members<T extends Member> {
     return member.places[this.#list];
   }
 
-  /** Who is in this list was put there by `add`. */
+  /** Whose place it is. Only `add` puts members into this list, so the member is a T. */
   #memberOf({ member }: Place): T {
     return member as T;
   }
@@ -51,7 +51,7 @@ export class Members<T extends Member> {
     return place;
   }
 
-  /** Behind the last; whoever is there stays where it is. */
+  /** Puts a member at the end; one that is in the list already stays where it is. */
   add(member: T, mark = 0): void {
     const place = this.#placeOf(member) ?? this.#newPlace(member);
     if (place.isTaken) return;
@@ -85,12 +85,12 @@ export class Members<T extends Member> {
     return this.#placeOf(member)?.isTaken === true;
   }
 
-  /** Who has been there longest. */
+  /** The member that has been in the list longest; null when the list is empty. */
   get first(): T | null {
     return this.#first === null ? null : this.#memberOf(this.#first);
   }
 
-  /** Of the first; 0 when there is none. */
+  /** The mark of the first member; 0 when the list is empty. */
   get firstMark(): number {
     return this.#first?.mark ?? 0;
   }

@@ -6,7 +6,7 @@ const ADDRESS_BITS = 8 * ADDRESS_BYTES;
 
 interface Network {
   readonly address: Buffer;
-  /** Of the 16 bytes. */
+  /** How many leading bits of the 16 bytes all of its addresses share. */
   readonly bits: number;
 }
 

@@ -13,7 +13,7 @@ const SMALLEST = 16;
 const SCATTER = 0x9e3779b1;
 
 export class NumberTable<T> {
-  /** Whole numbers of 32 bits, by place. What is where nobody is says nothing. */
+  /** The members' numbers, by place. Where no member is, what stands here means nothing. */
   #keys = new Int32Array(SMALLEST);
   #items: Array<T | undefined> = new Array(SMALLEST).fill(undefined);
   #shift = 32 - Math.log2(SMALLEST);
@@ -61,7 +61,7 @@ export class NumberTable<T> {
       this.#keys[at] = keys[old];
       this.#items[at] = items[old];
     }
-    // Dead and old, it would keep them.
+    // The old array is dead, but as an old object it would keep its members alive.
     items.length = 0;
   }
 
@@ -72,7 +72,7 @@ export class NumberTable<T> {
     const last = this.#items.length - 1;
     for (let at = (hole + 1) & last; this.#items[at] !== undefined; at = (at + 1) & last) {
       const wanted = Math.imul(this.#keys[at], SCATTER) >>> this.#shift;
-      // Whoever wants a place behind the hole stays.
+      // A member whose own place lies behind the hole is found without moving it.
       if (((at - wanted) & last) < ((at - hole) & last)) continue;
       this.#keys[hole] = this.#keys[at];
       this.#items[hole] = this.#items[at];

@@ -1,4 +1,6 @@
-/** For what is the same for all that happens at one moment: made once, and asked for often. */
+/**
+ * A function that remembers its last result: for a text or a number that is asked for many times in one millisecond.
+ */
 
 /** `make`, but for what it was asked for last, which is remembered. */
 export function remembered<T>(make: (asked: number) => T): (asked: number) => T {

@@ -15,7 +15,7 @@ export class Addresses {
   readonly #ports: readonly (number | null)[];
   /** Public addresses, and the index of the node that owns each. */
   readonly #homes = new Map<string, number>();
-  /** All addresses of nodes, public ones too. */
+  /** All addresses of all nodes, their public ones included. */
   readonly #nodes = new Set<string>();
 
   constructor({ nodes, listen }: Pick<ClusterConfig, 'nodes' | 'listen'>) {

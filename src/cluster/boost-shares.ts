@@ -9,8 +9,9 @@
  * told when it has nearly all that it may have; until it has heard that, some more may come, a sixteenth at most.
  */
 
-/** Of what an origin may have: it is told that its booster is full, and that there is room again. */
+/** An origin with this share of its limit is told that its booster is full. */
 const FULL_SHARE = 0.95;
+/** Below this share it is told that there is room again. */
 const ROOM_SHARE = 0.85;
 
 /** An origin's client is turned away from so many on. */

@@ -27,9 +27,9 @@ export interface BoostState {
 
 /** How long the load has to be low. */
 export const MIN_HOLD_MS = 2000;
-/** At most, however often it came on again. */
+/** The longest hold, however often the switch came on again. */
 export const MAX_HOLD_MS = 64_000;
-/** One that is off for so long starts from MIN_HOLD_MS. */
+/** A switch that was off for so long holds MIN_HOLD_MS the next time. */
 export const CALM_MS = 60_000;
 
 const NEVER = Number.NEGATIVE_INFINITY;

@@ -22,9 +22,9 @@ export interface BoostStatus {
   readonly on: boolean;
   /** `by hand`, or what there was too much of; null while it is off. */
   readonly why: string | null;
-  /** For how long it has stood at that; null: from the start on. */
+  /** For how long the switch has been in that state; null: since the process started. */
   readonly forMs: number | null;
-  /** As the switch saw it last. */
+  /** The load that the switch saw last. */
   readonly loadPermille: number;
   /** Permille of new connections, by booster. */
   readonly boosters: Readonly<Record<string, number>>;

@@ -9,17 +9,17 @@ import { resolvePath } from '../protocol/http/path.ts';
 
 /** Documents of one site that are remembered of one node; what it says beyond that makes its list a partial one. */
 export const MAX_DOCUMENTS = 65_536;
-/** Of the paths of those, as much: long ones count for several. */
+/** The most UTF-16 code units that the listed paths may have together: long paths count for several. */
 export const MAX_LISTED_PATH_UNITS = 16 * 1024 * 1024;
 const INDEX = 'index.html';
 
 interface Listing {
   readonly documents: Map<string, Document>;
-  /** Of all paths, in UTF-16 code units. */
+  /** UTF-16 code units of all listed paths. */
   pathUnits: number;
-  /** All has been said. */
+  /** The peer has sent its whole list. */
   complete: boolean;
-  /** There may be documents that are not listed. */
+  /** The list is too long to be told whole: the peer may have documents that are not on it. */
   partial: boolean;
 }
 
@@ -31,7 +31,7 @@ export function documentNames(path: string): readonly string[] | null {
   const resolved = resolvePath(path);
   if (typeof resolved === 'number') return null;
   const index = resolved.file === '' ? INDEX : `${resolved.file}/${INDEX}`;
-  // Without its slash a directory is redirected, by a node that has it.
+  // A directory asked for without its slash is redirected, which only a node that has the directory can do.
   return resolved.directory ? [index] : [resolved.file, index];
 }
 

@@ -21,7 +21,7 @@ export const newPlace = (): Place => ({ generation: -1, at: 0 });
 
 /** What a peer is told next. */
 export interface Stretch<Entry> {
-  /** It begins at the front: what the peer was told before holds no longer. */
+  /** The log begins again: what the peer was told before no longer holds. */
   readonly restart: boolean;
   readonly entries: Entry[];
   /** Nothing comes behind it for now. */

@@ -9,7 +9,7 @@ import { isMapped } from '../base/address.ts';
 import type { ClientLimitsConfig } from '../base/config/config.ts';
 
 export const MAX_ENTRIES = 65_536;
-/** Of an IPv4 address as ::ffff:a.b.c.d: all of it, and its /24. */
+/** How many bytes of an IPv4 address, as ::ffff:a.b.c.d, name the client (all) and its network (a /24). */
 const BYTES_4 = { perAddress: 16, perNetwork: 15 } as const;
 /** An IPv6 client has a /64 to choose addresses from; a site with many has a /56. */
 const BYTES_6 = { perAddress: 8, perNetwork: 7 } as const;
@@ -60,7 +60,7 @@ export class ClientLimits {
     this.#config = config;
   }
 
-  /** Others hold from now on. */
+  /** From now on the limits of `config` hold. */
   use(config: ClientLimitsConfig): void {
     this.#config = config;
   }

@@ -14,7 +14,7 @@ import { goOn } from './steps.ts';
 
 /** Between the end of one look at a cache and the start of the next. */
 const LOOK_MS = 500;
-/** One look in so many is also at large files that nobody has asked for meanwhile. */
+/** Every so many looks, large files that nobody has asked for meanwhile are looked at as well. */
 const LOOKS_AT_ALL = 8;
 /** Large files looked at in one step: a few hundred microseconds. */
 const STEP_FILES = 64;
@@ -79,7 +79,7 @@ export class Memories {
     return node === this.#self ? this.#ownSize : this.#remote.sizeOf(node);
   }
 
-  /** The same, of all nodes together. */
+  /** How many documents are known of all nodes together. */
   get size(): number {
     return this.#ownSize + this.#remote.size;
   }

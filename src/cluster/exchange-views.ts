@@ -18,7 +18,7 @@ export interface ViewsHost {
 export class Views {
   readonly #host: ViewsHost;
   #own: View;
-  /** By node: what it said last, and what comes of it. */
+  /** For each node, its last VIEW, and how it compares with this node's own. */
   readonly #peers = new Map<number, { readonly view: View; readonly comparison: Comparison }>();
 
   constructor(host: ViewsHost) {
@@ -26,7 +26,7 @@ export class Views {
     this.#own = viewOf(host.config, host.self, host.config.sites);
   }
 
-  /** As it is told to a peer whose link has come up. */
+  /** VIEW, for a peer whose link has come up. */
   get frame(): View {
     return this.#own;
   }
@@ -100,7 +100,7 @@ export class Views {
     return this.#peers.size;
   }
 
-  /** By the name of each node whose file differs: what does. */
+  /** For each node whose file differs: its name, and what differs. */
   status(): Record<string, readonly string[]> {
     const { nodes } = this.#host.config;
     const differing = [...this.#peers].filter(([, { comparison }]) => comparison.differences.length > 0);

@@ -4,9 +4,9 @@
  * is told: a few that wait because of what they ask for (a long poll, a large query) say nothing of the others. Pure.
  */
 
-/** So many of the newest requests count. */
+/** How many of the newest requests the median is taken of. */
 const NEWEST = 64;
-/** As long as they are not older. */
+/** A request older than this does not count. */
 const WINDOW_MS = 1000;
 /** Fewer say nothing. */
 export const FEWEST = 16;

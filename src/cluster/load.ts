@@ -14,13 +14,13 @@ export interface NodeLoadStatus extends Omit<NodeLoad, 'reportedAtMs'> {
 export const LOAD_INTERVAL_MS = 500;
 /** A report older than this says nothing about now: four were missed. */
 export const LOAD_STALE_MS = 4 * LOAD_INTERVAL_MS;
-/** Of each listener; net.core.somaxconn may lower it. */
+/** The accept queue of each listener; net.core.somaxconn may lower it. */
 export const LISTEN_BACKLOG = 4096;
 
 /** What one engine reports. */
 export interface EngineLoad {
   readonly connections: number;
-  /** Of one processor, 0 to 1000: the engine's own thread. */
+  /** The share of one processor that the engine's thread takes, 0 to 1000. */
   readonly cpuPermille: number;
   readonly requestsPerSecond: number;
   /** Connections that the kernel has ready and nobody has accepted yet. */
@@ -35,9 +35,9 @@ export interface NodeLoad {
   readonly connections: number;
   readonly requestsPerSecond: number;
   readonly acceptQueue: number;
-  /** Of its busiest engine. */
+  /** The processor share of its busiest engine. */
   readonly cpuPermille: number;
-  /** Of its busiest engine, by whatever is nearest to its bound: CPU, accept queue or connections. 0 to 1000. */
+  /** The load of its busiest engine, 0 to 1000: CPU, accept queue or connections, whichever is nearest to its bound. */
   readonly loadPermille: number;
   /** False when an engine of it says so. True while nothing is known. */
   readonly accepting: boolean;
@@ -72,7 +72,7 @@ export function loadPermille(used: Used, connectionsLimit: number): number {
 
 export class LoadTable {
   readonly #connectionsLimit: number;
-  /** By node, then by engine. */
+  /** The engines' reports: by node, then by engine. */
   readonly #reports: ReadonlyArray<Map<number, { readonly load: EngineLoad; readonly atMs: number }>>;
   readonly #nodes: ReadonlyArray<Writable<NodeLoad>>;
 
@@ -117,7 +117,7 @@ export class LoadTable {
   }
 }
 
-/** Of a node that has said nothing. */
+/** The load of a node that has not reported yet. */
 export function unknownLoad(): Writable<NodeLoad> {
   return {
     connections: 0,

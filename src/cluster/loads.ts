@@ -33,14 +33,14 @@ export interface LoadHost {
   readonly nowMs: number;
   /** Takes no new connections any more. */
   isStopping(): boolean;
-  /** Of clients. */
+  /** How many clients' connections this engine has. */
   connections(): number;
   /** Processor time of the thread, for what it has done. */
   cpuMs(): number;
   /** For how long half of the newest requests have waited for their answer to begin. */
   firstByteMs(): number;
   readonly listeners: { readonly fds: readonly number[] };
-  /** At a booster: it takes no more clients of that node. */
+  /** At a booster: whether it takes no more clients of that node. */
   isFullFor(node: number): boolean;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
@@ -49,14 +49,14 @@ export class Loads {
   readonly #host: LoadHost;
   readonly #peers: Peers;
   readonly #table: LoadTable;
-  /** Of every engine of the node, by index. Each engine writes its own only. */
+  /** The counters of every engine of the node, by index. An engine writes only its own. */
   readonly #counters: readonly Counters[];
   readonly #meter = new LoadMeter();
   #measuredAtMs = Number.NEGATIVE_INFINITY;
   #measured = { cpuPermille: 0, requestsPerSecond: 0, acceptQueue: 0 };
-  /** Of the first engine only: the router's table is the node's. */
+  /** Null at all engines but the first: the router has one table for the node. */
   readonly #spreading: Spreading | null;
-  /** Likewise; null: no booster takes clients of this node. */
+  /** Null at all engines but the first, and where no booster takes clients of this node. */
   readonly #boosting: Boosting | null;
   /** Null: nobody has to know it. */
   readonly #quick: QuickLoad | null;
@@ -156,7 +156,7 @@ export class Loads {
     return this.#quick === null ? IDLE_MS : QUICK_LOOK_MS;
   }
 
-  /** By hand, or as the load says. */
+  /** Sets the switch to boosters: by hand on or off, or as the load says. */
   boost(mode: BoostMode): void {
     this.#boosting?.set(mode);
   }

@@ -37,7 +37,7 @@ export function* scanMemory(entries: readonly Entry[], all: boolean): Generator<
 }
 
 function isResident({ fd, sizeBytes }: Representation): boolean {
-  // It left the cache since the look began.
+  // The file has left the cache since the look began.
   if (fd === -1) return false;
   for (let place = 0; place < PLACES; place++) {
     // Never the same pages: those that are looked for would stay when the rest has gone.

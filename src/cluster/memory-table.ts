@@ -59,7 +59,7 @@ export class MemoryTable {
     return size;
   }
 
-  /** The same, of all nodes together. */
+  /** How many documents are known of all nodes together. */
   get size(): number {
     let size = 0;
     for (const nodes of this.#sites.values()) for (const { counts } of nodes.values()) size += counts.size;

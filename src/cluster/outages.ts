@@ -16,17 +16,17 @@ export const MOST_MS = 30_000;
 
 interface Outage {
   readonly sinceMs: number;
-  /** From then on it may be tried. */
+  /** From then on the node may be tried again. */
   untilMs: number;
   /** How long it is passed over the next time. */
   nextMs: number;
-  /** Somebody was told. */
+  /** The outage is in the log. */
   readonly isTold: boolean;
 }
 
 export class Outages {
   readonly #byNode = new Map<number, Outage>();
-  /** One that comes and goes is told of now and then. */
+  /** A node whose outages come and go is in the log only now and then. */
   readonly #limit = new LineLimit(1, SAY_AGAIN_MS);
 
   /** Nodes that have failed and not answered since. */
@@ -60,7 +60,10 @@ export class Outages {
     if (known !== undefined && known.untilMs <= nowMs) known.untilMs = nowMs + known.nextMs;
   }
 
-  /** Those that are not passed over; all, when all are: one that may have failed is better than none. */
+  /**
+   * The candidates that have not failed lately. When all have, all of them: a node that may have failed is better than
+   * none.
+   */
   without<T extends { readonly index: number }>(candidates: readonly T[], nowMs: number): readonly T[] {
     if (this.#byNode.size === 0) return candidates;
     const rest = candidates.filter(({ index }) => !this.isPassedOver(index, nowMs));
@@ -72,7 +75,7 @@ export class Outages {
     return known !== undefined && known.untilMs > nowMs;
   }
 
-  /** Who has failed, and for how long. */
+  /** The nodes that have failed, and for how long. */
   list(nowMs: number): Array<{ readonly node: number; readonly forMs: number }> {
     return [...this.#byNode].map(([node, { sinceMs }]) => ({ node, forMs: nowMs - sinceMs }));
   }

@@ -15,7 +15,7 @@ interface Published<Place, Piece extends Frame> {
   sent(place: Place, piece: Piece): void;
 }
 
-/** One step: as much as the link takes now. */
+/** Sends as much as the link takes now. */
 export function publish<Place, Piece extends Frame>(
   published: Published<Place, Piece>,
   link: Link,

@@ -29,7 +29,7 @@ export interface PeerLoad {
   readonly loadPermille: number;
 }
 
-/** Of all new connections, in one step. */
+/** The share of all new connections that one step moves. */
 export const STEP_PERMILLE = 100;
 /** Between two steps: reports come every 500 ms, and their average needs a few. */
 export const HOLD_MS = 2000;
@@ -40,7 +40,7 @@ const SMOOTHING_MS = 1000;
 
 export class Redirect {
   readonly #options: RedirectOptions;
-  /** By owner, permille of new connections; no zeros. */
+  /** Permille of new connections, by the node that owns the address; nodes without a share are not in it. */
   readonly #shares = new Map<number, number>();
   /** Smoothed loads by owner, 0 for the own one, which starts from nothing: a busy start is no load. */
   readonly #smoothed = new Map<number, number>([[0, 0]]);
@@ -110,7 +110,7 @@ export class Redirect {
   }
 }
 
-/** Of those with a share, the one with the highest load; null when nobody has one. */
+/** The node with the highest load among those that have a share; null when none has. */
 function busiestOf(shares: ReadonlyMap<number, number>, loads: ReadonlyMap<number, number>): number | null {
   let busiest: number | null = null;
   for (const owner of shares.keys()) {

@@ -45,7 +45,7 @@ export class Spreading {
   readonly #redirect: Redirect | null;
   /** What the table was made from, as text. */
   #madeFrom = '';
-  /** The same of the heirs'. */
+  /** What the heirs' table was made from, as text; null: it has not been written. */
   #heirs: string | null = null;
   /** Nodes that cannot be reached, as text. */
   #away = '';

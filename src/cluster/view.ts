@@ -118,7 +118,7 @@ export function compareViews(
     const agrees = tell(`node ${name}`, one, other, 'differs');
     if (agrees) continue;
     if (name === names.own || name === names.peer) isApart = true;
-    // One that only one of the two knows is no home of what the other one takes.
+    // A node that only one of the two files names cannot be home to a connection that the other node takes.
     else if (one !== undefined && other !== undefined) mayMove = false;
   }
   if (!sameOrder(own, theirs)) differences.push('the order of nodes differs');

@@ -106,7 +106,7 @@ export class Pump {
   queuedBytes = 0;
   /** The file that was looked at in this run; -1: none. What is handed over at once needs one look. */
   #lookedAt = -1;
-  /** It is broken because somebody wrote to the file: what has been sent may be of two states of it. */
+  /** The sink is broken because somebody wrote to the file: the client may have bytes of two versions. */
   fileChanged = false;
 
   /** `final`: no part will be added. */
@@ -140,7 +140,7 @@ export class Pump {
     return state;
   }
 
-  /** All parts of a response, `bytes` together; none follow. */
+  /** Takes all parts of a response, `bytes` together; no others follow. */
   take(parts: readonly Part[], bytes: number): void {
     if (this.#parts === NO_PARTS && parts.every(lengthOf)) {
       this.#parts = parts;

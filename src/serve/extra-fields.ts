@@ -7,7 +7,7 @@ import type { Client } from './request.ts';
 /** `client`: whose response it is; null: nobody's in particular. */
 export type IsTold = (client: Client | null) => boolean;
 
-/** Who is told by Server-Timing. */
+/** Which clients get Server-Timing. */
 export function isToldOf(serverTiming: ObserveConfig['serverTiming']): IsTold {
   if (typeof serverTiming === 'boolean') return () => serverTiming;
   const networks = new Networks(serverTiming);
@@ -34,7 +34,7 @@ export function extraFieldsOf(servedBy: boolean, node: string, isTold: IsTold): 
   };
 }
 
-/** Of a row that is not to be had nothing is said. */
+/** A row that cannot be had is left out. */
 function listed(estimates: RowEstimates | null): string {
   if (estimates === null) return '';
   const { relay, anchor, clone } = estimates;

@@ -45,13 +45,13 @@ export interface FlightHost {
   release(bytes: number): void;
   /** A response of a shared lifetime is being kept: those who wait do so for so long. */
   keeping(flight: Flight): void;
-  /** It is no use to wait for such a response. */
+  /** Nobody else is to wait for a response of such a resource. */
   unshared(flight: Flight): void;
   /** The stored response is to be asked for without condition: the upstream has vouched for another. */
   anew(flight: Flight): void;
   /** The client whose request it is gets the upstream's response. */
   missed(exchange: Exchange): void;
-  /** Nobody can join it any more. */
+  /** The flight is over: nobody can join it any more. */
   left(flight: Flight): void;
   /** Nothing more of it is kept. */
   over(flight: Flight): void;
@@ -61,7 +61,7 @@ export interface FlightHost {
   answer(exchange: Exchange, asked: UpstreamAsked, stored: StoredResponse, how: How): void;
   /** The failure that another client's request met with. */
   fail(waiter: Waiter, status: ErrorStatus, elsewhere: boolean): void;
-  /** It asks for itself, or (`joins`) waits for another so often. */
+  /** The waiter asks for itself, or waits for another flight; `joins`: how often it has done so. */
   again(waiter: Waiter, joins: number): void;
 }
 
@@ -113,7 +113,7 @@ export class Flight implements Tap {
   #hasBegun = false;
   /** What it says of being shared is said of the resource: neither its failure, nor for one user. */
   #isTypical = false;
-  /** Of what is being kept. */
+  /** The head of the response that is being kept. */
   #head: ResponseHead | null = null;
   #lifetime: Lifetime | null = null;
   #pieces: Buffer[] = [];
@@ -199,7 +199,7 @@ export class Flight implements Tap {
     if (this.#isTypical) this.#host.unshared(this);
   }
 
-  /** It is not stored. */
+  /** The response is not stored: those who wait ask for themselves. */
   #goBy(): void {
     this.#unshare();
     this.#drop();
@@ -294,7 +294,7 @@ export class Flight implements Tap {
     }
   }
 
-  /** Nobody waits any more: whoever did asks for itself. */
+  /** Lets all who wait go: each asks for itself. */
   letGo(): void {
     for (const waiter of this.#leaving()) this.#host.again(waiter, 0);
   }

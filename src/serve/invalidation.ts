@@ -29,7 +29,9 @@ export class Invalidation implements Tap {
     this.#forget(keyOf(this.#asked.head, this.#asked.isSecure));
   }
 
-  /** Of the same origin alone: no other one's word counts. */
+  /**
+   * Forgets a resource that the response names, if it is of the same origin: a response has no say about other ones.
+   */
   #forgetNamed(named: string): void {
     const { head, isSecure } = this.#asked;
     const { authority } = head;
@@ -44,7 +46,7 @@ export class Invalidation implements Tap {
 
   whole(): void {}
 
-  /** It may have been done, and nobody was told. */
+  /** The request failed: the upstream may have acted on it before. */
   failed(): boolean {
     this.#forgetAsked();
     return false;

@@ -3,11 +3,11 @@ import type { RowEstimates } from '../protocol/backplane/frame-estimates.ts';
 import type { Continuation } from '../protocol/http/continuation.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 
-/** Whoever sent a request, as upstreams are told of it. */
+/** The client that sent a request, as upstreams are told of it. */
 export interface Client {
   /** Null: it has just reset the connection. */
   readonly clientAddress: Buffer | null;
-  /** It has come over TLS. */
+  /** The request came over TLS. */
   readonly isSecure: boolean;
 }
 

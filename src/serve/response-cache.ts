@@ -78,12 +78,12 @@ export class ResponseCache implements FlightHost {
   readonly #config: CacheConfig;
   readonly #store: ResponseStore;
   readonly #flights = new Set<Flight>();
-  /** Those that can be joined, by their names. */
+  /** The flights that can be joined, by their keys. */
   readonly #open = new Map<string, Flight>();
   readonly #bodyDeadlines = new Deadlines<Flight>(BODY_WAIT_MS, (flight) => flight.letGo());
   /** Until when it is no use to wait for a response, by key. */
   readonly #unshared = new LRUCache<string, number>({ max: UNSHARED_KEYS });
-  /** Of bodies that are being kept. */
+  /** Bytes of bodies that are being kept, in all flights. */
   #reservedBytes = 0;
 
   constructor(config: CacheConfig, host: ResponseCacheHost) {
@@ -308,7 +308,7 @@ export class ResponseCache implements FlightHost {
     const name = key + selection(asked.head, this.#store.variesOf(key));
     if (asked.head.method !== 'GET' || this.#open.has(name)) return;
     const exchange = new Exchange();
-    // Nobody's: it is not counted.
+    // This exchange belongs to no client, so it is not counted.
     exchange.cache = 'stale';
     exchange.onProgress = () => {
       const state = exchange.pump.run(NOWHERE);

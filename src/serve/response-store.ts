@@ -10,7 +10,7 @@ import { selection } from '../protocol/http/lifetime.ts';
 import type { RequestHead } from '../protocol/http/request.ts';
 import type { StoredResponse } from '../protocol/http/stored-response.ts';
 
-/** Of a resource, for different selections; the oldest goes. */
+/** Responses kept for one resource, for different selecting fields (Vary); one more drops the oldest. */
 const MAX_RESPONSES = 16;
 
 interface Resource {

@@ -30,7 +30,7 @@ const MAX_AHEAD_BYTES = 4096;
 /** The records that are being made, of whichever connection: nothing is left in it between two calls. */
 const scratch = allocate(MAX_AHEAD_BYTES + BATCH_RECORDS * MAX_SEALED_BYTES);
 
-/** Who holds the write half: this node has it, for as long as the response lasts. */
+/** What holds the write half, which is this node's for as long as the response lasts. */
 export interface SealingHalf {
   readonly sealer: Sealer;
   /** Bytes of the next record that the client has from elsewhere. */
@@ -91,7 +91,7 @@ export class SealedSink implements ByteSink {
       (at, some, before) => libc.pread(fd, scratch.address + at, some, offset + before) === some,
     );
     if (taken < 0) return BROKEN;
-    // Another node may go on with these very records, from its copy of what the file was.
+    // Another node may have to go on within these records, and could do so only with the bytes that the file had.
     if (this.#layout !== null && !state.isUnwritten(fd)) return BROKEN;
     const isEnd = taken === length;
     const result = this.#sendOn(start, taken, this.#layout !== null, !isEnd, last && isEnd);
@@ -137,7 +137,7 @@ export class SealedSink implements ByteSink {
     if (end === start) return 0;
     const isKnown = this.#layout !== null && start === 0 && cut < first;
     assert(cut === 0 || isKnown, 'the client has a part of this very record');
-    // Of a relayed response nobody says so before it is out.
+    // The length of a relayed response is not known before its end.
     this.#isLast = last || this.#offset === this.#layout?.lengthBytes;
     const records = scratch.bytes.subarray(cut, end);
     if (!more || records.length > MAX_AHEAD_BYTES) return this.#push(records, more);

@@ -63,11 +63,11 @@ export function takesBodies(site: Site | null): boolean {
 /** What the admin API tells of a site. */
 export interface SiteStatus {
   readonly site: string;
-  /** Of this node; null: it has none. */
+  /** The upstream of this node; null: it has none. */
   readonly upstream: UpstreamStatus | null;
-  /** Of its responses; null: there is none. */
+  /** The cache of its responses; null: there is none. */
   readonly cache: CacheUsage | null;
-  /** By node: for how long its upstream has failed. */
+  /** For each node whose upstream has failed: for how long it is passed over. */
   readonly passedOver: Readonly<Record<string, { readonly forMs: number }>>;
 }
 
@@ -89,7 +89,7 @@ export class Sites {
   readonly #host: SitesHost;
   readonly #table: SiteTable;
   readonly #sites = new Map<SiteConfig, Site>();
-  /** Of upstreams alone: what comes from one may have other buffers read. */
+  /** A receive buffer that only upstreams use: what comes from one may set off reads into other buffers. */
   readonly #memory = new ReceiveMemory(UPSTREAM_RECEIVE_BYTES);
   readonly #forwarded: ForwardedHeads;
   /** Whether a client is told how its responses came to be. */
@@ -171,11 +171,11 @@ export class Sites {
       .map(({ candidate }) => candidate);
   }
 
-  /** Those of `candidates` that are known to have what a request is for in memory. */
+  /** The candidates that are known to have the requested document in memory. */
   holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[] {
     const names = head.method === 'GET' || head.method === 'HEAD' ? documentNames(head.path) : null;
     if (names === null) return [];
-    // Behind it there is only what a redirection leads to.
+    // The first name counts: the second is what a redirection would lead to.
     const document = documentHash(names[0]);
     return candidates.filter(({ index }) => this.memories.has(site, index, document));
   }
@@ -230,7 +230,7 @@ export class Sites {
     if (stored !== null) return stored;
     if (site !== null && upstream !== null && forwardsLeft(head) !== 0 && !isInLoop(head))
       return ask(site.cache ?? upstream, asked, this.#forwarded, answering);
-    // Nobody here wants the body, and the client may send all of it before it reads the answer.
+    // The body is of no use here, but the client may send all of it before it reads the answer.
     const isTooLong = bodyFollows && bodyBytesToCome(head, 0) > MAX_UNREAD_BODY_BYTES;
     const answer: AnswerOptions = { close: asked.close || isTooLong, extraFields, nowMs };
     if (site?.content != null) return Exchange.of(site.content.respond(head, nowMs, answer));

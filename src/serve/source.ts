@@ -23,11 +23,11 @@ export interface SourceHost {
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
 }
 
-/** At most one of content and upstream; null: there is none. */
+/** What responses are made from. At most one of content and upstream is not null. */
 export interface Source {
   readonly content: Content | null;
   readonly upstream: Upstream | null;
-  /** Of the upstream's responses. */
+  /** The cache of the upstream's responses. */
   readonly cache: ResponseCache | null;
 }
 

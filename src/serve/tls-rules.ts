@@ -13,7 +13,7 @@ type Tls = Pick<SiteConfig, 'tls'>;
 
 /** The request is to be asked again with TLS. */
 export function isForTls({ tls }: Tls, { path, host }: RequestHead, client: Client): boolean {
-  // Who sends no Host cannot be told where.
+  // Without a Host there is no place to send the client to.
   return tls?.redirect === true && !client.isSecure && host !== '' && !path.startsWith(CHALLENGES);
 }
 
@@ -25,7 +25,7 @@ export function sentElsewhere(
   extraFields: string,
   nowMs: number,
 ): Exchange | null {
-  // Nobody here wants the body.
+  // The body is of no use here.
   const options = { close: close || bodyFollows, extraFields, nowMs };
   // The site is not to be had over TLS (RFC 9110 15.5.20).
   if (client.isSecure && site.tls === null) return Exchange.error(421, head, options);

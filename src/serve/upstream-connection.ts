@@ -32,7 +32,7 @@ import type { ReceiveMemory } from './receive-memory.ts';
 const READS_PER_TURN = 16;
 /** A connection that the upstream has left open for so long it means to keep. */
 const PROVEN_MS = 100;
-/** With them an event tells that nothing will come behind what has. */
+/** Events by which the kernel tells that nothing more will come. */
 const ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
 const peeked = allocate(1);
@@ -43,7 +43,7 @@ const SYN_BYTES = 1;
 /** Why a request got no response from a connection. */
 export interface Failure {
   readonly reason: string;
-  /** Not a byte of it has reached the upstream: whatever it asks for, it may be sent again. */
+  /** No byte of the request has reached the upstream: it may be sent again, whatever its method. */
   readonly unsent: boolean;
   /** What was waited for did not come in time. */
   readonly isLate: boolean;
@@ -125,7 +125,7 @@ export class UpstreamConnection implements Source {
     return got < 0 && lastErrno() === EAGAIN;
   }
 
-  /** It has carried a request before this one: the upstream may have closed it meanwhile. */
+  /** Whether the connection has carried a request before this one: the upstream may have closed it meanwhile. */
   get wasUsed(): boolean {
     return this.#carriedBefore > 0;
   }
@@ -163,7 +163,7 @@ export class UpstreamConnection implements Source {
       if ((events & EPOLLOUT) === 0) return;
       this.#isConnected = true;
     }
-    // Nobody has asked for anything: the upstream has closed it, or is out of step.
+    // No request is under way: the upstream has closed the connection, or is out of step.
     if (this.#carried === null) {
       if ((events & ~EPOLLOUT) !== 0) this.close();
       return;
@@ -210,7 +210,7 @@ export class UpstreamConnection implements Source {
   /** Reads what there is of the response, as long as it is wanted. */
   read(): void {
     const carried = this.#carried;
-    // Who takes what was received may want more at once.
+    // What takes the received bytes may ask for more at once: then the outer call reads on.
     if (carried === null || this.#isReading) return;
     if (this.#host.memory.isInUse) return this.#later(() => this.read());
     let left = READS_PER_TURN;

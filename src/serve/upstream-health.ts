@@ -13,7 +13,7 @@ export type Word =
 export class UpstreamHealth {
   /** Why the newest request failed; null when it did not. */
   reason: string | null = null;
-  /** In a row. */
+  /** Failures in a row. */
   failures = 0;
   #sinceMs = 0;
   readonly #limit = new LineLimit(1, SAY_AGAIN_MS);

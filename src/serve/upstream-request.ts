@@ -33,7 +33,7 @@ const NOTHING = Buffer.alloc(0);
 /** What is waited for, each with its time-out. */
 export interface Waits {
   readonly connect: Deadlines<UpstreamRequest>;
-  /** From the whole request, as far as it is there, to the response's head. */
+  /** Deadlines for the response's head, counted from the last byte of the request that is there. */
   readonly answer: Deadlines<UpstreamRequest>;
   /** Between two pieces of the response. */
   readonly more: Deadlines<UpstreamRequest>;
@@ -42,7 +42,7 @@ export interface Waits {
 /** A request for an upstream, and how its answer is to look. */
 export interface UpstreamAsked {
   readonly head: RequestHead;
-  /** It has come over TLS. */
+  /** The request came over TLS. */
   readonly isSecure: boolean;
   /**
    * The head as the upstream gets it; it and `body` are asked for once, as they may be a frame's. `conditions`: field
@@ -69,9 +69,9 @@ export interface RequestHost {
   readonly waits: Waits;
   /** The upstream has begun to answer. */
   answered(): void;
-  /** It has not, or not to the end. */
+  /** The upstream has not answered, or not to the end. */
   failed(reason: string): void;
-  /** It is sent again, on a new connection. */
+  /** The request is sent again, on a new connection. */
   repeated(): void;
   readonly nowMs: number;
   readonly wallMs: number;

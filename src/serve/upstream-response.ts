@@ -17,19 +17,19 @@ const LIMITS = { ...DEFAULT_HEAD_LIMITS, headBytes: 65_536 };
 
 /** Who has a look at a response as it goes by, and may keep it. */
 export interface Tap {
-  /** Its head has come. False: it is not the client's answer, which there is, or will be, from elsewhere. */
+  /** The head has come. False: this response is not the client's answer, which comes from elsewhere. */
   head(head: ResponseHead): boolean;
   /** A piece of its body, whatever its framing. The bytes stay as they are. */
   piece(bytes: Buffer): void;
-  /** Its body is whole. */
+  /** The body has come whole. */
   whole(hasTrailers: boolean): void;
   /** No more of it comes. True: there is another answer. `status`, `elsewhere`: what the client is told otherwise. */
   failed(status: ErrorStatus, elsewhere: boolean): boolean;
   /** The client is gone. */
   cancelled(): void;
-  /** It is being kept. */
+  /** Whether the response is being kept. */
   readonly isKeeping: boolean;
-  /** Others wait for it: it is not read more slowly for a client that is slow. */
+  /** Whether others wait for the response: then a slow client does not slow its reading down. */
   readonly isAwaited: boolean;
 }
 
@@ -44,7 +44,7 @@ export class UpstreamResponse {
   readonly #request: RequestHead;
   readonly #answer: AnswerOptions;
   readonly #tap: Tap | undefined;
-  /** It is the client's answer. */
+  /** Whether the response is the client's answer. */
   #isPassed = true;
   #head: ResponseHead | null = null;
   #forward: ForwardedHead | null = null;
@@ -69,12 +69,12 @@ export class UpstreamResponse {
     return this.#held !== null || this.#hasInformed || this.#head !== null;
   }
 
-  /** Its head has come. */
+  /** Whether the head has come. */
   get isAnswering(): boolean {
     return this.#head !== null;
   }
 
-  /** It is what the client's answer is made of, or will be. */
+  /** Whether the client's answer is made of this response, or will be. */
   get isPassed(): boolean {
     return this.#isPassed;
   }

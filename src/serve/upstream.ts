@@ -21,7 +21,7 @@ export type UpstreamCounter = 'upstream_requests' | 'upstream_failures' | 'upstr
 
 export interface UpstreamOptions extends Omit<ConnectionHost, 'closed'> {
   readonly connectMs: number;
-  /** From the whole request, as far as it is there, to the response's head. */
+  /** How long the response's head may take, counted from the last byte of the request that is there. */
   readonly answerMs: number;
   /** Between two pieces of the response. */
   readonly pauseMs: number;
@@ -75,7 +75,7 @@ export class Upstream implements ConnectionHost, RequestHost {
     return this.loop.wallMs;
   }
 
-  /** Its newest request failed. */
+  /** Whether its newest request failed. */
   get isFailing(): boolean {
     return this.#health.reason !== null;
   }

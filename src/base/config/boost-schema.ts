@@ -30,12 +30,12 @@ const rateLimits = () =>
       must('a map of limits'),
     )
     .prefault({});
-/** Of one server: what it does not say is as for all. */
+/** What one server says of boosters; for what it leaves out the values for all servers hold. */
 export const nodeBoost = z.strictObject(boostKeys, must('a map')).partial();
 export const boostSchema = z
   .strictObject(
     {
-      /** All boosters when absent. */
+      /** Absent: all boosters. */
       boosters: boostKeys.boosters.optional(),
       onPermille: boostKeys.onPermille.default(800),
       offPermille: boostKeys.offPermille.default(500),

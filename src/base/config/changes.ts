@@ -14,7 +14,7 @@ function fixedParts({ file: _, key, nodes, sites, clientLimits: __, ...sections 
     for (const [at, value] of Object.entries(keys)) parts.set(`nodes.${name}.${at}`, value);
   for (const { name, policy: _, content, clone, tls, ...keys } of sites) {
     for (const [at, value] of Object.entries(keys)) parts.set(`sites.${name}.${at}`, value);
-    // Other certificates are taken over.
+    // Only whether there is TLS at all: a running node takes over other certificates.
     parts.set(`sites.${name}.tls`, tls !== null);
     parts.set(`sites.${name}.tls.redirect`, tls?.redirect);
     parts.set(`sites.${name}.tls.hsts`, tls?.hstsSeconds);

@@ -69,11 +69,11 @@ export interface NodeConfig {
 export interface BoostConfig {
   /** Names; none: never. */
   readonly boosters: readonly string[];
-  /** From that load on new clients go to boosters. */
+  /** At this load or more the server's new clients go to boosters. */
   readonly onPermille: number;
-  /** Below it they come back. */
+  /** Below this load new clients are the server's own again. */
   readonly offPermille: number;
-  /** How many of the new clients. */
+  /** How many of the new clients go to boosters. */
   readonly sharePermille: number;
   /** Clients that boosters have come back when they are no longer needed. */
   readonly return: boolean;
@@ -114,7 +114,7 @@ export type PolicyConfig =
 export interface DelegateConfig {
   readonly kind: 'delegate';
   readonly percent: number;
-  /** Of its own; null: as many as come. */
+  /** Requests of its own clients that a node answers itself in a second; null: no limit. */
   readonly requestsPerSecond: number | null;
   readonly cpuPermille: number | null;
 }
@@ -133,7 +133,7 @@ export type TlsVersion = (typeof TLS_VERSIONS)[number];
 export interface TlsConfig {
   /** What a client must speak at least. */
   readonly minVersion: TlsVersion;
-  /** One of each kind of key. */
+  /** One certificate for each kind of key (RSA, ECDSA). */
   readonly certificates: readonly CertificateFiles[];
   /** Requests without TLS are sent to the same place with it. */
   readonly redirect: boolean;
@@ -154,7 +154,7 @@ export interface SiteConfig {
   readonly catalogue: boolean;
   /** Null: it is served without TLS only. */
   readonly tls: TlsConfig | null;
-  /** Of upstreams' responses; null: there is none. */
+  /** The cache of upstreams' responses; null: the site has none. */
   readonly cache: CacheConfig | null;
   /** Largest request body accepted. */
   readonly bodyBytes: number;
@@ -164,7 +164,7 @@ export interface SiteConfig {
 
 /** Whether, and how, responses of a site's upstreams are stored. */
 export interface CacheConfig {
-  /** For each engine. */
+  /** Memory of the cache of each engine. */
   readonly bytes: number;
   /** Larger bodies are not stored. */
   readonly objectBytes: number;
@@ -213,7 +213,7 @@ export interface LimitsConfig {
   readonly digestBytes: number;
   /** A connection without a request in progress is closed after this. */
   readonly idleSeconds: number;
-  /** From a request's first byte to the end of its head. */
+  /** How long a client may take from a request's first byte to the end of its head. */
   readonly headSeconds: number;
   /** A client that takes no byte of a response, or sends none of its body, for this long is closed. */
   readonly stallSeconds: number;
@@ -293,7 +293,7 @@ export interface ClusterConfig {
   readonly engine: EngineConfig;
   readonly redirect: RedirectConfig;
   readonly forward: ForwardConfig;
-  /** Of boosters. */
+  /** What boosters allow a client and a network. */
   readonly clientLimits: ClientLimitsConfig;
   readonly observe: ObserveConfig;
 }

@@ -36,7 +36,7 @@ export function loadConfig(file: string): ClusterConfig {
   return openConfig(file).config;
 }
 
-/** The same, with the file, for messages about it. */
+/** As `loadConfig`, and returns the text as well, for messages that point into it. */
 export function openConfig(file: string): { readonly config: ClusterConfig; readonly source: Source } {
   let text: string;
   try {
@@ -51,7 +51,7 @@ export function openConfig(file: string): { readonly config: ClusterConfig; read
   return { config: parseSource(source), source };
 }
 
-/** The same from text. `file` names it in messages; relative paths in it start at that file's directory. */
+/** As `loadConfig`, from a text. Messages call it `file`, and its relative paths start at that file's directory. */
 export function parseConfig(text: string, file: string): ClusterConfig {
   return parseSource(new Source(file, text));
 }

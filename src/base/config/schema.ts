@@ -156,7 +156,7 @@ export const siteSchema = z.strictObject({
   mechanism: choice(MECHANISM_SETTINGS).default('auto'),
   tls: tls.optional(),
   catalogue: flag().default(false),
-  /** Of upstreams' responses. */
+  /** The cache of upstreams' responses. */
   cache: z
     .strictObject(
       {

@@ -118,7 +118,7 @@ export function hasOwn(value: unknown, key: PropertyKey): boolean {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key);
 }
 
-/** Of a map, and of what YAML has beside it: !!omap and !!set. */
+/** Keys and values of a map, or of a YAML !!omap or !!set. */
 function entriesOf(value: object): Array<[string, unknown]> {
   if (value instanceof Set) return [...value].map((key) => [String(key), undefined]);
   return value instanceof Map

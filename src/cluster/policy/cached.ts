@@ -16,14 +16,14 @@ import type { Candidate, Policy } from './policy.ts';
 export const BUSY_PERMILLE = 700;
 /** A node that is passed over is ahead of the lightest by this load at least. */
 export const AHEAD_PERMILLE = 300;
-/** It is taken again when its load is this much below where it was passed over. */
+/** A node that is passed over is taken again when its load is this much below the load at which that began. */
 export const BACK_PERMILLE = 200;
 
 /** What is known of memories. */
 export interface MemoryView {
-  /** Those of `candidates` that have what a request is for in memory. */
+  /** The candidates that have the requested document in memory. */
   holders(head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[];
-  /** A node was chosen: whether it has the document in memory. */
+  /** Counts a choice. `held`: the chosen node has the document in memory. */
   chosen(held: boolean): void;
 }
 

@@ -12,7 +12,7 @@ import type { Candidate, Policy } from './policy.ts';
 const MIN_WEIGHT = 1;
 
 export class LeastLoad implements Policy {
-  /** By node index; as many as the cluster has nodes. */
+  /** Credits by node index; as many as the cluster has nodes. */
   readonly #credits = new Map<number, number>();
 
   choose(_head: RequestHead, candidates: readonly Candidate[]): number {

@@ -10,7 +10,7 @@ const ROWS = 4;
 const COLUMNS = 8192;
 /** After this many requests every count is halved. */
 export const WINDOW_REQUESTS = 16_384;
-/** With fewer requests than this nothing is known. */
+/** With fewer requests than this no path counts as popular. */
 const MIN_REQUESTS = 100;
 /** Odd, so that one hash gives a column for each row (Kirsch and Mitzenmacher, 2006). */
 const STRIDE_SEED = 0x85ebca6b;

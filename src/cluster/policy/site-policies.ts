@@ -16,16 +16,16 @@ export interface PolicyHost {
   readonly counters: { add(name: 'policy_failures' | 'requests_cached' | 'requests_not_cached'): void };
   /** Bytes of what a request is for, as another node's catalogue has it; null when none does. */
   listedBytes(site: string, path: string): number | null;
-  /** Those of `candidates` that are known to have what a request is for in memory. */
+  /** The candidates that are known to have the requested document in memory. */
   holders(site: string, head: RequestHead, candidates: readonly Candidate[]): readonly Candidate[];
   log(level: 'error', message: string, fields: Record<string, unknown>): void;
 }
 
 export class SitePolicies {
   readonly #host: PolicyHost;
-  /** By site name. */
+  /** Policies by site name. */
   #policies: ReadonlyMap<string, { readonly policy: Policy; readonly config: SiteConfig }> = new Map();
-  /** By root directory, once a policy has asked. */
+  /** Files' sizes by root directory; a directory is added when a policy first asks. */
   readonly #sizes = new Map<string, FileSizes>();
   readonly #faults = new Set<string>();
 
@@ -92,7 +92,7 @@ export class SitePolicies {
     this.#host.log('error', 'policy failed; such requests are served by policy local', { site, reason });
   }
 
-  /** By site: a policy's name, or the file of its module. */
+  /** For each site, its policy's name, or the file of its module. */
   status(): Record<string, string> {
     const nameOf = ({ policy }: SiteConfig) => {
       if (typeof policy === 'string') return policy;

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import type { SiteConfig } from '../../base/config/config.ts';
 import { PolicyError } from './create.ts';
 
-/** For all modules of a configuration together. */
+/** How long the trials of all modules of a configuration may take together. */
 const TRIAL_TIMEOUT_MS = 5000;
 
 /** Exit code of a thread that has nothing left to do while a top-level await waits. */

@@ -5,7 +5,7 @@
 import { addressOf, allocate } from './memory.ts';
 import { openssl } from './openssl.ts';
 
-/** Of all three algorithms. */
+/** The nonce of each of the three algorithms has this length. */
 export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;
 
@@ -41,7 +41,10 @@ function must(result: number): void {
 const scratch = allocate(TAG_BYTES + 4);
 const written = scratch.address + TAG_BYTES;
 
-/** One key in one direction. To be freed. */
+/**
+ * An algorithm with one key, for sealing or for opening. Its memory is OpenSSL's: call `free` when it is no longer
+ * used.
+ */
 export class Aead {
   readonly #lib = openssl();
   readonly #seals: boolean;

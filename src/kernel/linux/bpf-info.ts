@@ -83,7 +83,7 @@ export function holderOf(programId: number): number | undefined {
     line.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'));
   for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     const fds = unlessGone(() => readdirSync(`/proc/${pid}/fd`), []);
-    // One that is closed meanwhile says nothing about the others of its process.
+    // A descriptor that is closed meanwhile says nothing about the others of its process.
     if (fds.some((fd) => unlessGone(() => holds(pid, fd), false))) return Number(pid);
   }
   return undefined;

@@ -193,7 +193,7 @@ export class KernelMap {
   readonly key: Memory;
   readonly value: Memory;
   readonly #attributes = allocate(32);
-  /** The same, for an entry that must be new. */
+  /** Attributes of an update that must make a new entry. */
   readonly #newAttributes = allocate(32);
   /** Without a value: the kernel refuses BPF_MAP_DELETE_ELEM when anything follows the key. */
   readonly #keyAttributes = allocate(32);

@@ -4,7 +4,7 @@ import * as libc from './libc.ts';
 
 const PR_SET_DUMPABLE = 4;
 
-/** This process leaves none, and nobody but root reads its memory. */
+/** From now on this process leaves no core file, and only root can read its memory. */
 export function forbidCoreFiles(): void {
   check('prctl', libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 }

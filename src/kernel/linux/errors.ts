@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import koffi from 'koffi';
 
-/** Of two names for one number the first stays: EAGAIN, not EWOULDBLOCK. */
+/** Where one number has two names the first stays: EAGAIN, not EWOULDBLOCK. */
 const NAMES = new Map<number, string>(
   Object.entries(constants.errno)
     .reverse()
@@ -19,7 +19,7 @@ export const EEXIST = constants.errno.EEXIST;
 export const EADDRNOTAVAIL = constants.errno.EADDRNOTAVAIL;
 export const EINPROGRESS = constants.errno.EINPROGRESS;
 
-/** As in Node's own errors: ECONNREFUSED. */
+/** The name of an error number, as Node's own errors have it: ECONNREFUSED. */
 export function errorName(errno: number): string {
   return NAMES.get(errno) ?? `E${errno}`;
 }

@@ -14,7 +14,7 @@ const S_IFDIR = 0o040000;
 const S_IFREG = 0o100000;
 /** How long after a change another one may carry the same time: a tick of the kernel's clock. */
 const GRANULARITY_MS = 20;
-/** The same where times are whole seconds, or two of them. */
+/** The granularity of file systems whose times are whole seconds, or even seconds (FAT). */
 const COARSE_GRANULARITY_MS = 2000;
 
 /** struct statx (statx(2)). */
@@ -69,7 +69,7 @@ export class FileState {
   readonly #content: readonly number[];
   readonly #change: readonly number[];
 
-  /** Of an open file or directory. Throws SystemError. */
+  /** Reads the state of an open file or directory. Throws SystemError. */
   constructor(fd: number) {
     const nowMs = Date.now();
     look(fd);

@@ -11,7 +11,7 @@ import { SO_MARK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, setOption }
 
 const PACKET_VNET_HDR = 15;
 const SO_SNDBUFFORCE = 32;
-/** For one turn's frames; they leave at once. */
+/** Room for the frames of one turn of the loop, which leave at once. */
 const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
 const SOCKADDR_LL_BYTES = 20;
 
@@ -37,7 +37,7 @@ const GSO_TCPV6 = 4;
 
 /** What of a frame is still to be done, as struct virtio_net_hdr says it. */
 export interface Offload {
-  /** Of the frame without padding. */
+  /** Bytes of the frame without padding. */
   readonly lengthBytes: number;
   readonly needsChecksum: boolean;
   /** Where the checksum begins to count, from the start of the frame. */

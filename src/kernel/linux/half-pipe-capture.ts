@@ -32,7 +32,7 @@ import { localEndpoint, remoteEndpoint, sendQueueBytes, unsentBytes } from './so
 export interface HalfPipeCapture extends ConnectionOptions {
   readonly client: Endpoint;
   readonly public: Endpoint;
-  /** As agreed in the SYN segments, in bytes. */
+  /** The MSS that the SYN segments agreed on, in bytes. */
   readonly mss: number;
   /** What the kernel knows of the path to the client, in bytes. */
   readonly pathMtu: number;

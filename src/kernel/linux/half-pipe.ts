@@ -71,9 +71,9 @@ const optionWord = allocate(4);
 export const lastRestored = {
   /** tsval is (monotonicMs() + clockOffset) >>> 0. */
   clockOffset: 0,
-  /** Its timeouts are limited, for good: it is of no use for another connection. */
+  /** Its retransmission time-outs are limited, and stay so: no other connection can use the socket. */
   limitsTimeout: false,
-  /** It was made of the spare one. */
+  /** It was made of the spare socket. */
   wasSpare: false,
 };
 

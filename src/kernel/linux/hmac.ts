@@ -8,7 +8,7 @@ import { openssl } from './openssl.ts';
 export type HashName = 'sha256' | 'sha384';
 const DIGEST_BYTES: Readonly<Record<HashName, number>> = { sha256: 32, sha384: 48 };
 
-/** As OpenSSL finds them. */
+/** The algorithm and digest, as OpenSSL has fetched them. */
 interface Found {
   readonly context: number;
   readonly digests: Readonly<Record<HashName, number>>;
@@ -30,7 +30,7 @@ export function digestOf(hash: HashName): number {
 
 const output = allocate(Math.max(...Object.values(DIGEST_BYTES)));
 
-/** Of a text that is not empty. The key stays the caller's to wipe, and so does what is returned. */
+/** The HMAC of a text that is not empty. The caller wipes the key, and the result if it is a secret. */
 export function hmac(hash: HashName, key: Buffer, text: Buffer): Buffer {
   found ??= find();
   const { context, digests } = found;

@@ -35,13 +35,13 @@ export interface Openssl {
   readonly serverMethod: Call<[]>;
   readonly newContext: Call<[method: N]>;
   readonly freeContext: Call<[context: N]>;
-  /** It is to be freed once more. */
+  /** Adds a reference: the context must be freed once more. */
   readonly referContext: Call<[context: N]>;
   readonly control: Call<[context: N, what: N, number: N, at: N]>;
   readonly setOptions: Call<[context: N, options: N]>;
-  /** Of TLS 1.3. */
+  /** Names the cipher suites for TLS 1.3. */
   readonly setCiphersuites: Call<[context: N, names: string]>;
-  /** Of TLS 1.2. */
+  /** Names the cipher suites for TLS 1.2. */
   readonly setCipherList: Call<[context: N, names: string]>;
   readonly setTimeout: Call<[context: N, seconds: N]>;
   readonly setMaxEarlyData: Call<[context: N, bytes: N]>;
@@ -63,7 +63,7 @@ export interface Openssl {
   readonly clientRandom: Call<[session: N, into: N, bytes: N]>;
   readonly serverRandom: Call<[session: N, into: N, bytes: N]>;
   readonly cipherOf: Call<[session: N]>;
-  /** As in ClientHello. */
+  /** The suite's number as in ClientHello. */
   readonly suiteOf: Call<[cipher: N]>;
   readonly newBio: Call<[method: N]>;
   readonly memoryMethod: Call<[]>;

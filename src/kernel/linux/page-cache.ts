@@ -7,7 +7,9 @@ const RWF_NOWAIT = 8;
 
 /** struct iovec: address, length; 64 bits each. */
 const IOVEC_BYTES = 16;
-/** One piece, so that it lives as long as its address is used: a vector, and the byte that it leads to. */
+/**
+ * An iovec and the byte that it points to, in one piece of memory, so that both live as long as the address is used.
+ */
 const memory = allocate(IOVEC_BYTES + 1);
 memory.view.setBigUint64(0, BigInt(memory.address + IOVEC_BYTES), true);
 memory.view.setBigUint64(8, 1n, true);

@@ -85,7 +85,7 @@ export function setQueueSequence(fd: number, sequence: number): void {
   set(fd, TCP_QUEUE_SEQ, sequence);
 }
 
-/** In repair: the MSS as agreed. */
+/** The MSS that the SYN segments agreed on, of a socket in repair. */
 export function agreedMss(fd: number): number {
   return get(fd, TCP_MAXSEG);
 }
@@ -100,7 +100,9 @@ export function timestampClock(fd: number): number {
   return get(fd, TCP_TIMESTAMP);
 }
 
-/** Who must know the clock to the ms sets it in that very ms, or again; an interrupted thread gets a few tries. */
+/**
+ * How often the timestamp clock is set anew when the thread was interrupted and the millisecond has passed meanwhile.
+ */
 export const CLOCK_ATTEMPTS = 4;
 
 /** Sets that clock. `milliseconds` must be even: an odd value switches the socket to microseconds. */

@@ -9,7 +9,7 @@ const DISCARD_BIT = 0x40000000;
 const RECORD_HEADER_BYTES = 8;
 const LOW_HALF = 0xffffffffn;
 
-/** As include/uapi/linux/bpf.h has it. */
+/** A BPF ring buffer (BPF_MAP_TYPE_RINGBUF in include/uapi/linux/bpf.h), read from its mapped memory. */
 export class RingBuffer {
   readonly #consumer: BigUint64Array;
   readonly #producer: BigUint64Array;
@@ -17,7 +17,7 @@ export class RingBuffer {
   readonly #sizeBytes: number;
   readonly #unmap: () => void;
   #position = 0n;
-  /** Their lower halves: they are equal when nothing is there, and a look costs no BigInt. */
+  /** The lower halves of both positions. They are equal when nothing is there, so looking costs no BigInt. */
   readonly #producerLow: Uint32Array;
   #positionLow = 0;
 

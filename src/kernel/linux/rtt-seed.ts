@@ -21,7 +21,7 @@ export interface RttSeed {
   readonly client: Endpoint;
   readonly public: Endpoint;
   readonly options: ConnectionOptions;
-  /** Of the first byte in the send queue, sent or not. */
+  /** The sequence number of the first byte in the send queue, sent or not. */
   readonly sequence: number;
   /** The next byte expected from the client. */
   readonly acknowledge: number;

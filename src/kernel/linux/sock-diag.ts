@@ -33,7 +33,7 @@ const ID_BYTES = 48;
 const REQUEST_ID = 8;
 const MESSAGE_ID = 4;
 const MESSAGE_STATE = 1;
-/** In struct inet_diag_sockid: two ports, two addresses of 16 bytes, an interface, a cookie (all ones: any). */
+/** Offsets in struct inet_diag_sockid: two ports, two addresses of 16 bytes, an interface, a cookie (all ones: any). */
 const ID_ADDRESSES = 4;
 const ID_COOKIE = 40;
 const INET_DIAG_MARK = 15;
@@ -139,7 +139,7 @@ export function destroyMarked(mark: number): number {
   }
 }
 
-/** The same for the sockets between such ends. */
+/** As `destroy`, for all sockets between two ends. */
 export function destroyBetween(
   ends: ReadonlyArray<{ readonly local: Endpoint; readonly remote: Endpoint }>,
 ): number {

@@ -37,7 +37,7 @@ function growBuffer(fd: number, option: number, force: number, bytes: number): v
   if (getOption(fd, SOL_SOCKET, option) < bytes * OVERHEAD_FACTOR) sizeBuffer(fd, force, bytes);
 }
 
-/** For a refill; what is sent later sizes it again. */
+/** Makes room in the send buffer for a queue that is refilled. The kernel sizes it again by what is sent later. */
 export function growSendBuffer(fd: number, queuedBytes: number): void {
   growBuffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, queuedBytes + SEND_SLACK_BYTES);
 }
@@ -57,7 +57,10 @@ export function receiveBufferKib(fd: number): number {
   return bytes <= USUAL_RECEIVE_BUFFER_BYTES ? 0 : Math.min(Math.ceil(bytes / KIB), MAX_RECEIVE_BUFFER_KIB);
 }
 
-/** For a queue that comes, and for what the client has been allowed to send, for which the kernel had grown the buffer. */
+/**
+ * Makes room in the receive buffer: for the queue that is refilled, and for what the client was allowed to send, for
+ * which the kernel before had grown its buffer.
+ */
 export function growReceiveBuffer(fd: number, queuedBytes: number, bufferKib: number): void {
   const before = Math.min(bufferKib * KIB, MAX_RECEIVE_BUFFER_BYTES) / OVERHEAD_FACTOR;
   growBuffer(fd, SO_RCVBUF, SO_RCVBUFFORCE, Math.max(queuedBytes, before));

@@ -119,8 +119,8 @@ export function connectTo(fd: number, endpoint: Endpoint): void {
 }
 
 /**
- * As an accepted socket has it: else a restored one, or what the kernel still closes of it after a crash, keeps its
- * port from the listeners of an engine that starts.
+ * Lets others bind the port, as an accepted socket does. Without it a restored socket, or what the kernel still closes
+ * of it after a crash, keeps the port from the listeners of an engine that starts.
  */
 export function sharePort(fd: number): void {
   setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);

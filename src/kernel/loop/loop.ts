@@ -58,7 +58,7 @@ export class Loop {
     this.#epoll.add(fd, events, use);
   }
 
-  /** Another source has a descriptor from now on. */
+  /** From now on another source hears of a descriptor's events. */
   give(fd: number, source: Source): void {
     this.#sources[fd] = source;
   }
@@ -83,7 +83,9 @@ export class Loop {
     this.#running = false;
   }
 
-  /** Who sleeps has to be woken, which takes longer than many a request: so it looks for a while before. */
+  /**
+   * With `spinUs` the loop looks for events for a while before it sleeps: to be woken takes longer than many a request.
+   */
   #wait(limitMs: number): number {
     if (this.#spinMs === 0 || limitMs === 0) return this.#epoll.wait(limitMs);
     const beganMs = performance.now();

@@ -16,7 +16,7 @@ export interface Later {
 export interface Watch {
   /** `events`: epoll's bits. */
   add(fd: number, events: number, source: Source): void;
-  /** Another source has a descriptor from now on. */
+  /** From now on another source hears of a descriptor's events. */
   give(fd: number, source: Source): void;
   /** Forgets a descriptor that is about to be closed. */
   forget(fd: number): void;

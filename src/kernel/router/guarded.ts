@@ -12,7 +12,10 @@ export interface GuardedAddress {
   readonly device: string;
 }
 
-/** By the maps of a router that is attached to `interfaceName`. Throws SystemError without CAP_SYS_ADMIN. */
+/**
+ * The addresses that a router guards which is attached to `interfaceName`, as its maps say. Throws SystemError without
+ * CAP_SYS_ADMIN.
+ */
 export function guardedBy(interfaceName: string, mapIds: readonly number[]): GuardedAddress[] {
   const fd = openMapNamed(mapIds, 'publics');
   if (fd < 0) return [];
@@ -29,7 +32,9 @@ export function guardedBy(interfaceName: string, mapIds: readonly number[]): Gua
   }
 }
 
-/** By the router on an interface; none when there is none. Throws SystemError as guardedBy does. */
+/**
+ * The addresses that the router on an interface guards; none without a router. Throws SystemError as guardedBy does.
+ */
 export function guardedOn(interfaceName: string): GuardedAddress[] {
   const index = interfaceIndex(interfaceName);
   const program = attachedProgram(index, TC_INGRESS) || attachedProgram(index, TC_EGRESS);

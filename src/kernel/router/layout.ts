@@ -4,11 +4,11 @@ export const MAX_RANGES = 8;
 export const MAX_PEERS = 64;
 export const MAX_ENGINES = 64;
 export const RING_BYTES = 65536;
-/** Of parked segments: fifteen as large as they can be, or some five hundred as on a wire. */
+/** Bytes of parked segments that an engine has room for: fifteen of the largest, or some five hundred as on a wire. */
 export const PARKING_BYTES = 1024 * 1024;
 
 export const OWNER_SELF = 0;
-/** With the index of an engine: the owner of a connection that moves. */
+/** Added to the index of an engine: the owner, in the routes, of a connection that moves. */
 export const OWNER_PARKED = 0x8000;
 export const ROLE_NONE = 0;
 export const ROLE_ANCHOR = 1;

@@ -52,7 +52,7 @@ export class LeftFlows {
     this.#maps = slots === null || flows === null || observed === null ? null : { slots, flows, observed };
   }
 
-  /** As they are now. None when the maps' layout is another one than ours. */
+  /** The flows as the maps have them now; none when another version's layout is not ours. */
   read(): LeftFlow[] {
     if (this.#maps === null) return [];
     const { slots, flows, observed } = this.#maps;
@@ -72,7 +72,7 @@ export class LeftFlows {
   }
 }
 
-/** Of the copy in force of a flow's rules. */
+/** The role in a flow's rules: there are two copies, of which one is in force. */
 function roleOf(flow: Buffer): number {
   const copy = flow.readUInt32LE(0) & 1;
   return flow[(2 + copy * layout.RULES_WORDS) * 4];

@@ -4,9 +4,9 @@
  */
 import { TEXT_SEED, textHash } from '../../base/text-hash.ts';
 
-/** Of a process that wrote none. */
+/** What a map holds that no process has written an order to. */
 export const NO_ORDER = 0;
-/** Of the number of nodes, at most 63; the rest is a hash of their names. */
+/** Bits for the number of nodes, at most 63; the others hold a hash of their names. */
 const COUNT_BITS = 6;
 const COUNT_MASK = (1 << COUNT_BITS) - 1;
 

@@ -9,7 +9,7 @@ const GSO_SIZE = 40;
 
 /** A segment as it came, or several that the kernel has put together. */
 export interface ParkedSegment {
-  /** With its Ethernet header. */
+  /** The segment with its Ethernet header. */
   readonly frame: Buffer;
   /** Payload bytes of each segment; 0: it is one. */
   readonly segmentBytes: number;

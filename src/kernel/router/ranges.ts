@@ -25,7 +25,10 @@ export interface Range {
   open: boolean;
   /** May begin only while the rules' lease runs. */
   leased: boolean;
-  /** All of it is acknowledged, and its owner will not say so: it gets only what answers its retransmissions. */
+  /**
+   * All of the range is acknowledged, and its owner may not have heard: it gets only the acknowledgements that answer
+   * its retransmissions.
+   */
   late?: boolean;
 }
 
@@ -48,7 +51,7 @@ export interface FlowRules {
   leaseNs: number;
   /** At an anchor: shift of the window field in the own socket's segments. */
   inScale: number;
-  /** At a target: whose copies it takes. */
+  /** At a target: the anchor whose copies it takes. */
   anchor: number;
   ranges: Range[];
 }

@@ -58,7 +58,7 @@ const SO_NETNS_COOKIE = 71;
  * start. Taken over from the router that is attached, if there is one.
  */
 const INHERITED_MAPS = ['ended'];
-/** Those that know nodes by their places in the file: only while these are the same. */
+/** Maps whose entries name nodes by their places in the file: taken over only while these are the same. */
 const INHERITED_WITH_PLACES = ['routes', 'spread', 'spread_syns', 'spread_table', 'heirs', 'peers'];
 
 interface Predecessor {
@@ -106,7 +106,7 @@ export interface RouterOptions {
   readonly address: string;
   /** Public addresses by textual form, and whether this node owns them. */
   readonly publics: ReadonlyArray<{ readonly address: string; readonly own: boolean }>;
-  /** That clients connect to. */
+  /** The port that clients connect to. */
   readonly port: number;
   /** Null: no site has TLS. */
   readonly tlsPort: number | null;
@@ -152,9 +152,12 @@ export class Router {
   readonly handles: RouterHandles;
   /** Routes and spread come from a router that was attached before: of a node that left, or crashed. */
   readonly inherited: boolean;
-  /** There was one, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
+  /** There was a router, but this process may not take over from it: CAP_SYS_ADMIN is missing. */
   readonly disinherited: boolean;
-  /** There was one, but where its routes lead cannot be known: the nodes have other places in the configuration now. */
+  /**
+   * There was a router, but where its routes lead cannot be known: the nodes have other places in the configuration
+   * now.
+   */
   readonly misplaced: boolean;
   readonly #object: KernelObject;
   readonly #interface: string;

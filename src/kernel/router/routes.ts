@@ -16,7 +16,7 @@ const SECOND_OFFSET = 2;
 /** A connection whose SYN went by a route has been accepted by then, or is known to its owner's kernel. */
 const SYN_QUIET_SECONDS = 2;
 
-/** Of CLOCK_MONOTONIC, modulo 2^16. */
+/** The second of CLOCK_MONOTONIC, modulo 2^16. */
 function second(): number {
   return Math.floor(monotonicMs() / 1000) & 0xffff;
 }
@@ -112,7 +112,7 @@ export class Routes {
     this.#map.delete();
   }
 
-  /** All of them, one system call for each and more: for status and for a start after a crash. */
+  /** All routes, at one system call or more for each: for status, and for a start after a crash. */
   entries(): Route[] {
     const out: Route[] = [];
     for (const key of this.#map.keys()) {

@@ -7,7 +7,7 @@
 /** The minimum is taken over the current window and the one before, so it forgets drift and rerouting. */
 export const CLOCK_WINDOW_MS = 10_000;
 
-/** For one link; start with a new one when the link is new, because the peer may have restarted. */
+/** The filter of one link. A new link needs a new filter: the peer may have restarted. */
 export class ClockFilter {
   /** Differences are taken modulo 2^32 relative to the first, so that none is near where they wrap. */
   #base = 0;

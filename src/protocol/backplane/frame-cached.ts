@@ -11,7 +11,7 @@ export interface Cached {
   site: string;
   /** What this engine said of the site before holds no longer. */
   restart: boolean;
-  /** By hash of the path relative to the root (documentHash); held: in memory, else no longer. */
+  /** The documents, by hash of the path relative to the root (documentHash). `held`: in memory; else no longer. */
   entries: Array<{ readonly document: number; readonly held: boolean }>;
 }
 

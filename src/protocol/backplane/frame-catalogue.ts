@@ -29,11 +29,14 @@ export interface Catalogue {
   site: string;
   /** What was said of the site before holds no longer. */
   restart: boolean;
-  /** With this piece all has been said; changes may follow. */
+  /** This piece is the last of the whole list; changes may follow. */
   complete: boolean;
-  /** There are documents that are not listed. */
+  /** The list is too long to be told whole: the sender has documents that are not on it. */
   partial: boolean;
-  /** By path relative to the root, 1 to MAX_DOCUMENT_PATH_BYTES bytes; null: the sender has it no more. */
+  /**
+   * The documents, by path relative to the root, 1 to MAX_DOCUMENT_PATH_BYTES bytes; null: the sender no longer has the
+   * document.
+   */
   entries: Array<{ readonly path: string; readonly document: Document | null }>;
 }
 

@@ -17,7 +17,7 @@ export interface Load {
   type: typeof FrameType.LOAD;
   /** Client connections of the sending engine. */
   connections: number;
-  /** Of the sending engine, 0 to 1000. */
+  /** The processor share of the sending engine, 0 to 1000. */
   cpuPermille: number;
   requestsPerSecond: number;
   /** Takes new connections and handoffs. */

@@ -35,7 +35,7 @@ export interface Migrate {
   session: TlsSession | null;
   /** The initiator's monotonic clock, in milliseconds modulo 2^32. */
   sentAtMs: number;
-  /** Of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
+  /** Bytes of the whole state, 1 to MAX_MIGRATED_STATE_BYTES. */
   stateBytes: number;
   bytes: Buffer;
 }
@@ -47,7 +47,10 @@ export interface MovedResponse {
   close: boolean;
   /** The head of its request as the client sent it, at most MAX_HEAD_BYTES. */
   head: Buffer;
-  /** With TLS: bytes of the session's next record that the client has, or gets from what travels. Else 0. */
+  /**
+   * With TLS: how many bytes of the session's next record the client has already, or gets from the state that travels.
+   * Without TLS 0.
+   */
   cut: number;
 }
 

@@ -27,7 +27,7 @@ export const AbortReason = {
   HALF_PIPE_FAILED: 5,
   INTERNAL: 6,
   DRAINING: 7,
-  /** Somebody wrote to the file while it was sent: what the client has may be of two states of it. */
+  /** Somebody wrote to the file while it was sent, so the client may have bytes of two versions. */
   FILE_CHANGED: 8,
 } as const;
 export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason];

@@ -32,11 +32,11 @@ export interface DataDone {
   bodyBytes: number;
   congestionWindow: number;
   srttUs: number;
-  /** From the receipt of SETUP to the first byte, microseconds. */
+  /** Microseconds from the receipt of SETUP to the first byte. */
   firstByteUs: number;
   /** Records of TLS that it is in; 0 without TLS. */
   records: number;
-  /** As in SETUP_OK; of a response that was announced without one. */
+  /** The identity, as in SETUP_OK, of a response that was announced without one. */
   identity: Identity | null;
 }
 
@@ -57,7 +57,7 @@ export interface Reset {
   epoch: number;
   /** Discard at once, acknowledged or not. */
   discard: boolean;
-  /** Only what belongs to `epoch`. */
+  /** The target lets go only of what belongs to `epoch`. */
   onlyEpoch: boolean;
 }
 

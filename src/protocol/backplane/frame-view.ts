@@ -20,7 +20,7 @@ export type ViewKind = (typeof ViewKind)[keyof typeof ViewKind];
 /** In both directions: what the sender's file says of the cluster, as digests. */
 export interface View {
   type: typeof FrameType.VIEW;
-  /** Those of nodes in the file's order. */
+  /** Digests of the file's sections; those of nodes are in the file's order. */
   sections: Array<{
     readonly kind: ViewKind;
     /** 1 to 63 bytes of UTF-8 without control characters. */

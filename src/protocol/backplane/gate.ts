@@ -6,14 +6,18 @@
 import { parseAddress } from '../../base/address.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 
-/** In a row from one address, for each engine that may dial from there, and how many are regained in a second. */
+/** Handshakes that one address may begin in a row, for each engine that may dial from there. */
 const BURST_PER_ENGINE = 10;
+/** How many of those an address regains in a second. */
 const PER_SECOND = 20;
-/** At once from one address, for each engine that may dial from there: a new one while an old one is not noticed to be dead. */
+/**
+ * Handshakes that one address may have under way, for each engine that may dial from there: two, as a new one may begin
+ * before the old one is known to be dead.
+ */
 const WAITING_PER_ENGINE = 2;
 
 interface Door {
-  /** Whose address it is. */
+  /** The node that the address belongs to. */
   readonly node: string;
   readonly burst: number;
   readonly maxWaiting: number;

@@ -95,7 +95,7 @@ export class Inbox {
       const frame = isKept(batch, from)
         ? decodeFrame(Buffer.from(batch.subarray(from, to)))
         : decodeFrame(batch, from, to);
-      // Who takes it wipes its own.
+      // What took the frame has a copy of the secret, and wipes that itself.
       if (bearsSecret(frame)) batch.fill(0, from, to);
       this.#onFrame(frame);
       from = to;

@@ -1,7 +1,7 @@
 /** Links that did not come up: what is wrong with the other node, as far as this end can tell, and what to do. Pure. */
 import type { Role, SessionState } from './session.ts';
 
-/** The same failure of the same node is told again after this. */
+/** The same failure of the same node is written to the log again after this time. */
 const TOLD_MS = 60_000;
 
 /** What this end saw of a link that ended before the other end was known. */
@@ -9,7 +9,7 @@ export interface Seen {
   readonly role: Role;
   /** How far the handshake was. */
   readonly stage: SessionState;
-  /** As the link says, `CODE: detail`. */
+  /** The link's reason, `CODE: detail`. */
   readonly reason: string;
 }
 
@@ -18,7 +18,7 @@ export interface LinkFailure {
   readonly address: string;
   readonly reason: string;
   readonly advice: string;
-  /** So often in a row. */
+  /** How often the link has failed so in a row. */
   count: number;
   atMs: number;
   toldAtMs: number;

@@ -51,7 +51,7 @@ export interface Conversation {
 /** What a link needs of its engine. */
 export interface LinkHost {
   readonly nowMs: number;
-  /** For links alone: what a frame sets off may read elsewhere before the next frame is taken. */
+  /** A receive buffer that only links use: what a frame sets off may receive other things before the next frame. */
   readonly linkReceiveBuffer: Buffer;
   readonly linkReceiveAddress: number;
   readonly clusterKey: Buffer;
@@ -158,7 +158,7 @@ export class Link implements Source {
     return id;
   }
 
-  /** Here is the conversation for an id that the peer took. */
+  /** Makes `conversation` the taker of frames with an id that the peer has opened. */
   takeConversation(id: number, conversation: Conversation): void {
     this.#conversations.set(id, conversation);
   }
@@ -311,7 +311,7 @@ export class Link implements Source {
     if (silentMs > peerMs) {
       this.close(this.up ? `silent for ${Math.round(silentMs)} ms` : 'silent in the handshake', false);
     } else if (this.up && now - this.#lastKeepaliveMs >= KEEPALIVE_MS) {
-      // On a busy link too: the lateness of a SETUP is measured against it.
+      // Sent on a busy link as well: how late a SETUP comes is measured by it.
       this.#lastKeepaliveMs = now;
       this.send({
         type: FrameType.KEEPALIVE,

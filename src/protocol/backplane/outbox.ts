@@ -19,7 +19,10 @@ import type { Session } from './session.ts';
 const BATCH_BYTES = 68 * 1024;
 /** Bytes that may wait for one peer. A peer this far behind is served by other means: relay elsewhere, or local. */
 export const OUTBOX_LIMIT_BYTES = 2 * 1024 * 1024;
-/** On top of it for the small frames that end things (RESET, ABORT, DATA_DONE): refusing those would leak. */
+/**
+ * Room beside the queue's limit for small frames that end something (RESET, ABORT, DATA_DONE): refusing them would
+ * leave things behind for ever.
+ */
 export const OUTBOX_RESERVE_BYTES = 256 * 1024;
 const STORAGE_BYTES = 2 * (OUTBOX_LIMIT_BYTES + OUTBOX_RESERVE_BYTES);
 /** Until the peer has proved itself: a greeting and a proof. */

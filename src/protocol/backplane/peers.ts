@@ -51,7 +51,7 @@ export class Peers implements Source {
   readonly gate: Gate;
   readonly failures = new LinkFailures();
   readonly #dials: Dial[] = [];
-  /** All links, greeting ones too. */
+  /** All links, those in their handshake included. */
   readonly #links = new Set<Link>();
   /** Links that are up, by node. */
   readonly #byNode: Link[][];
@@ -92,7 +92,7 @@ export class Peers implements Source {
     }
     const refusal = this.gate.refuses(address, this.#host.nowMs);
     if (refusal !== null) {
-      // With a reset: nothing of it stays here.
+      // Closed with a reset, so that no socket in TIME_WAIT stays here.
       abortClose(fd);
       return this.#host.connectionRefused(address, refusal);
     }
@@ -205,7 +205,7 @@ export class Peers implements Source {
     this.#links.add(dial.link);
   }
 
-  /** From the address by which the other node knows this one, whatever else this machine has. */
+  /** Binds to the address by which the other node knows this one; this machine may have more. */
   #bind(fd: number, peer: Buffer): void {
     const { address, address6 } = this.#config.nodes[this.#self];
     for (const one of address6 === null ? [address] : [address, address6]) {

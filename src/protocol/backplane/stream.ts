@@ -12,7 +12,7 @@ import { FrameType, type RelayCredit, type RelayData } from './frames.ts';
 /** Bytes that either end may send before the other has asked for more. */
 export const STREAM_WINDOW_BYTES = 256 * 1024;
 
-/** One RELAY_DATA frame, and what a stream sends in one turn. */
+/** Bytes of one RELAY_DATA frame at most, and of what a stream sends in one turn. */
 export const STREAM_PIECE_BYTES = 64 * 1024;
 
 /** What the two ends of one direction keep to. */
@@ -20,9 +20,9 @@ export interface StreamDirection {
   readonly requestBody: boolean;
   /** What its sender may be ahead of the credit: it passes on what it has read at once. */
   readonly slackBytes: number;
-  /** It is asked for more in portions of this, at least. */
+  /** Credit is given in portions of this size at least. */
   readonly portionBytes: number;
-  /** Its first piece goes before those of streams that have begun. */
+  /** Whether its first piece goes before the pieces of streams that have begun. */
   readonly beginsFirst: boolean;
 }
 
@@ -40,7 +40,7 @@ export const RESPONSE: StreamDirection = {
   beginsFirst: true,
 };
 
-/** One direction, at the end that sends. */
+/** One direction of a stream, at the end that sends. */
 export class StreamOutput {
   readonly #direction: StreamDirection;
   /** Bytes that the other end takes; below 0 it is that far ahead. */
@@ -57,7 +57,7 @@ export class StreamOutput {
     return this.#creditBytes > 0;
   }
 
-  /** Its first piece is to go before those of streams that have begun. */
+  /** Whether its next piece is its first, and is to go before those of streams that have begun. */
   get isFirst(): boolean {
     return this.#direction.beginsFirst && this.sentBytes === 0;
   }
@@ -67,12 +67,12 @@ export class StreamOutput {
     return this.#turnBytes > 0 ? Math.min(STREAM_PIECE_BYTES, this.#creditBytes) : 0;
   }
 
-  /** It may send a piece, and nobody waits. */
+  /** Begins a turn: no stream waits, so this one may send a piece at once. */
   beginTurn(): void {
     this.#turnBytes = STREAM_PIECE_BYTES;
   }
 
-  /** It is its turn, before others. False: it has had that of this turn already. */
+  /** Takes its turn while others wait. False: it has sent more than one turn allows before, and waits for the next. */
   takeTurn(): boolean {
     this.#turnBytes = Math.min(this.#turnBytes, 0) + STREAM_PIECE_BYTES;
     return this.#turnBytes > 0;
@@ -83,7 +83,7 @@ export class StreamOutput {
     return { type: FrameType.RELAY_DATA, request, last, requestBody, bytes };
   }
 
-  /** That frame has gone. */
+  /** The frame has been sent: counts its bytes. */
   sent({ bytes }: RelayData): void {
     this.sentBytes += bytes.length;
     this.#creditBytes -= bytes.length;
@@ -97,7 +97,7 @@ export class StreamOutput {
   }
 }
 
-/** One direction, at the end that takes. */
+/** One direction of a stream, at the end that receives. */
 export class StreamInput {
   readonly #direction: StreamDirection;
   /** Bytes that the other end may still send. */

@@ -27,7 +27,7 @@ export interface StreamSource extends Member {
   /** How much waits there. */
   readonly link: { readonly queuedBytes: number };
   readonly output: StreamOutput;
-  /** It is its turn: it sends a piece, and asks again where it has more. */
+  /** The source's turn: it sends a piece, and waits again if it has more. */
   goOn(): void;
 }
 
@@ -37,7 +37,7 @@ function isFull({ link, output }: StreamSource): boolean {
 
 export class Streams implements Ticking {
   readonly #later: Later;
-  /** Those that have credit and more to send, in the order of their turns. */
+  /** The sources that have credit and more to send, in the order of their turns. */
   readonly #waiting = new Members<StreamSource>();
   /** A round is put off until links are flushed. */
   #isDeferred = false;
@@ -61,7 +61,7 @@ export class Streams implements Ticking {
     return false;
   }
 
-  /** It goes on in its turn. */
+  /** Puts a source behind the others that wait for their turn. */
   waits(source: StreamSource): void {
     this.#waiting.add(source);
   }
@@ -70,7 +70,7 @@ export class Streams implements Ticking {
     return this.#waiting.has(source);
   }
 
-  /** It is over. */
+  /** The source has ended: it gets no more turns. */
   leaves(source: StreamSource): void {
     this.#waiting.delete(source);
   }
@@ -92,7 +92,7 @@ export class Streams implements Ticking {
     let goesOn = false;
     for (const source of this.#waiting.all) {
       const { output } = source;
-      // Another's turn may have ended this one, or filled its link.
+      // A source before it may have ended this one, or filled its link.
       if (!this.#waiting.has(source) || isFull(source)) continue;
       this.#waiting.delete(source);
       if (!output.takeTurn()) {

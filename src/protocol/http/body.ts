@@ -14,7 +14,7 @@ export const MAX_EXTENSION_BYTES = 4096;
 /** Trailer section of one body. */
 export const MAX_TRAILER_BYTES = 8192;
 
-/** Of a trailer section without fields its CR is counted. */
+/** A trailer section without fields counts as its CR. */
 const EMPTY_TRAILER_BYTES = 1;
 
 export type BodyFault =
@@ -86,7 +86,7 @@ export class BodyReader {
     return this.#state === 'done';
   }
 
-  /** There were fields behind its last chunk. */
+  /** Whether there were trailer fields behind the last chunk. */
   get hasTrailers(): boolean {
     return this.#trailerBytes > EMPTY_TRAILER_BYTES;
   }

@@ -5,7 +5,7 @@ export type Directives = ReadonlyMap<string, string>;
 
 /** A name, and a value as quoted string or token. What is neither is left out, up to the next comma. */
 const DIRECTIVE = /[ \t,]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^,"]*)))?)?[^,]*/y;
-/** Those that say for how long: of two the shorter counts. */
+/** Directives with a number of seconds. Where one comes twice, the shorter time counts. */
 const SECONDS = new Set(['max-age', 's-maxage', 'stale-while-revalidate', 'stale-if-error']);
 /** What a greater number is taken for (RFC 9111 1.2.2). */
 const MAX_SECONDS = 2 ** 31 - 1;
@@ -35,7 +35,7 @@ export function deltaSeconds(text: string | undefined): number {
   return text !== undefined && /^\d+$/.test(text) ? Math.min(Number(text), MAX_SECONDS) : 0;
 }
 
-/** As a field value again, in one form. */
+/** The directives as a field value, the same for all ways to write them. */
 export function formatDirectives(directives: Directives): string {
   return [...directives].map(([name, value]) => (value === '' ? name : `${name}=${value}`)).join(', ');
 }

@@ -4,7 +4,7 @@ import type { RequestHead } from './request.ts';
 
 /** What a condition is compared with. */
 export interface Validators {
-  /** With its quotes, and `W/` when weak. */
+  /** The entity tag with its quotes, and `W/` when it is weak. */
   readonly etag: string;
   /** A weak one that the same representation had before, if any: clients may hold it. */
   readonly formerEtag?: string | null;

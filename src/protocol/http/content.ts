@@ -83,7 +83,7 @@ export class Content {
     return this.#files.usage;
   }
 
-  /** All files that the cache holds, as they are now. */
+  /** A copy of the list of all files that the cache holds. */
   get files(): Entry[] {
     return this.#files.all;
   }

@@ -50,7 +50,7 @@ export function bodyValidator(body: Buffer | { digest: string; start: number; en
 export interface Digested {
   /** Null while it is not there. */
   readonly digest: string | null;
-  /** It is being looked for. */
+  /** The file's digest is being computed. */
   readonly digestPending: boolean;
 }
 

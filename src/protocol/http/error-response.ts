@@ -29,7 +29,7 @@ export function errorResponse(
 
 const WRONG_SCHEME = '400 Bad Request\nThis port speaks TLS: write https:// instead of http://\n';
 
-/** For a client that speaks HTTP in the clear where TLS is spoken, whatever it asks. */
+/** The answer to a client that speaks plain HTTP on the TLS port, whatever it asks. */
 export function wrongSchemeResponse(nowMs: number): Buffer {
   const type = 'Content-Type: text/plain; charset=utf-8';
   const head = beginHead(400, { ...NO_REQUEST, close: true, nowMs });

@@ -143,7 +143,7 @@ export function namesOf(all: readonly string[]): Names {
   return names;
 }
 
-/** Of what is between a name and its value, and of what ends a line. */
+/** Bytes between a name and its value, and of a line's end: both are two. */
 const SEPARATOR_LENGTH = ': '.length;
 const CRLF_LENGTH = '\r\n'.length;
 
@@ -198,7 +198,7 @@ export class Fields {
     return lines;
   }
 
-  /** They were sent as `lines` would write them. */
+  /** Whether the fields were sent exactly as `lines` would write them. */
   #arePlain(from: number, to: number): boolean {
     const offsets = this.#offsets;
     for (let at = 4 * from; at < 4 * to; at += 4) {

@@ -70,7 +70,7 @@ export class FileCache {
     return { entries: this.#entries.size, memoryBytes: this.#memoryBytes, descriptors: this.#descriptors };
   }
 
-  /** All entries, as they are now. */
+  /** A copy of the list of all entries. */
   get all(): Entry[] {
     return [...this.#entries.values()];
   }

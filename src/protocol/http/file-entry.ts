@@ -74,7 +74,9 @@ export class Entry {
     );
   }
 
-  /** Both are of the same files, in the same versions, and what was read of them is the same. */
+  /**
+   * Whether the other entry is of the same files in the same versions, with the same bytes as far as they were read.
+   */
   isAsOld({ representations }: Entry): boolean {
     return (
       representations.length === this.representations.length &&
@@ -94,7 +96,10 @@ export class Entry {
     });
   }
 
-  /** Its large files are as they were when they were opened: what is sent under its validators is what they stand for. */
+  /**
+   * Whether its large files are as they were when they were opened, so that the validators still stand for the bytes
+   * that are sent.
+   */
   get isCurrent(): boolean {
     return this.representations.every(({ fd, file }) => fd === -1 || file.isCurrent(fd));
   }

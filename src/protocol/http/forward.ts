@@ -59,7 +59,7 @@ export interface ResponsePlan {
 
 /** What to do with the body of a forwarded response. */
 export interface ForwardedHead {
-  /** One character a byte. */
+  /** The head as text, one character a byte. */
   readonly text: string;
   /**
    * `raw`: as the upstream sent it. `dechunk`: payload only. `enchunk`: each slice of the payload as a chunk, then

@@ -23,12 +23,12 @@ const MAX_VARIES = 8;
 /** What we write ourselves: the request that was stored had other values than its head says. */
 const WRITTEN = /^(x-forwarded-.*|forwarded|x-real-ip|via)$/;
 
-/** For how long a response may be used, and by whom. */
+/** How long a response may be used, and by whom. */
 export interface Lifetime {
   /** How old it was when it came. */
   readonly initialAgeMs: number;
   readonly freshMs: number;
-  /** For so long behind that it may be used while it is validated. */
+  /** How long after its end the response may still be used while it is validated (RFC 5861). */
   readonly whileRevalidateMs: number;
   /** And for so long when its origin fails. */
   readonly ifErrorMs: number;
@@ -130,7 +130,7 @@ function ageOnArrival(fields: Fields, { askedMs, cameMs }: Passage): number {
   // Date leaves out what is less than a second; that the response is no older than its request is known besides.
   const apparentMs = Number.isNaN(date) ? 0 : Math.max(0, cameMs - date - MS_PER_SECOND);
   const age = fields.get('age');
-  // Of several the first is the nearest cache's; one that is no number says nothing.
+  // Where there are several, the first is the nearest cache's. A value that is no number counts as none.
   const saidMs = age === undefined ? 0 : deltaSeconds(age.split(',')[0].trim()) * MS_PER_SECOND;
   return Math.max(apparentMs, saidMs + Math.max(0, cameMs - askedMs));
 }

@@ -46,7 +46,7 @@ export function contentType(name: string, own: MediaTypes): string {
   const dot = name.lastIndexOf('.');
   if (dot <= name.lastIndexOf('/')) return UNKNOWN;
   const ending = name.substring(dot + 1).toLowerCase();
-  // As it was written: whoever names a type names its charset.
+  // The configured type as it was written: whoever names a type names its charset as well.
   if (Object.hasOwn(own, ending)) return own[ending];
   // The general table is a plain object: it has a `constructor`, too.
   const known: unknown = MEDIA.get(ending) ?? lookup(ending);

@@ -10,7 +10,7 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH']);
 const WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH']);
 
-/** Its meaning is known here; whether it is allowed is another matter. */
+/** Whether the method's meaning is known here; whether it is allowed is another question. */
 export function isKnown(method: string): boolean {
   return KNOWN.has(method);
 }
@@ -23,7 +23,7 @@ export function isServed(method: string): boolean {
   return KNOWN.has(method) || !(NOT_SERVED.has(method) || /[a-z]/.test(method));
 }
 
-/** It asks for nothing to be changed. Of a method that nobody knows here nobody knows that. */
+/** Whether the method is safe (RFC 9110 9.2.1). An unknown method is taken for one that is not. */
 export function isSafe(method: string): boolean {
   return SAFE.has(method);
 }

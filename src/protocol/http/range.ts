@@ -77,7 +77,7 @@ export function unsatisfiedRange(size: number): string {
 
 /** What stands around the ranges of a multipart/byteranges body. */
 export interface MultipartFraming {
-  /** One for each range, to be sent before its bytes. */
+  /** For each range, what is sent before its bytes. */
   readonly prefixes: readonly Buffer[];
   readonly suffix: Buffer;
   /** Bytes of the whole body, ranges included. */

@@ -21,7 +21,7 @@ export interface FilePart {
 export interface Response {
   readonly status: number;
   readonly parts: readonly Part[];
-  /** All bytes, head included. */
+  /** Bytes of the whole response, head included. */
   readonly lengthBytes: number;
   readonly bodyBytes: number;
   /** The connection has to be closed after it. */

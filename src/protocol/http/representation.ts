@@ -28,16 +28,16 @@ export class Representation implements Variant, Digested {
   readonly sizeBytes: number;
   readonly lastModifiedMs: number;
   readonly contentType: string;
-  /** All of it. */
+  /** The whole representation. */
   readonly whole: Stretch;
   /** The content of a small file, else null. */
   readonly body: Buffer | null;
   /** Ready-made responses by kind (see Content), each with the second of its Date. */
   readonly ready: (Response | null)[] = [null, null, null];
   readonly readySecond: number[] = [-1, -1, -1];
-  /** As the file system described it when it was opened. */
+  /** The file's state when it was opened. */
   readonly file: OpenFile['state'];
-  /** With its quotes, and `W/` while it stands for times. */
+  /** The entity tag with its quotes, and `W/` while it stands for times and not for bytes. */
   etag: string;
   /** What it was before the digest was there: a client may have it. */
   readonly formerEtag: string | null;
@@ -50,7 +50,7 @@ export class Representation implements Variant, Digested {
   #digest: string | null;
   readonly #varies: boolean;
   #fd: number;
-  /** One for the cache, one for each response in flight. */
+  /** References: one of the cache, one of each response in flight. */
   #references = 1;
 
   constructor(opened: OpenFile, contentType: string, varies: boolean, nowMs: number) {
@@ -82,12 +82,12 @@ export class Representation implements Variant, Digested {
     this.fields = `Accept-Ranges: bytes\r\n${encoding}${this.validatorFields}`;
   }
 
-  /** Of its bytes; null while nobody knows it. */
+  /** The digest of its bytes; null while it is not known. */
   get digest(): string | null {
     return this.#digest;
   }
 
-  /** Its bytes have been read, in this version. */
+  /** Its bytes, in this version, have been read, and have this digest: the entity tag is strong from now on. */
   vouch(digest: string): void {
     this.#digest = digest;
     this.etag = this.#strongEtag;

@@ -20,7 +20,10 @@ import type { ResponseHead } from './response.ts';
 const MS_PER_SECOND = 1000;
 /** Bodies up to this size are copied behind their head: cheaper than a second part. */
 const COPY_BODY_BYTES = 16_384;
-/** Those up to this size are, too, when they are asked for again within a second: the copy costs what it saves twice. */
+/**
+ * Responses up to this size are copied as well, when they are asked for again within a second: the copy costs half of
+ * what it saves.
+ */
 const HOT_BODY_BYTES = 131_072;
 /** The body, and ready-made responses: of each kind, and of a hot one that stays. */
 const BODY_COPIES = 4;
@@ -33,7 +36,7 @@ const BODILESS = new Set([204, 304]);
 const IN_304 = new Set([
   ...['cache-control', 'content-location', 'date', 'etag', 'expires', 'last-modified', 'vary'],
 ]);
-/** Of these a 304 says nothing: the body is the old one (RFC 9111 3.2). */
+/** Fields that a 304 does not renew, since the body is the old one (RFC 9111 3.2). */
 const NOT_RENEWED = new Set(['content-encoding', 'content-range', 'content-type', 'age']);
 /** Kinds of ready-made responses, by what their head says of the connection. */
 const PERSISTENT = 0;
@@ -55,7 +58,7 @@ export function keptFields(head: ResponseHead, nowMs: number): Fields {
   return fieldsOf(head.fields.has('date') ? lines : `${lines}Date: ${currentDate(nowMs)}\r\n`);
 }
 
-/** Those of a stored response after a 304 for it (RFC 9111 3.2). */
+/** The fields of a stored response after a 304 for it (RFC 9111 3.2). */
 export function renewedFields(stored: Fields, head: ResponseHead, nowMs: number): Fields {
   const news = keptFields(head, nowMs);
   const renewed = linesOf(news, (name) => !NOT_RENEWED.has(name));
@@ -128,7 +131,7 @@ export class StoredResponse implements Digested {
     this.sizeBytes = OVERHEAD_BYTES + BODY_COPIES * this.#lines.length + selected.length + copies * length;
   }
 
-  /** Of the body. A hash: to be asked only where a continuation may be wanted. */
+  /** The digest of the body. Computed when it is asked for, so only where a continuation may be wanted. */
   get digest(): string {
     this.#digest ??= digestOf(createHash('sha256').update(this.body));
     return this.#digest;

@@ -192,7 +192,7 @@ export class Handshake implements Asked {
     this.#input = newBio(memoryMethod());
     this.#output = newBio(memoryMethod());
     assert(this.#session !== 0 && this.#input !== 0 && this.#output !== 0, 'there is memory');
-    // They are the session's from now on.
+    // From now on the session frees the two BIOs.
     setBio(this.#session, this.#input, this.#output);
   }
 

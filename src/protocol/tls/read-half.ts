@@ -18,9 +18,9 @@ export type Received =
   /** The client has given up: nothing is to be sent any more. */
   | { readonly kind: 'alert'; readonly description: number };
 
-/** In a row: as OpenSSL has it. */
+/** Empty records in a row, as OpenSSL limits them. */
 export const MAX_EMPTY_RECORDS = 32;
-/** Without a byte of data between them. */
+/** KeyUpdates without a byte of data between them. */
 export const MAX_KEY_UPDATES = 32;
 
 const NOTHING = Buffer.alloc(0);
@@ -35,7 +35,7 @@ export interface ReadHalfState {
 export class ReadHalf {
   #half: TrafficHalf;
   #opener: Opener;
-  /** Not looked at yet. */
+  /** Bytes of records that have not been opened yet. */
   #bytes: Buffer;
   #at = 0;
   /** The beginning of a message. */
@@ -147,12 +147,12 @@ export class ReadHalf {
     return { kind: 'key-update', asks };
   }
 
-  /** It can be given to another node: no message is half read. */
+  /** Whether the half can be given to another node: no handshake message is half read. */
   get isMovable(): boolean {
     return this.#message.length === 0 && !this.#ended;
   }
 
-  /** Of what has come and was not opened. */
+  /** Bytes that have come and were not opened. */
   get restBytes(): number {
     return this.#bytes.length - this.#at;
   }

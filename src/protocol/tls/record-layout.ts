@@ -9,7 +9,7 @@
 import { MAX_CONTENT_BYTES } from './records.ts';
 import type { Suite } from './suites.ts';
 
-/** Of a whole response, or of what is left of one: then without a head. */
+/** The records of a whole response, or of the rest of one, which has no head. */
 export interface Layout {
   readonly headBytes: number;
   /** Head included. */
@@ -22,7 +22,7 @@ export interface SentRecords {
   readonly number: number;
   /** Bytes of them that the socket has taken, or that the client had before. */
   readonly wire: number;
-  /** Of the response, as far as it was left then. */
+  /** Bytes of the response, as far as it was left then. */
   readonly lengthBytes: number;
 }
 

@@ -97,7 +97,7 @@ export class Sealer {
     this.#number = keys.number;
   }
 
-  /** Of the next record. */
+  /** The number of the next record. */
   get number(): number {
     return this.#number;
   }
@@ -194,7 +194,7 @@ export class Opener {
     const from = at + RECORD_HEADER_BYTES + nonceBytes;
     requireRoom(end - from, TAG_BYTES);
     setNonce(this.#keys.iv, this.#number);
-    // Who seals chooses it.
+    // With AES of TLS 1.2 the sender chooses this part of the nonce.
     if (nonceBytes > 0) bytes.copy(nonce.bytes, NONCE_NUMBER_AT, at + RECORD_HEADER_BYTES, from);
     setAdditional(this.#number, bytes, at, end - from - TAG_BYTES);
     const {

@@ -3,7 +3,7 @@ import type { Suite } from './suites.ts';
 
 export interface TlsSession {
   readonly suite: Suite;
-  /** By a ticket. */
+  /** The session was resumed by a ticket. */
   readonly resumed: boolean;
   /** Traffic secrets of what the client sends, and of what it gets. */
   readonly clientSecret: Buffer;
@@ -17,7 +17,7 @@ export interface TlsSession {
   readonly held: Buffer;
 }
 
-/** With secrets of its own. */
+/** A copy with its own secrets: both have to be wiped. */
 export function copySession(session: TlsSession): TlsSession {
   const copy = (bytes: Buffer) => Buffer.from(bytes);
   const { clientSecret, serverSecret, behind, held } = session;

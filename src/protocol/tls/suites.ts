@@ -6,14 +6,14 @@ import type { TlsVersion } from '../../base/config/config.ts';
 import { AEAD_KEY_BYTES, type AeadName, NONCE_BYTES, TAG_BYTES } from '../../kernel/linux/aead.ts';
 
 export interface Suite {
-  /** As in ClientHello. */
+  /** The suite's number as in ClientHello. */
   readonly id: number;
-  /** As OpenSSL names it. */
+  /** The suite's name in OpenSSL. */
   readonly name: string;
   readonly version: TlsVersion;
   readonly aead: AeadName;
   readonly hash: 'sha256' | 'sha384';
-  /** Of a half's secret: with TLS 1.3 of a hash, with 1.2 of key and iv. */
+  /** Bytes of a half's secret: with TLS 1.3 those of a hash, with TLS 1.2 those of key and iv. */
   readonly secretBytes: number;
   /** What of the nonce is in each record: with AES of TLS 1.2 (RFC 5288, 3). */
   readonly nonceBytes: 0 | 8;
@@ -38,7 +38,7 @@ function tls12(id: number, name: string, aead: AeadName, hash: Suite['hash']): S
   return { id, name, version: 'TLSv1.2', aead, hash, secretBytes, nonceBytes, overheadBytes };
 }
 
-/** In the order in which they are chosen. */
+/** The suites, in the order in which they are preferred. */
 export const SUITES: readonly Suite[] = [
   tls13(0x1301, 'TLS_AES_128_GCM_SHA256', 'aes-128-gcm', 'sha256'),
   tls13(0x1302, 'TLS_AES_256_GCM_SHA384', 'aes-256-gcm', 'sha384'),
@@ -51,7 +51,7 @@ export const SUITES: readonly Suite[] = [
   tls12(0xcca8, 'ECDHE-RSA-CHACHA20-POLY1305', 'chacha20-poly1305', 'sha256'),
 ];
 
-/** Their names, as OpenSSL takes a list of them. */
+/** The names of a version's suites, as a list for OpenSSL. */
 export function suiteNames(version: TlsVersion): string {
   return SUITES.filter((suite) => suite.version === version)
     .map(({ name }) => name)

@@ -18,7 +18,7 @@ export interface TicketKey {
   /** What a ticket says of its key. */
   readonly name: Buffer;
   readonly hmac: Buffer;
-  /** Of AES-256-CBC. */
+  /** The key of AES-256-CBC. */
   readonly cipher: Buffer;
 }
 
@@ -34,7 +34,7 @@ function derive(clusterKey: Buffer, period: number): TicketKey {
 
 export class TicketKeys {
   readonly #clusterKey: Buffer;
-  /** By period: those that are good now. */
+  /** The keys that are valid now, by period. */
   readonly #keys = new Map<number, TicketKey>();
   #period = -1;
 
@@ -56,7 +56,7 @@ export class TicketKeys {
       if (!this.#keys.has(at)) this.#keys.set(at, derive(this.#clusterKey, at));
   }
 
-  /** For a new ticket. `nowMs`: the time of day. */
+  /** The key for a new ticket. `nowMs`: the time of day. */
   current(nowMs: number): TicketKey {
     this.#renew(nowMs);
     return this.#keys.get(this.#period)!;

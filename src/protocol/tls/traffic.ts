@@ -7,7 +7,7 @@ import { AEAD_KEY_BYTES, NONCE_BYTES } from '../../kernel/linux/aead.ts';
 import { hmac } from '../../kernel/linux/hmac.ts';
 import type { Suite } from './suites.ts';
 
-/** One direction of a session, as who owns it has it. */
+/** One direction of a session, as its owner has it. */
 export interface TrafficHalf {
   readonly suite: Suite;
   readonly secret: Buffer;
@@ -58,7 +58,7 @@ export function trafficKeys({ suite, secret, number }: TrafficHalf): TrafficKeys
   return { suite, key, iv: expandLabel(suite, secret, 'iv', NONCE_BYTES), number };
 }
 
-/** From `number` on, with key and iv of its own. */
+/** A copy with its own key and iv, for records from `number` on. */
 export function copyKeys({ suite, key, iv }: TrafficKeys, number: number): TrafficKeys {
   return { suite, key: Buffer.from(key), iv: Buffer.from(iv), number };
 }

@@ -29,7 +29,7 @@ export const UPDATE_RECORDS = 2 ** 23;
 
 /** A place in the records of a key. */
 interface Place {
-  /** Of the next record. */
+  /** The number of the next record. */
   readonly number: number;
   /** Bytes of it that the client has already: it must be sealed as it was before. */
   readonly cut: number;
@@ -171,7 +171,7 @@ export class WriteHalf {
     return { suite, key, iv, number, cut };
   }
 
-  /** Who had it has sealed nothing. */
+  /** Takes the half back from a target that has sealed nothing. */
   takeBackUnused(): void {
     assert(this.#holder.name === 'lent' && this.#lentAt !== null, `the write half is ${this.#holder.name}`);
     this.#holder = hereSince(this.#lentAt);

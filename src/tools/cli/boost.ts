@@ -46,7 +46,7 @@ async function boost(mode: BoostMode, node: string): Promise<void> {
   }
 }
 
-/** The same command on that machine of the lab. */
+/** Runs this command on a machine of the lab. */
 async function boostInLab(mode: BoostMode, node: string, name: string): Promise<void> {
   const { configFile } = Lab.attach(name).plan;
   const [runtime, main] = process.argv;

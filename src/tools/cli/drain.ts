@@ -48,7 +48,7 @@ async function drain(node: string): Promise<void> {
   }
 }
 
-/** The same command on that machine of the lab. */
+/** Runs this command on a machine of the lab. */
 async function drainInLab(node: string, name: string): Promise<void> {
   const { configFile } = Lab.attach(name).plan;
   const [runtime, main] = process.argv;

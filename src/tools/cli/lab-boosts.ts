@@ -5,11 +5,14 @@ import type { Lab, LabStatus } from '../lab/lab.ts';
 
 export interface LabBoost extends BoostStatus {
   readonly node: string;
-  /** By booster. */
+  /** Clients by booster. */
   readonly clients: Readonly<Record<string, number>>;
 }
 
-/** None when its process has ended since, or is another command, which says no more than that it is ready. */
+/**
+ * The status of a node's engines; none when its process has ended since, or is another command that says no more than
+ * that it is ready.
+ */
 async function enginesOf(lab: Lab, node: string): Promise<readonly EngineStatus[]> {
   try {
     const { engines = [] } = (await lab.admin(node, '/api/status')) as { engines?: EngineStatus[] };
@@ -19,7 +22,7 @@ async function enginesOf(lab: Lab, node: string): Promise<readonly EngineStatus[
   }
 }
 
-/** Of the nodes that can be boosted and run. */
+/** The state of all running nodes that have boosters. */
 export async function labBoosts(lab: Lab, { nodes }: LabStatus): Promise<LabBoost[]> {
   const running = nodes.filter(({ ready }) => ready);
   const all = await Promise.all(

@@ -30,7 +30,7 @@ async function purge(node: string, site: string, path: string): Promise<void> {
   console.log(`${node}: ${resources} resources forgotten`);
 }
 
-/** The same command on machines of the lab. */
+/** Runs this command on machines of the lab. */
 async function purgeInLab(site: string, path: string, { node, name }: Flags): Promise<void> {
   const { plan } = Lab.attach(name);
   const [runtime, main] = process.argv;

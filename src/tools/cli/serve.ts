@@ -18,8 +18,8 @@ function stopSignal(): Promise<void> {
 }
 
 /**
- * Of a node that was drained: a service manager must not start it again (RestartPreventExitStatus= in
- * examples/baton.service). No code of sysexits.h, nor of systemd.exec(5).
+ * The exit code of a node that was drained: a service manager must not start it again (RestartPreventExitStatus= in
+ * examples/baton.service). It is none of sysexits.h, nor of systemd.exec(5).
  */
 const DRAINED_EXIT_CODE = 80;
 /** `baton drain` waits for what cannot move; not for ever. */

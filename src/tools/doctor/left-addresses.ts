@@ -12,7 +12,9 @@ import {
 } from '../../kernel/linux/interface-addresses.ts';
 import { guardedOn } from '../../kernel/router/guarded.ts';
 
-/** In this network namespace. Throws SystemError without the permission to look at routers. */
+/**
+ * The addresses that were left in this network namespace. Throws SystemError without the permission to look at routers.
+ */
 export function leftAddresses(): InterfaceAddress[] {
   const all = interfaceAddresses();
   const ours = all.filter((one) => one.protocol === BATON_PROTOCOL);

@@ -147,7 +147,7 @@ export class Lab {
       const [file, ...rest] = inNamespace(namespace, argv);
       const child = spawn(file, rest, { detached: true, stdio: ['ignore', fd, fd] });
       child.unref();
-      // It may have ended by now: then it is a zombie until this process's event loop waits for it.
+      // The process may have ended by now: then it is a zombie until this process's event loop waits for it.
       const id = child.pid === undefined ? undefined : identify(child.pid);
       if (id === undefined) throw new LabError('LAB_COMMAND', `${argv.join(' ')} could not be started`);
       return id;
@@ -263,7 +263,7 @@ export class Lab {
     return stdout === '200';
   }
 
-  /** Of a node, `client` or `router`. */
+  /** The network namespace of a node, of `client` or of `router`. */
   #namespaceOf(host: string): string {
     const { client, routerNamespace } = this.plan;
     if (host === 'client') return client.namespace;

@@ -60,7 +60,7 @@ const HOST_SYSCTLS = {
   'ipv6/conf/default/accept_ra': 0,
 };
 
-/** For interfaces that have got the defaults of before. */
+/** Settings for interfaces that were made before the defaults were set. */
 const withoutDad = (...names: string[]): Record<string, number> =>
   Object.fromEntries(names.map((name) => [`ipv6/conf/${name}/accept_dad`, 0]));
 

@@ -32,17 +32,17 @@ export interface LabOptions {
   readonly policy?: string;
   /** Directory to serve; default: a generated site of byte ramps. */
   readonly root?: string;
-  /** Of each node's link, each direction: `100mbit`. */
+  /** The rate of each node's link, in each direction: `100mbit`. */
   readonly rate?: string;
   /** Added to the client's round-trip time, half of it each way. */
   readonly delayMs?: number;
-  /** Of the client's packets, each way. */
+  /** Percent of the client's packets that are lost, each way. */
   readonly lossPercent?: number;
-  /** Of the random loss; default 1. */
+  /** The seed of the random loss; default 1. */
   readonly seed?: number;
   /**
-   * Of the link to the client, in bytes: a router stands before it, which refuses larger packets and says so (ICMP).
-   * The client itself does not know, and offers the segments of an ordinary link.
+   * The MTU of the link to the client, in bytes: a router stands before it, which refuses larger packets and says so
+   * (ICMP). The client itself does not know, and offers the segments of an ordinary link.
    */
   readonly mtu?: number;
   /** The site is served over TLS, too; what clients are to trust is in the plan. */
@@ -84,7 +84,7 @@ export interface LabPlan {
   readonly delayMs: number;
   readonly lossPercent: number;
   readonly seed: number;
-  /** Of the link from the router to the client, 0 when there is no router. */
+  /** The MTU of the link from the router to the client, 0 when there is no router. */
   readonly mtu: number;
 }
 
@@ -193,7 +193,7 @@ export function labConfig(plan: LabPlan, options: LabOptions, root: string): str
   return document.toString();
 }
 
-/** All that nodes are reached by, and the names of sites. */
+/** Everything that the lab's certificate is for: the nodes' addresses, and the names of sites. */
 export function certificateNames(plan: LabPlan, { sites }: Pick<ClusterConfig, 'sites'>): string[] {
   const hosts = sites.flatMap((site) => site.hosts.filter((host) => host !== '*'));
   return [...hosts, ...plan.nodes.flatMap((node) => [node.name, `${node.name}6`, ...node.public])];

@@ -42,7 +42,7 @@ export function removeLab(name: string): boolean {
   try {
     rmdirSync(RUN_DIRECTORY);
   } catch {
-    // Other labs are there.
+    // Other labs still use it.
   }
   return true;
 }

@@ -10,7 +10,7 @@ export interface LabState {
   /** Process numbers mean nothing after a reboot. */
   readonly bootId: string;
   readonly phase: 'building' | 'up';
-  /** Who builds it. */
+  /** The process that builds the lab. */
   readonly builder: ProcessId;
   readonly plan: LabPlan;
   /** `netem` or `hop`: how the client's link is slowed down; null when it is not. */

@@ -14,7 +14,7 @@ export function run(argv: readonly string[], input = ''): string {
   throw new LabError('LAB_COMMAND', `${shown}\nfailed (${code}): ${stderr.trim() || stdout.trim()}`);
 }
 
-/** The same, for commands that may fail. `code` is -1 when the command could not be started. */
+/** Runs a command that may fail. `code` is -1 when it could not be started. */
 export function attempt(
   argv: readonly string[],
   input = '',
@@ -28,7 +28,7 @@ export function attempt(
 /** A process that cannot be mistaken for a later one with the same number. */
 export interface ProcessId {
   readonly pid: number;
-  /** In clock ticks since boot: field 22 of /proc/PID/stat. */
+  /** When the process started, in clock ticks since boot: field 22 of /proc/PID/stat. */
   readonly startTime: number;
 }
 
@@ -65,7 +65,7 @@ export function signal(target: ProcessId, name: NodeJS.Signals): void {
   try {
     process.kill(target.pid, name);
   } catch {
-    // It ended between the two lines.
+    // The process ended between the two lines.
   }
 }
 
