@@ -7,6 +7,7 @@ import { arch, release } from 'node:os';
 import koffi from 'koffi';
 import * as libc from '../../kernel/linux/libc.ts';
 import { allocate } from '../../kernel/linux/memory.ts';
+import { openssl } from '../../kernel/linux/openssl.ts';
 import { IPPROTO_TCP, SOCK_CLOEXEC, SOCK_STREAM, setOption } from '../../kernel/linux/socket.ts';
 import { attempt } from '../lab/system.ts';
 
@@ -84,6 +85,12 @@ const NEEDED: readonly Check[] = [
     purpose: 'the router',
     remedy: `${CAPABILITIES}; the kernel needs CONFIG_BPF_SYSCALL`,
     look: bpfSystemCall,
+  },
+  {
+    name: 'openssl',
+    purpose: 'encryption between nodes and https',
+    remedy: debian('libssl3'),
+    look: encryption,
   },
   { name: 'libbpf', purpose: 'loading the router', remedy: debian('libbpf1'), look: libbpf },
   { name: 'tc', purpose: 'attaching the router', remedy: debian('iproute2'), look: () => tool('tc', '-V') },
@@ -205,6 +212,12 @@ function bpfSystemCall(): Outcome {
   if (fd < 0) return { ok: false, detail: 'a map cannot be made (permission, or no eBPF)' };
   libc.close(fd);
   return { ok: true, detail: 'permitted' };
+}
+
+/** Every function that is used is looked up when the library is loaded. */
+function encryption(): Outcome {
+  openssl();
+  return { ok: true, detail: 'OpenSSL 3' };
 }
 
 function libbpf(): Outcome {
