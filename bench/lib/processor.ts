@@ -8,7 +8,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { run } from '../../src/tools/lab/system.ts';
+import { attempt, run } from '../../src/tools/lab/system.ts';
 
 export const SERVER_CORE = 0;
 export const CLIENT_CORE = availableParallelism() - 1;
@@ -67,8 +67,16 @@ export const machineCpuNs = (): number => statNs(0, BUSY_FIELDS);
 /** Nanoseconds that a core has spent in soft interrupts, which is where packets are received; in steps of 10 ms. */
 export const softirqNs = (core: number): number => statNs(core + 1, [SOFTIRQ_FIELD]);
 
+/** How often it is tried anew when a thread has ended between being listed and being moved. */
+const PIN_ATTEMPTS = 5;
+
 function pin(pid: number, core: number): void {
-  for (const one of withChildren(pid)) run(['taskset', '-a', '-p', '-c', String(core), String(one)]);
+  for (const one of withChildren(pid)) {
+    const command = ['taskset', '-a', '-p', '-c', String(core), String(one)];
+    let tries = 1;
+    while (tries < PIN_ATTEMPTS && attempt(command).code !== 0) tries++;
+    if (tries === PIN_ATTEMPTS) run(command);
+  }
 }
 
 /** All threads of a process, and of its children, onto the servers' core. */
