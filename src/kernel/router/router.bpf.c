@@ -30,8 +30,8 @@ int baton_ingress(struct __sk_buff *skb)
 
 	if (what == NOT_TCP)
 		return neighbour_filter(skb, 0);
-	kind = public_kind(&s.destination);
 	if (what == NOT_PLAIN) {
+		kind = public_kind(&s.destination);
 		/* Rule stray: a foreign public address is spoken to only in whole, plain segments. */
 		if (kind == PUBLIC_FOREIGN && hides_tcp(skb)) {
 			count(COUNT_STRAY);
@@ -40,9 +40,12 @@ int baton_ingress(struct __sk_buff *skb)
 		verdict = kind == PUBLIC_NONE ? TC_ACT_UNSPEC : icmp_error(skb);
 		return verdict == TC_ACT_UNSPEC ? neighbour_filter(skb, 0) : verdict;
 	}
+	key = key_from_client(&s);
+	role = find_flow(&key, &slot, &r, &o);
+	/* A flow is of a public address: what most segments of one are, an anchor's or a copy, needs no more of it. */
+	kind = role == ROLE_NONE ? public_kind(&s.destination) : PUBLIC_OWN;
 	if (kind == PUBLIC_NONE)
 		return TC_ACT_UNSPEC;
-	key = key_from_client(&s);
 	flags = control_flags();
 	if (flags & CONTROL_ROUTES) {
 		route = bpf_map_lookup_elem(&routes, &key);
@@ -56,8 +59,7 @@ int baton_ingress(struct __sk_buff *skb)
 				route->syn_second = bpf_ktime_get_ns() / 1000000000;
 		}
 	}
-	role = find_flow(&key, &slot, &r, &o);
-	if (is_copy(skb)) {
+	if (s.hops == COPY_HOPS) {
 		/* Whoever is not its target has no use for it: it bears another sequence number. */
 		if (role == ROLE_TARGET && r && o && alive(bpf_ktime_get_ns()))
 			return ingress_target(skb, &s, slot, r, o);
@@ -65,12 +67,13 @@ int baton_ingress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (role == ROLE_ANCHOR && owner == OWNER_SELF && r && o) {
-		int living = alive(bpf_ktime_get_ns());
+		__u64 now = bpf_ktime_get_ns();
+		int living = alive(now);
 
 		if (!(s.tcp.flags & TCP_SYN)) {
 			if (!(s.tcp.flags & TCP_RST) && (o->ended || (!living && targets_owe(r, o))))
 				return answer_reset(skb, &s);
-			return ingress_anchor(skb, &s, &key, slot, r, o);
+			return ingress_anchor(skb, &s, &key, slot, r, o, now);
 		}
 		/* Rule syn-ends-flow: the client uses the port anew. Whether the connection before it is over the
 		 * kernel knows; user space may not have seen it yet. */
@@ -79,6 +82,8 @@ int baton_ingress(struct __sk_buff *skb)
 		bpf_map_delete_elem(&slots, &key);
 		count(COUNT_SYN_ENDED);
 	}
+	if (role != ROLE_NONE)
+		kind = public_kind(&s.destination);
 	/* A route to this node: what was sent elsewhere by its SYN has come back. */
 	if (!route && kind == PUBLIC_OWN && (flags & CONTROL_SPREAD))
 		owner = spread_owner(&key, &s, flags);
@@ -122,21 +127,25 @@ int baton_egress(struct __sk_buff *skb)
 
 	if (skb->mark == REPLAY_MARK)
 		return replay(skb);
+	if (skb->mark == ROUTER_MARK)
+		return TC_ACT_UNSPEC;
 	what = parse(skb, &s);
 	if (what == NOT_TCP)
 		return neighbour_filter(skb, 1);
-	kind = public_kind(&s.source);
 	if (what == NOT_PLAIN) {
+		kind = public_kind(&s.source);
 		if (kind == PUBLIC_FOREIGN && hides_tcp(skb)) {
 			count(COUNT_GUARD_STRAY);
 			return TC_ACT_SHOT;
 		}
 		return neighbour_filter(skb, 1);
 	}
-	if (kind == PUBLIC_NONE || skb->mark == RESET_MARK)
-		return TC_ACT_UNSPEC;
 	key = key_to_client(&s);
 	role = find_flow(&key, &slot, &r, &o);
+	/* As on the way in. */
+	kind = role == ROLE_NONE ? public_kind(&s.source) : PUBLIC_OWN;
+	if (kind == PUBLIC_NONE)
+		return TC_ACT_UNSPEC;
 	now = bpf_ktime_get_ns();
 	if (role == ROLE_NONE && skb->mark != HALF_PIPE_MARK && (control_flags() & CONTROL_ENDED)) {
 		__u32 *expected = bpf_map_lookup_elem(&ended, &key);

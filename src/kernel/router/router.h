@@ -25,7 +25,7 @@
 #define REPLAY_MARK 0x62617470 /* SO_MARK of the socket that parked segments are written back with */
 #define MAX_FRAME_BYTES 2048 /* of a parked segment: one as on a wire */
 #define MAX_LARGE_FRAME_BYTES 65552 /* and one that the kernel has put together (GRO), or not taken apart yet (GSO) */
-#define RESET_MARK 0x62617472 /* of what the router itself sends to a client whose connection is over */
+#define ROUTER_MARK 0x62617472 /* of what the router itself sends, past egress: copies, diverted segments, resets of rule ended */
 #define RESET_HOPS 64
 
 #define AF_INET 2
@@ -53,6 +53,7 @@
 #define MAX_SACK_BLOCKS 4
 #define WATCHED_RESET 0xffffffff /* no epoch */
 #define NOPS 0x01010101
+#define NOPS_AND_TIMESTAMPS 0x0101080a /* two, and the timestamps option with its length (RFC 7323 appendix A) */
 #define CHECKSUM_CHUNK 512 /* bytes; more than that bpf_csum_diff takes only since Linux 6.13 */
 #define CHECKSUM_CHUNKS 128 /* the largest packet of IP */
 #define STAMP_SLACK 65536 /* how far timestamps may be out of order */
@@ -215,11 +216,17 @@ struct tcp_header {
 	__u8 option[TCP_OPTIONS_MASK + 5];
 };
 
-/* A segment's headers; `offset`: where TCP starts in the frame, `options` and `payload`: lengths in bytes. */
+/* A TCP header as it was: what has changed in it its checksum is told by the difference. */
+struct old_header {
+	__be32 word[TCP_HEADER / 4];
+};
+
+/* A segment's headers; `offset`: where TCP starts in the frame, `options` and `payload`: lengths in bytes, `hops`: how many
+ * it may still go. */
 struct segment {
 	struct address source, destination;
 	struct tcp_header tcp;
-	__u32 offset, options, payload;
+	__u32 offset, options, payload, hops;
 };
 
 enum { PARSED, NOT_TCP, NOT_PLAIN };

@@ -21,6 +21,7 @@ import {
   fromClient,
   PUBLIC_PORT,
   REDIRECT,
+  ROUTER_MARK,
   range,
   SHOT,
   Stand,
@@ -34,7 +35,6 @@ const BASES = [1_000_000, 2 ** 32 - 500];
 const WORD = Buffer.from('payload');
 const PEERS = ['020000000002', '020000000003'].map((mac) => Buffer.from(mac, 'hex'));
 /** SO_MARK of what the router itself has made, as in router.h. */
-const RESET_MARK = 0x62617472;
 const RESET_HOPS = 64;
 let stand: Stand;
 
@@ -235,7 +235,7 @@ for (const family of FAMILIES) {
       for (const parts of [{ flags: FIN | ACK }, { payload: WORD }, { flags: RST }])
         assertReset(stand, to(pub, { seq: 99, ...parts }), 4711);
       // The reset that the router has made goes by.
-      stand.mark = RESET_MARK;
+      stand.mark = ROUTER_MARK;
       const made = to(pub, { seq: 4812, flags: RST });
       assertResult(stand.run('baton_egress', made), made, { verdict: UNSPEC, counts: {} });
       stand.mark = 0;

@@ -67,6 +67,7 @@ for (const family of FAMILIES) {
         const kept = stand.run('baton_ingress', request);
         assert.equal(kept.verdict, UNSPEC);
         assert.equal(kept.counts.followed, 1);
+        assert.equal(stand.markAfter, 0, "what is for the own socket is the client's");
         assert.deepEqual({ ...kept.segment, ack: 0 }, { ...request, ack: 0 });
         const sent = stand.wire.take(1);
         assert.equal(sent.length, 1);

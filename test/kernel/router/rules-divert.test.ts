@@ -19,6 +19,7 @@ import {
   fromClient,
   PUBLIC_PORT,
   REDIRECT,
+  ROUTER_MARK,
   SHOT,
   Stand,
   toClient,
@@ -71,6 +72,7 @@ function assertDiverted(sent: Segment, owner: number): void {
   const result = stand.run('baton_ingress', sent);
   assert.equal(result.verdict, REDIRECT, 'verdict');
   assert.equal(result.counts.diverted, 1);
+  assert.equal(stand.markAfter, ROUTER_MARK);
   assert.deepEqual(result.segment, { ...sent, hops: sent.hops - 1 });
   assert.deepEqual(result.frame.subarray(0, 6), PEERS[owner - 1]);
   assert.deepEqual(result.frame.subarray(6, 12), NODE_MAC);

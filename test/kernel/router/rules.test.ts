@@ -16,6 +16,7 @@ import {
   fromClient,
   IN_HALF,
   REDIRECT,
+  ROUTER_MARK,
   range,
   SHOT,
   Stand,
@@ -233,6 +234,7 @@ for (const family of FAMILIES) {
       });
       assert.deepEqual(result.frame.subarray(0, 6), PEER);
       assert.deepEqual(result.frame.subarray(6, 12), NODE_MAC);
+      assert.equal(stand.markAfter, ROUTER_MARK);
       assert.equal(stand.engine.flows.ack(slot), at(350));
       assert.equal(stand.engine.flows.edge(slot), at(1350));
       assert.equal(stand.engine.flows.segments(slot), 1);
@@ -247,6 +249,7 @@ for (const family of FAMILIES) {
       const sent = fromClient(family, family.own, { ack: at(200), window: 500 });
       const result = stand.run('baton_ingress', sent);
       assertResult(result, sent, { verdict: UNSPEC, counts: { forwarded: 1, translated_in: 1 } });
+      assert.equal(stand.markAfter, 0, "what is for the own socket is the client's");
       const [clone] = stand.wire.take(1);
       assert.deepEqual(clone.subarray(0, 6), PEER);
       assert.deepEqual(clone.subarray(6, 12), NODE_MAC);

@@ -44,6 +44,8 @@ const EINVAL = 22;
 /** struct __sk_buff up to and with `mark`; other fields are 0. */
 const CONTEXT_BYTES = 192;
 const CONTEXT_MARK = 8;
+/** What the router itself sends passes egress by it. */
+export const ROUTER_MARK = 0x62617472;
 const MAX_FRAME_BYTES = 4096;
 
 /** Addresses of one family: a client, a public address of this node, one of another node, the node itself. */
@@ -94,6 +96,8 @@ export class Stand {
   readonly #observed: Uint32Array;
   /** SO_MARK of the socket that a frame run on egress comes from. */
   mark = 0;
+  /** The frame's mark when the last run was over. */
+  markAfter = 0;
   /** What the programs have sent by themselves. */
   readonly wire = new Wire();
   readonly #unmap: Array<() => void>;
@@ -211,8 +215,12 @@ export class Stand {
     attributes.bytes.writeUInt32LE(flags, 64);
     context.bytes.writeUInt32LE(this.mark, CONTEXT_MARK);
     attributes.bytes.writeUInt32LE(CONTEXT_BYTES, 40);
+    attributes.bytes.writeUInt32LE(CONTEXT_BYTES, 44);
     attributes.bytes.writeBigUInt64LE(BigInt(context.address), 48);
+    attributes.bytes.writeBigUInt64LE(BigInt(context.address), 56);
     if (libc.bpf(BPF_PROG_TEST_RUN, attributes.address, 80) < 0) return lastErrno();
+    this.markAfter = context.bytes.readUInt32LE(CONTEXT_MARK);
+    context.bytes.fill(0);
     return {
       verdict: attributes.bytes.readInt32LE(4),
       frame: Buffer.from(output.bytes.subarray(0, attributes.bytes.readUInt32LE(12))),

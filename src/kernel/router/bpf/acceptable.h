@@ -45,9 +45,9 @@ static __always_inline int is_timely(const struct flow_observed *o, __u32 tsval,
 /* Rule acceptable: what a kernel would take that had sent all the bytes itself (RFC 9293 section 3.10.7.4, RFC 5961
  * section 5.2). */
 __noinline int is_acceptable(struct __sk_buff *skb, const struct flow_rules *r, const struct segment *s,
-			     struct flow_observed *o)
+			     struct flow_observed *o, __u64 now_ns)
 {
-	__u32 seq, ack, now, tsval, stamps;
+	__u32 seq, ack, now = now_ns >> STAMP_UNIT_SHIFT, tsval, stamps;
 
 	if (!r || !s || !o)
 		return 0;
@@ -57,7 +57,6 @@ __noinline int is_acceptable(struct __sk_buff *skb, const struct flow_rules *r, 
 		return 0;
 	if (before(ack, o->ack - o->max_window) || after(ack, last_acknowledgement(r, o)))
 		return 0;
-	now = bpf_ktime_get_ns() >> STAMP_UNIT_SHIFT;
 	stamps = s->options ? find_options(s) & 0xff : 0;
 	tsval = stamps ? option32(s, stamps + 1) : 0;
 	if ((stamps && !is_timely(o, tsval, now)) || !checksum_holds(skb, s))

@@ -34,9 +34,9 @@ static __always_inline int wants_delivery(const struct flow_rules *r, const stru
 }
 
 static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_key *key,
-					  __u32 slot, const struct flow_rules *r, struct flow_observed *o)
+					  __u32 slot, const struct flow_rules *r, struct flow_observed *o, __u64 now)
 {
-	struct tcp_header old = s->tcp;
+	struct old_header old;
 	__u32 acked = o->ack, edge;
 	int keep, verdict, duplicate;
 
@@ -51,7 +51,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	}
 	if (r->count == 0)
 		return TC_ACT_UNSPEC;
-	if (!is_acceptable(skb, r, s, o))
+	if (!is_acceptable(skb, r, s, o, now))
 		return refuse(skb, key);
 	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
 	observe(o, r, s);
@@ -66,6 +66,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 		if (!keep || verdict != TC_ACT_UNSPEC)
 			return verdict;
 	}
+	old = header_of(s);
 	acknowledge_locally(skb, r, s, o, duplicate);
 	if (write_header(skb, s, &old))
 		return TC_ACT_SHOT;
@@ -103,7 +104,7 @@ static __always_inline void note_told(const struct flow_rules *r, struct flow_ob
 static __always_inline int egress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_key *key,
 					 const struct flow_rules *r, struct flow_observed *o)
 {
-	struct tcp_header old = s->tcp;
+	struct old_header old = header_of(s);
 	__u32 local = bpf_ntohl(s->tcp.seq), stamps, place, killed;
 	const struct range *g;
 	__u32 stamp = r->stamp;

@@ -47,16 +47,27 @@ static __always_inline int set_hops(struct __sk_buff *skb, __u8 from, __u8 to)
 	       bpf_skb_store_bytes(skb, at, &to, 1, 0);
 }
 
+/* Whom a frame is for, and whom from, as it begins. */
+struct stations {
+	__u8 to[ETH_ALEN], from[ETH_ALEN];
+};
+
+/* A frame that has come goes on from this node. */
+static __always_inline int read_own_mac(struct __sk_buff *skb, struct stations *stations)
+{
+	return bpf_skb_load_bytes(skb, 0, stations->from, ETH_ALEN);
+}
+
+static __always_inline int set_macs(struct __sk_buff *skb, struct stations *stations, const struct peer *peer)
+{
+	__builtin_memcpy(stations->to, peer->mac, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, stations, sizeof(*stations), 0);
+}
+
 /* Rule copy: what an anchor sends on to its targets, told by the one hop that is left. */
 static __always_inline int is_copy(struct __sk_buff *skb)
 {
 	return hops_left(skb) == COPY_HOPS;
-}
-
-/* The frame goes to another station of the link. */
-static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
-{
-	return bpf_skb_store_bytes(skb, 0, to, 6, 0) || bpf_skb_store_bytes(skb, 6, from, 6, 0);
 }
 
 /* Whether the frame comes from a node's interface, by its MAC address. */

@@ -24,15 +24,17 @@ static __always_inline __u32 hash_of(const struct flow_key *key)
 static __noinline int divert(struct __sk_buff *skb, __u32 owner)
 {
 	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
-	__u8 hops = hops_left(skb), own[6];
+	struct stations stations;
+	__u8 hops = hops_left(skb);
 
 	if (!peer || owner == OWNER_SELF)
 		goto failed;
 	/* With its last hop it would be taken for a copy. */
 	if (hops <= COPY_HOPS + 1 || set_hops(skb, hops, hops - 1))
 		goto failed;
-	if (bpf_skb_load_bytes(skb, 0, own, 6) || set_macs(skb, peer->mac, own))
+	if (read_own_mac(skb, &stations) || set_macs(skb, &stations, peer))
 		goto failed;
+	skb->mark = ROUTER_MARK;
 	count(COUNT_DIVERTED);
 	return bpf_redirect(skb->ifindex, 0);
 failed:

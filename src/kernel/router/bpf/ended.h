@@ -46,7 +46,6 @@ static __always_inline int swap_addresses(struct __sk_buff *skb, const struct se
  * (RFC 9293 section 3.10.7.1). Its number is what the client has acknowledged, and that is what it expects. */
 static __noinline int answer_reset(struct __sk_buff *skb, struct segment *s)
 {
-	__u8 hops = hops_left(skb);
 	__be16 port;
 
 	if (!s)
@@ -59,9 +58,9 @@ static __noinline int answer_reset(struct __sk_buff *skb, struct segment *s)
 	port = s->tcp.source;
 	s->tcp.source = s->tcp.dest;
 	s->tcp.dest = port;
-	if (write_reset(skb, s, bpf_ntohl(s->tcp.ack)) || swap_addresses(skb, s) || set_hops(skb, hops, RESET_HOPS))
+	if (write_reset(skb, s, bpf_ntohl(s->tcp.ack)) || swap_addresses(skb, s) || set_hops(skb, s->hops, RESET_HOPS))
 		return TC_ACT_SHOT;
-	skb->mark = RESET_MARK;
+	skb->mark = ROUTER_MARK;
 	count(COUNT_ENDED);
 	/* By the route to the client: the segment may have come by way of another node. */
 	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
@@ -78,7 +77,7 @@ static __noinline int become_reset(struct __sk_buff *skb, struct segment *s, __u
 	count(COUNT_ENDED);
 	if (write_bare(skb, s, expected - 1, TCP_ACK))
 		return TC_ACT_SHOT;
-	skb->mark = RESET_MARK;
+	skb->mark = ROUTER_MARK;
 	bpf_clone_redirect(skb, skb->ifindex, 0);
 	skb->mark = mark;
 	return write_reset(skb, s, expected) ? TC_ACT_SHOT : TC_ACT_UNSPEC;

@@ -23,21 +23,24 @@ static __always_inline int follow(struct __sk_buff *skb, const struct segment *s
 	__be16 marked = bpf_htons((s->tcp.doff & ~EPOCH_BITS) << 8 | epoch_bits(r) << 8 | s->tcp.flags | TCP_URG);
 	__be16 now_ms = bpf_htons((__u16)(bpf_ktime_get_ns() / 1000000));
 	struct peer *peer = bpf_map_lookup_elem(&peers, &owner);
-	__u8 hops = hops_left(skb), own[6];
+	__u32 mark = skb->mark;
+	struct stations stations;
 
 	if (!peer || owner == OWNER_SELF)
 		return 0;
 	if (after(next, o->followed))
 		o->followed = next;
-	bpf_skb_load_bytes(skb, 0, own, 6);
+	read_own_mac(skb, &stations);
 	if (set_word(skb, s, TCP_FLAGS, flags, marked) || set_word(skb, s, TCP_URGENT, s->tcp.urgent, now_ms) ||
-	    set_hops(skb, hops, COPY_HOPS) || set_macs(skb, peer->mac, own))
+	    set_hops(skb, s->hops, COPY_HOPS) || set_macs(skb, &stations, peer))
 		return -1;
+	skb->mark = ROUTER_MARK;
 	count(COUNT_FOLLOWED);
 	if (bpf_clone_redirect(skb, skb->ifindex, 0))
 		count(COUNT_FORWARD_FAILED);
+	skb->mark = mark;
 	return set_word(skb, s, TCP_FLAGS, marked, flags) || set_word(skb, s, TCP_URGENT, now_ms, s->tcp.urgent) ||
-	       set_hops(skb, COPY_HOPS, hops);
+	       set_hops(skb, COPY_HOPS, s->hops);
 }
 
 /* A request that begins when the whole response before it is acknowledged; or, while its end is not known here, some. */

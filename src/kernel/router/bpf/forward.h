@@ -58,9 +58,10 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 	__be32 told = o->in_ack ? bpf_htonl(o->in_ack) : s->tcp.seq;
 	__u64 done = 0;
 	int redirect_pending = 0;
-	__u8 hops = hops_left(skb), own[6];
+	__u32 mark = skb->mark;
+	struct stations stations;
 
-	bpf_skb_load_bytes(skb, 0, own, 6);
+	read_own_mac(skb, &stations);
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
 		const struct range *g = &r->range[i];
 		struct peer *peer;
@@ -77,11 +78,12 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 		if (!peer)
 			continue;
 		if (!redirect_pending &&
-		    (set_sequence(skb, s->offset, s->tcp.seq, told) || set_hops(skb, hops, COPY_HOPS)))
+		    (set_sequence(skb, s->offset, s->tcp.seq, told) || set_hops(skb, s->hops, COPY_HOPS)))
 			return TC_ACT_SHOT;
 		if (redirect_pending && bpf_clone_redirect(skb, skb->ifindex, 0))
 			count(COUNT_FORWARD_FAILED);
-		set_macs(skb, peer->mac, own);
+		set_macs(skb, &stations, peer);
+		skb->mark = ROUTER_MARK;
 		redirect_pending = 1;
 		count(COUNT_FORWARDED);
 	}
@@ -91,8 +93,9 @@ static __always_inline int forward(struct __sk_buff *skb, const struct segment *
 		return bpf_redirect(skb->ifindex, 0);
 	if (bpf_clone_redirect(skb, skb->ifindex, 0))
 		count(COUNT_FORWARD_FAILED);
-	return set_sequence(skb, s->offset, told, s->tcp.seq) || set_hops(skb, COPY_HOPS, hops) ? TC_ACT_SHOT :
-												    TC_ACT_UNSPEC;
+	skb->mark = mark;
+	return set_sequence(skb, s->offset, told, s->tcp.seq) || set_hops(skb, COPY_HOPS, s->hops) ? TC_ACT_SHOT :
+												       TC_ACT_UNSPEC;
 }
 
 #endif

@@ -176,10 +176,11 @@ static __always_inline int tell_own_socket(struct __sk_buff *skb, const struct i
 /* Rule icmp-error, for targets: all who have a part in the flow will send on this path, so all are told of its MTU. */
 static __noinline int tell_targets(struct __sk_buff *skb, const struct flow_rules *r)
 {
-	__u8 hops = hops_left(skb), own[6];
+	__u8 hops = hops_left(skb), own[ETH_ALEN];
 	__u64 done = 0;
 
-	if (bpf_skb_load_bytes(skb, 0, own, 6) || set_hops(skb, hops, COPY_HOPS))
+	if (bpf_skb_load_bytes(skb, 0, own, ETH_ALEN) || bpf_skb_store_bytes(skb, ETH_ALEN, own, ETH_ALEN, 0) ||
+	    set_hops(skb, hops, COPY_HOPS))
 		return -1;
 	for (__u32 i = 0; i < MAX_RANGES; i++) {
 		const struct range *g = &r->range[i];
@@ -193,7 +194,7 @@ static __noinline int tell_targets(struct __sk_buff *skb, const struct flow_rule
 			continue;
 		done |= 1ULL << owner;
 		peer = bpf_map_lookup_elem(&peers, &owner);
-		if (!peer || set_macs(skb, peer->mac, own))
+		if (!peer || bpf_skb_store_bytes(skb, 0, peer->mac, ETH_ALEN, 0))
 			continue;
 		count(COUNT_ERRORS_FORWARDED);
 		if (bpf_clone_redirect(skb, skb->ifindex, 0))

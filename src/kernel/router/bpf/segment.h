@@ -17,6 +17,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct segment *s)
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return NOT_TCP;
+		s->hops = ip.ttl;
 		s->source.word[3] = ip.saddr;
 		s->destination.word[3] = ip.daddr;
 		s->source.word[2] = s->destination.word[2] = bpf_htonl(0xffff);
@@ -33,6 +34,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct segment *s)
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return NOT_TCP;
+		s->hops = ip.hop_limit;
 		__builtin_memcpy(&s->source, &ip.saddr, 16);
 		__builtin_memcpy(&s->destination, &ip.daddr, 16);
 		if (ip.nexthdr != IPPROTO_TCP)
@@ -96,7 +98,11 @@ __noinline __u32 find_options(const struct segment *s)
 
 	if (!s)
 		return 0;
-
+	/* As nearly all segments begin. */
+	if (s->options >= 12 && *(__be32 *)s->tcp.option == bpf_htonl(NOPS_AND_TIMESTAMPS)) {
+		stamps = 3;
+		i = 12;
+	}
 	for (int steps = 0; steps < TCP_OPTIONS; steps++) {
 		__u32 kind, length;
 
@@ -134,8 +140,13 @@ static __always_inline int store_options(struct __sk_buff *skb, const struct seg
 	return bpf_skb_store_bytes(skb, s->offset + TCP_BASE, s->tcp.option, length, flags);
 }
 
+static __always_inline struct old_header header_of(const struct segment *s)
+{
+	return *(const struct old_header *)&s->tcp;
+}
+
 /* Writes the changed TCP header back, with the checksum brought along. */
-static __always_inline int write_header(struct __sk_buff *skb, const struct segment *s, const struct tcp_header *old)
+static __always_inline int write_header(struct __sk_buff *skb, const struct segment *s, const struct old_header *old)
 {
 	__s64 diff = bpf_csum_diff((__be32 *)old, TCP_HEADER, (__be32 *)&s->tcp, TCP_HEADER, 0);
 

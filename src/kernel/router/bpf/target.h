@@ -10,8 +10,9 @@
 static __always_inline int ingress_target(struct __sk_buff *skb, struct segment *s, __u32 slot,
 					  const struct flow_rules *r, struct flow_observed *o)
 {
-	struct tcp_header old = s->tcp;
+	struct old_header old = header_of(s);
 	__u32 seq = bpf_ntohl(s->tcp.seq);
+	__u8 epoch = s->tcp.doff & EPOCH_BITS;
 	int duplicate, followed = s->payload && (s->tcp.flags & TCP_URG);
 	int whole = bpf_ntohl(s->tcp.ack) == r->watch;
 
@@ -30,7 +31,7 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 	s->tcp.seq = bpf_htonl(r->in_local);
 	s->tcp.flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
 	watch(slot, r, s, o);
-	if (followed && whole && (r->flags & FLAG_FOLLOW) && (old.doff & EPOCH_BITS) == epoch_bits(r))
+	if (followed && whole && (r->flags & FLAG_FOLLOW) && epoch == epoch_bits(r))
 		hand_over(skb, s, slot, r, seq);
 	if (followed) {
 		s->tcp.urgent = 0;
@@ -47,7 +48,7 @@ static __always_inline int ingress_target(struct __sk_buff *skb, struct segment 
 static __always_inline int egress_target(struct __sk_buff *skb, struct segment *s, const struct flow_rules *r,
 					 struct flow_observed *o, __u64 now)
 {
-	struct tcp_header old = s->tcp;
+	struct old_header old = header_of(s);
 	__u32 local = bpf_ntohl(s->tcp.seq), stamps;
 	const struct range *g = range_of_local(r, local);
 
