@@ -14,12 +14,14 @@ import { TcpState } from '../../kernel/linux/repair-options.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
-import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
+import { distance } from '../../kernel/tcp/sequence.ts';
+import { type Cleanup, type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleOfFrame, tupleToFrame } from '../flow/four-tuple.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
+import { LOST_LIMIT_MS } from './home-routes.ts';
 
 export interface Guest {
   readonly ends: FourTuple;
@@ -43,6 +45,9 @@ interface Forward {
   readonly ends: FourTuple;
   readonly node: number;
   readonly home: number;
+  /** Moves of the connection when it went there. */
+  readonly epoch: number;
+  /** When it was needed last, as far as is known. */
   sinceMs: number;
 }
 
@@ -67,6 +72,8 @@ export interface GuestsPorts extends StatusOrigin {
   homeOf(address: Buffer): number;
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
   linkFor(node: number, key: string): Link | undefined;
+  /** All links that are up. */
+  links(): Iterable<Link>;
   /** What knows of connections of own addresses that live elsewhere: this one is back. */
   readonly homeRoutes: { returned(ends: FourTuple): void };
 }
@@ -187,14 +194,18 @@ export class Guests {
     return this.#leaving.size;
   }
 
-  /** A connection moves to `node`. What still comes here follows it until its home knows. */
-  movedOn(ends: FourTuple, guest: Guest | null, node: number): void {
+  /** A connection moves to `node`, by so many moves. What still comes here follows it until its home knows. */
+  movedOn(
+    ends: FourTuple,
+    guest: Guest | null,
+    { node, epoch }: { readonly node: number; readonly epoch: number },
+  ): void {
     const home = this.#ports.homeOf(ends.public.address);
     if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
     if (home === this.#ports.self) return;
     // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
     this.#ports.routes.set(ends.client, ends.public, node + 1);
-    this.#forwards.set(tupleKey(ends), { ends, node, home, sinceMs: this.#ports.clock.nowMs });
+    this.#forwards.set(tupleKey(ends), { ends, node, home, epoch, sinceMs: this.#ports.clock.nowMs });
   }
 
   /** A connection is here, or may be: what any engine of this node forwarded of it before must not go away again. */
@@ -214,14 +225,27 @@ export class Guests {
       else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#letGo(guest, nowMs);
     }
     for (const [key, forward] of this.#forwards) {
+      const { home, node } = forward;
       // The new owner tells the home as soon as it can be reached; until then this is the way.
-      if (forward.home !== forward.node && this.#linkHome(forward) === undefined) forward.sinceMs = nowMs;
-      if (nowMs - forward.sinceMs < FLOW_LINGER_MS) continue;
-      this.#forwards.delete(key);
-      const { client, public: pub } = forward.ends;
-      // It may have come back to another engine here since, and gone elsewhere.
-      if (this.#ports.routes.owner(client, pub) === forward.node + 1) this.#ports.routes.delete(client, pub);
+      const homeKnows = home === node || this.#linkHome(forward) !== undefined;
+      if (!homeKnows && this.#ports.linkFor(node, key) !== undefined) forward.sinceMs = nowMs;
+      if (nowMs - forward.sinceMs >= (homeKnows ? FLOW_LINGER_MS : LOST_LIMIT_MS))
+        this.#endForward(key, forward);
     }
+  }
+
+  #endForward(key: string, { ends, node }: Forward): void {
+    this.#forwards.delete(key);
+    const { client, public: pub } = ends;
+    // It may have come back to another engine here since, and gone elsewhere.
+    if (this.#ports.routes.owner(client, pub) === node + 1) this.#ports.routes.delete(client, pub);
+  }
+
+  /** A connection has ended that this node has sent on, if it has had no more moves than that: its home is not there. */
+  endedElsewhere({ flow, epoch }: Cleanup): void {
+    const key = tupleKey(tupleOfFrame(flow));
+    const forward = this.#forwards.get(key);
+    if (forward !== undefined && distance(forward.epoch, epoch) >= 0) this.#endForward(key, forward);
   }
 
   /** After the end of both halves the kernel holds what it needs by itself. */
@@ -268,7 +292,10 @@ export class Guests {
     const { nowMs } = this.#ports.clock;
     if (guest.toldAtMs < 0) guest.toldAtMs = nowMs;
     // A home that has lost us waits a while, and ends the route by itself. One that hears us and does not answer will not.
-    const isUnheard = this.#linkHome(guest)?.send(frame) !== true;
+    const link = this.#linkHome(guest);
+    // Nodes that have had the connection send on what comes of it for as long as the home cannot be reached.
+    if (link === undefined) for (const other of this.#ports.links()) other.send(frame);
+    const isUnheard = link?.send(frame) !== true;
     if (isUnheard || nowMs - guest.toldAtMs >= FLOW_LINGER_LIMIT_MS) this.#drop(guest);
   }
 

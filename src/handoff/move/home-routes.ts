@@ -110,9 +110,10 @@ export class HomeRoutes {
     }
   }
 
-  /** A connection has ended at its owner. */
+  /** A connection has ended at its owner. One that cannot reach the home tells everybody: only that answers. */
   cleanup(link: Link, frame: Cleanup): void {
     const ends = tupleOfFrame(frame.flow);
+    if (this.#ports.homeOf(ends.public.address) !== this.#ports.self) return;
     const key = tupleKey(ends);
     const known = this.#byKey.get(key);
     // The owner's ROUTE comes before its CLEANUP. A route to another node is not this one's to end.

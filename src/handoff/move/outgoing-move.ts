@@ -239,7 +239,7 @@ export class OutgoingMove implements Conversation, Outgoing {
       return this.#resume();
     }
     this.#leave();
-    ports.guests.movedOn(ends, this.#connection.guest, this.#node);
+    ports.guests.movedOn(ends, this.#connection.guest, { node: this.#node, epoch: this.#epoch });
     ports.parked.release(ends);
     this.#link.send({ type: FrameType.CONFIRM, request: this.#id, epoch: this.#epoch });
     this.#link.closeConversation(this.#id);

@@ -75,6 +75,7 @@ export class Engine {
       },
       accepts: () => !isStopping() && role === 'server',
       isStopping,
+      links: () => this.#cluster.peers.all,
       linkFor: (node, key) => this.#cluster.members.linkFor(node, key),
       linkOf: (node, connection) => this.#cluster.members.linkOf(node, connection),
     });

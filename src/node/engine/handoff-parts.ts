@@ -16,6 +16,7 @@ import { Moves } from '../../handoff/move/moves.ts';
 import { HalfPipes } from '../../handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../handoff/target/relayed-requests.ts';
 import type { Clock, Later, Watch } from '../../kernel/loop/ports.ts';
+import type { Link } from '../../protocol/backplane/link.ts';
 import { Streams } from '../../protocol/backplane/streams.ts';
 import type { Sites } from '../../serve/sites.ts';
 import { HALF_PIPE_KERNEL } from './half-pipe-kernel.ts';
@@ -35,6 +36,8 @@ export interface HandoffPartsPorts
   readonly index: number;
   readonly log: Log;
   readonly kernel: KernelParts;
+  /** All links that are up. */
+  links(): Iterable<Link>;
   readonly addresses: Addresses;
   readonly sites: Sites;
   readonly access: Pick<AccessRecords, 'boosted'>;

@@ -22,7 +22,7 @@ export interface InboundPorts {
   readonly halfPipes: Pick<HalfPipes, 'of' | 'setup'>;
   readonly moves: Pick<Moves, 'take' | 'told'>;
   readonly homeRoutes: Pick<HomeRoutes, 'route' | 'cleanup'>;
-  readonly guests: Pick<Guests, 'cleanedUp'>;
+  readonly guests: Pick<Guests, 'cleanedUp' | 'endedElsewhere'>;
   readonly catalogues: Pick<Catalogues, 'take'>;
   readonly memories: Pick<Memories, 'take'>;
   readonly views: Pick<Views, 'heard'>;
@@ -54,6 +54,7 @@ export function takeInbound(ports: InboundPorts, link: Link, frame: Frame): void
       return ports.homeRoutes.route(link, frame);
     case FrameType.CLEANUP:
       ports.moves.told(frame);
+      ports.guests.endedElsewhere(frame);
       return ports.homeRoutes.cleanup(link, frame);
     case FrameType.CLEANUP_OK:
       return ports.guests.cleanedUp(link.node, frame);

@@ -1,16 +1,18 @@
 /**
- * A cluster in one process: three nodes, clients of the first, one clock that moves when somebody moves it, and chance,
- * from a seed, which decides who acts next: a frame or a segment arrives, gets lost or waits, a socket sends, a node has a
- * turn, a client asks, a link is cut, a node is killed. What is in the network for long enough has arrived by then: the
- * lease counts on that (src/handoff/flow/lease.ts).
+ * A cluster in one process: three nodes, clients of the first or of several, one clock that moves when somebody moves it,
+ * and chance, from a seed, which decides who acts next: a frame or a segment arrives, gets lost or waits, a socket sends, a
+ * node has a turn, a client asks, a link is cut, a node is killed; and whatever else the course's troubles are. What is
+ * in the network for long enough has arrived by then: the lease counts on that (src/handoff/flow/lease.ts).
  */
 import assert from 'node:assert/strict';
 import type { CloneConfig } from '../../../src/base/config/config.ts';
-import type { Suite } from '../../../src/protocol/tls/suites.ts';
 import { Random } from '../../../src/tools/lab/random.ts';
-import { LinkEnd } from './link.ts';
-import { Node, PEER_MS, type World } from './node.ts';
-import { type Asked, NAMES, pathOf, responsesTo } from './site.ts';
+import { Backplane, type BackplaneHost } from './backplane.ts';
+import type { Course } from './course.ts';
+import type { LinkEnd } from './link.ts';
+import { type EngineClock, Node, PEER_MS, type World } from './node.ts';
+import { Session } from './session.ts';
+import { NAMES, pathOf } from './site.ts';
 import { ClientTls, RecordWatch } from './tls.ts';
 import { Client, type FollowedSegment, type Segment } from './wire.ts';
 
@@ -24,6 +26,8 @@ const NETWORK_MS = 40;
 const LIMIT_MS = 120_000;
 /** Until everything of a closed connection is forgotten. */
 const FORGOTTEN_MS = 75_000;
+/** The same when nodes have not heard that a client has left: it is idle, and takes nothing of their last words. */
+const LEFT_FORGOTTEN_MS = 180_000;
 /** Something may still happen at any moment for so long. */
 const BUSY_MS = 10_000;
 const LOSS_PERCENT = 8;
@@ -34,10 +38,27 @@ const CUTS_MS = 3000;
 const PAUSES_PER_MILLION = 2000;
 /** No router stops what its node's half-pipes send for want of a sign of life (rule alive): after 5 s it would. */
 const MAX_STOP_MS = 3000;
-/** Until a node that goes on has read what came before its links were closed, at most. */
-const AWAKE_MS = 20;
 /** Longer than a lease lasts, and than an anchor waits for an answer. */
 const MAX_PAUSE_MS = 500;
+/** A loop that stands still. */
+const MIN_STALL_MS = 300;
+const MAX_STALL_MS = 1500;
+/** What a link in one direction adds, and for how long. */
+const MIN_SLOW_MS = 200;
+const MAX_SLOW_MS = 700;
+const SLOW_FOR_MS = 3000;
+/** Until a node is started again. */
+const MIN_RESTART_MS = 100;
+const MAX_RESTART_MS = 3000;
+/** Clients come within so long, try again, and give up. */
+const ARRIVALS_MS = 4000;
+const AGAIN_MS = 200;
+const GIVE_UP_MS = 20_000;
+/** Until the others know that a node stops. */
+const NEWS_MS = 20;
+/** Clocks begin anywhere, and are wrong by so much. */
+const ZEROS_MS = 10_000_000;
+const MOST_WRONG_PPM = 200;
 
 /** What is on its way between a client and a node. */
 interface Packet {
@@ -46,121 +67,33 @@ interface Packet {
   arrive(): void;
 }
 
-/** A client's connection, and what is asked on it. */
-class Session {
-  readonly client: Client;
-  readonly requests: readonly Asked[];
-  /** Requests that were sent. */
-  asked = 0;
-  /** Responses that are there as a whole. */
-  answered = 0;
-  /** When the first one that is not answered was sent, or may be. */
-  sinceMs = 0;
-  /** The longest that one has waited for. */
-  slowestMs = 0;
-  /** What may come next, and where that begins. */
-  #expected: Buffer[];
-  #at = 0;
-  #lookedAt = 0;
-
-  constructor(client: Client, requests: readonly Asked[]) {
-    this.client = client;
-    this.requests = requests;
-    this.#expected = responsesTo(requests[0], Session.closes(requests[0]));
-  }
-
-  /** The connection ends with the response. */
-  static closes({ mechanism }: Asked): boolean {
-    return mechanism === 'split';
-  }
-
-  /** Looks at what has come: each response whole, in order, begun by one of the nodes; the last one may be cut off. */
-  look(nowMs: number): void {
-    if (this.client.have === this.#lookedAt) return;
-    this.#lookedAt = this.client.have;
-    const { text } = this.client;
-    while (text.length > this.#at) {
-      const got = text.subarray(this.#at);
-      const whole = this.#expected.find(
-        (one) => got.length >= one.length && got.compare(one, 0, one.length, 0, one.length) === 0,
-      );
-      if (whole === undefined) {
-        const isBeginning = this.#expected.some(
-          (one) => got.length <= one.length && got.compare(one, 0, got.length) === 0,
-        );
-        assert.ok(
-          isBeginning,
-          `response ${this.answered} is nobody’s: ${JSON.stringify(got.toString('latin1', 0, 200))}`,
-        );
-        return;
-      }
-      this.#at += whole.length;
-      this.answered++;
-      this.slowestMs = Math.max(this.slowestMs, nowMs - this.sinceMs);
-      this.sinceMs = nowMs;
-      const next = this.requests.at(this.answered);
-      this.#expected = next === undefined ? [] : responsesTo(next, Session.closes(next));
-      assert.ok(this.answered <= this.asked, 'nothing is answered that was not asked');
-    }
-  }
-
-  /** The newest request that was sent ends the connection. */
-  get isLast(): boolean {
-    return this.asked > 0 && Session.closes(this.requests[this.asked - 1]);
-  }
-
-  get isOver(): boolean {
-    return this.client.isReset || this.answered === this.requests.length;
-  }
-}
-
-export interface Course {
-  readonly seed: number;
-  readonly clients: number;
-  readonly requestsOf: (random: Random, client: number) => Asked[];
-  /** Nodes, and frames on links, may be held up for some hundred milliseconds. */
-  readonly hasPauses: boolean;
-  /** Connections move to other nodes. */
-  readonly canMove: boolean;
-  /** Options of mechanism clone; none. */
-  readonly clone?: CloneConfig;
-  /** The clients speak TLS. `rekeys`: listen.tlsRekey. */
-  readonly tls?: { readonly suite: Suite; readonly rekeys: boolean };
-  /** How often, of a million steps, a link is cut; a node, never the first, is killed at most once. */
-  readonly cutsPerMillion: number;
-  readonly killsPerMillion: number;
-  /** How often a node is stopped, for longer than the others wait for it; none. */
-  readonly stopsPerMillion?: number;
-  /** Node b is killed as soon as that is so. */
-  readonly killsWhen?: (cluster: Cluster) => boolean;
-  /** What is done before anybody acts. */
-  readonly prepare?: (cluster: Cluster) => void;
-  /** What is undone when all are answered. */
-  readonly release?: (cluster: Cluster) => void;
-}
-
-export class Cluster implements World {
+export class Cluster implements World, BackplaneHost {
   readonly random: Random;
-  readonly clock = { nowMs: 1_000_000, wallMs: 0, exactMs: () => this.clock.nowMs };
-  readonly nodes: readonly Node[];
+  /** What passes for everybody, since the cluster began. */
+  readonly clock = { nowMs: 1_000_000 };
+  readonly #clocks: EngineClock[];
+  readonly nodes: Node[];
   readonly sessions: Session[] = [];
   readonly #course: Course;
   readonly #packets: Packet[] = [];
-  /** By the node that has them: ends of links. */
-  readonly #ends: LinkEnd[][] = NAMES.map(() => []);
-  /** All of them. */
-  #allEnds: LinkEnd[] = [];
+  readonly #links: Backplane;
   /** What happens at a time: a node finds out, a link comes up. */
   readonly #later: Array<{ readonly atMs: number; happen(): void }> = [];
   #hasKilled = false;
   /** Until when. */
   readonly #heldUp = new Map<Node | LinkEnd, number>();
   /** Indices of nodes that are stopped. */
-  readonly #stopped = new Set<number>();
+  readonly stopped = new Set<number>();
   readonly #startedMs = this.clock.nowMs;
   readonly #left = new Set<Client>();
   readonly #darkUntilMs = new Map<Node, number>();
+  /** When the others have heard that a node stops, by its index. */
+  readonly #leavingAtMs = new Map<number, number>();
   faults = 0;
+  /** Why nodes have reset connections. */
+  readonly aborts: string[] = [];
+  /** Connections that a drain has broken, since nobody took them in time. */
+  brokenByDrains = 0;
   /** Over TLS: records that more than one node has sealed, or one more than once. */
   recordsAgain = 0;
 
@@ -176,45 +109,67 @@ export class Cluster implements World {
     return this.#course.tls?.rekeys ?? false;
   }
 
+  get peerMs(): number {
+    return this.#course.peerMs ?? PEER_MS;
+  }
+
   constructor(course: Course) {
     this.#course = course;
     this.random = new Random(course.seed);
-    const { tls } = course;
+    const { tls, troubles = {}, anchors = [ANCHOR] } = course;
+    this.#clocks = NAMES.map(() => this.#newClock(troubles.skews === true));
+    this.#links = new Backplane(this);
     this.nodes = NAMES.map((_, index) => new Node(index, this));
-    for (const a of this.nodes.keys()) for (let b = a + 1; b < NAMES.length; b++) this.#connect(a, b);
+    for (const a of this.nodes.keys()) for (let b = a + 1; b < NAMES.length; b++) this.#links.connect(a, b);
     for (let i = 0; i < course.clients; i++) {
       const window = 4096 * (1 + this.random.below(16));
-      const client = new Client(i, ANCHOR, window, tls ? new ClientTls(tls.suite, this.random) : null);
-      this.sessions.push(new Session(client, course.requestsOf(this.random, i)));
-      this.nodes[ANCHOR].accept(client);
+      const anchor = anchors[i % anchors.length];
+      const client = new Client(i, anchor, window, tls ? new ClientTls(tls.suite, this.random) : null);
+      const mayClose = (troubles.drainsPerMillion ?? 0) > 0 && course.cutsPerMillion > 0;
+      const session = new Session(client, course.requestsOf(this.random, i), mayClose);
+      this.sessions.push(session);
+      if (troubles.arrivals) this.happen(this.random.below(ARRIVALS_MS), () => this.#connects(session));
+      else this.#connects(session);
     }
   }
 
-  #connect(a: number, b: number): void {
-    if (!this.nodes[a].isAlive || !this.nodes[b].isAlive) return;
-    if (this.#stopped.has(a) || this.#stopped.has(b)) return this.#connectSoon(a, b);
-    const [here, there] = [this.#ends[a][b], this.#ends[b][a]];
-    if (here?.up && here.peer === there && there.peer === here) return;
-    // Who has not found out yet that the one before is gone does now.
-    if (here?.up) this.#lost(here, a);
-    if (there?.up) this.#lost(there, b);
-    const [one, other] = [new LinkEnd(b, true), new LinkEnd(a, false)];
-    one.peer = other;
-    other.peer = one;
-    this.#ends[a][b] = one;
-    this.#ends[b][a] = other;
-    this.#allEnds = this.#ends.flat();
-    this.nodes[a].linkUp(one);
-    this.nodes[b].linkUp(other);
+  #newClock(isSkewed: boolean): EngineClock {
+    const world = this.clock;
+    const zeroMs = isSkewed ? this.random.below(ZEROS_MS) : 0;
+    const rate = isSkewed ? 1 + (this.random.below(2 * MOST_WRONG_PPM) - MOST_WRONG_PPM) / 1e6 : 1;
+    return {
+      get nowMs() {
+        return Math.floor(world.nowMs * rate) + zeroMs;
+      },
+      wallMs: 0,
+      exactMs() {
+        return this.nowMs;
+      },
+    };
+  }
+
+  clockOf(node: number): EngineClock {
+    return this.#clocks[node];
+  }
+
+  /** Once somebody accepts there. */
+  #connects(session: Session): void {
+    const node = this.nodes[session.client.anchor];
+    if (node.isAlive && node.isListening && !this.isHeldUp(node)) {
+      session.isConnected = true;
+      node.accept(session.client);
+    } else if (this.clock.nowMs > this.#startedMs + GIVE_UP_MS) session.isTurnedAway = true;
+    else this.happen(AGAIN_MS, () => this.#connects(session));
   }
 
   linkTo(node: number, other: number): LinkEnd | null {
-    const end = this.#ends[node][other];
-    return end?.up ? end : null;
+    return this.#links.linkTo(node, other);
   }
 
   reachable(node: number): number[] {
-    return [...NAMES.keys()].filter((other) => other === node || this.linkTo(node, other) !== null);
+    const accepts = (other: number) => this.clock.nowMs < (this.#leavingAtMs.get(other) ?? Infinity);
+    const isUp = (other: number) => this.linkTo(node, other) !== null && accepts(other);
+    return [...NAMES.keys()].filter((other) => other === node || isUp(other));
   }
 
   probe(client: Client): void {
@@ -237,6 +192,7 @@ export class Cluster implements World {
 
   stray(client: Client): void {
     const session = this.sessions.find((one) => one.client === client);
+    session?.look(this.clock.nowMs);
     if (session !== undefined && !session.isOver) this.reset(client);
   }
 
@@ -258,6 +214,10 @@ export class Cluster implements World {
     return this.sessions.reduce((sum, { client }) => sum + client.have, 0);
   }
 
+  aborted(reason: string): void {
+    this.aborts.push(`${this.clock.nowMs - this.#startedMs} ms, ${reason}`);
+  }
+
   reset(client: Client): void {
     client.isReset = true;
   }
@@ -271,16 +231,16 @@ export class Cluster implements World {
     this.#say(client.segment(false));
   }
 
-  /** One whose connection was reset says nothing more. */
+  /** One whose connection was reset says nothing more, but for one that has reset it. */
   #say(segment: Segment): void {
-    if (segment.client.isReset) return;
+    if (segment.client.isReset && !segment.isReset) return;
     this.#send(segment.client, () => this.nodes[segment.client.anchor].ingress(segment, null));
   }
 
   /** A client says again what was not acknowledged. */
   #repeat(): void {
-    const { client } = this.#pick(this.sessions);
-    if (client.owes) this.#say(client.segment(true, 1 + this.random.below(MAX_SAID_BYTES)));
+    const { client, isConnected } = this.#pick(this.sessions);
+    if (client.owes && isConnected) this.#say(client.segment(true, 1 + this.random.below(MAX_SAID_BYTES)));
   }
 
   /** A socket that owes a client something sends a piece of it. */
@@ -307,26 +267,34 @@ export class Cluster implements World {
 
   #frame(): void {
     let ends = 0;
-    for (const end of this.#allEnds) if (end.hasFrames) ends++;
+    for (const end of this.#links.all) if (end.isDue) ends++;
     if (ends === 0) return;
     let before = this.random.below(ends);
-    const end = this.#allEnds.find(({ hasFrames }) => hasFrames && before-- === 0)!;
+    const end = this.#links.all.find(({ isDue }) => isDue && before-- === 0)!;
     if (!this.#isHeldUp(end) && !this.isHeldUp(this.nodes[end.node])) this.nodes[end.node].take(end);
   }
 
   #ask(): void {
+    const { pipelines = false, halfCloses = false } = this.#course.troubles ?? {};
     const session = this.#pick(this.sessions);
     const { client, requests, asked } = session;
-    const isPipelined = this.random.below(8) === 0;
+    const isPipelined = this.random.below(pipelines ? 2 : 8) === 0;
+    if (!session.isConnected) return;
     if (client.isReset || asked === requests.length || (asked > session.answered && !isPipelined)) return;
-    if (session.isLast) return;
+    if (session.isLast || session.isClosed) return;
     if (asked === session.answered) session.sinceMs = this.clock.nowMs;
+    const count = pipelines ? 1 + this.random.below(requests.length - asked) : 1;
+    for (let i = 0; i < count && !session.isLast; i++) this.#sayNext(session);
+    if (halfCloses && (session.asked === requests.length || session.isLast)) client.hasEnded = true;
+    this.#say(client.segment(true));
+  }
+
+  #sayNext(session: Session): void {
+    const { client, requests, asked } = session;
     session.asked++;
     const connection = Session.closes(requests[asked]) ? 'Connection: close\r\n' : '';
     if (client.tls !== null && this.random.below(8) === 0) client.updateKeys();
-    const text = `GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`;
-    client.say(text);
-    this.#say(client.segment(true));
+    client.say(`GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`);
   }
 
   /** More of a response that comes bit by bit. */
@@ -335,13 +303,14 @@ export class Cluster implements World {
     if (this.isHeldUp(node)) return;
     for (const response of node.slow) {
       if (!node.isAlive || response.isOver) node.slow.delete(response);
-      else if (this.clock.nowMs >= response.beginsAtMs) response.more(1 + this.random.below(8192));
+      else if (node.clock.nowMs >= response.beginsAtMs) response.more(1 + this.random.below(8192));
     }
     node.settle();
   }
 
   #pass(ms: number): void {
     this.clock.nowMs += ms;
+    this.#links.signsOfLife();
     while (this.#packets.some(({ sentAtMs }) => this.clock.nowMs - sentAtMs > NETWORK_MS)) this.#arrive();
     for (const due of this.#later.filter(({ atMs }) => atMs <= this.clock.nowMs)) {
       this.#later.splice(this.#later.indexOf(due), 1);
@@ -358,7 +327,7 @@ export class Cluster implements World {
       this.#darkUntilMs.set(this.#pick(this.nodes), this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
       return;
     }
-    const what = this.random.below(2) === 0 ? this.#pick(this.nodes) : this.#pick(this.#allEnds);
+    const what = this.random.below(2) === 0 ? this.#pick(this.nodes) : this.#pick(this.#links.all);
     this.#heldUp.set(what, this.clock.nowMs + this.random.below(MAX_PAUSE_MS));
   }
 
@@ -370,55 +339,60 @@ export class Cluster implements World {
     return (this.#heldUp.get(what) ?? 0) > this.clock.nowMs;
   }
 
-  #happen(afterMs: number, happen: () => void): void {
+  happen(afterMs: number, happen: () => void): void {
     this.#later.push({ atMs: this.clock.nowMs + afterMs, happen });
   }
 
   /** Its node can reach nobody. */
   isolate(index: number): void {
-    for (const other of this.nodes.keys()) {
-      this.linkTo(index, other)?.down();
-      this.linkTo(other, index)?.down();
-      this.nodes[index].nodeDown(other);
-      this.nodes[other].nodeDown(index);
-    }
+    this.#links.isolate(index);
   }
 
-  /** Nothing comes through any more; the two ends find out one after the other, and connect again. */
   #cut(a: number, b: number): void {
-    const ends = [this.#ends[a][b], this.#ends[b][a]];
-    if (ends.some((end) => end === undefined || !end.up || end.peer === null)) return;
-    this.faults++;
-    for (const end of ends) end.cut();
-    for (const [end, node] of [
-      [ends[0], a],
-      [ends[1], b],
-    ] as const) {
-      // An error comes at once, silence is noticed late.
-      this.#happen(this.random.below(this.random.below(2) === 0 ? 50 : PEER_MS), () => this.#lost(end, node));
-    }
-    this.#happen(PEER_MS + this.random.below(500), () => this.#connect(a, b));
-  }
-
-  #lost(end: LinkEnd, node: number): void {
-    if (!this.nodes[node].isAlive) return end.conversations.clear();
-    if (this.#stopped.has(node)) return this.#happen(AWAKE_MS, () => this.#lost(end, node));
-    end.down();
-    this.nodes[node].nodeDown(end.node);
+    if (this.#links.cut(a, b)) this.faults++;
   }
 
   /** Its process is gone, and its router lets nothing out for it any more. */
   #kill(index: number): void {
-    if (this.#hasKilled) return;
+    const { restarts = false } = this.#course.troubles ?? {};
+    const isLate = this.clock.nowMs >= this.#startedMs + CUTS_MS;
+    if (restarts ? isLate || this.nodes.some(({ isAlive }) => !isAlive) : this.#hasKilled) return;
     this.#hasKilled = true;
-    for (const other of this.nodes.keys()) {
-      if (other === index) continue;
-      this.#cut(index, other);
-      // Given up before, while it was stopped: what waits there for it nobody reads any more.
-      this.#ends[other][index]?.cut();
-    }
+    this.faults += this.#links.killed(index);
     this.nodes[index].die();
     this.faults++;
+    if (restarts) this.#restartSoon(index);
+  }
+
+  #restartSoon(index: number): void {
+    this.happen(MIN_RESTART_MS + this.random.below(MAX_RESTART_MS - MIN_RESTART_MS), () =>
+      this.#restart(index),
+    );
+  }
+
+  /** A next process begins at the machine. */
+  #restart(index: number): void {
+    this.stopped.delete(index);
+    this.#leavingAtMs.delete(index);
+    const node = new Node(index, this, this.nodes[index].takeRemains());
+    this.nodes[index] = node;
+    this.#links.restarted(index);
+    node.homeRoutes.inherit();
+  }
+
+  /** One node at a time, while there are others to take its connections. */
+  #drain(index: number): void {
+    if (this.nodes.some(({ isAlive, isStopping }) => !isAlive || isStopping)) return;
+    if (this.isHeldUp(this.nodes[index]) || this.reachable(index).length === 1) return;
+    this.faults++;
+    this.#leavingAtMs.set(index, this.clock.nowMs + this.random.below(NEWS_MS));
+    this.nodes[index].drain();
+  }
+
+  drained({ index }: Node, broken: number): void {
+    this.brokenByDrains += broken;
+    this.#links.ended(index);
+    if (this.#course.troubles?.restarts) this.#restartSoon(index);
   }
 
   /**
@@ -431,37 +405,55 @@ export class Cluster implements World {
     this.faults++;
     const stopMs = this.random.below(MAX_STOP_MS);
     this.#heldUp.set(node, this.clock.nowMs + stopMs);
-    this.#stopped.add(index);
-    this.#happen(stopMs, () => this.#stopped.delete(index));
-    if (stopMs <= PEER_MS) return;
-    for (const other of this.nodes.keys()) {
-      const [there, here] = [this.linkTo(other, index), this.linkTo(index, other)];
-      if (there === null || here === null) continue;
-      this.#happen(PEER_MS - this.random.below(100), () => this.#giveUp(there, other));
-      this.#happen(stopMs, () => this.#wakes(there, here, index));
-    }
+    this.stopped.add(index);
+    this.happen(stopMs, () => this.stopped.delete(index));
+    if (stopMs > this.peerMs) this.#links.stopped(index, stopMs);
   }
 
-  #giveUp(end: LinkEnd, node: number): void {
-    // Who goes on in time is heard.
-    if (!end.up || !this.nodes[node].isAlive || !this.#stopped.has(end.node)) return;
-    if (this.isHeldUp(this.nodes[node])) return this.#happen(AWAKE_MS, () => this.#giveUp(end, node));
-    end.close();
-    this.nodes[node].nodeDown(end.node);
+  /** Its loop stands still, and goes on before the others give it up. */
+  #stall(node: Node): void {
+    if (!node.isAlive || this.isHeldUp(node)) return;
+    this.faults++;
+    const stallMs = MIN_STALL_MS + this.random.below(MAX_STALL_MS - MIN_STALL_MS);
+    this.#heldUp.set(node, this.clock.nowMs + stallMs);
   }
 
-  /** `there`: the peer's end of the link. */
-  #wakes(there: LinkEnd, here: LinkEnd, node: number): void {
-    if (!here.up || there.up || !this.nodes[node].isAlive) return;
-    if (there.hasFrames || this.isHeldUp(this.nodes[node]))
-      return this.#happen(AWAKE_MS, () => this.#wakes(there, here, node));
-    here.down();
-    this.nodes[node].nodeDown(here.node);
-    this.#connectSoon(node, here.node);
+  /** What is sent from there waits for longer than an anchor for an answer. */
+  #slow(end: LinkEnd): void {
+    this.faults++;
+    end.delayMs = MIN_SLOW_MS + this.random.below(MAX_SLOW_MS - MIN_SLOW_MS);
+    this.happen(this.random.below(SLOW_FOR_MS), () => {
+      end.delayMs = 0;
+    });
   }
 
-  #connectSoon(a: number, b: number): void {
-    this.#happen(this.random.below(500), () => this.#connect(Math.min(a, b), Math.max(a, b)));
+  /** A client ends its connection. */
+  #leave({ client, isConnected }: Session): void {
+    if (!isConnected || client.isReset) return;
+    this.faults++;
+    client.leave();
+    this.#say(client.segment(false));
+  }
+
+  /** What is among the course's troubles. */
+  #trouble(): void {
+    const { troubles } = this.#course;
+    if (troubles === undefined || this.clock.nowMs >= this.#startedMs + CUTS_MS) return;
+    const {
+      slowsPerMillion = 0,
+      stallsPerMillion = 0,
+      drainsPerMillion = 0,
+      leavesPerMillion = 0,
+    } = troubles;
+    let chance = this.random.below(1_000_000);
+    const isNow = (perMillion: number) => {
+      chance -= perMillion;
+      return chance < 0 && chance >= -perMillion;
+    };
+    if (isNow(slowsPerMillion)) this.#slow(this.#pick(this.#links.all));
+    else if (isNow(stallsPerMillion)) this.#stall(this.#pick(this.nodes));
+    else if (isNow(drainsPerMillion)) this.#drain(this.random.below(this.nodes.length));
+    else if (isNow(leavesPerMillion)) this.#leave(this.#pick(this.sessions));
   }
 
   #pick<T>(from: readonly T[]): T {
@@ -472,13 +464,20 @@ export class Cluster implements World {
     if (!this.isHeldUp(node)) node.turn();
   }
 
+  /** Two that have a link: the anchor and another, or, of several anchors, any. */
+  #pair(): [number, number] {
+    const one = ANCHOR + (this.#course.anchors === undefined ? 0 : this.random.below(2));
+    return [one, one + 1 + this.random.below(2 - one)];
+  }
+
   #step(): void {
-    const { cutsPerMillion, killsPerMillion, stopsPerMillion = 0, hasPauses } = this.#course;
+    const { cutsPerMillion, killsPerMillion, stopsPerMillion = 0, hasPauses, troubles } = this.#course;
     const chance = this.random.below(1_000_000);
     const mayCut = this.clock.nowMs < this.#startedMs + CUTS_MS;
-    if (mayCut && chance < cutsPerMillion) return this.#cut(ANCHOR, 1 + this.random.below(2));
+    this.#trouble();
+    if (mayCut && chance < cutsPerMillion) return this.#cut(...this.#pair());
     if (chance >= cutsPerMillion && chance < cutsPerMillion + killsPerMillion)
-      return this.#kill(1 + this.random.below(2));
+      return this.#kill(troubles?.restarts ? this.random.below(3) : 1 + this.random.below(2));
     if (mayCut && chance >= 500_000 && chance < 500_000 + stopsPerMillion)
       return this.#stop(this.random.below(this.nodes.length));
     if (hasPauses && chance > 1_000_000 - PAUSES_PER_MILLION) return this.#holdUp();
@@ -548,7 +547,9 @@ export class Cluster implements World {
   #forget(): void {
     for (let i = 0; i < 3000; i++) this.#step();
     const startMs = this.clock.nowMs;
-    while (this.clock.nowMs < startMs + FORGOTTEN_MS) {
+    const hasLeft = this.sessions.some(({ client }) => client.hasLeft);
+    const forMs = hasLeft ? LEFT_FORGOTTEN_MS : FORGOTTEN_MS;
+    while (this.clock.nowMs < startMs + forMs) {
       for (let i = 0; i < 20; i++) this.#arrive();
       for (let i = 0; i < 20; i++) this.#frame();
       this.#transmit();
@@ -557,8 +558,7 @@ export class Cluster implements World {
       this.#pass(this.clock.nowMs < startMs + BUSY_MS ? 50 : 500);
     }
     for (const node of this.nodes) if (node.isAlive) node.assertEmpty();
-    for (const [index, ends] of this.#ends.entries())
-      for (const end of ends)
-        if (end?.up && this.nodes[index].isAlive) assert.equal(end.conversations.size, 0, 'conversations');
+    for (const [index, end] of this.#links.ends())
+      if (this.nodes[index].isAlive) assert.equal(end.conversations.size, 0, 'conversations');
   }
 }

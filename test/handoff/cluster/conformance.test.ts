@@ -7,7 +7,8 @@ import { describe, test } from 'node:test';
 import { MECHANISM_ROWS, type MechanismRow } from '../../../src/base/config/config.ts';
 import { moves } from '../../../src/handoff/mechanism/moves.ts';
 import { MECHANISM_TABLE } from '../../../src/handoff/mechanism/table.ts';
-import { B, Cluster, type Course } from './cluster.ts';
+import { B, Cluster } from './cluster.ts';
+import type { Course } from './course.ts';
 import type { Asked } from './site.ts';
 
 const SEEDS = [1, 2, 3];

@@ -15,9 +15,10 @@ import { ParkedSegments } from '../../../src/handoff/move/parked.ts';
 import type { DeliveryResult } from '../../../src/handoff/request/delivery.ts';
 import { HalfPipes } from '../../../src/handoff/target/half-pipes.ts';
 import { RelayedRequests } from '../../../src/handoff/target/relayed-requests.ts';
-import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../../src/kernel/linux/epoll.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../../src/kernel/linux/epoll.ts';
 import type { Source } from '../../../src/kernel/loop/loop.ts';
 import {
+  FLAG_CLOSING,
   FLAG_FOLLOW,
   OWNER_PARKED,
   OWNER_SELF,
@@ -26,6 +27,7 @@ import {
   ROLE_TARGET,
 } from '../../../src/kernel/router/layout.ts';
 import { distance, type FlowRules } from '../../../src/kernel/router/ranges.ts';
+import { Drain } from '../../../src/node/engine/drain.ts';
 import { takeInbound } from '../../../src/node/engine/inbound.ts';
 import type { Setup } from '../../../src/protocol/backplane/frames.ts';
 import { Streams } from '../../../src/protocol/backplane/streams.ts';
@@ -34,7 +36,7 @@ import { DEFAULT_HEAD_LIMITS } from '../../../src/protocol/http/request.ts';
 import { Exchange } from '../../../src/serve/exchange.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 import { parsed } from '../../protocol/http/support.ts';
-import type { LinkEnd } from './link.ts';
+import type { LinkEnd, NodeClock } from './link.ts';
 import { RingModel, RoutesModel } from './routes.ts';
 import { answer, askedBy, choiceOf, NAMES, type SlowResponse, siteOf } from './site.ts';
 import { type Socket, Sockets } from './sockets.ts';
@@ -71,11 +73,29 @@ const LIMITS = {
   flows: 16,
 };
 
+/** A drain takes no longer. */
+const DRAIN_MS = 60_000;
+
+/** A node's, as its parts ask it. */
+export interface EngineClock extends NodeClock {
+  readonly wallMs: number;
+  exactMs(): number;
+}
+
+/** What is left at a machine whose process has ended, and what its next one finds. */
+export interface Remains {
+  readonly routes: RoutesModel;
+  /** Closed sockets that still owe something. */
+  readonly orphans: Map<Socket, number>;
+}
+
 /** What all nodes have. */
 export interface World {
   readonly random: Random;
-  readonly clock: { nowMs: number; readonly wallMs: number; exactMs(): number };
-  /** The nodes that a node can ask, itself included. */
+  clockOf(node: number): EngineClock;
+  /** timeouts.peerMs */
+  readonly peerMs: number;
+  /** The nodes that a node can ask, itself included; not those of which it has heard that they stop. */
   reachable(node: number): number[];
   linkTo(node: number, other: number): LinkEnd | null;
   /** Its process does nothing for a while. */
@@ -99,8 +119,12 @@ export interface World {
   /** What the client asks for next goes on to a clone as well. */
   follow(node: number, segment: FollowedSegment): void;
   reset(client: Client): void;
+  /** Why a node has reset a connection. */
+  aborted(reason: string): void;
   /** Its home has no socket for it: its kernel answers. */
   stray(client: Client): void;
+  /** The drain of a node is over: its process ends. `broken`: connections that nobody has taken. */
+  drained(node: Node, broken: number): void;
   /** Who had its connection was killed when it moved: if nobody else has it, it hears of that when it says something. */
   left(client: Client): void;
   clientAt(port: number): Client;
@@ -124,11 +148,15 @@ interface SenderHere {
 export class Node {
   readonly index: number;
   readonly #world: World;
+  readonly clock: EngineClock;
   readonly table = new CheckedTable(SLOTS);
-  readonly routes = new RoutesModel();
+  readonly routes: RoutesModel;
   readonly counters = new Counters();
   isAlive = true;
-  isStopping = false;
+  /** Its process has ended when its drain was over: its kernel goes on with what is closed. */
+  hasStopped = false;
+  /** Clients can connect. */
+  isListening = true;
   /** Of the clients' requests here, in order. */
   readonly results: Result[] = [];
   readonly #sockets: Sockets;
@@ -147,24 +175,29 @@ export class Node {
   readonly guests: Guests;
   readonly homeRoutes: HomeRoutes;
   readonly moves: Moves;
+  readonly #drain: Drain;
   #deferred: Array<() => void> = [];
   #roundAtMs = 0;
   /** The client whose handshake begins; null: in the clear. */
   #accepting: ClientTls | null = null;
 
-  constructor(index: number, world: World) {
+  /** `remains`: of the process before it, when it is not the first one here. */
+  constructor(index: number, world: World, remains: Remains | null = null) {
     this.index = index;
     this.#world = world;
+    this.clock = world.clockOf(index);
+    this.routes = remains?.routes ?? new RoutesModel();
     this.#sockets = new Sockets({
-      clock: world.clock,
+      clock: this.clock,
+      stallMs: LIMITS.stallSeconds * 1000,
       probe: (client) => this.#probe(client),
       reset: (client) => world.reset(client),
       clientAt: (port) => world.clientAt(port),
     });
     this.#ring = new RingModel((segment) => world.replay(this, segment));
     this.#parked = new ParkedSegments(0, this.routes, this.#ring, this.#ring, this.counters);
-    const { table, counters: count, routes } = this;
-    const { clock } = world;
+    for (const [orphan, atMs] of remains?.orphans ?? []) this.#sockets.orphans.set(orphan, atMs);
+    const { table, counters: count, routes, clock } = this;
     const later = { defer: (task: () => void) => void this.#deferred.push(task) };
     const watch = {
       add: (fd: number, _events: number, source: Source) => {
@@ -178,9 +211,12 @@ export class Node {
       },
       give: (fd: number, source: Source) => void this.#watched.set(fd, source),
     };
-    const isStopping = () => this.isStopping;
+    const isStopping = () => this.#drain.hasBegun;
+    const log = (_level: string, message: string, fields: Record<string, unknown>) => {
+      if (message === 'connection aborted') world.aborted(`node ${index}: ${fields.reason}`);
+    };
     const sockets = { of: (_public: Endpoint, client: Endpoint) => this.#sockets.stateOf(client.port) };
-    const common = { clock, count, later, watch, table, isStopping, log: () => {} };
+    const common = { clock, count, later, watch, table, isStopping, log };
     const heads = new HeadCache(DEFAULT_HEAD_LIMITS);
     const take = (response: SlowResponse) => {
       response.beginsAtMs = clock.nowMs + world.random.below(MAX_BEGIN_MS);
@@ -202,7 +238,7 @@ export class Node {
       halfPipes: LIMITS.halfPipes,
       kernel: this.#sockets.anchor,
     });
-    this.handoffs = new Handoffs({ clock, count, setupMs: SETUP_MS, peerMs: PEER_MS });
+    this.handoffs = new Handoffs({ clock, count, setupMs: SETUP_MS, peerMs: world.peerMs });
     this.pipes = new HalfPipes({
       ...common,
       kernel: this.#sockets.target,
@@ -227,7 +263,7 @@ export class Node {
       limits: LIMITS,
       listen: { tlsRekey: world.rekeys },
       nodes: NAMES.map((name) => ({ name, engines: 1 })),
-      timeouts: { setupMs: SETUP_MS, peerMs: PEER_MS },
+      timeouts: { setupMs: SETUP_MS, peerMs: world.peerMs },
       sites: [find().config],
     } as unknown as ClusterConfig;
     const homeOf = (address: Buffer) => address[address.length - 1] - 1;
@@ -235,7 +271,8 @@ export class Node {
     const where = { ...common, config, index: 0, self: index, routes, homeOf, canServe: () => true };
     this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf: (key) => this.guests.epochOf(key) } });
     const { homeRoutes } = this;
-    this.guests = new Guests({ ...where, sockets, kernel: this.#sockets.guest, homeRoutes, linkFor });
+    const links = () => NAMES.flatMap((_, other) => linkFor(other) ?? []);
+    this.guests = new Guests({ ...where, sockets, kernel: this.#sockets.guest, homeRoutes, links, linkFor });
     const { guests } = this;
     this.moves = new Moves({
       ...where,
@@ -248,7 +285,7 @@ export class Node {
         hasRoom: () => this.connections.hasRoom,
         adopt: (fd, arrived) => this.connections.adopt(fd, arrived),
       },
-      accepts: () => !this.isStopping,
+      accepts: () => !isStopping(),
       claim: (ends: FourTuple, slot: number) => this.pipes.claim(ends, slot),
       linkFor,
       linkOf: linkFor,
@@ -272,7 +309,7 @@ export class Node {
       loadOf: () => ({ cpuPermille: 0 }),
       linkOf: linkFor,
       mayMoveTo: () => world.canMove,
-      nextTaker: () => null,
+      nextTaker: () => this.#drain.next(),
       isLeaving: isStopping,
       boosted: null,
     });
@@ -301,8 +338,58 @@ export class Node {
       boosted: null,
       tls: { begin: () => this.#accepting!.accepted() as never },
       startMove: (connection, to) => this.moves.start(connection, to),
-      isClosing: () => false,
+      isClosing: () => this.#drain.isClosing,
     });
+    this.#drain = new Drain({
+      ...{ clock, connections: this.connections, anchorFlows: this.flows, halfPipes: this.pipes },
+      ...{ relayed: this.relayed, moves: this.moves, guests },
+      listeners: {
+        close: () => {
+          this.isListening = false;
+        },
+      },
+      router: { stops: () => {} },
+      takers: () => world.reachable(index).filter((other) => other !== index),
+      over: () => this.#end(),
+    });
+  }
+
+  /** It gives everything to the others, and refuses what comes. */
+  get isStopping(): boolean {
+    return this.#drain.hasBegun;
+  }
+
+  drain(): void {
+    if (this.isAlive && !this.isStopping) this.#drain.begin(DRAIN_MS);
+    this.settle();
+  }
+
+  /** As an engine ends what is left when its drain is over. */
+  #end(): void {
+    const broken = this.connections.size;
+    this.moves.discard();
+    this.connections.endHandshakes();
+    for (const connection of this.connections.all) connection.broken('the node stops');
+    this.flows.discard();
+    this.pipes.discard();
+    this.guests.discard();
+    this.settle();
+    this.isAlive = false;
+    this.hasStopped = true;
+    this.#world.drained(this, broken);
+  }
+
+  /**
+   * What its next process finds. Of connections that were closed as flows its router knows nothing any more; their clients
+   * are reset.
+   */
+  takeRemains(): Remains {
+    const orphans = new Map(
+      [...this.#sockets.orphans].filter(([{ client }]) => this.hasStopped || this.#slotOf(client) < 0),
+    );
+    for (const { client } of this.#sockets.orphans.keys())
+      if (this.#slotOf(client) >= 0) this.#world.stray(client);
+    return { routes: this.routes, orphans };
   }
 
   /** As the request says; another that can be reached when that one cannot, or was asked. */
@@ -327,7 +414,7 @@ export class Node {
   #mayLeave(client: Client): boolean {
     const rules = this.#rulesOf(client);
     if (rules?.role !== ROLE_ARRIVING) return true;
-    const isLent = this.#world.clock.nowMs * NS_PER_MS <= rules.leaseNs;
+    const isLent = this.clock.nowMs * NS_PER_MS <= rules.leaseNs;
     return isLent || this.table.segments(this.#slotOf(client)) > 0;
   }
 
@@ -391,18 +478,12 @@ export class Node {
     const rules = this.#rulesOf(client);
     if (rules === undefined) return isPipe ? null : sender.number(at);
     if (rules.role === ROLE_ARRIVING) return this.#mayLeave(client) ? sender.number(at) : null;
-    return toWire(
-      rules,
-      sender.number(at),
-      length,
-      this.table.ack(this.#slotOf(client)),
-      this.#world.clock.nowMs,
-    );
+    return toWire(rules, sender.number(at), length, this.table.ack(this.#slotOf(client)), this.clock.nowMs);
   }
 
   /** Everybody here who owes a client something. */
   sendersTo(client: Client): SenderHere[] {
-    if (!this.isAlive) return [];
+    if (!this.isAlive && !this.hasStopped) return [];
     const { own, orphans, pipes } = this.#sockets;
     const senders: SenderHere[] = [];
     const add = (isPipe: boolean, sender: Sender) => {
@@ -418,7 +499,7 @@ export class Node {
   /** A segment of a client comes in; `from`: the node that sent it on, null: nobody has. */
   ingress(segment: Segment, from: number | null): void {
     const { client } = segment;
-    const rules = this.#rulesOf(client);
+    const rules = this.hasStopped ? undefined : this.#rulesOf(client);
     const route = this.routes.ownerOf(client) ?? OWNER_SELF;
     // Rule park: nobody moves it any more.
     const owner = (route & OWNER_PARKED) !== 0 && !this.isAlive ? OWNER_SELF : route;
@@ -432,10 +513,16 @@ export class Node {
 
   #atAnchor(segment: Segment, rules: FlowRules): void {
     const { client, ack, edge, holdsLater } = segment;
+    const seen = this.table.seen.get(this.#slotOf(client))!;
+    // Rule reset-while-closing.
+    if (segment.isReset) {
+      const isHeard = this.#deliver(segment);
+      if (!isHeard && (rules.flags & FLAG_CLOSING) !== 0) seen.wasReset = true;
+      return;
+    }
     if (follows(rules, segment)) this.#follow(segment, rules);
     else this.#forward(client, rules, ack, edge);
     this.#see(client, ack, edge, holdsLater);
-    const seen = this.table.seen.get(this.#slotOf(client))!;
     const inNext = (CLIENT_START + segment.at + segment.bytes.length + (segment.isEnd ? 1 : 0)) >>> 0;
     if (distance(seen.inNext, inNext) > 0) seen.inNext = inNext;
     this.#deliver(segment);
@@ -447,7 +534,8 @@ export class Node {
     const { client } = segment;
     if (this.#deliver(segment)) {
       if (rules?.role === ROLE_ARRIVING) this.table.seen.get(this.#slotOf(client))!.segments++;
-    } else if (rules === undefined && client.anchor === this.index) this.#world.stray(client);
+    } else if (rules === undefined && client.anchor === this.index && !segment.isReset)
+      this.#world.stray(client);
   }
 
   /** The kernel gives it to the connection's sockets. False: there is none. */
@@ -459,6 +547,7 @@ export class Node {
       this.#ring.keep(segment);
       return true;
     }
+    if (segment.isReset) return this.#resetBy(client, found);
     if (found !== null) {
       this.#tell(found.fd, found.socket.sender, client, ack, edge);
       if (found.socket.take(segment)) this.#raise(found.fd, readable(found.socket));
@@ -474,10 +563,24 @@ export class Node {
     for (const orphan of left) {
       const before = orphan.sender.queued;
       this.#tell(-1, orphan.sender, client, ack, edge);
-      if (orphan.sender.queued < before) orphans.set(orphan, this.#world.clock.nowMs);
+      if (orphan.sender.queued < before) orphans.set(orphan, this.clock.nowMs);
       if (orphan.sender.queued === 0) orphans.delete(orphan);
     }
     return found !== null || left.length > 0;
+  }
+
+  /** Its sockets fail. False: there is none. */
+  #resetBy(client: Client, found: { readonly fd: number; readonly socket: Socket } | null): boolean {
+    const { orphans } = this.#sockets;
+    let has = found !== null;
+    if (found !== null) this.#fail(found.fd, found.socket);
+    for (const orphan of [...orphans.keys()]) if (orphan.client === client) has = orphans.delete(orphan);
+    return has;
+  }
+
+  #fail(fd: number, socket: Socket): void {
+    socket.fail();
+    this.#raise(fd, EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
   }
 
   #forward(client: Client, rules: FlowRules, ack: number, edge: number): void {
@@ -492,7 +595,11 @@ export class Node {
     const seen = this.table.seen.get(this.#slotOf(segment.client))!;
     const next = (CLIENT_START + segment.at + segment.bytes.length) >>> 0;
     if (distance(seen.followed, next) > 0) seen.followed = next;
-    this.#world.follow(ranges.at(-1)!.owner - 1, { ...segment, epoch, sentAtMs: this.#world.clock.nowMs });
+    this.#world.follow(ranges.at(-1)!.owner - 1, {
+      ...segment,
+      epoch,
+      sentAtMs: Math.floor(this.clock.nowMs),
+    });
   }
 
   /** Rule follow, at a clone: the bytes go to the engine, and the rest is a copy like any other. */
@@ -506,7 +613,7 @@ export class Node {
       epoch: rules.epoch,
       sequence: (CLIENT_START + at) >>> 0,
       sentMs: sentAtMs & 0xffff,
-      arrivedMs: this.#world.clock.nowMs,
+      arrivedMs: this.clock.nowMs,
       bytes,
     });
     this.settle();
@@ -570,12 +677,13 @@ export class Node {
   /** A turn of the engine's loop. */
   turn(): void {
     if (!this.isAlive) return;
-    const { nowMs } = this.#world.clock;
+    const { nowMs } = this.clock;
     this.#wake();
     this.handoffs.turn(nowMs);
     this.streams.turn();
     this.pipes.turn();
     this.moves.turn(nowMs);
+    this.#drain.turn();
     this.settle();
     if (nowMs - this.#roundAtMs < ROUND_MS) return;
     this.#roundAtMs = nowMs;
@@ -583,12 +691,19 @@ export class Node {
     const { orphans } = this.#sockets;
     for (const [orphan, atMs] of orphans)
       if (nowMs - atMs > LIMITS.stallSeconds * 1000) orphans.delete(orphan);
+    const givenUp = this.#sockets.givenUp(nowMs);
+    for (const fd of givenUp) this.#fail(fd, this.#sockets.own.get(fd)!);
+    if (givenUp.length > 0) this.#wake();
+    // The FIN, again and again: who has left answers it.
+    for (const { client, isShut } of this.#sockets.own.values())
+      if (isShut && client.hasLeft) this.#probe(client);
     this.connections.round(nowMs);
     this.flows.round(nowMs);
     this.pipes.round(nowMs);
     this.guests.tick(nowMs);
     this.homeRoutes.tick(nowMs);
     this.settle();
+    this.#drain.round(nowMs);
   }
 
   /** For whoever looks into a failure. */
@@ -626,6 +741,7 @@ export class Node {
   /** Nothing of any connection is left. */
   assertEmpty(): void {
     const name = `node ${this.index}`;
+    if (this.isStopping) assert.fail(`${name}: its drain goes on`);
     assert.equal(this.connections.size, 0, `${name}: connections`);
     assert.equal(this.flows.size, 0, `${name}: flows`);
     assert.equal(this.pipes.size, 0, `${name}: half-pipes`);

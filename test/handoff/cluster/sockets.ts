@@ -5,7 +5,7 @@ import type { SocketKernel } from '../../../src/handoff/anchor/own-socket.ts';
 import type { GuestKernel } from '../../../src/handoff/move/guests.ts';
 import type { MoveKernel } from '../../../src/handoff/move/move-ports.ts';
 import type { HalfPipeKernel } from '../../../src/handoff/target/half-pipe-ports.ts';
-import { SystemError } from '../../../src/kernel/linux/errors.ts';
+import { ECONNRESET, SystemError } from '../../../src/kernel/linux/errors.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { distance } from '../../../src/kernel/router/ranges.ts';
 import { type ConnectionState, STATE_VERSION } from '../../../src/kernel/tcp/state.ts';
@@ -16,15 +16,28 @@ const FIRST_FD = 1000;
 const EADDRNOTAVAIL = 99;
 const WINDOW_BYTES = 65_535;
 
+/** For how long the client of a socket that owes it something has acknowledged nothing. */
+class Silence {
+  /** What it had acknowledged at the last look, and since when that is so, or nothing is owed. */
+  #acknowledged = -1;
+  #sinceMs = 0;
+
+  forMs({ acknowledged, queued }: Sender, nowMs: number): number {
+    if (queued === 0 || acknowledged !== this.#acknowledged) {
+      this.#acknowledged = acknowledged;
+      this.#sinceMs = nowMs;
+    }
+    return nowMs - this.#sinceMs;
+  }
+}
+
 /** A half-pipe's. */
 interface Pipe {
   readonly sender: Sender;
   readonly port: number;
   /** TCP_USER_TIMEOUT. */
   limitMs: number;
-  /** What the client had acknowledged when it was asked last, and since when that is so, or nothing is owed. */
-  acknowledged: number;
-  sinceMs: number;
+  readonly silence: Silence;
 }
 
 /** A connection's own socket. */
@@ -40,10 +53,29 @@ export class Socket {
   isFrozen = false;
   /** It says nothing more. */
   isShut = false;
+  /** The client has reset the connection, or has acknowledged nothing for too long: every call says so. */
+  hasFailed = false;
+  readonly #silence = new Silence();
+  /** TCP_USER_TIMEOUT. */
+  limitMs: number;
 
-  constructor(client: Client, sender: Sender) {
+  constructor(client: Client, sender: Sender, limitMs: number) {
     this.client = client;
     this.sender = sender;
+    this.limitMs = limitMs;
+  }
+
+  /** Nothing is heard, and nothing is sent any more. */
+  fail(): void {
+    this.hasFailed = true;
+    this.sender.isClosed = true;
+    this.arrived = Buffer.alloc(0);
+  }
+
+  /** The kernel gives up now: the client has acknowledged nothing for too long. In repair it does not look. */
+  givesUp(nowMs: number): boolean {
+    if (this.hasFailed || this.isFrozen) return false;
+    return this.#silence.forMs(this.sender, nowMs) > this.limitMs;
   }
 
   /** What it has of the client, as the client counts; its FIN included. */
@@ -98,6 +130,8 @@ export class Socket {
 /** What the sockets of a node need of it. */
 export interface SocketsHost {
   readonly clock: { readonly nowMs: number };
+  /** TCP_USER_TIMEOUT of the listeners: accepted sockets have it. */
+  readonly stallMs: number;
   /** Asks a client what it has, if the router lets that out. */
   probe(client: Client): void;
   reset(client: Client): void;
@@ -125,7 +159,7 @@ export class Sockets {
 
   accept(client: Client): number {
     const { edge, ack } = client.acknowledgement;
-    return this.#add(new Socket(client, new Sender(START, distance(ack, edge))));
+    return this.#add(new Socket(client, new Sender(START, distance(ack, edge)), this.#host.stallMs));
   }
 
   #add(socket: Socket): number {
@@ -140,8 +174,13 @@ export class Sockets {
     return null;
   }
 
-  /** Of a connection that nobody here has open any more. */
+  /** Of a connection that no client's connection of an engine has any more: of one that has moved here it may be shut. */
   stateOf(port: number): number {
+    const shut = [...this.own.values()].find(
+      ({ client, isShut }) => isShut && client.ends.client.port === port,
+    );
+    if (shut !== undefined && !shut.hasFailed)
+      return shut.sender.queued > 0 ? TcpState.FIN_WAIT1 : TcpState.FIN_WAIT2;
     const isOwed = [...this.orphans.keys()].some(({ client }) => client.ends.client.port === port);
     return isOwed ? TcpState.FIN_WAIT1 : TcpState.CLOSE;
   }
@@ -152,36 +191,50 @@ export class Sockets {
     return socket;
   }
 
+  /** Of a call that only a connected socket answers. */
+  #connected(fd: number): Socket {
+    const socket = this.#own(fd);
+    if (socket.hasFailed) throw new SystemError('getsockopt', ECONNRESET);
+    return socket;
+  }
+
+  /** The clients' sockets that their kernel gives up now. */
+  givenUp(nowMs: number): number[] {
+    return [...this.own].filter(([, socket]) => socket.givesUp(nowMs)).map(([fd]) => fd);
+  }
+
   readonly client: ClientSockets = {
     receive: (fd, { bytes }) => {
       const socket = this.own.get(fd);
-      if (socket === undefined) return FAILED;
+      if (socket === undefined || socket.hasFailed) return FAILED;
       if (socket.arrived.length === 0) return socket.hasEnded ? 0 : EMPTY;
       const got = socket.arrived.copy(bytes);
       socket.arrived = socket.arrived.subarray(got);
       return got;
     },
     unreadBytes: (fd) => this.#own(fd).arrived.length,
-    queuedBytes: (fd) => this.#own(fd).sender.queued,
+    queuedBytes: (fd) => (this.#own(fd).hasFailed ? 0 : this.#own(fd).sender.queued),
     out: (fd) => this.#own(fd).sender,
-    ends: (fd) => this.#own(fd).client.ends,
+    ends: (fd) => (this.#own(fd).hasFailed ? null : this.#own(fd).client.ends),
     shut: () => {},
     close: (fd) => {
       const socket = this.#own(fd);
-      if (socket.sender.queued > 0) this.orphans.set(socket, this.#host.clock.nowMs);
+      if (socket.sender.queued > 0 && !socket.hasFailed) this.orphans.set(socket, this.#host.clock.nowMs);
       this.own.delete(fd);
     },
     abort: (fd) => {
       this.#host.reset(this.#own(fd).client);
       this.own.delete(fd);
     },
-    limitSilence: () => {},
+    limitSilence: (fd, limitMs) => {
+      this.#own(fd).limitMs = limitMs;
+    },
     turnAway: () => assert.fail('there is room for every client'),
   };
 
   readonly anchor: SocketKernel = {
     capture: (fd) => {
-      const { client, sender, total } = this.#own(fd);
+      const { client, sender, total } = this.#connected(fd);
       return capture({
         ...client.ends,
         countStart: sender.start,
@@ -192,9 +245,9 @@ export class Sockets {
       });
     },
     unreadBytes: (fd) => this.#own(fd).arrived.length,
-    probe: (fd) => this.#host.probe(this.#own(fd).client),
+    probe: (fd) => this.#host.probe(this.#connected(fd).client),
     setSendWindow: (fd, windowOf) => {
-      const { sender } = this.#own(fd);
+      const { sender } = this.#connected(fd);
       sender.window = windowOf(sender.queued);
     },
     delayAcknowledgements: () => {},
@@ -212,14 +265,8 @@ export class Sockets {
   }
 
   /** The kernel has given up: the client has acknowledged nothing for so long. */
-  #hasStalled(pipe: Pipe): boolean {
-    const { acknowledged, queued } = pipe.sender;
-    const { nowMs } = this.#host.clock;
-    if (queued === 0 || acknowledged !== pipe.acknowledged) {
-      pipe.acknowledged = acknowledged;
-      pipe.sinceMs = nowMs;
-    }
-    return nowMs - pipe.sinceMs > pipe.limitMs;
+  #hasStalled({ sender, silence, limitMs }: Pipe): boolean {
+    return silence.forMs(sender, this.#host.clock.nowMs) > limitMs;
   }
 
   #endPipe(fd: number): void {
@@ -231,11 +278,10 @@ export class Sockets {
     restore: (seed, spare) => {
       const fd = spare >= 0 ? spare : this.#nextFd++;
       const sender = new Sender(seed.sequence, seed.sendWindow);
-      const sinceMs = this.#host.clock.nowMs;
       const { port } = seed.client;
       // A spare one keeps its options.
       const limitMs = spare >= 0 ? this.#limitMs : Number.POSITIVE_INFINITY;
-      this.pipes.set(fd, { sender, port, limitMs, acknowledged: 0, sinceMs });
+      this.pipes.set(fd, { sender, port, limitMs, silence: new Silence() });
       return { fd, clockOffset: 0, limitsTimeout: false, wasSpare: spare >= 0 };
     },
     limitStall: (fd, limitMs) => {
@@ -261,12 +307,12 @@ export class Sockets {
   };
 
   readonly move: MoveKernel = {
-    ends: (fd) => this.#own(fd).client.ends,
-    queuedBytes: (fd) => this.#own(fd).sender.queued,
-    unsentBytes: (fd) => this.#own(fd).sender.unsent,
+    ends: (fd) => (this.#own(fd).hasFailed ? null : this.#own(fd).client.ends),
+    queuedBytes: (fd) => this.#connected(fd).sender.queued,
+    unsentBytes: (fd) => this.#connected(fd).sender.unsent,
     unreadBytes: (fd) => this.#own(fd).arrived.length,
     freeze: (fd) => {
-      const socket = this.#own(fd);
+      const socket = this.#connected(fd);
       assert(!socket.isFrozen, 'it moves once at a time');
       socket.isFrozen = true;
       return socket.state();
@@ -280,7 +326,7 @@ export class Sockets {
     release: (fd, state) => {
       if (state.unsentQueue.length > 0) this.#own(fd).sender.send(state.unsentQueue, 0, false, true);
     },
-    probe: (fd) => this.#host.probe(this.#own(fd).client),
+    probe: (fd) => this.#host.probe(this.#connected(fd).client),
     closeSilently: (fd) => {
       this.given.add(this.#own(fd).client);
       this.own.delete(fd);
@@ -295,10 +341,8 @@ export class Sockets {
       [...this.pipes.values()].some(({ port }) => port === state.client.port);
     if (isTaken) throw new SystemError('bind', EADDRNOTAVAIL);
     const queued = state.sendQueue.length + state.unsentQueue.length;
-    const socket = new Socket(
-      client,
-      new Sender((state.sendSequence - queued) >>> 0, state.window.sendWindow),
-    );
+    const sender = new Sender((state.sendSequence - queued) >>> 0, state.window.sendWindow);
+    const socket = new Socket(client, sender, Number.POSITIVE_INFINITY);
     if (state.sendQueue.length > 0) socket.sender.refill(state.sendQueue);
     socket.arrived = Buffer.from(state.receiveQueue);
     socket.total = distance(CLIENT_START, state.receiveSequence);
@@ -310,12 +354,15 @@ export class Sockets {
     shut: (fd) => {
       this.#own(fd).isShut = true;
     },
-    hasClosed: (fd) => this.#own(fd).sender.queued === 0 && this.#own(fd).hasEnded,
+    hasClosed: (fd) => {
+      const { hasFailed, hasEnded, sender } = this.#own(fd);
+      return hasFailed || (sender.queued === 0 && hasEnded);
+    },
     drop: (fd) => {
-      const socket = this.#own(fd);
-      if (socket.sender.queued > 0 || !socket.hasEnded) this.#host.reset(socket.client);
+      const { client, sender, hasEnded, hasFailed } = this.#own(fd);
+      if (!hasFailed && (sender.queued > 0 || !hasEnded)) this.#host.reset(client);
       this.own.delete(fd);
     },
-    leave: () => assert.fail('no process stops'),
+    leave: (fd) => this.client.close(fd),
   };
 }

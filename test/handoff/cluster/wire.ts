@@ -169,6 +169,8 @@ export interface Segment extends Acknowledgement {
   readonly bytes: Buffer;
   /** With FIN, behind its bytes. */
   readonly isEnd: boolean;
+  /** RST: the client has no such connection any more. */
+  readonly isReset: boolean;
 }
 
 /** Rule follow: a client's segment that goes to a clone as well. */
@@ -199,6 +201,8 @@ export class Client {
   #edge: number;
   readonly #window: number;
   isReset = false;
+  /** It has ended the connection itself, by RST, and says so to whatever still comes of it. */
+  hasLeft = false;
   /** Null: in the clear. */
   readonly tls: ClientTls | null;
 
@@ -219,6 +223,12 @@ export class Client {
     this.#said = Buffer.concat([this.#said, this.tls?.seal(text) ?? Buffer.from(text)]);
   }
 
+  /** Ends the connection, whatever it waits for. */
+  leave(): void {
+    this.hasLeft = true;
+    this.isReset = true;
+  }
+
   /** Has other keys from here on, over TLS. */
   updateKeys(): void {
     if (this.tls !== null) this.#said = Buffer.concat([this.#said, this.tls.update()]);
@@ -235,7 +245,7 @@ export class Client {
     const bytes = saying ? this.#said.subarray(at, at + most) : this.#said.subarray(at, at);
     const isEnd = saying && this.hasEnded && at + bytes.length === this.#said.length;
     const { ack, edge, holdsLater } = this.acknowledgement;
-    return { ack, edge, holdsLater, client: this, at, bytes, isEnd };
+    return { ack, edge, holdsLater, client: this, at, bytes, isEnd, isReset: this.hasLeft };
   }
 
   /** A segment has come: `wire` is the number of its first byte. */

@@ -5,6 +5,7 @@ import { parseAddress } from '../../../src/base/address.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
 import { tupleKey, tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
 import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
+import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { type Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
@@ -17,7 +18,8 @@ const ENDS = {
   public: { address: parseAddress('192.0.2.80'), port: 80 },
 };
 
-function stand(home = HOME) {
+/** Nodes that cannot be reached are `unreachable`. */
+function stand(home = HOME, unreachable = new Set<number>()) {
   const routes = new Map<string, number>();
   const key = (client: typeof ENDS.client, pub: typeof ENDS.public) => tupleKey({ client, public: pub });
   const told: Frame[] = [];
@@ -27,7 +29,8 @@ function stand(home = HOME) {
     index: 0,
     self: HOME,
     config: { nodes: [] },
-    linkFor: () => link,
+    linkFor: (node) => (unreachable.has(node) ? undefined : link),
+    links: () => [link],
     homeOf: () => home,
     clock,
     homeRoutes: { returned: () => {} },
@@ -100,11 +103,46 @@ test('a home that never answers is told no longer than the limit; a next connect
 test('a connection that has moved on is sent after by a route of this node’s, until it comes back', () => {
   for (const comesBack of [false, true]) {
     const { routes, guests } = stand(ELSEWHERE);
-    guests.movedOn(ENDS, guests.arrive(ENDS, 1), ELSEWHERE + 1);
+    guests.movedOn(ENDS, guests.arrive(ENDS, 1), { node: ELSEWHERE + 1, epoch: 2 });
     assert.deepEqual([...routes.values()], [ELSEWHERE + 2]);
     if (comesBack) guests.stopForwarding(ENDS);
     assert.equal(routes.size, comesBack ? 0 : 1);
     guests.tick(FLOW_LINGER_MS);
     assert.equal(routes.size, 0, 'the home knows by then');
   }
+});
+
+test('while the home cannot be reached a connection is sent after, until its owner says that it has ended', () => {
+  const { routes, guests, pass } = stand(ELSEWHERE, new Set([ELSEWHERE]));
+  guests.movedOn(ENDS, guests.arrive(ENDS, 1), { node: ELSEWHERE + 1, epoch: 2 });
+  let rounds = 0;
+  pass(() => rounds++ < 100);
+  assert.equal(routes.size, 1);
+  const flow = tupleToFrame(ENDS);
+  guests.endedElsewhere({ type: FrameType.CLEANUP, flow, epoch: 1 });
+  assert.equal(routes.size, 1, 'it was here once more since');
+  guests.endedElsewhere({ type: FrameType.CLEANUP, flow, epoch: 3 });
+  assert.equal(routes.size, 0);
+});
+
+test('a connection that was sent on is lost with its owner, when the home cannot be reached either', () => {
+  const unreachable = new Set([ELSEWHERE]);
+  const { routes, guests, pass } = stand(ELSEWHERE, unreachable);
+  guests.movedOn(ENDS, guests.arrive(ENDS, 1), { node: ELSEWHERE + 1, epoch: 2 });
+  let rounds = 0;
+  pass(() => rounds++ < 100);
+  unreachable.add(ELSEWHERE + 1);
+  const seconds = pass(() => routes.size > 0);
+  assert.equal(seconds, LOST_LIMIT_MS / 1000);
+});
+
+test('an owner that cannot reach the home tells everybody that the connection has ended, and forgets it', () => {
+  const { guests, told } = stand(ELSEWHERE, new Set([ELSEWHERE]));
+  guests.ended(guests.arrive(ENDS, 4));
+  guests.tick(FLOW_LINGER_MS);
+  assert.deepEqual(
+    told.map(({ type }) => type),
+    [FrameType.CLEANUP],
+  );
+  assert.equal(guests.size, 0);
 });

@@ -178,7 +178,7 @@ export class MoveStand {
           note(`guest of epoch ${epoch}${this.table.free < 4 ? ', still arriving' : ''}`);
           return guest(epoch);
         },
-        movedOn: (_ends, _guest, node) => note(`moved on to ${node}`),
+        movedOn: (_ends, _guest, { node }) => note(`moved on to ${node}`),
         stopForwarding: () => note('nothing is forwarded'),
       },
       homeRoutes: {
