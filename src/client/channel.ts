@@ -4,7 +4,7 @@ import type { WayOut } from '../handoff/request/way-out.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
 import type { MovedResponse } from '../protocol/backplane/frames.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
-import type { ByteSink } from '../serve/byte-sink.ts';
+import type { Behind, ByteSink } from '../serve/byte-sink.ts';
 import type { ClientSockets } from './sockets.ts';
 
 /** What is known of a connection's TLS. */
@@ -42,8 +42,8 @@ export interface Channel extends WayOut {
   session(held: Buffer): TlsSession | null;
   /** The socket takes bytes again. False: it has failed. */
   flush(): boolean;
-  /** Tells the client that nothing follows; FIN is to come next. */
-  end(): void;
+  /** Tells the client that nothing follows; FIN is to come next. `atOnce`: that goes with it. */
+  end(atOnce: boolean): void;
   /** The same, and sends FIN. */
   shut(): void;
   /** The connection is over, or lives elsewhere. Idempotent. */
@@ -82,8 +82,8 @@ export class SocketChannel implements Channel {
     return true;
   }
 
-  out(endsSegments: boolean): ByteSink {
-    return this.#sockets.out(this.fd, endsSegments);
+  out(behind: Behind): ByteSink {
+    return this.#sockets.out(this.fd, behind);
   }
 
   mayMove(): boolean {

@@ -20,6 +20,8 @@ import { Ending } from './ending.ts';
 import { OwnOutput } from './own-output.ts';
 import type { ConnectionOwner } from './ports.ts';
 
+const NOTHING = Buffer.alloc(0);
+
 type State = 'going' | 'ending' | 'over';
 
 const NEXT: Readonly<Record<State, readonly State[]>> = {
@@ -37,10 +39,20 @@ const FAILURE_COUNTERS: Readonly<Record<HandshakeFailure, EngineCounter>> = {
   broken: 'tls_broken',
 };
 
+/** What a handshake hands to its connection beside the session. */
+export interface SeenOfClient {
+  /** The client's FIN has come. */
+  readonly hasEnded: boolean;
+  /** The handshake's last read has emptied the socket. */
+  readonly isDrained: boolean;
+  /** The tickets that are sealed and not sent: they go before anything else. */
+  readonly owed: Buffer;
+}
+
 /** Whoever has the handshakes of an engine. */
 export interface HandshakeOwner extends ConnectionOwner {
   /** It is done; `hasEnded`: the client's FIN has come. */
-  secured(handshake: ClientHandshake, result: HandshakeResult, hasEnded: boolean): void;
+  secured(handshake: ClientHandshake, result: HandshakeResult, seen: SeenOfClient): void;
   /** It is over, and its socket is closed right after. */
   unsecured(handshake: ClientHandshake): void;
 }
@@ -58,6 +70,7 @@ export class ClientHandshake implements Source, Member {
   #ending: Ending | null = null;
   #readable = true;
   #hasEnded = false;
+  #isDrained = false;
 
   constructor(owner: HandshakeOwner, fd: number, client: Endpoint, handshake: Handshake) {
     const { sockets } = owner.ports;
@@ -66,7 +79,7 @@ export class ClientHandshake implements Source, Member {
     this.client = client;
     this.#handshake = handshake;
     this.#channel = new SocketChannel(fd, sockets);
-    this.#output = new OwnOutput(() => this.#channel.out(true));
+    this.#output = new OwnOutput(() => this.#channel.out('own'));
     this.#time = new ClientTime(owner.deadlines, owner.ports, fd, (kind) => this.#expired(kind));
   }
 
@@ -101,9 +114,12 @@ export class ClientHandshake implements Source, Member {
     const { ports, receiveBuffer } = this.#owner;
     while (this.#readable && this.#state !== 'over' && (this.#ending !== null || !this.#output.waits)) {
       const got = ports.sockets.receive(this.fd, receiveBuffer);
+      // A short read has emptied the socket: what comes later is a new event. A FIN behind it is not.
+      this.#isDrained = got < receiveBuffer.bytes.length;
+      if (this.#isDrained && !this.#hasEnded) this.#readable = false;
+      // Nothing is there now, or the socket has failed: then an event says so, too.
       if (got < 0) {
         this.#readable = false;
-        // Nothing is there now, or the socket has failed: then an event says so, too.
         return;
       }
       if (got === 0) return this.#ended();
@@ -120,8 +136,10 @@ export class ClientHandshake implements Source, Member {
 
   #take(bytes: Buffer, got: number): void {
     const answer = this.#handshake.take(bytes, 0, got);
+    const { failure, isFollowed } = this.#handshake;
+    // The tickets of a client whose request has come go with the response.
+    if (isFollowed && !this.#output.waits) return this.#secure(answer);
     if (answer.length > 0 && !this.#output.say(answer)) return this.#left();
-    const { failure } = this.#handshake;
     if (failure === null) return this.#advance();
     this.#owner.ports.count.add(FAILURE_COUNTERS[failure]);
     if (failure === 'alert') return this.#close();
@@ -131,14 +149,17 @@ export class ClientHandshake implements Source, Member {
 
   /** It is a connection when everything is out: what follows is sealed, and has another way. */
   #advance(): void {
-    if (this.#handshake.state !== 'done' || this.#output.waits) return;
+    if (this.#handshake.state === 'done' && !this.#output.waits) this.#secure(NOTHING);
+  }
+
+  #secure(owed: Buffer): void {
     const result = this.#handshake.takeResult();
     const { count } = this.#owner.ports;
     count.add('tls_handshakes');
     if (result.resumed) count.add('tls_resumed');
     this.#become('over');
     this.#time.end();
-    this.#owner.secured(this, result, this.#hasEnded);
+    this.#owner.secured(this, result, { hasEnded: this.#hasEnded, isDrained: this.#isDrained, owed });
   }
 
   /** For who has forgotten the s of https. */

@@ -2,7 +2,6 @@
  * A client's connection at its anchor: has the requests that come on it answered, in order, and ends.
  * Its states are in connection-state.ts.
  */
-
 import type { Endpoint } from '../base/address.ts';
 import type { Choice } from '../cluster/policy/policy.ts';
 import type { AnchorFlow } from '../handoff/anchor/flow.ts';
@@ -58,7 +57,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     this.fd = channel.fd;
     this.#time = new ClientTime(owner.deadlines, ports, this.fd, (kind) => this.#expired(kind));
     this.client = new ClientEnds(channel, client, ports.sockets);
-    this.#output = new OwnOutput(() => channel.out(true, null));
+    this.#output = new OwnOutput(() => channel.out('anyone', null));
     this.#input = new ClientInput(channel, receiveBuffer, (bytes) => this.flow?.consumed(bytes));
     this.#request = new CurrentRequest(ports, this, receiveBuffer);
     this.#reader = new RequestReader(ports, this.#input, this, this.#request);
@@ -292,7 +291,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
 
   /** Nothing more is answered. With input that nobody will read, or something that waits to be said, it lasts a while. */
   #finishUp(drain = false): void {
-    if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close();
+    if (!drain && !this.#input.hasUnread && !this.#reader.isInBody) return this.close(true);
     this.flow?.beginOwn();
     this.#become('draining');
     this.#input.drop();
@@ -326,12 +325,13 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     if (this.#state === 'head' && this.#input.held.length === 0) this.close();
   }
 
-  /** Ends it: what was sent still arrives. */
-  close(): void {
+  /** Ends it: what was sent still arrives. `waits`: the end of the last response may wait for FIN. */
+  close(waits = false): void {
     if (this.#state === 'closed') return;
-    if (this.#ending === null) this.channel.end();
+    // A flow has to know what of its socket is out.
+    if (this.#ending === null) this.channel.end(waits && this.flow === null);
     this.#leave((flow) => flow.end(false));
-    if (this.guest === null) this.#ports.sockets.close(this.fd);
+    if (this.guest === null) this.#ports.sockets[waits ? 'finish' : 'close'](this.fd);
     else this.#ports.guests.close(this.guest, this.fd);
   }
 

@@ -14,7 +14,7 @@ import type { HandshakeResult } from '../protocol/tls/handshake.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
 import type { Described } from './access-records.ts';
 import { type Channel, SocketChannel } from './channel.ts';
-import { ClientHandshake, type HandshakeOwner } from './client-handshake.ts';
+import { ClientHandshake, type HandshakeOwner, type SeenOfClient } from './client-handshake.ts';
 import { Connection } from './connection.ts';
 import { ConnectionDeadlines } from './connection-deadlines.ts';
 import type { ClientPorts } from './ports.ts';
@@ -95,15 +95,27 @@ export class Connections implements HandshakeOwner, Ticking {
     handshake.start();
   }
 
-  secured(handshake: ClientHandshake, result: HandshakeResult, hasEnded: boolean): void {
+  secured(handshake: ClientHandshake, result: HandshakeResult, seen: SeenOfClient): void {
     const { fd, client } = handshake;
     const { watch } = this.ports;
     this.#handshakes.delete(handshake);
-    const channel = this.#secure(fd, { ...result, held: NOTHING }, null);
+    const { suite, resumed, clientSecret, serverSecret, clientRecord, serverRecord, behind } = result;
+    const session = {
+      suite,
+      resumed,
+      clientSecret,
+      serverSecret,
+      clientRecord,
+      serverRecord,
+      behind,
+      held: NOTHING,
+    };
+    const channel = this.#secure(fd, session, null);
+    channel.goOn(seen.owed, seen.isDrained);
     const connection = this.#make(channel, client, null);
     watch.give(fd, connection);
     connection.start(null);
-    if (hasEnded) connection.ready(EPOLLIN | EPOLLRDHUP);
+    if (seen.hasEnded) connection.ready(EPOLLIN | EPOLLRDHUP);
   }
 
   unsecured(handshake: ClientHandshake): void {

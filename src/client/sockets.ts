@@ -2,7 +2,7 @@
 
 import type { FourTuple } from '../handoff/flow/four-tuple.ts';
 import type { Memory } from '../kernel/linux/memory.ts';
-import type { ByteSink } from '../serve/byte-sink.ts';
+import type { Behind, ByteSink } from '../serve/byte-sink.ts';
 
 /** Nothing is there now. */
 export const EMPTY = -1;
@@ -16,14 +16,16 @@ export interface ClientSockets {
   unreadBytes(fd: number): number;
   /** Bytes that were sent and that the client has not taken; 0 when the connection has died. */
   queuedBytes(fd: number): number;
-  /** What takes bytes for the client. `endsSegments`: the end of each response, or of each piece, ends its segment. */
-  out(fd: number, endsSegments: boolean): ByteSink;
+  /** What takes bytes for the client. `behind`: what follows the end of each response, or piece, that it takes. */
+  out(fd: number, behind: Behind): ByteSink;
   /** Null: the client has just reset the connection. */
   ends(fd: number): FourTuple | null;
   /** Sends FIN: the connection says nothing any more. */
   shut(fd: number): void;
   /** What was sent still arrives, unless something was not read. */
   close(fd: number): void;
+  /** Closes the socket, too; the end of a response that was sent with `behind` "end" has waited for this FIN. */
+  finish(fd: number): void;
   /** The client gets RST. */
   abort(fd: number): void;
   /** How long the client may acknowledge nothing. */

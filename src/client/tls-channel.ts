@@ -16,10 +16,10 @@ import { ContentType, MAX_RECORD_BYTES } from '../protocol/tls/records.ts';
 import type { TlsSession } from '../protocol/tls/session.ts';
 import type { Suite } from '../protocol/tls/suites.ts';
 import { WriteHalf } from '../protocol/tls/write-half.ts';
-import { BROKEN, type ByteSink } from '../serve/byte-sink.ts';
+import { type Behind, BROKEN, type ByteSink } from '../serve/byte-sink.ts';
 import { SealedSink } from '../serve/sealed-sink.ts';
 import type { Channel, TlsFacts } from './channel.ts';
-import { type ClientSockets, FAILED } from './sockets.ts';
+import { type ClientSockets, EMPTY, FAILED } from './sockets.ts';
 
 const NOTHING = Buffer.alloc(0);
 /** No node has that index. */
@@ -43,6 +43,8 @@ export class TlsChannel implements Channel {
   readonly half: WriteHalf;
   readonly #socket: ByteSink;
   isDrained = false;
+  /** The socket was empty when the handshake had ended. */
+  #beginsDrained = false;
   /** What came behind the client's Finished was looked at. */
   #hasBegun = false;
   /** The client has said that it sends nothing more. */
@@ -72,7 +74,7 @@ export class TlsChannel implements Channel {
     this.#sockets = sockets;
     this.#count = count;
     this.#rekeys = rekeys;
-    this.#socket = sockets.out(fd, true);
+    this.#socket = sockets.out(fd, 'anyone');
     const half = { suite, secret: clientSecret, number: clientRecord };
     this.#read = new ReadHalf({ half, rest: behind });
     const bound = serverRecord + (response === null ? 0 : recordCount(response.exchange.layout!));
@@ -80,13 +82,22 @@ export class TlsChannel implements Channel {
     this.#held = held;
   }
 
+  /** Goes on behind a handshake. `owed`: tickets, to be sent before anything else. `isDrained`: the socket is empty. */
+  goOn(owed: Buffer, isDrained: boolean): void {
+    this.#waiting = owed;
+    this.#beginsDrained = isDrained;
+  }
+
   receive(into: Memory, taken: (bytes: number) => void): number {
     if (!this.#hasBegun) {
       this.#hasBegun = true;
-      this.isDrained = false;
+      this.isDrained = this.#beginsDrained;
       const got = this.#open(into.bytes, this.#held.copy(into.bytes));
       this.#held = NOTHING;
+      // The client's end is told by the next read.
+      if (this.#hasEnded) this.isDrained = false;
       if (got !== 0) return got;
+      if (this.isDrained) return EMPTY;
     }
     for (;;) {
       if (this.#hasEnded) return 0;
@@ -128,8 +139,9 @@ export class TlsChannel implements Channel {
     return this.#sockets.unreadBytes(this.fd);
   }
 
-  out(_endsSegments: boolean, layout: Layout | null): ByteSink {
-    const sealed = new SealedSink(this.#socket, this.half, layout);
+  out(behind: Behind, layout: Layout | null): ByteSink {
+    const socket = behind === 'end' ? this.#sockets.out(this.fd, behind) : this.#socket;
+    const sealed = new SealedSink(socket, this.half, layout);
     const sink = new ResponseSink(sealed, () => this.#goAhead(sink));
     return sink;
   }
@@ -155,7 +167,7 @@ export class TlsChannel implements Channel {
   /** Nothing waits here, and what TLS has to say is said. */
   #maySpeak(): boolean {
     if (!this.half.isHere || (this.#last?.flush() ?? 0) < 0) return false;
-    return !this.#hasToSpeak || (this.#claimsOut() && this.#speak() === 0);
+    return !this.#hasToSpeak || (this.#claimsOut() && this.#speak(false) === 0);
   }
 
   mayMove(held: Buffer, isInResponse: boolean): boolean {
@@ -209,23 +221,23 @@ export class TlsChannel implements Channel {
     if (this.#rekeys && this.half.isShared) this.#isUpdateDue = true;
     if (!this.#hasToSpeak) return 0;
     const left = sink.flush();
-    return left < 0 ? left : this.#speak();
+    return left < 0 ? left : this.#speak(true);
   }
 
-  /** Says what TLS has to say; only where a record may begin. */
-  #speak(): number {
+  /** Says what TLS has to say; only where a record may begin. `more`: a record of a response follows at once. */
+  #speak(more: boolean): number {
     if (this.#isUpdateDue || this.half.isUpdateDue) {
       this.#isUpdateDue = false;
       this.#count.add('tls_key_updates');
       this.#waiting = Buffer.concat([this.#waiting, this.half.update(false)]);
     }
-    return this.#pass();
+    return this.#pass(more);
   }
 
   /** Passes on what waits. */
-  #pass(): number {
+  #pass(more: boolean): number {
     while (this.#waiting.length > 0) {
-      const sent = this.#socket.send(this.#waiting, 0, false, true);
+      const sent = this.#socket.send(this.#waiting, 0, more, !more);
       if (sent < 0) return sent;
       this.#waiting = this.#waiting.subarray(sent);
     }
@@ -234,24 +246,24 @@ export class TlsChannel implements Channel {
 
   flush(): boolean {
     const left = this.#last?.flush() ?? 0;
-    return (left < 0 ? left : this.#pass()) !== BROKEN;
+    return (left < 0 ? left : this.#pass(false)) !== BROKEN;
   }
 
   /** The last record, unless the client does not take what comes before. */
-  #say(alert: Alert): void {
+  #say(alert: Alert, more = false): void {
     if (!this.half.isHere || this.half.isBound || (this.#last?.flush() ?? 0) < 0 || !this.#claimsOut())
       return;
-    if (this.#pass() < 0) return;
+    if (this.#pass(true) < 0) return;
     this.#waiting = this.half.seal(alertContent(alert), ContentType.ALERT);
-    this.#pass();
+    this.#pass(more);
   }
 
-  end(): void {
-    this.#say(Alert.CLOSE_NOTIFY);
+  end(atOnce: boolean): void {
+    this.#say(Alert.CLOSE_NOTIFY, atOnce);
   }
 
   shut(): void {
-    this.end();
+    this.end(true);
     this.#sockets.shut(this.fd);
   }
 

@@ -23,6 +23,12 @@ export interface ByteSink {
   flush(): number;
 }
 
+/**
+ * What comes behind a response: bytes of the same socket; or maybe another node's, so that no segment may hold bytes of
+ * two responses; or FIN, which is sent right behind the last byte and with it.
+ */
+export type Behind = 'own' | 'anyone' | 'end';
+
 /** The tail of a file that is sent by send(), because sendfile() cannot mark the end of a record. */
 const TAIL_BYTES = 4096;
 const SENDFILE_BYTES = 1024 * 1024;
@@ -31,21 +37,26 @@ const tail = allocate(TAIL_BYTES);
 const fileOffset = allocate(8);
 const offsetWords = new Uint32Array(fileOffset.bytes.buffer);
 
+const LAST_FLAGS: Readonly<Record<Behind, number>> = { own: 0, anyone: MSG_EOR, end: MSG_MORE };
+
 /** A connected socket. */
 export class SocketSink implements ByteSink {
   readonly fd: number;
   /**
    * Whether a response ends its segment (MSG_EOR): the next byte of this socket may belong elsewhere in the client's
-   * sequence space, so no segment may hold bytes of two responses.
+   * sequence space.
    */
   readonly #records: boolean;
+  /** What the end of a response is sent with. */
+  readonly #lastFlags: number;
 
   /** Why nothing is taken any more, as an errno; 0 where it is not the socket's fault. */
   error = 0;
 
-  constructor(fd: number, records: boolean) {
+  constructor(fd: number, behind: Behind) {
     this.fd = fd;
-    this.#records = records;
+    this.#records = behind === 'anyone';
+    this.#lastFlags = LAST_FLAGS[behind];
   }
 
   #outcome(result: number): number {
@@ -58,7 +69,7 @@ export class SocketSink implements ByteSink {
   }
 
   send(bytes: Buffer, from: number, more: boolean, last: boolean): number {
-    const flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) | (last && this.#records ? MSG_EOR : 0);
+    const flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0) | (last ? this.#lastFlags : 0);
     const rest = from === 0 ? bytes : bytes.subarray(from);
     return this.#outcome(libc.sendBytes(this.fd, rest, rest.length, flags));
   }

@@ -112,7 +112,7 @@ export class UpstreamConnection implements Source {
     }
     this.#host = host;
     this.#fd = fd;
-    this.#out = new SocketSink(fd, false);
+    this.#out = new SocketSink(fd, 'own');
   }
 
   get isConnected(): boolean {

@@ -312,9 +312,9 @@ describe('Expect: 100-continue', () => {
     const connection = stand.connection(client);
     // Reset between the read and the answer.
     const say = stand.connections.ports.sockets.out;
-    stand.connections.ports.sockets.out = (fd, endsSegments) => {
+    stand.connections.ports.sockets.out = (fd, behind) => {
       client.hasReset = true;
-      return say(fd, endsSegments);
+      return say(fd, behind);
     };
     connection.ready(1);
     assert.deepEqual(client.done, ['close']);

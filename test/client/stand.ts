@@ -72,6 +72,10 @@ export class ClientModel {
   said = '';
   /** Bytes that were sent and that it has not taken. */
   queuedBytes = 0;
+  /** How often it was sent something that waits for what follows, and something that does not. */
+  readonly calls = { waiting: 0, pushing: 0 };
+  /** FIN went with what waited for it. */
+  hasFinished = false;
   /** What was done to the socket, in order: shut, close, abort, and who has it instead: moved, guest. */
   readonly done: string[] = [];
 
@@ -335,9 +339,10 @@ export class ClientStand {
       },
       unreadBytes: (fd) => this.client(fd).arrived.length,
       queuedBytes: (fd) => this.client(fd).queuedBytes,
-      out: (fd) => ({
-        send: (bytes, from) => {
+      out: (fd, behind) => ({
+        send: (bytes, from, more, last) => {
           const client = this.client(fd);
+          client.calls[more || (last && behind === 'end') ? 'waiting' : 'pushing']++;
           assert.ok(!client.isOver, 'nothing is sent on a closed socket');
           if (client.hasReset) return BROKEN;
           const taken = Math.min(client.room, bytes.length - from);
@@ -352,6 +357,10 @@ export class ClientStand {
       ends: (fd) => (this.client(fd).hasReset ? null : this.client(fd).ends),
       shut: (fd) => this.client(fd).done.push('shut'),
       close: (fd) => this.#over(fd, 'close'),
+      finish: (fd) => {
+        this.client(fd).hasFinished = true;
+        this.#over(fd, 'close');
+      },
       abort: (fd) => this.#over(fd, 'abort'),
       limitSilence: (fd, limitMs) => this.log.push(`${fd} ${limitMs}`),
       turnAway: (fd, answer) => {

@@ -69,7 +69,7 @@ class Secured {
 
   /** The response, through the connection's way out. */
   answers(bytes: Buffer): void {
-    const sink = this.stand.delivery.host.wayOut.out(true, null);
+    const sink = this.stand.delivery.host.wayOut.out('anyone', null);
     for (let at = 0; at < bytes.length; ) {
       const taken = sink.send(bytes, at, false, true);
       assert.notEqual(taken, -2, 'the socket takes it');
@@ -99,6 +99,13 @@ function opened(read: ReadHalf, bytes: Buffer): Received[] {
   const all: Received[] = [];
   for (let next = read.next(); next !== null; next = read.next()) all.push(next);
   return all;
+}
+
+/** Whole ones. */
+function recordsIn(bytes: Buffer): number {
+  let count = 0;
+  for (let at = 0; at + 5 <= bytes.length; at += 5 + bytes.readUInt16BE(at + 3)) count++;
+  return count;
 }
 
 /** A session that comes from another node. */
@@ -170,6 +177,53 @@ describe('a connection over TLS', () => {
     const asked = one.stand.deliveries.map(({ request }) => request.head.target);
     assert.deepEqual(asked, ['/1', '/2', '/1', '/2']);
     await one.peer.close();
+  });
+
+  test('tickets go with the response to what came with Finished, and its end with close_notify and FIN', async () => {
+    const stand = new ClientStand({}, acceptor);
+    const one = new Secured(stand);
+    const { client, peer } = one;
+    peer.socket.write(get('/', 'Connection: close\r\n'));
+    let held = Buffer.alloc(0);
+    peer.wire.onBytes = (bytes) => {
+      held = Buffer.concat([held, bytes]);
+    };
+    // ChangeCipherSpec, Finished, the request.
+    await one.until(() => recordsIn(held) === 3);
+    assert.equal(client.calls.pushing, 1, 'the flight');
+    const { said } = client;
+    client.sends(held);
+    assert.equal(client.said, said, 'nothing before the response');
+    assert.equal(stand.delivery.request.head.target, '/');
+    const sink = stand.delivery.host.wayOut.out('end', null);
+    sink.send(Buffer.from('answer'), 0, false, true);
+    stand.delivery.finish({ close: true });
+    assert.deepEqual(client.calls, { pushing: 1, waiting: 3 });
+    assert.ok(client.hasFinished);
+    await one.until(() => peer.hasEnded);
+    assert.equal(peer.received.toString(), 'answer');
+    assert.equal(peer.sessions.length, TICKETS);
+    assert.equal(peer.error, null);
+    await peer.close();
+  });
+
+  test('tickets go at once when nothing has come with Finished, and before a node is lent the key', async () => {
+    const one = await new Secured().shaken();
+    assert.deepEqual(one.client.calls, { pushing: 2, waiting: 0 });
+    await one.peer.close();
+    const stand = new ClientStand({}, acceptor);
+    const other = new Secured(stand);
+    other.peer.socket.write(get('/'));
+    let held = Buffer.alloc(0);
+    other.peer.wire.onBytes = (bytes) => {
+      held = Buffer.concat([held, bytes]);
+    };
+    await other.until(() => recordsIn(held) === 3);
+    other.client.sends(held);
+    assert.ok(stand.delivery.host.wayOut.mayLend(1));
+    assert.deepEqual(other.client.calls, { pushing: 2, waiting: 0 });
+    await other.until(() => other.peer.sessions.length === TICKETS);
+    await other.peer.close();
   });
 
   test('the client’s close_notify, FIN with and without it, and a reset', async () => {
@@ -330,7 +384,7 @@ describe('a connection over TLS', () => {
     const there = new ClientStand({}, acceptor);
     const client = there.arrives({ session, serveFirst: true });
     assert.equal(there.delivery.request.head.target, '/moved');
-    there.delivery.host.wayOut.out(true, null).send(Buffer.from('answer'), 0, false, true);
+    there.delivery.host.wayOut.out('anyone', null).send(Buffer.from('answer'), 0, false, true);
     there.delivery.finish();
     const { read } = one.byHand();
     read.push(Buffer.from(client.said, 'latin1'));
@@ -374,7 +428,7 @@ describe('a connection over TLS', () => {
       for (let i = 1; i < 10; i++) client.sends(says(piece));
       const layout = { headBytes: 100, lengthBytes: 40_000 };
       const bytes = Buffer.alloc(layout.lengthBytes, 'x');
-      const sink = stand.delivery.host.wayOut.out(true, layout);
+      const sink = stand.delivery.host.wayOut.out('anyone', layout);
       client.room = 20_000;
       assert.equal(sink.send(bytes.subarray(0, 100), 0, true, false), 100);
       const taken = sink.send(bytes, 100, false, true);
@@ -433,7 +487,10 @@ describe('a connection over TLS', () => {
     const one = await new Secured().shaken();
     const connection = one.stand.connection(one.client);
     one.client.closes();
-    assert.throws(() => connection.channel.out(true, null).send(Buffer.from('x'), 0, false, true), /gone/);
+    assert.throws(
+      () => connection.channel.out('anyone', null).send(Buffer.from('x'), 0, false, true),
+      /gone/,
+    );
     await one.peer.close();
   });
 });

@@ -18,6 +18,11 @@ export interface LocalPorts {
   readonly sharesConnections: boolean;
 }
 
+export interface LocalHost extends DeliveryOwner {
+  /** Not null: other nodes have had the out-half of this connection. */
+  readonly flow: object | null;
+}
+
 export class LocalDelivery implements Delivery {
   readonly #ports: LocalPorts;
   readonly #host: DeliveryOwner;
@@ -31,7 +36,7 @@ export class LocalDelivery implements Delivery {
 
   constructor(
     ports: LocalPorts,
-    host: DeliveryOwner,
+    host: LocalHost,
     request: Request,
     exchange: Exchange,
     mechanism: 'local' | 'migrate',
@@ -39,7 +44,10 @@ export class LocalDelivery implements Delivery {
     this.#ports = ports;
     this.#host = host;
     this.#request = request;
-    this.#out = host.wayOut.out(ports.sharesConnections, exchange.layout);
+    // In a flow FIN has a place of its own.
+    const isLast = (request.close || exchange.close) && host.flow === null;
+    const behind = isLast ? 'end' : ports.sharesConnections ? 'anyone' : 'own';
+    this.#out = host.wayOut.out(behind, exchange.layout);
     this.#exchange = exchange;
     this.#mechanism = mechanism;
   }

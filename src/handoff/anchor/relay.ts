@@ -169,7 +169,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
     this.#sentAtMs = ports.handoffs.clock.exactMs();
     const { wayOut } = host;
     const layout = layoutOf(request.continuation);
-    const out = wayOut.out(ports.sharesConnections, layout);
+    const out = wayOut.out(ports.sharesConnections ? 'anyone' : 'own', layout);
     // Over TLS one of known length has its records, the last of which ends its segment, where they belong.
     this.#out = wayOut.half === null || layout === null ? new PieceSink(out) : out;
   }

@@ -16,8 +16,8 @@ import { answers, type Site } from '../../serve/sites.ts';
 import { isForTls } from '../../serve/tls-rules.ts';
 import { AnnouncedDelivery } from '../anchor/announced-delivery.ts';
 import type { Standby } from '../anchor/handoff.ts';
-import { LocalDelivery } from '../anchor/local.ts';
-import type { Delivery, DeliveryOwner } from '../request/delivery.ts';
+import { LocalDelivery, type LocalHost } from '../anchor/local.ts';
+import type { Delivery } from '../request/delivery.ts';
 import { Auto, type AutoPorts } from './auto.ts';
 import { cloneForm } from './clone.ts';
 import type { Dispatch, Means, RequestInProgress } from './mechanism.ts';
@@ -218,7 +218,7 @@ export class Dispatcher {
 
   /** A response that this node makes, on the connection's own socket. */
   answer(
-    host: DeliveryOwner,
+    host: LocalHost,
     request: Request,
     exchange: Exchange,
     mechanism: 'local' | 'migrate',

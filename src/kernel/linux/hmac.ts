@@ -30,8 +30,8 @@ export function digestOf(hash: HashName): number {
 
 const output = allocate(Math.max(...Object.values(DIGEST_BYTES)));
 
-/** The HMAC of a text that is not empty. The caller wipes the key, and the result if it is a secret. */
-export function hmac(hash: HashName, key: Buffer, text: Buffer): Buffer {
+/** The first `bytes` of the HMAC of a text that is not empty. The caller wipes the key, and the result if it is a secret. */
+export function hmac(hash: HashName, key: Buffer, text: Buffer, bytes = DIGEST_BYTES[hash]): Buffer {
   found ??= find();
   const { context, digests } = found;
   const { hmacInit, hmacUpdate, hmacFinal, hmacReset } = openssl();
@@ -41,7 +41,7 @@ export function hmac(hash: HashName, key: Buffer, text: Buffer): Buffer {
     hmacFinal(context, output.address, 0) === 1;
   hmacReset(context);
   if (!isDone) throw new Error('libcrypto refused a call of HMAC');
-  const digest = Buffer.from(output.bytes.subarray(0, DIGEST_BYTES[hash]));
+  const digest = Buffer.from(output.bytes.subarray(0, bytes));
   output.bytes.fill(0);
   return digest;
 }

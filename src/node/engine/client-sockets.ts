@@ -30,10 +30,15 @@ export const CLIENT_SOCKETS: ClientSockets = {
       return unlessSocketDied(error, 0);
     }
   },
-  out: (fd, endsSegments) => new SocketSink(fd, endsSegments),
+  out: (fd, behind) => new SocketSink(fd, behind),
   ends: tupleOf,
   shut: (fd) => libc.shutdown(fd, SHUT_WR),
   close: (fd) => libc.close(fd),
+  finish(fd) {
+    // Unread bytes would have close() throw away what waits for FIN.
+    libc.shutdown(fd, SHUT_WR);
+    libc.close(fd);
+  },
   abort: abortClose,
   limitSilence: (fd, limitMs) => setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, limitMs),
   turnAway(fd, answer, { address, bytes }) {

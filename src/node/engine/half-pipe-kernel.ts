@@ -33,7 +33,7 @@ export const HALF_PIPE_KERNEL: HalfPipeKernel = {
   },
   takeError: pendingError,
   // The next response may lie elsewhere in the client's sequence space: each ends its segment.
-  out: (fd) => new SocketSink(fd, true),
+  out: (fd) => new SocketSink(fd, 'anyone'),
   closeSilently: silentClose,
   empty: disconnectSilently,
   close: libc.close,

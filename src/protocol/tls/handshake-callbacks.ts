@@ -8,6 +8,7 @@ import { digestOf } from '../../kernel/linux/hmac.ts';
 import * as libc from '../../kernel/linux/libc.ts';
 import { addressOf, allocate } from '../../kernel/linux/memory.ts';
 import { openssl, TLSEXT_ALERT_FATAL, TLSEXT_OK } from '../../kernel/linux/openssl.ts';
+import type { SecretName } from './handshake-secrets.ts';
 import type { TicketKey } from './ticket-keys.ts';
 
 /** What the handshake that is at work answers and takes. */
@@ -20,7 +21,7 @@ export interface Asked {
   noProtocol(): void;
   ticketKey(): TicketKey;
   ticketKeyNamed(name: Buffer): TicketKey | null;
-  secret(label: string, secret: Buffer): void;
+  secret(name: SecretName, secret: Buffer): void;
 }
 
 /** AlertDescription. */
@@ -32,8 +33,14 @@ const IV_BYTES = 16;
 const MAX_LINE_BYTES = 512;
 const SPACE = 0x20;
 const LINE = allocate(MAX_LINE_BYTES);
-/** The only ones that records need: of TLS 1.3, and of 1.2. Each ends with the text that follows it. */
-const WANTED = ['CLIENT_TRAFFIC_SECRET_0 ', 'SERVER_TRAFFIC_SECRET_0 ', 'CLIENT_RANDOM '];
+/** How many bytes of LINE hold secrets of the handshake at work. */
+let lineBytes = 0;
+/** The only ones that records need: of TLS 1.3, and of 1.2. Each label ends with the text that follows it. */
+const WANTED: ReadonlyArray<{ readonly label: Buffer; readonly name: SecretName }> = [
+  { label: Buffer.from('CLIENT_TRAFFIC_SECRET_0 ', 'latin1'), name: 'client' },
+  { label: Buffer.from('SERVER_TRAFFIC_SECRET_0 ', 'latin1'), name: 'server' },
+  { label: Buffer.from('CLIENT_RANDOM ', 'latin1'), name: 'master' },
+];
 /** Of a hexadecimal digit. */
 const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => digit(code));
 const NAME = allocate(NAME_BYTES);
@@ -43,17 +50,19 @@ const POINTER = allocate(8);
 let asked: Asked | null = null;
 let thrown: unknown = null;
 
-/** Runs OpenSSL for a handshake; what a callback throws comes out here. */
-export function withCallbacks<T>(handshake: Asked, run: () => T): T {
+/** Has OpenSSL go on with a handshake; what a callback throws comes out here. Returns what SSL_accept does. */
+export function accept(handshake: Asked, session: number): number {
   assert(asked === null, 'one handshake at a time');
   asked = handshake;
   thrown = null;
   try {
-    const result = run();
+    const result = openssl().accept(session);
     if (thrown !== null) throw thrown;
     return result;
   } finally {
     asked = null;
+    if (lineBytes > 0) LINE.bytes.fill(0, 0, lineBytes);
+    lineBytes = 0;
   }
 }
 
@@ -72,21 +81,22 @@ function keylog(_session: number, line: number): void {
   guarded(0, (handshake) => {
     const length = Math.min(openssl().copyText(LINE.address, line, MAX_LINE_BYTES), MAX_LINE_BYTES - 1);
     const { bytes } = LINE;
-    const label = WANTED.find((wanted) => beginsWith(bytes, wanted));
-    if (label !== undefined) {
-      const from = bytes.lastIndexOf(SPACE, length) + 1;
+    lineBytes = Math.max(lineBytes, length);
+    for (const { label, name } of WANTED) {
+      if (!beginsWith(bytes, label)) continue;
+      let from = length;
+      while (bytes[from - 1] !== SPACE) from--;
       const secret = Buffer.allocUnsafe((length - from) >> 1);
       for (let i = 0, at = from; i < secret.length; i++, at += 2)
         secret[i] = (DIGITS[bytes[at]] << 4) | DIGITS[bytes[at + 1]];
-      handshake.secret(label.slice(0, -1), secret);
+      handshake.secret(name, secret);
     }
-    bytes.fill(0, 0, length);
     return 0;
   });
 }
 
-function beginsWith(bytes: Uint8Array, text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (bytes[i] !== text.charCodeAt(i)) return false;
+function beginsWith(bytes: Uint8Array, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[i] !== text[i]) return false;
   return true;
 }
 

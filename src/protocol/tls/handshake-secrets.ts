@@ -19,15 +19,17 @@ export interface Halves {
   readonly serverRecord: number;
 }
 
+/** The traffic secrets of TLS 1.3; the master secret of TLS 1.2. */
+export type SecretName = 'client' | 'server' | 'master';
+
 export class HandshakeSecrets {
-  /** By their names in a key log. */
-  readonly #told = new Map<string, Buffer>();
+  readonly #told: Record<SecretName, Buffer | null> = { client: null, server: null, master: null };
   /** Records that the client has sent under the key of its half, with TLS 1.2; null: none can have been. */
   #clientRecords: number | null = null;
 
-  tell(label: string, secret: Buffer): void {
-    this.#told.get(label)?.fill(0);
-    this.#told.set(label, secret);
+  tell(name: SecretName, secret: Buffer): void {
+    this.#told[name]?.fill(0);
+    this.#told[name] = secret;
   }
 
   /** The client has sent a record of that type. */
@@ -43,8 +45,8 @@ export class HandshakeSecrets {
   halves(session: number, suite: Suite, flight: Buffer, output: Buffer): Halves | null {
     if (suite.version === 'TLSv1.2') return this.#halves12(session, suite, flight);
     return {
-      clientSecret: Buffer.from(this.#secret('CLIENT_TRAFFIC_SECRET_0')),
-      serverSecret: Buffer.from(this.#secret('SERVER_TRAFFIC_SECRET_0')),
+      clientSecret: this.#take('client'),
+      serverSecret: this.#take('server'),
       clientRecord: 0,
       serverRecord: sealedRecords(output),
     };
@@ -60,7 +62,7 @@ export class HandshakeSecrets {
     };
     const { client: clientSecret, server: serverSecret } = keyBlock(
       suite,
-      this.#secret('CLIENT_RANDOM'),
+      this.#secret('master'),
       randomOf(clientRandom),
       randomOf(serverRandom),
       finished.subarray(RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + suite.nonceBytes),
@@ -68,16 +70,25 @@ export class HandshakeSecrets {
     return { clientSecret, serverSecret, clientRecord: this.#clientRecords, serverRecord: 1 };
   }
 
-  #secret(label: string): Buffer {
-    const secret = this.#told.get(label);
-    assert(secret !== undefined, 'it is known when a handshake is done');
+  #secret(name: SecretName): Buffer {
+    const secret = this.#told[name];
+    assert(secret !== null, 'it is known when a handshake is done');
+    return secret;
+  }
+
+  /** The caller owns the secret from now on, and wipes it. */
+  #take(name: SecretName): Buffer {
+    const secret = this.#secret(name);
+    this.#told[name] = null;
     return secret;
   }
 
   /** Idempotent. */
   wipe(): void {
-    for (const secret of this.#told.values()) secret.fill(0);
-    this.#told.clear();
+    for (const name of ['client', 'server', 'master'] as const) {
+      this.#told[name]?.fill(0);
+      this.#told[name] = null;
+    }
   }
 }
 

@@ -9,8 +9,8 @@ import assert from 'node:assert';
 import { addressOf, allocate } from '../../kernel/linux/memory.ts';
 import { openssl, SSL_ERROR_WANT_READ } from '../../kernel/linux/openssl.ts';
 import { CertificateError, type Credentials, TlsContexts } from './contexts.ts';
-import { type Asked, prepare, withCallbacks } from './handshake-callbacks.ts';
-import { CHANGE_CIPHER_SPEC, type Halves, HandshakeSecrets } from './handshake-secrets.ts';
+import { type Asked, accept, prepare } from './handshake-callbacks.ts';
+import { CHANGE_CIPHER_SPEC, type Halves, HandshakeSecrets, type SecretName } from './handshake-secrets.ts';
 import { ContentType } from './records.ts';
 import { RECORD_HEADER_BYTES, type Suite, suiteOf } from './suites.ts';
 import { type TicketKey, TicketKeys } from './ticket-keys.ts';
@@ -21,6 +21,7 @@ export const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** RFC 8446 5.1, 5.2. */
 const MAX_RECORD_BYTES = 16384 + 256;
 const VERSION_MAJOR = 3;
+const CHANGE_CIPHER_SPEC_BYTES = RECORD_HEADER_BYTES + 1;
 /** A fatal alert in the clear: unexpected_message (6.2). */
 const UNEXPECTED_MESSAGE = Buffer.from([21, 3, 3, 0, 2, 2, 10]);
 const NOTHING = Buffer.alloc(0);
@@ -147,13 +148,12 @@ export class Handshake implements Asked {
         if (this.#failure === null) this.#hold(bytes, at, end);
         break;
       }
-      output.push(this.#record(bytes, at, length));
+      const answer = this.#record(bytes, at, length, end);
+      if (answer.length > 0) output.push(answer);
       at += length;
     }
-    if (this.#result !== null && at < end)
-      this.#result = { ...this.#result, behind: Buffer.from(bytes.subarray(at, end)) };
     if (this.#failure === 'garbage') output.push(UNEXPECTED_MESSAGE);
-    return output.length === 1 ? output[0] : Buffer.concat(output);
+    return joined(output);
   }
 
   #hold(bytes: Buffer, at: number, end: number): void {
@@ -196,18 +196,20 @@ export class Handshake implements Asked {
     setBio(this.#session, this.#input, this.#output);
   }
 
-  /** Gives OpenSSL one record. Returns what it answers. */
-  #record(bytes: Buffer, at: number, length: number): Buffer {
+  /** Gives OpenSSL one record of the bytes up to `end`. Returns what it answers. */
+  #record(bytes: Buffer, at: number, length: number, end: number): Buffer {
     const ssl = openssl();
     if (this.#session === 0) this.#open();
     ssl.bioWrite(this.#input, addressOf(bytes) + at, length);
-    ssl.clearErrors();
     this.#secrets.received(bytes[at]);
-    const accepted = withCallbacks(this, () => ssl.accept(this.#session));
+    // Nothing answers ChangeCipherSpec: OpenSSL looks at it together with the record that follows.
+    if (bytes[at] === CHANGE_CIPHER_SPEC && length === CHANGE_CIPHER_SPEC_BYTES) return NOTHING;
+    ssl.clearErrors();
+    const accepted = accept(this, this.#session);
     const output = this.#said();
     if (output.length > 0) this.#flight = output;
     if (accepted === 1) {
-      this.#finish(output);
+      this.#finish(output, bytes.subarray(at + length, end));
     } else if (ssl.errorOf(this.#session, accepted) !== SSL_ERROR_WANT_READ) {
       this.#fail(this.#why ?? kindOf(ssl.nextError()));
     } else if (length === RECORD_HEADER_BYTES && bytes.readUInt16BE(at + 3) > 0) {
@@ -218,29 +220,33 @@ export class Handshake implements Asked {
   }
 
   #said(): Buffer {
-    const { bioPending, bioRead } = openssl();
+    const { bioRead } = openssl();
     const pieces: Buffer[] = [];
-    while (bioPending(this.#output) > 0) {
-      const got = bioRead(this.#output, OUTPUT.address, OUTPUT.bytes.length);
-      if (got <= 0) break;
-      pieces.push(Buffer.from(OUTPUT.bytes.subarray(0, got)));
+    for (let got = OUTPUT.bytes.length; got === OUTPUT.bytes.length; ) {
+      got = bioRead(this.#output, OUTPUT.address, OUTPUT.bytes.length);
+      if (got > 0) pieces.push(Buffer.from(OUTPUT.bytes.subarray(0, got)));
     }
-    return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+    return joined(pieces);
   }
 
-  /** `output`: what OpenSSL sends behind the client's Finished. */
-  #finish(output: Buffer): void {
+  /** `output`: what OpenSSL sends behind the client's Finished; `behind`: what the client does. */
+  #finish(output: Buffer, behind: Buffer): void {
     const { suiteOf: idOf, cipherOf, serverName, isReused } = openssl();
     const suite = suiteOf(idOf(cipherOf(this.#session)));
     assert(suite !== undefined, 'one of those that were offered');
     const halves = this.#secrets.halves(this.#session, suite, this.#flight, output);
     if (halves === null) return this.#fail('broken');
+    const { clientSecret, serverSecret, clientRecord, serverRecord } = halves;
+    // Written field by field: with a spread V8 makes a new hidden class for each handshake.
     this.#result = {
-      ...halves,
       suite,
+      clientSecret,
+      serverSecret,
+      clientRecord,
+      serverRecord,
       serverName: serverName(this.#session, 0),
       resumed: isReused(this.#session) === 1,
-      behind: NOTHING,
+      behind: behind.length > 0 ? Buffer.from(behind) : NOTHING,
     };
     this.#end();
   }
@@ -259,6 +265,12 @@ export class Handshake implements Asked {
     this.#flight = NOTHING;
     this.#secrets.wipe();
     this.#contexts.unuse();
+  }
+
+  /** Whether bytes of the client came behind its Finished, so that the tickets may wait for the response to them. */
+  get isFollowed(): boolean {
+    const result = this.#result;
+    return result !== null && result.suite.version === 'TLSv1.3' && result.behind.length > 0;
   }
 
   /** What it has come to, once: the taker has the secrets. */
@@ -301,9 +313,14 @@ export class Handshake implements Asked {
     return this.#tickets.named(name, this.#clock.wallMs);
   }
 
-  secret(label: string, secret: Buffer): void {
-    this.#secrets.tell(label, secret);
+  secret(name: SecretName, secret: Buffer): void {
+    this.#secrets.tell(name, secret);
   }
+}
+
+function joined(pieces: readonly Buffer[]): Buffer {
+  if (pieces.length === 0) return NOTHING;
+  return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
 }
 
 function kindOf(error: number): HandshakeFailure {

@@ -33,8 +33,13 @@ export interface LentHalf extends TrafficKeys {
   readonly cut: number;
 }
 
-/** HKDF-Expand-Label with an empty context (RFC 8446, 7.1; RFC 5869, 2.3). */
-export function expandLabel({ hash }: Suite, secret: Buffer, label: string, bytes: number): Buffer {
+type Label = 'key' | 'iv' | 'traffic upd';
+/** The texts that HKDF-Expand-Label hashes, by label and length of the result: all connections share them. */
+const infos: Record<Label, Map<number, Buffer>> = { key: new Map(), iv: new Map(), 'traffic upd': new Map() };
+
+function infoOf(label: Label, bytes: number): Buffer {
+  const known = infos[label].get(bytes);
+  if (known !== undefined) return known;
   const text = `tls13 ${label}`;
   const info = Buffer.alloc(5 + text.length);
   info.writeUInt16BE(bytes, 0);
@@ -42,10 +47,13 @@ export function expandLabel({ hash }: Suite, secret: Buffer, label: string, byte
   info.write(text, 3, 'latin1');
   // Nothing here is longer than one hash, so the first block is all that HKDF-Expand gives.
   info[info.length - 1] = 1;
-  const block = hmac(hash, secret, info);
-  const expanded = Buffer.from(block.subarray(0, bytes));
-  block.fill(0);
-  return expanded;
+  infos[label].set(bytes, info);
+  return info;
+}
+
+/** HKDF-Expand-Label with an empty context (RFC 8446, 7.1; RFC 5869, 2.3). */
+export function expandLabel({ hash }: Suite, secret: Buffer, label: Label, bytes: number): Buffer {
+  return hmac(hash, secret, infoOf(label, bytes), bytes);
 }
 
 export function trafficKeys({ suite, secret, number }: TrafficHalf): TrafficKeys {

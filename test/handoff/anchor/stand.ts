@@ -132,7 +132,7 @@ export class HostModel implements DeliveryOwner {
   readonly wayOut = {
     half: null as WriteHalf | null,
     mayLend: () => true,
-    out: (): ByteSink => new SocketSink(FD, true),
+    out: (): ByteSink => new SocketSink(FD, 'anyone'),
   };
 
   finished(outcome: DeliveryResult): void {

@@ -222,6 +222,7 @@ export class Sockets {
       if (socket.sender.queued > 0 && !socket.hasFailed) this.orphans.set(socket, this.#host.clock.nowMs);
       this.own.delete(fd);
     },
+    finish: (fd) => this.client.close(fd),
     abort: (fd) => {
       this.#host.reset(this.#own(fd).client);
       this.own.delete(fd);
