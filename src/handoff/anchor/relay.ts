@@ -14,6 +14,7 @@ import {
   type Frame,
   FrameType,
   RejectReason,
+  type RelayedEnd,
   type SetupMechanism,
 } from '../../protocol/backplane/frames.ts';
 import type { Conversation, Link } from '../../protocol/backplane/link.ts';
@@ -77,7 +78,7 @@ function statusIn(bytes: Buffer): number {
   return status >= 100 && status <= 999 ? status : 0;
 }
 
-/** That a piece was the last of its response is known when it is out (DATA_DONE): each ends its segment. */
+/** That a piece was the last of its response may be known only when it is out (DATA_DONE): each ends its segment. */
 class PieceSink implements ByteSink {
   readonly #socket: ByteSink;
 
@@ -118,7 +119,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   #bodyGone = false;
   /** What had come of the body when the link had no room for it. */
   #unsent: { readonly bytes: Buffer; readonly last: boolean } | null = null;
-  #done: { status: number; bodyBytes: number; close: boolean } | null = null;
+  #done: RelayedEnd | null = null;
   #status = 0;
   #handoffUs = -1;
   #firstByteUs = -1;
@@ -191,6 +192,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
           return this.link.protocolError('more of a relayed response than was asked for');
         this.#accepted();
         if (this.#status === 0) this.#status = statusIn(frame.bytes);
+        if (frame.end !== null) this.#ends(frame.end);
         return this.#drive(frame.bytes);
       case FrameType.RELAY_CREDIT:
         if (!this.output.granted(frame))
@@ -199,8 +201,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
       case FrameType.DATA_DONE:
         if (this.#done !== null) return this.link.protocolError('DATA_DONE twice');
         this.#accepted();
-        this.#done = { status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close };
-        this.#pump.finish();
+        this.#ends({ status: frame.status, bodyBytes: frame.bodyBytes, close: frame.close });
         return this.#drive();
       case FrameType.ABORT:
         return this.#failed(frame.reason === AbortReason.UPSTREAM_FAILED ? 'upstream failed' : 'lost');
@@ -228,6 +229,11 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
     if (this.#handoffUs >= 0) return;
     this.#handoffUs = nowUs() - this.#request.startUs;
     this.#ports.handoffs.answered(this);
+  }
+
+  #ends(end: RelayedEnd): void {
+    this.#done = end;
+    this.#pump.finish();
   }
 
   /** `bytes`: that have just come, and are gone afterwards. */
@@ -259,7 +265,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   #finish(): void {
     this.#leave();
     const { startUs } = this.#request;
-    assert(this.#done !== null, 'DATA_DONE has come');
+    assert(this.#done !== null, 'its end has come');
     const { status, bodyBytes, close } = this.#done;
     this.#host.finished({
       node: this.node,

@@ -60,6 +60,8 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
   /** Bytes of the request body that are still to come; infinite where the head does not say. */
   #bodyLeft: number;
   #firstByteUs = -1;
+  /** With the last bytes; else DATA_DONE says so. */
+  #saidEnd = false;
   #over = false;
 
   /**
@@ -83,16 +85,17 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
     exchange.onProgress = () => this.drive();
   }
 
-  send(bytes: Buffer, from: number): number {
+  send(bytes: Buffer, from: number, _more: boolean, last: boolean): number {
     const room = this.#roomBytes;
-    return room <= 0 ? BLOCKED : this.#data(bytes.subarray(from, from + room));
+    const isEnd = last && from + room >= bytes.length;
+    return room <= 0 ? BLOCKED : this.#data(bytes.subarray(from, from + room), isEnd);
   }
 
-  sendFile(fd: number, offset: number, length: number): number {
+  sendFile(fd: number, offset: number, length: number, last: boolean): number {
     const wanted = Math.min(length, this.#roomBytes);
     if (wanted <= 0) return BLOCKED;
     const got = libc.pread(fd, piece.address, wanted, offset);
-    return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got));
+    return got <= 0 ? BROKEN : this.#data(piece.bytes.subarray(0, got), last && got === length);
   }
 
   flush(): number {
@@ -103,10 +106,14 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
     return this.#owner.streams.asks(this) ? this.output.roomBytes : 0;
   }
 
-  #data(bytes: Buffer): number {
-    const frame = this.output.frame(this.#id, bytes, false);
+  /** `isEnd`: the response ends with them. */
+  #data(bytes: Buffer, isEnd: boolean): number {
+    const { status, bodyBytes, close, failed } = this.#exchange;
+    const end = isEnd && !failed ? { status, bodyBytes, close } : null;
+    const frame = this.output.frame(this.#id, bytes, end !== null, end);
     if (this.link.send(frame)) {
       this.output.sent(frame);
+      this.#saidEnd = end !== null;
       return bytes.length;
     }
     if (!this.link.up) return BROKEN;
@@ -138,8 +145,15 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
   }
 
   #finish(): void {
+    const sent = this.#exchange.pump.sentBytes;
+    if (!this.#saidEnd) this.#sayEnd(sent);
+    this.#owner.count.add('served_bytes', sent);
+    this.#leave(true);
+  }
+
+  /** It was not known of the last bytes that they are. */
+  #sayEnd(sent: number): void {
     const exchange = this.#exchange;
-    const sent = exchange.pump.sentBytes;
     this.link.send({
       type: FrameType.DATA_DONE,
       request: this.#id,
@@ -155,8 +169,11 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
       records: 0,
       identity: null,
     });
-    this.#owner.count.add('served_bytes', sent);
-    this.#leave(true);
+  }
+
+  /** Nothing has been said of it yet; what is said first answers SETUP. */
+  get isSilent(): boolean {
+    return !this.#over && this.output.sentBytes === 0;
   }
 
   #fail(): void {

@@ -56,6 +56,12 @@ export class RelayedRequests implements RelayOwner {
       link.send({ type: FrameType.SETUP_REJECT, request, epoch, reason: exchange });
       return;
     }
+    const bodyBytes = this.#bodyBytes(setup);
+    const relayed = new RelayedRequest(this, link, request, exchange, bodyBytes, this.#reporter(link, setup));
+    this.#all.add(relayed);
+    link.takeConversation(request, relayed);
+    relayed.drive();
+    if (!relayed.isSilent) return;
     link.send({
       type: FrameType.SETUP_OK,
       request,
@@ -64,11 +70,6 @@ export class RelayedRequests implements RelayOwner {
       identity: null,
       announcement: null,
     });
-    const bodyBytes = this.#bodyBytes(setup);
-    const relayed = new RelayedRequest(this, link, request, exchange, bodyBytes, this.#reporter(link, setup));
-    this.#all.add(relayed);
-    link.takeConversation(request, relayed);
-    relayed.drive();
   }
 
   #serve(setup: Setup): Exchange | RejectReason {

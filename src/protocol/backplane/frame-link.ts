@@ -1,8 +1,25 @@
 /** Frames of the link itself, HELLO, KEEPALIVE and LOAD, and of relayed bytes, RELAY_DATA and RELAY_CREDIT. */
 import type { Codec } from './codec.ts';
 import { FrameError } from './errors.ts';
-import { FrameType, MAX_CREDIT_BYTES, MAX_NODE_NAME_BYTES, MAX_RELAY_BYTES } from './frame-types.ts';
-import { getFlags, must, putBytes, putU8, putU16, putU32, requireAtLeast, requireLength } from './wire.ts';
+import {
+  FrameType,
+  MAX_CREDIT_BYTES,
+  MAX_NODE_NAME_BYTES,
+  MAX_RELAY_BYTES,
+  RELAYED_END_BYTES,
+} from './frame-types.ts';
+import {
+  getFlags,
+  getU64,
+  must,
+  putBytes,
+  putU8,
+  putU16,
+  putU32,
+  putU64,
+  requireAtLeast,
+  requireLength,
+} from './wire.ts';
 
 export interface Keepalive {
   type: typeof FrameType.KEEPALIVE;
@@ -28,13 +45,25 @@ export interface Load {
   acceptQueue: number;
 }
 
+/** What DATA_DONE says of a relayed response that the anchor does not see for itself. */
+export interface RelayedEnd {
+  /** 100 to 999. */
+  status: number;
+  bodyBytes: number;
+  /** The connection ends with it. */
+  close: boolean;
+}
+
 export interface RelayData {
   type: typeof FrameType.RELAY_DATA;
   request: number;
+  /** Nothing of the request body follows; of a response `end` says so. */
   last: boolean;
   /** Bytes of the request body (anchor to target); else of the response (target to anchor). */
   requestBody: boolean;
-  /** At most MAX_RELAY_BYTES. */
+  /** Of a response: it ends with these bytes. Null: more follows, or DATA_DONE. */
+  end: RelayedEnd | null;
+  /** At most MAX_RELAY_BYTES; with `end` RELAYED_END_BYTES less. */
   bytes: Buffer;
 }
 
@@ -139,38 +168,64 @@ export const loadCodec: Codec<Load> = { size: () => LOAD_BYTES, write: writeLoad
 /*
  * RELAY_DATA (12), both directions
  *
- * | offset | bytes | field   | value |
- * |--------|-------|---------|-------|
- * | 8      | 4     | request | |
- * | 12     | 1     | flags   | bit 0 last, bit 1 request body (anchor to target); else response (target to anchor) |
- * | 13     | rest  | bytes   | to the end of the frame; may be empty |
+ * | offset | bytes | field     | value |
+ * |--------|-------|-----------|-------|
+ * | 8      | 4     | request   | |
+ * | 12     | 1     | flags     | bit 0 last, bit 1 request body (anchor to target); else response (target to anchor); bit 2 close the connection after it (the last of a response only) |
+ * | 13     | 2     | status    | the last of a response only: 100 to 999 |
+ * | 15     | 8     | bodyBytes | the last of a response only: of the whole, at most 2^53 - 1 |
+ * | 13/23  | rest  | bytes     | to the end of the frame; may be empty |
  */
 const RELAY_DATA_FIXED_BYTES = 5;
 const LAST = 1;
 const REQUEST_BODY = 2;
+const CLOSE = 4;
 
 function writeRelayData(frame: RelayData, into: Buffer, at: number): number {
-  if (frame.bytes.length > MAX_RELAY_BYTES)
-    throw new FrameError('TOO_LARGE', `${frame.bytes.length} bytes to relay`);
+  const { bytes, last, requestBody, end } = frame;
+  if (bytes.length > MAX_RELAY_BYTES - (end === null ? 0 : RELAYED_END_BYTES))
+    throw new FrameError('TOO_LARGE', `${bytes.length} bytes to relay`);
+  must(end === null ? requestBody || !last : !requestBody && last, 'the end of a response, and of no other');
+  const flags = (last ? LAST : 0) | (requestBody ? REQUEST_BODY : 0) | (end?.close === true ? CLOSE : 0);
   putU32(into, at, frame.request);
-  putU8(into, at + 4, (frame.last ? LAST : 0) | (frame.requestBody ? REQUEST_BODY : 0));
-  return putBytes(into, at + RELAY_DATA_FIXED_BYTES, frame.bytes, frame.bytes.length);
+  putU8(into, at + 4, flags);
+  const behind =
+    end === null ? at + RELAY_DATA_FIXED_BYTES : writeEnd(end, into, at + RELAY_DATA_FIXED_BYTES);
+  return putBytes(into, behind, bytes, bytes.length);
+}
+
+function writeEnd({ status, bodyBytes }: RelayedEnd, into: Buffer, at: number): number {
+  must(status >= 100 && status <= 999, 'status');
+  return putU64(into, putU16(into, at, status), bodyBytes);
 }
 
 function readRelayData(bytes: Buffer, at: number, end: number): RelayData {
   requireAtLeast(at, end, RELAY_DATA_FIXED_BYTES);
-  const flags = getFlags(bytes, at + 4, LAST | REQUEST_BODY);
+  const flags = getFlags(bytes, at + 4, LAST | REQUEST_BODY | CLOSE);
+  const last = (flags & LAST) !== 0;
+  const requestBody = (flags & REQUEST_BODY) !== 0;
+  const isEnd = last && !requestBody;
+  must(isEnd || (flags & CLOSE) === 0, 'only the end of a response closes the connection');
+  const behind = at + RELAY_DATA_FIXED_BYTES + (isEnd ? RELAYED_END_BYTES : 0);
+  requireAtLeast(at, end, behind - at);
   return {
     type: FrameType.RELAY_DATA,
     request: bytes.readUInt32BE(at),
-    last: (flags & LAST) !== 0,
-    requestBody: (flags & REQUEST_BODY) !== 0,
-    bytes: bytes.subarray(at + RELAY_DATA_FIXED_BYTES, end),
+    last,
+    requestBody,
+    end: isEnd ? readEnd(bytes, at + RELAY_DATA_FIXED_BYTES, (flags & CLOSE) !== 0) : null,
+    bytes: bytes.subarray(behind, end),
   };
 }
 
+function readEnd(bytes: Buffer, at: number, close: boolean): RelayedEnd {
+  const status = bytes.readUInt16BE(at);
+  must(status >= 100 && status <= 999, 'status');
+  return { status, bodyBytes: getU64(bytes, at + 2), close };
+}
+
 export const relayDataCodec: Codec<RelayData> = {
-  size: (frame) => RELAY_DATA_FIXED_BYTES + frame.bytes.length,
+  size: ({ bytes, end }) => RELAY_DATA_FIXED_BYTES + (end === null ? 0 : RELAYED_END_BYTES) + bytes.length,
   write: writeRelayData,
   read: readRelayData,
 };

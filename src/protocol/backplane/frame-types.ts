@@ -10,14 +10,15 @@ export const FRAME_HEADER_BYTES = 8;
 export const FRAME_VERSION = 1;
 
 /** The version that HELLO carries: what the frames mean, where FRAME_VERSION is how they are laid out. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 export const MAX_HEAD_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;
 export const MAX_NODE_NAME_BYTES = 63;
 export const MAX_DOCUMENT_PATH_BYTES = 4096;
-/** RELAY_DATA: header, request and flags come off the frame. */
+/** RELAY_DATA: header, request and flags come off the frame, and status and body length in the last of a response. */
 export const MAX_RELAY_BYTES = MAX_FRAME_BYTES - FRAME_HEADER_BYTES - 5;
+export const RELAYED_END_BYTES = 10;
 export const MAX_CREDIT_BYTES = 2 ** 31 - 1;
 /** A connection state that travels in MIGRATE and MIGRATE_DATA; one with more in its queues stays where it is. */
 export const MAX_MIGRATED_STATE_BYTES = 1536 * 1024;

@@ -7,7 +7,7 @@
  *     StreamOutput  --RELAY_DATA-->  StreamInput
  *                  <--RELAY_CREDIT--
  */
-import { FrameType, type RelayCredit, type RelayData } from './frames.ts';
+import { FrameType, type RelayCredit, type RelayData, type RelayedEnd } from './frames.ts';
 
 /** Bytes that either end may send before the other has asked for more. */
 export const STREAM_WINDOW_BYTES = 256 * 1024;
@@ -78,9 +78,10 @@ export class StreamOutput {
     return this.#turnBytes > 0;
   }
 
-  frame(request: number, bytes: Buffer, last: boolean): RelayData {
+  /** `end`: of a response, whose last bytes these are. */
+  frame(request: number, bytes: Buffer, last: boolean, end: RelayedEnd | null = null): RelayData {
     const { requestBody } = this.#direction;
-    return { type: FrameType.RELAY_DATA, request, last, requestBody, bytes };
+    return { type: FrameType.RELAY_DATA, request, last, requestBody, end, bytes };
   }
 
   /** The frame has been sent: counts its bytes. */

@@ -11,6 +11,7 @@ import {
   type Frame,
   FrameType,
   RejectReason,
+  type RelayedEnd,
   SetupMechanism,
 } from '../../../src/protocol/backplane/frames.ts';
 import { STREAM_WINDOW_BYTES } from '../../../src/protocol/backplane/stream.ts';
@@ -68,10 +69,11 @@ class Case extends AnchorStand {
     return this.link.up && this.link.conversations.has(this.id);
   }
 
-  data(length: number): void {
+  data(length: number, end: RelayedEnd | null = null): void {
     const bytes = Buffer.alloc(length, String.fromCharCode(97 + (this.came.length % 26)));
     const wasOpen = this.isOpen;
-    this.hear({ type: FrameType.RELAY_DATA, request: this.id, last: false, requestBody: false, bytes });
+    const last = end !== null;
+    this.hear({ type: FrameType.RELAY_DATA, request: this.id, last, requestBody: false, end, bytes });
     if (wasOpen && this.link.errors.length === 0) this.came += bytes.toString('latin1');
     // What was in that memory is another frame's now.
     bytes.fill('!');
@@ -105,6 +107,7 @@ class Case extends AnchorStand {
 type Step = (it: Case) => void;
 
 const size = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: 131_000 }));
+const END: RelayedEnd = { status: 200, bodyBytes: 1, close: false };
 const head = { epoch: 1, end: 0, congestionWindow: 0, srttUs: 0, firstByteUs: 0, records: 0, identity: null };
 
 /** Frames of this conversation, or of one that there is not. */
@@ -166,6 +169,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     ),
   },
   {
+    weight: 1,
+    arbitrary: size.map(
+      (bytes): Step =>
+        (it) =>
+          it.data(bytes, END),
+    ),
+  },
+  {
     weight: 2,
     arbitrary: fc.tuple(size, fc.boolean()).map(
       ([bytes, last]): Step =>
@@ -224,6 +235,30 @@ test('bytes beyond the credit, behind the end, credit for what was not sent: the
       };
       it.hear({ ...done, ...head } as Frame);
       it.data(1);
+    },
+    (it) => {
+      it.data(3, END);
+      it.data(1);
+    },
+    (it) => {
+      it.data(3, END);
+      it.data(0, END);
+    },
+    (it) => {
+      it.data(3, END);
+      const done = {
+        type: FrameType.DATA_DONE,
+        request: it.id,
+        status: 200,
+        close: false,
+        bytes: 3,
+        bodyBytes: 3,
+      };
+      it.hear({ ...done, ...head } as Frame);
+    },
+    (it) => {
+      it.data(3, END);
+      it.hear({ type: FrameType.SETUP_REJECT, request: it.id, epoch: 1, reason: RejectReason.FULL });
     },
     (it) => {
       it.body(100, false);

@@ -110,6 +110,7 @@ test('each piece ends its segment, over TLS too: what follows may belong elsewhe
         request: id,
         last: false,
         requestBody: false,
+        end: null,
         bytes: Buffer.alloc(9),
       });
     assert.deepEqual(ends, [true, true, true]);

@@ -136,6 +136,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
           request: id,
           last,
           requestBody: true,
+          end: null,
           bytes: Buffer.alloc(length),
         }),
   ),

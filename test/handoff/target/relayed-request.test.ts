@@ -50,7 +50,7 @@ class Case extends TargetStand {
 
   body(text: string, last: boolean): this {
     const bytes = Buffer.from(text);
-    this.link.hear({ type: FrameType.RELAY_DATA, request: ID, last, requestBody: true, bytes });
+    this.link.hear({ type: FrameType.RELAY_DATA, request: ID, last, requestBody: true, end: null, bytes });
     return this;
   }
 
@@ -58,6 +58,10 @@ class Case extends TargetStand {
     this.link.hear({ type: FrameType.RELAY_CREDIT, request: ID, credit: bytes });
     this.turn();
     return this;
+  }
+
+  get types(): FrameType[] {
+    return this.link.sent.map(({ type }) => type);
   }
 
   get text(): string {
@@ -76,16 +80,46 @@ class Case extends TargetStand {
 }
 
 describe('a relayed request at the target', () => {
-  test('SETUP_OK, the bytes in pieces, DATA_DONE', () => {
+  test('what is there at once: the bytes in pieces, the last of which says so', () => {
     const it = new Case();
     const answer = it.ask(3 * STREAM_PIECE_BYTES);
-    assert.deepEqual(
-      it.link.sent.map(({ type }) => type),
-      [FrameType.SETUP_OK, ...Array(4).fill(FrameType.RELAY_DATA), FrameType.DATA_DONE],
-    );
+    assert.deepEqual(it.types, Array(4).fill(FrameType.RELAY_DATA));
     assert.equal(it.text, answer.text);
-    assert.equal(it.link.last(FrameType.DATA_DONE).bytes, answer.text.length);
+    const ends = it.link.sent.map((frame) => (frame.type === FrameType.RELAY_DATA ? frame.end : null));
+    const { status, bodyBytes, close } = answer.exchange;
+    assert.deepEqual(ends, [null, null, null, { status, bodyBytes, close }]);
     assert.equal(answer.released, 1);
+    it.assertOver();
+  });
+
+  test('what comes later: SETUP_OK, the bytes; DATA_DONE when the last piece was not known to be that', () => {
+    for (const isKnown of [false, true]) {
+      const it = new Case();
+      const exchange = new Exchange();
+      exchange.status = 200;
+      it.serves = exchange;
+      it.setup(RELAY);
+      assert.deepEqual(it.types, [FrameType.SETUP_OK]);
+      exchange.pump.add({ bytes: Buffer.from('some') });
+      if (isKnown) exchange.pump.finish();
+      exchange.onProgress();
+      exchange.pump.finish();
+      if (!isKnown) exchange.onProgress();
+      const last = isKnown ? [] : [FrameType.DATA_DONE];
+      assert.deepEqual(it.types, [FrameType.SETUP_OK, FrameType.RELAY_DATA, ...last]);
+      it.assertOver();
+    }
+  });
+
+  test('what has failed when its last bytes go has no end', () => {
+    const it = new Case();
+    const exchange = new Exchange();
+    exchange.failed = true;
+    exchange.pump.add({ bytes: Buffer.from('some') });
+    exchange.pump.finish();
+    it.serves = exchange;
+    it.setup(RELAY);
+    assert.deepEqual(it.types, [FrameType.RELAY_DATA, FrameType.ABORT]);
     it.assertOver();
   });
 
@@ -166,7 +200,8 @@ describe('a relayed request at the target', () => {
     assert.equal(busy.text.length, STREAM_WINDOW_BYTES, 'what is queued is enough');
     busy.serves = new Answer(1000).exchange;
     busy.setup({ ...RELAY, request: ID + 2 });
-    assert.deepEqual(busy.link.last(FrameType.DATA_DONE).request, ID + 2);
+    const { request, last } = busy.link.last(FrameType.RELAY_DATA);
+    assert.deepEqual({ request, last }, { request: ID + 2, last: true });
     busy.link.queuedBytes = LINK_BACKLOG_BYTES;
     busy.turn();
     assert.ok(busy.text.length > 2 * STREAM_WINDOW_BYTES);

@@ -20,6 +20,7 @@ import {
   MAX_RELAY_BYTES,
   type Migrate,
   type MovedResponse,
+  RELAYED_END_BYTES,
   RejectReason,
   type Setup,
   SetupMechanism,
@@ -28,6 +29,13 @@ import {
 import type { TlsSession } from '../../../src/protocol/tls/session.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
 import { byType, encoded, frame } from './generators.ts';
+
+/** With another byte. */
+function patched(frame: Buffer, at: number, byte: number): Buffer {
+  const copy = Buffer.from(frame);
+  copy[at] = byte;
+  return copy;
+}
 
 const throwsCode = (code: FrameErrorCode, run: () => void) =>
   assert.throws(run, (error) => error instanceof FrameError && error.code === code);
@@ -302,9 +310,32 @@ const LAYOUTS: [Frame, string][] = [
       request: 0xdeadbeef,
       last: true,
       requestBody: true,
+      end: null,
       bytes: Buffer.from('hi'),
     },
     '0000000f 0c 01 0000 deadbeef 03 6869',
+  ],
+  [
+    {
+      type: FrameType.RELAY_DATA,
+      request: 0xdeadbeef,
+      last: false,
+      requestBody: false,
+      end: null,
+      bytes: Buffer.from('hi'),
+    },
+    '0000000f 0c 01 0000 deadbeef 00 6869',
+  ],
+  [
+    {
+      type: FrameType.RELAY_DATA,
+      request: 0xdeadbeef,
+      last: true,
+      requestBody: false,
+      end: { status: 404, bodyBytes: 2 ** 33 + 1, close: true },
+      bytes: Buffer.from('hi'),
+    },
+    '00000019 0c 01 0000 deadbeef 05 0194 0000000200000001 6869',
   ],
   [
     { type: FrameType.RELAY_CREDIT, request: 0xdeadbeef, credit: 65536 },
@@ -481,10 +512,24 @@ describe('frames', () => {
     assert.deepEqual(decodeFrame(encoded(setup)), setup);
     throwsCode('TOO_LARGE', () => encoded({ ...setup, head: Buffer.alloc(MAX_HEAD_BYTES + 1) }));
     throwsCode('TOO_LARGE', () => encoded({ ...setup, body: Buffer.alloc(MAX_BODY_BYTES + 1) }));
-    const data = { type: FrameType.RELAY_DATA, request: 1, last: false, requestBody: false };
-    assert.equal(frameSize({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES) }), MAX_FRAME_BYTES);
-    assert.equal(encoded({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES) }).length, MAX_FRAME_BYTES);
-    throwsCode('TOO_LARGE', () => encoded({ ...data, bytes: Buffer.alloc(MAX_RELAY_BYTES + 1) }));
+    const end = { status: 200, bodyBytes: 1, close: false };
+    const piece = { type: FrameType.RELAY_DATA, request: 1, last: false, requestBody: false, end: null };
+    for (const [data, most] of [
+      [piece, MAX_RELAY_BYTES],
+      [{ ...piece, last: true, end }, MAX_RELAY_BYTES - RELAYED_END_BYTES],
+    ] as const) {
+      assert.equal(frameSize({ ...data, bytes: Buffer.alloc(most) }), MAX_FRAME_BYTES);
+      assert.equal(encoded({ ...data, bytes: Buffer.alloc(most) }).length, MAX_FRAME_BYTES);
+      throwsCode('TOO_LARGE', () => encoded({ ...data, bytes: Buffer.alloc(most + 1) }));
+    }
+    throwsCode('OUT_OF_RANGE', () => encoded({ ...piece, last: true, bytes: Buffer.alloc(1) }));
+    throwsCode('OUT_OF_RANGE', () => encoded({ ...piece, end, bytes: Buffer.alloc(1) }));
+    const raw = encoded({ ...piece, last: true, end, bytes: Buffer.alloc(0) });
+    throwsCode('OUT_OF_RANGE', () => decodeFrame(patched(raw, 12, 0b100)));
+    throwsCode('OUT_OF_RANGE', () => decodeFrame(patched(raw, 12, 0b111)));
+    throwsCode('OUT_OF_RANGE', () => decodeFrame(patched(raw, 13, 4)));
+    throwsCode('OUT_OF_RANGE', () => decodeFrame(patched(raw, 15, 0xff)));
+    throwsCode('LENGTH', () => decodeFrame(patched(raw.subarray(0, -1), 3, raw.length - 1)));
     throwsCode('TOO_LARGE', () => encoded({ ...MIGRATE, stateBytes: MAX_MIGRATED_STATE_BYTES + 1 }));
     const huge = Buffer.alloc(MAX_FRAME_BYTES + 1);
     huge.writeUInt32BE(huge.length, 0);

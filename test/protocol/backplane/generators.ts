@@ -253,13 +253,20 @@ export const byType: Record<string, fc.Arbitrary<frames.Frame>> = {
     takesBack: fc.boolean(),
     acceptQueue: u32,
   }),
-  RELAY_DATA: fc.record({
-    type: fc.constant(FrameType.RELAY_DATA),
-    request: u32,
-    last: fc.boolean(),
-    requestBody: fc.boolean(),
-    bytes: content(frames.MAX_RELAY_BYTES),
-  }),
+  RELAY_DATA: fc
+    .record({
+      type: fc.constant(FrameType.RELAY_DATA),
+      request: u32,
+      last: fc.boolean(),
+      requestBody: fc.boolean(),
+      end: fc.record({
+        status: fc.integer({ min: 100, max: 999 }),
+        bodyBytes: fc.maxSafeNat(),
+        close: fc.boolean(),
+      }),
+      bytes: content(frames.MAX_RELAY_BYTES - frames.RELAYED_END_BYTES),
+    })
+    .map((frame) => ({ ...frame, end: frame.last && !frame.requestBody ? { ...frame.end } : null })),
   RELAY_CREDIT: fc.record({
     type: fc.constant(FrameType.RELAY_CREDIT),
     request: u32,

@@ -25,6 +25,7 @@ const relay = (length: number, request = 1): Frame => ({
   request,
   last: false,
   requestBody: false,
+  end: null,
   bytes: Buffer.alloc(length, request),
 });
 

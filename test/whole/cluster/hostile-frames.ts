@@ -52,6 +52,13 @@ interface Conversation {
 const SAMPLES = 2000;
 const MAX_CONVERSATIONS = 40;
 const NOTHING = Buffer.alloc(0);
+/** What a piece of a relayed response says of its end. */
+const RELAYED_ENDS = [
+  { last: false, end: null },
+  { last: false, end: null },
+  { last: true, end: { status: 204, bodyBytes: 2 ** 40, close: false } },
+  { last: true, end: { status: 999, bodyBytes: 0, close: true } },
+] as const;
 /** One frame in so many is what no node sends. */
 const WILD_EVERY = 400;
 
@@ -391,7 +398,7 @@ export class HostileFrames {
         return {
           type: FrameType.RELAY_DATA,
           request,
-          last: false,
+          ...this.#pick(RELAYED_ENDS),
           requestBody: false,
           bytes: Buffer.alloc(this.#random.below(400)),
         };
