@@ -18,7 +18,7 @@
 #define SPREAD_BYTES 16384
 #define SPREAD_CONNECTIONS 262144 /* the oldest give way */
 #define SPREAD_SYNS 65536 /* the oldest give way */
-#define SYN_MEMORY_S 3 /* a SYN goes where the one before it went */
+#define SYN_MEMORY_S 3 /* a SYN that is sent again goes where it went before */
 #define SYN_COMPLETED 0x80000000 /* beside the second: the segment that completes the handshake has come, too */
 #define MAX_FOLLOWED_BYTES 2048 /* of a request, in one segment */
 #define HALF_PIPE_MARK 0x6261746f /* SO_MARK of half-pipes' sockets */

@@ -136,6 +136,26 @@ for (const family of FAMILIES) {
       assert.ok(next.isRemembered);
     });
 
+    test(`${where}: a port that is used anew at once goes by the table of now`, { skip }, () => {
+      stand.engine.spread.setFront(front);
+      for (const remembered of [false, true]) {
+        const base = port + 30 + Number(remembered);
+        const connection = new Connection(family, base, 1000);
+        all(2);
+        assert.equal(connection.syn(), 2);
+        assert.equal(connection.goesTo(1), 2);
+        if (remembered) assert.equal(connection.goesTo(1, { payload: WORD }), 2);
+        all(1);
+        assert.equal(connection.syn(), 2, 'the same SYN');
+        const next = new Connection(family, base, 3000);
+        assert.equal(next.syn(), 1);
+        assert.equal(next.goesTo(1), 1);
+        assert.equal(next.goesTo(1, { payload: WORD }), 1);
+        assert.equal(next.goesTo(5, { payload: WORD }), 1);
+        assert.ok(next.isRemembered);
+      }
+    });
+
     test(`${where}: a SYN comes again, and who got it cannot be reached any more: it goes by the table`, {
       skip,
     }, () => {

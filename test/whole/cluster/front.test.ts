@@ -1,15 +1,12 @@
 /** A front spreads connections over servers, which answer the clients directly. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import { Holding, tally } from './holding.ts';
 import { item, KIB, MIB, Stand } from './support.ts';
 
 const SERVERS = ['b', 'c', 'd'];
 const HOST = 'local.test';
-/** A front sends a SYN where the one before it from the same port went, for so long. */
-const SYN_MEMORY_MS = 3000;
 const LIVE = 10_000;
 
 describe('front', { ...skipUnlessRoot(), timeout: 300_000 }, () => {
@@ -102,7 +99,6 @@ describe('front', { ...skipUnlessRoot(), timeout: 300_000 }, () => {
     const first = 20_000;
     /** Who answers connections from the same client ports. */
     const owners = async () => {
-      await delay(SYN_MEMORY_MS + 1000);
       const all = new Holding(stand.lab, 'a', HOST, '/1.bin');
       try {
         const nodes = await all.open(ports, first);

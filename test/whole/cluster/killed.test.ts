@@ -13,6 +13,8 @@ const KNOCKER = fileURLToPath(new URL('./knocker.js', import.meta.url));
 /** After a kill no new connection fails any more. */
 const REFUSED_LIMIT_MS = 1000;
 const OBSERVED_MS = 500;
+/** Ports of clients which come, leave, and come again. */
+const AGAIN_PORT = 20_000;
 
 describe('a killed process', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   let stand: Stand;
@@ -30,10 +32,14 @@ describe('a killed process', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
     const elsewhere = await holding.open(20);
     assert.ok(!elsewhere.includes('a') && elsewhere.includes('b') && elsewhere.includes('c'), `${elsewhere}`);
     await delay(Math.max(0, killedAtMs + REFUSED_LIMIT_MS + OBSERVED_MS - Date.now()));
+    const leaving = new Holding(stand.lab, ADDRESSES.a[0], 'local.test', '/1024.bin');
+    assert.equal(tally(await leaving.open(20, AGAIN_PORT)).a, undefined);
+    await leaving.reset();
+    await leaving.end();
     const startAtMs = Date.now();
     await stand.start('a');
     const before = await killing.elsewhere();
-    const again = await holding.open(20);
+    const again = await holding.open(20, AGAIN_PORT);
     const seen = `${again}; ${before}, ${await killing.elsewhere()}`;
     assert.deepEqual(tally(again), { a: 20 }, `it takes its new connections back: ${seen}`);
     assert.deepEqual((await holding.ask()).nodes, [...elsewhere, ...again], 'those elsewhere go on');

@@ -72,7 +72,8 @@ static __always_inline int is_away(__u32 owner)
 	return c && (c->away >> (owner & 63) & 1);
 }
 
-/* Who gets a connection that begins: by the table, or whoever got its SYN a moment ago and can still be reached. */
+/* Who gets a connection that begins: by the table, or whoever got this very SYN a moment ago and can still be reached. One
+ * with another number begins another connection, from a port that the client uses anew. */
 static __noinline __u32 syn_owner(const struct flow_key *key, const struct segment *s)
 {
 	struct spread_syn entry = {}, *begun;
@@ -82,13 +83,9 @@ static __noinline __u32 syn_owner(const struct flow_key *key, const struct segme
 	entry.second = bpf_ktime_get_ns() / 1000000000;
 	entry.next = bpf_ntohl(s->tcp.seq) + 1;
 	begun = bpf_map_lookup_elem(&spread_syns, key);
-	if (begun && entry.second - (begun->second & ~SYN_COMPLETED) <= SYN_MEMORY_S && !is_away(begun->owner)) {
-		if (begun->next != entry.next) {
-			begun->next = entry.next;
-			begun->second &= ~SYN_COMPLETED;
-		}
+	if (begun && begun->next == entry.next && entry.second - (begun->second & ~SYN_COMPLETED) <= SYN_MEMORY_S &&
+	    !is_away(begun->owner))
 		return begun->owner;
-	}
 	entry.owner = table_owner(key);
 	if (entry.owner != OWNER_SELF)
 		count(COUNT_SPREAD);
