@@ -87,7 +87,7 @@ export class FlowHearing implements Conversation {
       // It gave up bytes that it had announced; or it stops, and delivers them unless somebody else does.
       if (frame.reason === AbortReason.FILE_CHANGED && this.#flow.announced !== null)
         this.#flow.announced = { ...this.#flow.announced, identity: null };
-      if (frame.reason !== AbortReason.DRAINING) this.#lost(target);
+      if (frame.reason !== AbortReason.DRAINING) this.#gaveUp(target);
       else if (this.#owesNewest(target)) this.#flow.onDraining(this.#flow.announced!);
     }
   }
@@ -99,6 +99,15 @@ export class FlowHearing implements Conversation {
       if (this.#standby.isTo(target)) this.#standby.stop(this.#clock.nowMs);
       if (!target.leaving) this.#lost(target);
     }
+  }
+
+  /** What a target had begun it sends no more. A SETUP that crosses its word is news to it. */
+  #gaveUp(target: Target): void {
+    const { current } = this.#flow;
+    const isAsked = current?.node === target.node && current.isAsked;
+    const newest = ranges.lastRange(this.#entry.rules);
+    const owesOlder = this.#entry.owedBy(target.node).some((range) => range !== newest);
+    if (!isAsked || owesOlder) this.#lost(target);
   }
 
   #lost(target: Target): void {

@@ -273,6 +273,10 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.#giveUp();
   }
 
+  get isAsked(): boolean {
+    return this.asked;
+  }
+
   get isIdentified(): boolean {
     return this.response.identity !== null;
   }

@@ -64,6 +64,8 @@ export interface Handoff {
   readonly node: number;
   /** What the response is is known. */
   readonly isIdentified: boolean;
+  /** The target was sent SETUP: that is answered, whatever it has given up before. */
+  readonly isAsked: boolean;
   answer(frame: Frame): void;
   /** The target's link died, or the target gave up. */
   lost(): void;

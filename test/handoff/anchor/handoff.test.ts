@@ -242,6 +242,18 @@ describe('a handoff at the anchor', () => {
     assert.equal(it.flow1.current, it.delivery);
   });
 
+  test('a half-pipe that fails when the client has all of its response does not take the next one along', () => {
+    for (const hasAll of [true, false]) {
+      const it = new Case().begin().setupOk().done();
+      const { request: id } = it.setup;
+      if (hasAll) it.acknowledge(END);
+      it.begin();
+      it.link.hear({ type: FrameType.ABORT, request: id, epoch: 1, reason: AbortReason.HALF_PIPE_FAILED });
+      assert.deepEqual(it.host.ends, hasAll ? ['finished'] : ['finished', 'take-over']);
+      assert.equal(it.flow1.current, hasAll ? it.delivery : null);
+    }
+  });
+
   test('confirmation is given to whom it is due, once it is asked for', () => {
     const it = new Case().begin().setupOk({ confirmWanted: true });
     assert.deepEqual(it.link.last(FrameType.CONFIRM), {
