@@ -85,6 +85,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     delivery.start?.();
     // The head lies in the receive buffer, which another connection reads into next: a delivery in progress needs a copy.
     if (this.#deliveries.current === delivery) this.retain();
+    this.#deliveries.giveBody();
   }
 
   /** Goes on with the response that the connection came with. */
@@ -159,11 +160,11 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
 
   /** A piece of a body that follows. */
   body(bytes: Buffer, last: boolean): void {
-    this.#deliveries.current?.body(bytes, last);
+    this.#deliveries.body(bytes, last);
   }
 
   get wantsBody(): boolean {
-    return this.#deliveries.current?.wantsBody === true;
+    return this.#deliveries.wantsBody;
   }
 
   /** What bodies there may be of the request that `choose` was asked about. */
@@ -194,7 +195,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   }
 
   bodyWanted(): void {
-    this.#connection.bodyWanted();
+    if (this.#deliveries.giveBody()) this.#connection.bodyWanted();
   }
 
   finished(result: DeliveryResult): void {
@@ -207,7 +208,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
       this.#ports.sites.answered(site, result.node, result.status);
       this.#ports.dispatcher.answered(site, request.head, result.bodyBytes);
     }
-    this.#deliveries.current = null;
+    this.#deliveries.end();
     this.#request = null;
     this.#isBlocked = false;
     this.#connection.answered(result.close || request.close);
@@ -287,7 +288,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   settled(): void {
     const { close } = this.request;
     this.#report(true);
-    this.#deliveries.current = null;
+    this.#deliveries.end();
     this.#request = null;
     this.#connection.answered(close);
   }

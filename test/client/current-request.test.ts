@@ -1,6 +1,7 @@
 /** The request in progress on a connection: from one who answers it to the next, until it is answered or cannot be. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { COLLECTED_BODY_BYTES } from '../../src/client/request-body.ts';
 import type { AnchorFlow } from '../../src/handoff/anchor/flow.ts';
 import type { AnnouncedResponse } from '../../src/handoff/anchor/handoff.ts';
 import type { RequestInProgress } from '../../src/handoff/mechanism/mechanism.ts';
@@ -40,6 +41,38 @@ describe('again', () => {
     stand.delivery.host.again(B, 'refused');
     stand.delivery.finish();
     assert.deepEqual([stand.delivery.request.head.target, stand.delivery.tried], ['/2', []]);
+  });
+
+  test('what has come of a body is kept until somebody takes it, whoever has refused the request before', () => {
+    const body = 'x'.repeat(COLLECTED_BODY_BYTES + 1000);
+    const stand = new ClientStand();
+    stand.choice = ELSEWHERE;
+    stand.bodiesWait = true;
+    const client = stand.connects(`${post(body.length + 10)}${body}`);
+    const first = stand.delivery;
+    assert.deepEqual([first.request.bodyFollows, first.pieces.length], [true, 0]);
+    first.host.again(B, 'refused');
+    assert.notEqual(stand.delivery, first);
+    stand.delivery.wantsBody = true;
+    stand.delivery.host.bodyWanted();
+    client.sends('1234567890');
+    assert.equal(first.pieces.length, 0);
+    assert.equal(stand.delivery.bodyBytes.toString(), `${body}1234567890`);
+    assert.ok(stand.delivery.hasBodyEnded);
+  });
+
+  test('what nobody has taken of a body goes with its request', () => {
+    const body = 'x'.repeat(COLLECTED_BODY_BYTES + 1000);
+    const stand = new ClientStand();
+    stand.choice = ELSEWHERE;
+    stand.bodiesWait = true;
+    stand.connects(`${post(body.length)}${body}${post(body.length)}${body}`);
+    const first = stand.delivery;
+    first.finish();
+    assert.notEqual(stand.delivery, first);
+    stand.delivery.wantsBody = true;
+    stand.delivery.host.bodyWanted();
+    assert.equal(stand.delivery.bodyBytes.length, body.length);
   });
 
   test('an upstream has failed: counted, remembered of its site, and told on', () => {

@@ -252,6 +252,8 @@ export class ClientStand {
   isClosing = false;
   /** The engine has a socket ready that was a guest's. */
   revived: Guest | null = null;
+  /** No body that follows is taken until a test says so. */
+  bodiesWait = false;
   /** What becomes of a request at once; null: its delivery waits for the test. */
   answersAtOnce: Partial<DeliveryResult> | null = null;
   readonly connections: Connections;
@@ -379,6 +381,7 @@ export class ClientStand {
 
   #handle(host: RequestInProgress, request: Request, tried: readonly number[]): DeliveryModel {
     const delivery = new DeliveryModel(host, request, tried);
+    delivery.wantsBody = !this.bodiesWait;
     this.deliveries.push(delivery);
     if (this.answersAtOnce === null) return delivery;
     const outcome = this.answersAtOnce;

@@ -101,7 +101,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
 
   /** The clone has not taken the request, or its SETUP_OK is on its way: then it ignores this SETUP. */
   #askStandby(): void {
-    if (this.asked || this.over) return;
+    if (this.isAsked || this.over) return;
     const begun = this.flow.describeStandby(this.begun);
     this.response.sentAtMs = this.handoffs.clock.exactMs();
     if (!this.ask(begun)) this.lost();
@@ -179,7 +179,7 @@ export class AnnouncedDelivery extends HandoffDelivery {
   acknowledged(): void {
     if (this.over) return;
     if (this.#announcement === null) {
-      const waits = this.#standby !== null && !this.asked;
+      const waits = this.#standby !== null && !this.isAsked;
       if (waits && this.handoffs.clock.nowMs - this.response.sentAtMs > STANDBY_ANSWER_MS) this.#askStandby();
       return;
     }

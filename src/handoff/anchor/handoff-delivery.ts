@@ -71,7 +71,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
   protected readonly begun: HandoffStart | StandbyStart;
   protected readonly next: NextRequest | null;
   /** SETUP has been sent. */
-  protected asked = false;
+  isAsked = false;
   /** The right edge of the client's window when the target was told of it, and it left no room for a segment. */
   #shutAt: number | null = null;
   /** The target stops, and waits for another node to go on. */
@@ -153,7 +153,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     if (seal !== null) wipeKeys(seal);
     if (!sent) this.records?.takeBackUnused();
     if (!sent) return false;
-    this.asked = true;
+    this.isAsked = true;
     const { sequence, sendWindow, mss } = begun.halfPipe;
     if (sendWindow < mss) this.#shutAt = (sequence + sendWindow) >>> 0;
     this.handoffs.count.add('setups_sent');
@@ -273,10 +273,6 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.#giveUp();
   }
 
-  get isAsked(): boolean {
-    return this.asked;
-  }
-
   get isIdentified(): boolean {
     return this.response.identity !== null;
   }
@@ -302,7 +298,7 @@ export abstract class HandoffDelivery implements Delivery, Handoff {
     this.response.status = status;
     this.leave();
     this.records?.takeBack();
-    if (!this.asked) this.handoffs.count.add('requests_kept');
+    if (!this.isAsked) this.handoffs.count.add('requests_kept');
     this.flow.announced = this.response.announced();
     this.host.finished({
       node: this.node,

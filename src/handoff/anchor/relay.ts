@@ -217,8 +217,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
   }
 
   timedOut(): void {
-    // Nobody else can have all of a body of which some is gone.
-    const isAnsweredWithout = !this.#bodyGone && this.#host.answeredWithout(this.node);
+    const isAnsweredWithout = this.#host.answeredWithout(this.node);
     if (this.#ports.handoffs.waitsOn(this, isAnsweredWithout, this.#sentAtMs)) return;
     this.#ports.count.add('handoffs_timed_out');
     this.link.send({ type: FrameType.ABORT, request: this.#id, epoch: 1, reason: AbortReason.SUPERSEDED });
@@ -229,6 +228,7 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
     if (this.#handoffUs >= 0) return;
     this.#handoffUs = nowUs() - this.#request.startUs;
     this.#ports.handoffs.answered(this);
+    if (this.#request.bodyFollows) this.#host.bodyWanted();
   }
 
   #ends(end: RelayedEnd): void {
@@ -317,8 +317,9 @@ export class RelayDelivery implements Delivery, Conversation, StreamSource {
     return null;
   }
 
+  /** Not before the target has accepted the request: one that refuses it, or is lost, has had nothing of its body. */
   get wantsBody(): boolean {
-    return this.#unsent === null && this.#ports.streams.asks(this);
+    return this.#handoffUs >= 0 && this.#unsent === null && this.#ports.streams.asks(this);
   }
 
   goOn(): void {

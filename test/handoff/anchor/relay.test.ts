@@ -13,6 +13,13 @@ import { AnchorStand, LinkModel, request } from './stand.ts';
 const B = 1;
 const FORM = { name: 'relay', mechanism: SetupMechanism.RELAY } as const;
 
+/** The target takes the request. */
+function accept(link: LinkModel): void {
+  const { request: id } = link.last(FrameType.SETUP);
+  const told = { epoch: 1, confirmWanted: false, identity: null, announcement: null };
+  link.hear({ type: FrameType.SETUP_OK, request: id, ...told });
+}
+
 test('a body that was not wanted because others had filled the link is wanted when they have not', () => {
   const it = new AnchorStand();
   const link = new LinkModel(B);
@@ -30,16 +37,19 @@ test('a body that was not wanted because others had filled the link is wanted wh
     link: link.link,
     form: FORM,
   })!;
+  assert.equal(delivery.wantsBody, false, 'the target may refuse it');
+  accept(link);
+  assert.equal(wanted, 1);
   assert.ok(delivery.wantsBody);
   link.queuedBytes = LINK_BACKLOG_BYTES + 1;
   assert.equal(delivery.wantsBody, false);
   streams.turn();
-  assert.deepEqual([wanted, streams.waitMs], [0, 10]);
+  assert.deepEqual([wanted, streams.waitMs], [1, 10]);
   link.queuedBytes = 0;
   streams.turn();
-  assert.equal(wanted, 1);
+  assert.equal(wanted, 2);
   streams.turn();
-  assert.equal(wanted, 1);
+  assert.equal(wanted, 2);
 });
 
 test('what had come of a body waits for a link without room, in order, its end with it; nothing more is wanted meanwhile', () => {
@@ -63,6 +73,8 @@ test('what had come of a body waits for a link without room, in order, its end w
       form: FORM,
     };
     const delivery = RelayDelivery.start(given)!;
+    accept(link);
+    wanted = 0;
     link.full = true;
     const borrowed = Buffer.from(first);
     delivery.body(borrowed, false);

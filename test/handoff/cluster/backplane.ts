@@ -134,6 +134,11 @@ export class Backplane {
     this.#lost(peer, end.node);
   }
 
+  /** Some of what a process that has ended has sent is still on its way. */
+  isHeardOf(index: number): boolean {
+    return this.#ends[index].some((end) => end?.hasFrames);
+  }
+
   /** A next process of the node has begun: what was said to the one before is answered by a reset. */
   restarted(index: number): void {
     for (const end of this.#ends[index]) {

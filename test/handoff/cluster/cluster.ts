@@ -12,7 +12,7 @@ import type { Course } from './course.ts';
 import type { LinkEnd } from './link.ts';
 import { type EngineClock, Node, PEER_MS, type World } from './node.ts';
 import { Session } from './session.ts';
-import { NAMES, pathOf } from './site.ts';
+import { NAMES, pathOf, requestOf } from './site.ts';
 import { ClientTls, RecordWatch } from './tls.ts';
 import { Client, type FollowedSegment, type Segment } from './wire.ts';
 
@@ -33,6 +33,9 @@ const BUSY_MS = 10_000;
 const LOSS_PERCENT = 8;
 /** A piece of a request. */
 const MAX_SAID_BYTES = 200;
+/** Who owes more sends an upload, in larger ones. */
+const MANY_BYTES = 1000;
+const LARGE_BYTES = 16_384;
 /** Links break for so long: a route waits longer for an owner that cannot be reached. */
 const CUTS_MS = 3000;
 const PAUSES_PER_MILLION = 2000;
@@ -240,7 +243,9 @@ export class Cluster implements World, BackplaneHost {
   /** A client says again what was not acknowledged. */
   #repeat(): void {
     const { client, isConnected } = this.#pick(this.sessions);
-    if (client.owes && isConnected) this.#say(client.segment(true, 1 + this.random.below(MAX_SAID_BYTES)));
+    if (!client.owes || !isConnected) return;
+    const most = client.owesBytes > MANY_BYTES ? LARGE_BYTES : MAX_SAID_BYTES;
+    this.#say(client.segment(true, 1 + this.random.below(most)));
   }
 
   /** A socket that owes a client something sends a piece of it. */
@@ -294,7 +299,7 @@ export class Cluster implements World, BackplaneHost {
     session.asked++;
     const connection = Session.closes(requests[asked]) ? 'Connection: close\r\n' : '';
     if (client.tls !== null && this.random.below(8) === 0) client.updateKeys();
-    client.say(`GET ${pathOf(requests[asked])} HTTP/1.1\r\nHost: site\r\n${connection}\r\n`);
+    client.say(requestOf(requests[asked], connection));
   }
 
   /** More of a response that comes bit by bit. */
@@ -372,6 +377,8 @@ export class Cluster implements World, BackplaneHost {
 
   /** A next process begins at the machine. */
   #restart(index: number): void {
+    // That is all there by the time that a process has started.
+    if (this.#links.isHeardOf(index)) return this.#restartSoon(index);
     this.stopped.delete(index);
     this.#leavingAtMs.delete(index);
     const node = new Node(index, this, this.nodes[index].takeRemains());
@@ -419,7 +426,8 @@ export class Cluster implements World, BackplaneHost {
   }
 
   /** What is sent from there waits for longer than an anchor for an answer. */
-  #slow(end: LinkEnd): void {
+  #slow(end: LinkEnd | undefined): void {
+    if (end === undefined) return;
     this.faults++;
     end.delayMs = MIN_SLOW_MS + this.random.below(MAX_SLOW_MS - MIN_SLOW_MS);
     this.happen(this.random.below(SLOW_FOR_MS), () => {

@@ -23,6 +23,8 @@ export interface Troubles {
   readonly halfCloses?: boolean;
   /** Clients ask for several things at once. */
   readonly pipelines?: boolean;
+  /** Many requests have bodies, short and long, some of which are answered before they are there. */
+  readonly uploads?: boolean;
   /** Clients come one after the other. */
   readonly arrivals?: boolean;
 }

@@ -227,8 +227,8 @@ export class Node {
       heads,
       find,
       parsed: (head: Buffer) => parsed(head.toString('latin1')),
-      serve: ({ head, close, continuation }: Pick<Setup, 'head' | 'close' | 'continuation'>) =>
-        answer(index, askedBy(parsed(head.toString('latin1')).path), close, continuation, take),
+      serve: (setup: Pick<Setup, 'head' | 'body' | 'bodyFollows' | 'close' | 'continuation'>) =>
+        answer(index, { ...setup, path: parsed(setup.head.toString('latin1')).path }, take),
     };
     const repeatableChoices = { of: () => (world.clone.keep ? choiceOf(world.reachable(index)) : null) };
     this.flows = new AnchorFlows({
@@ -297,8 +297,7 @@ export class Node {
       handoffs: this.handoffs,
       streams,
       sites: {
-        exchange: (_site, { head, close, continuation }) =>
-          answer(index, askedBy(head.path), close, continuation, take),
+        exchange: (_site, request) => answer(index, { ...request, path: request.head.path }, take),
         candidatesFor: () => find().candidates,
         failure: () => new Exchange(),
         isTold: () => true,

@@ -1,18 +1,18 @@
 /** What the nodes of a cluster in one process answer with: bodies that are the same everywhere, heads that are not. */
+import assert from 'node:assert/strict';
 import type { CloneConfig, MechanismRow, SiteConfig } from '../../../src/base/config/config.ts';
 import { Outages } from '../../../src/cluster/outages.ts';
 import type { Candidate } from '../../../src/cluster/policy/policy.ts';
 import type { RepeatableChoice } from '../../../src/cluster/policy/repeatable-choice.ts';
-import { RejectReason } from '../../../src/protocol/backplane/frames.ts';
-import type { Continuation } from '../../../src/protocol/http/continuation.ts';
-import { Exchange } from '../../../src/serve/exchange.ts';
+import { RejectReason, type Setup } from '../../../src/protocol/backplane/frames.ts';
+import { Exchange, type Feed } from '../../../src/serve/exchange.ts';
 import type { Site } from '../../../src/serve/sites.ts';
 
 /** Names of different lengths: so are the heads of their responses. */
 export const NAMES = ['a', 'bb', 'cccc'] as const;
 export const SITE_DIGEST = 7;
 
-/** What a request asks for. Its path says it all: `/index/bytes/node/mechanism/slow`. */
+/** What a request asks for. Its path says it all: `/index/bytes/node/mechanism/slow`, and of an upload `/bytes/when`. */
 export interface Asked {
   readonly index: number;
   readonly bytes: number;
@@ -20,15 +20,28 @@ export interface Asked {
   readonly mechanism: MechanismRow;
   /** The response comes bit by bit, as an upstream's: nobody knows what it is, or how long, before it is out. */
   readonly isSlow: boolean;
+  /** It has a body. */
+  readonly upload?: Upload;
 }
 
-export function pathOf({ index, bytes, node, mechanism, isSlow }: Asked): string {
-  return `/${index}/${bytes}/${node}/${mechanism}/${isSlow ? 'slow' : 'file'}`;
+export interface Upload {
+  readonly bytes: number;
+  /** The response may begin before all of the body is there. */
+  readonly isEarly: boolean;
+  /** The head does not say how long it is. */
+  readonly isChunked: boolean;
+}
+
+export function pathOf({ index, bytes, node, mechanism, isSlow, upload }: Asked): string {
+  const path = `/${index}/${bytes}/${node}/${mechanism}/${isSlow ? 'slow' : 'file'}`;
+  return upload === undefined ? path : `${path}/${upload.bytes}/${upload.isEarly ? 'early' : 'behind'}`;
 }
 
 export function askedBy(path: string): Asked {
-  const [, index, bytes, node, mechanism, speed] = path.split('/');
+  const [, index, bytes, node, mechanism, speed, uploaded, when] = path.split('/');
+  const upload = { bytes: Number(uploaded), isEarly: when === 'early', isChunked: false };
   return {
+    ...(uploaded === undefined ? {} : { upload }),
     index: Number(index),
     bytes: Number(bytes),
     node: Number(node),
@@ -38,10 +51,33 @@ export function askedBy(path: string): Asked {
 }
 
 /** The body of a response: no two of a connection are alike, nor two pieces of one. */
-export function bodyOf({ index, bytes }: Asked): string {
+export function bodyOf({ index, bytes }: Pick<Asked, 'index' | 'bytes'>): string {
   let text = '';
   for (let i = 0; text.length < bytes; i++) text += `${index}.${i} `;
   return text.slice(0, bytes);
+}
+
+const UPLOAD_PIECE_BYTES = 10_000;
+
+/** The body of a request. */
+function uploadOf({ index, upload }: Asked): string {
+  return bodyOf({ index: index + 1000, bytes: upload?.bytes ?? 0 });
+}
+
+/** As its client says it. `fields`: lines more, each with CRLF. */
+export function requestOf(asked: Asked, fields: string): string {
+  const { upload } = asked;
+  const path = pathOf(asked);
+  if (upload === undefined) return `GET ${path} HTTP/1.1\r\nHost: site\r\n${fields}\r\n`;
+  const head = `PUT ${path} HTTP/1.1\r\nHost: site\r\n${fields}`;
+  const body = uploadOf(asked);
+  if (!upload.isChunked) return `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
+  let chunks = '';
+  for (let at = 0; at < body.length; at += UPLOAD_PIECE_BYTES) {
+    const piece = body.slice(at, at + UPLOAD_PIECE_BYTES);
+    chunks += `${piece.length.toString(16)}\r\n${piece}\r\n`;
+  }
+  return `${head}Transfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`;
 }
 
 export function headBy(node: number, { bytes }: Asked, close: boolean): string {
@@ -68,6 +104,11 @@ export class SlowResponse {
     return this.#rest.length === 0;
   }
 
+  /** Nobody waits for it any more. */
+  protected end(): void {
+    this.#rest = '';
+  }
+
   /** The whole head at first, then `bytes` of the rest. */
   more(bytes: number): void {
     const length = this.#headBytes + bytes;
@@ -85,16 +126,74 @@ export class SlowResponse {
   }
 }
 
+/** What a node that gets an upload has not used it does not want more of. */
+const MOST_UNUSED_BYTES = 30_000;
+
+/** One to an upload: whatever comes of that is looked at, and used bit by bit. */
+class UploadResponse extends SlowResponse implements Feed {
+  readonly #expected: Buffer;
+  readonly #isEarly: boolean;
+  #at = 0;
+  #unused = 0;
+  #isWhole = false;
+
+  constructor(asked: Asked, head: string, close: boolean) {
+    super(head, bodyOf(asked), close);
+    this.#expected = Buffer.from(uploadOf(asked));
+    this.#isEarly = asked.upload?.isEarly ?? false;
+    this.exchange.feed = this;
+  }
+
+  body(bytes: Buffer, last: boolean): void {
+    assert.ok(!this.#isWhole, 'a body ends once');
+    const end = this.#at + bytes.length;
+    assert.ok(
+      this.#expected.subarray(this.#at, end).equals(bytes),
+      `body of a request, from byte ${this.#at} on`,
+    );
+    this.#at = end;
+    this.#unused += bytes.length;
+    this.#isWhole = last;
+    if (last) assert.equal(end, this.#expected.length, 'all of a request’s body');
+  }
+
+  get wantsBody(): boolean {
+    return this.#unused < MOST_UNUSED_BYTES;
+  }
+
+  resume(): void {}
+
+  cancel(): void {
+    this.end();
+  }
+
+  override more(bytes: number): void {
+    this.#unused = Math.max(0, this.#unused - 4 * bytes);
+    if (this.#isWhole || this.#isEarly) super.more(bytes);
+    else this.exchange.onProgress();
+  }
+}
+
+/** A request, as the node has it that is to answer. */
+export interface Taken extends Pick<Setup, 'body' | 'bodyFollows' | 'close' | 'continuation'> {
+  readonly path: string;
+}
+
 /** A node's answer, or what is left of one; else why it cannot go on. `slow` gets those that come bit by bit. */
 export function answer(
   node: number,
-  asked: Asked,
-  close: boolean,
-  continuation: Continuation | null,
+  { path, body: uploaded, bodyFollows, close, continuation }: Taken,
   slow: (response: SlowResponse) => void,
 ): Exchange | RejectReason {
+  const asked = askedBy(path);
   const head = headBy(node, asked, close);
   const body = bodyOf(asked);
+  if (asked.upload !== undefined && continuation === null) {
+    const response = new UploadResponse(asked, head, close);
+    if (!bodyFollows) response.body(uploaded, true);
+    slow(response);
+    return response.exchange;
+  }
   if (asked.isSlow) {
     if (continuation !== null) return RejectReason.DIFFERENT;
     const response = new SlowResponse(head, body, close);
@@ -140,8 +239,8 @@ export function siteOf(up: readonly number[], clone: CloneConfig): Site {
 /** Clone's option keep: whose the next request is, as a node finds that can ask `up`. */
 export function choiceOf(up: readonly number[]): RepeatableChoice {
   const nodeFor = ({ path }: { readonly path: string }): number => {
-    const { node, mechanism } = askedBy(path);
-    return mechanism === 'clone' && up.includes(node) ? node : -1;
+    const { node, mechanism, upload } = askedBy(path);
+    return mechanism === 'clone' && up.includes(node) && upload === undefined ? node : -1;
   };
   // Who can ask others chooses otherwise.
   return { digest: up.reduce((sum, node) => sum + 2 ** node, 0), nodeFor };

@@ -15,6 +15,8 @@ import { WriteHalf } from '../../../src/protocol/tls/write-half.ts';
 import type { Random } from '../../../src/tools/lab/random.ts';
 
 const NOTHING = Buffer.alloc(0);
+/** In a record of the client's. */
+const RECORD_BYTES = 16_384;
 /** In place of a handshake. */
 const HELLO = Buffer.from('h');
 
@@ -56,7 +58,11 @@ export class ClientTls {
   }
 
   seal(text: string): Buffer {
-    return this.#write.seal(Buffer.from(text), ContentType.APPLICATION_DATA);
+    const all = Buffer.from(text);
+    const records: Buffer[] = [];
+    for (let at = 0; at === 0 || at < all.length; at += RECORD_BYTES)
+      records.push(this.#write.seal(all.subarray(at, at + RECORD_BYTES), ContentType.APPLICATION_DATA));
+    return Buffer.concat(records);
   }
 
   /** With TLS 1.3: its next records have another key, and so have the cluster's. */

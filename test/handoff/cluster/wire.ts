@@ -234,6 +234,10 @@ export class Client {
     if (this.tls !== null) this.#said = Buffer.concat([this.#said, this.tls.update()]);
   }
 
+  get owesBytes(): number {
+    return this.#said.length - this.heard;
+  }
+
   /** It has said something that was not acknowledged. */
   get owes(): boolean {
     return this.heard < this.#said.length + (this.hasEnded ? 1 : 0);
