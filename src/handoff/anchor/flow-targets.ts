@@ -146,10 +146,11 @@ export class FlowTargets {
 
   /**
    * Whether another half-pipe fits, of `most`, at `node`; makes room from what the client has acknowledged. A node that
-   * may still have a response which was given up would hear of acknowledgements that lift the lease of that.
+   * may still have a response which was given up would hear of acknowledgements that lift the lease of that. Null: at a
+   * clone that has the request already, and is not asked.
    */
-  makeRoom(node: number, entry: FlowEntry, most: number, epoch: number): boolean {
-    if (this.#byNode.get(node)?.dropped) return false;
+  makeRoom(node: number | null, entry: FlowEntry, most: number, epoch: number): boolean {
+    if (node !== null && this.#byNode.get(node)?.dropped) return false;
     const { rules, acknowledged } = entry;
     ranges.trim(rules, acknowledged);
     if (hasRoom(rules, most)) return true;

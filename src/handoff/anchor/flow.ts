@@ -124,8 +124,8 @@ export class AnchorFlow implements Conversation, HeardFlow {
     return this.#targets.send(link, frame);
   }
 
-  /** Whether another half-pipe fits, at `node` if that is said; makes room from what the client has acknowledged. */
-  makeRoom(node = -1): boolean {
+  /** Whether a half-pipe fits, at `node` or (null) at a clone that has the request; makes room from what is acknowledged. */
+  makeRoom(node: number | null): boolean {
     return this.#targets.makeRoom(node, this.#entry, this.#owner.halfPipes, this.epoch);
   }
 

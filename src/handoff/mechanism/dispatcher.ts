@@ -194,7 +194,7 @@ export class Dispatcher {
     const { flow } = host;
     assert(flow !== null && site !== null, 'a clone is there');
     const { node, link } = standby.target;
-    assert(flow.makeRoom(), 'all that was sent before is acknowledged');
+    assert(flow.makeRoom(null), 'all that was sent before is acknowledged');
     const { handoffs, repeatableChoices } = this.#means;
     const given = { handoffs, host, flow, request: host.retain(), node, link, half: null };
     return AnnouncedDelivery.startStandby(

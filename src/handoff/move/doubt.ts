@@ -37,7 +37,7 @@ export interface Arrived {
 export class Doubt {
   readonly #ports: MovePorts;
   readonly #arrived: Arrived;
-  readonly key: string;
+  readonly #key: string;
   readonly #home: number;
   readonly #sinceMs: number;
   #probedAtMs = 0;
@@ -46,7 +46,7 @@ export class Doubt {
   constructor(ports: MovePorts, arrived: Arrived) {
     this.#ports = ports;
     this.#arrived = arrived;
-    this.key = tupleKey(arrived.ends);
+    this.#key = tupleKey(arrived.ends);
     this.#home = ports.homeOf(arrived.ends.public.address);
     this.#sinceMs = ports.clock.nowMs;
   }
@@ -67,9 +67,9 @@ export class Doubt {
     return 'unknown';
   }
 
-  /** Whether another node that says to have had the connection for so many moves has it: more than brought it here. */
-  isSettledBy(epoch: number): boolean {
-    return distance(this.#arrived.epoch, epoch) > 0;
+  /** Whether another node that says to have had the connection with this key for so many moves has this one: for more. */
+  isSettledBy(key: string, epoch: number): boolean {
+    return key === this.#key && distance(this.#arrived.epoch, epoch) > 0;
   }
 
   /** The initiator was not the home: unless that has heard from it since, its segments are to come here. */
@@ -84,7 +84,7 @@ export class Doubt {
   }
 
   get #linkHome(): Link | undefined {
-    return this.#ports.linkFor(this.#home, this.key);
+    return this.#ports.linkFor(this.#home, this.#key);
   }
 
   #probe(nowMs: number): void {

@@ -239,7 +239,6 @@ export class IncomingMove implements Conversation, Member {
     if (this.#fd < 0) return this.#drop();
     const arrived = { ends: this.#ends, epoch: this.#epoch, initiator: this.#link.node };
     this.#doubt = new Doubt(this.#ports, { ...arrived, fd: this.#fd, slot: this.#slot, rules: this.#rules });
-    this.#owner.doubts(this, this.#doubt.key);
     // A segment that the home sends here says whose the connection is. It must not follow an old route of this node's.
     this.#ports.guests.stopForwarding(this.#ends);
   }
@@ -256,9 +255,9 @@ export class IncomingMove implements Conversation, Member {
     else if (whose === 'not ours') this.#drop();
   }
 
-  /** A node says at its home, here, that it has had the connection for so many moves. */
-  told(epoch: number): void {
-    if (this.#doubt?.isSettledBy(epoch)) this.#drop();
+  /** A node says that it has had the connection with this key for so many moves. */
+  told(key: string, epoch: number): void {
+    if (this.#doubt?.isSettledBy(key, epoch)) this.#drop();
   }
 
   /** An initiator gives up long before, and says so; a link that is held up for longer is closed. */
@@ -282,7 +281,7 @@ export class IncomingMove implements Conversation, Member {
       table.release(this.#slot);
     }
     this.#link.closeConversation(this.#id);
-    this.#owner.left(this, this.#bytes.length, this.#doubt?.key ?? null);
+    this.#owner.left(this, this.#bytes.length);
   }
 
   discard(): void {

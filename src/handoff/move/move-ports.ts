@@ -109,8 +109,6 @@ export interface IncomingOwner<Move> {
   readonly ports: MovePorts;
   /** How long the initiator of a move waits for the answer. */
   patienceMs(isDraining: boolean): number;
-  /** The initiator is gone, and nobody here knows whose the connection is. */
-  doubts(move: Move, key: string): void;
-  /** The connection is here for good, or is another's. `doubted`: its key, if it was in doubt. */
-  left(move: Move, stateBytes: number, doubted: string | null): void;
+  /** The connection is here for good, or is another's. */
+  left(move: Move, stateBytes: number): void;
 }

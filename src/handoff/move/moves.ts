@@ -36,8 +36,6 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
   #askedBytes = 0;
   readonly #incoming = new Members<IncomingMove>();
   #incomingBytes = 0;
-  /** Those of them in doubt, by their connections' keys. */
-  readonly #doubted = new Map<string, IncomingMove>();
   readonly #setupDeadlines: Deadlines<OutgoingMove>;
   readonly #leavingDeadlines: Deadlines<OutgoingMove>;
 
@@ -126,18 +124,15 @@ export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwne
     return (isDraining ? this.#leavingDeadlines : this.#setupDeadlines).durationMs;
   }
 
-  doubts(move: IncomingMove, key: string): void {
-    this.#doubted.set(key, move);
-  }
-
   /** A node tells this one, the connection's home, that it has the connection, or has had it to its end. */
   told({ flow, epoch }: Route | Cleanup): void {
-    if (this.#doubted.size > 0) this.#doubted.get(tupleKey(tupleOfFrame(flow)))?.told(epoch);
+    if (this.#incoming.size === 0) return;
+    const key = tupleKey(tupleOfFrame(flow));
+    for (const move of this.#incoming.all) move.told(key, epoch);
   }
 
-  left(move: IncomingMove, stateBytes: number, doubted: string | null): void {
+  left(move: IncomingMove, stateBytes: number): void {
     assert(this.#incoming.delete(move), 'a connection leaves once');
-    if (doubted !== null && this.#doubted.get(doubted) === move) this.#doubted.delete(doubted);
     this.#incomingBytes -= stateBytes;
     assert(this.#incoming.size > 0 || this.#incomingBytes === 0, 'without connections there are no bytes');
   }
