@@ -93,21 +93,18 @@ export class Aead {
   }
 
   /**
-   * Decrypts what lies in `bytes` from `at` to `end`, tag last, into memory of its own; the associated data are at an
-   * address of their own. Null when it is not authentic.
+   * Decrypts the `bytes` at address `at`, their tag behind them, where they are; nonce and associated data are at
+   * addresses of their own. False when they are not authentic: what lies there then means nothing.
    */
-  open(
-    nonce: Buffer,
+  openInPlace(
+    nonce: number,
     associated: number,
     associatedBytes: number,
-    bytes: Buffer,
     at: number,
-    end: number,
-  ): Buffer | null {
-    const plaintext = Buffer.allocUnsafe(end - at - TAG_BYTES);
-    const to = plaintext.length > 0 ? addressOf(plaintext) : 0;
-    this.#begin(addressOf(nonce), associated, associatedBytes);
-    return this.#open(to, addressOf(bytes) + at, plaintext.length) ? plaintext : null;
+    bytes: number,
+  ): boolean {
+    this.#begin(nonce, associated, associatedBytes);
+    return this.#open(at, at, bytes);
   }
 
   /**

@@ -6,10 +6,10 @@
 import assert from 'node:assert';
 import { digestOf } from '../../kernel/linux/hmac.ts';
 import * as libc from '../../kernel/linux/libc.ts';
-import { addressOf, allocate } from '../../kernel/linux/memory.ts';
+import { allocate } from '../../kernel/linux/memory.ts';
 import { openssl, TLSEXT_ALERT_FATAL, TLSEXT_OK } from '../../kernel/linux/openssl.ts';
 import type { SecretName } from './handshake-secrets.ts';
-import type { TicketKey } from './ticket-keys.ts';
+import { HMAC_BYTES, type TicketKey } from './ticket-keys.ts';
 
 /** What the handshake that is at work answers and takes. */
 export interface Asked {
@@ -158,7 +158,7 @@ function ticketKey(
     let key: TicketKey | null;
     if (isNew === 1) {
       key = handshake.ticketKey();
-      libc.memcpy(name, addressOf(key.name), NAME_BYTES);
+      libc.memcpy(name, key.nameAt, NAME_BYTES);
       if (openssl().random(iv, IV_BYTES) !== 1) return -1;
     } else {
       libc.memcpy(NAME.address, name, NAME_BYTES);
@@ -168,8 +168,8 @@ function ticketKey(
     }
     const { cipherInit, hmacInit } = openssl();
     const ok =
-      hmacInit(hmac, addressOf(key.hmac), key.hmac.length, digestOf('sha256'), 0) === 1 &&
-      cipherInit(cipher, ticketCipher(), 0, addressOf(key.cipher), iv, isNew) === 1;
+      hmacInit(hmac, key.hmacAt, HMAC_BYTES, digestOf('sha256'), 0) === 1 &&
+      cipherInit(cipher, ticketCipher(), 0, key.cipherAt, iv, isNew) === 1;
     if (!ok) return -1;
     // A ticket is good for one connection, so that nobody can follow a client by it: it gets another.
     return isNew === 1 ? 1 : 2;

@@ -104,6 +104,7 @@ export class Handshake implements Asked {
   #failure: HandshakeFailure | null = null;
   #result: HandshakeResult | null = null;
   #isOver = false;
+  #serverName: string | null = null;
   /** Why it is to fail, as far as a callback knows. */
   #why: HandshakeFailure | null = null;
   readonly #secrets = new HandshakeSecrets();
@@ -231,7 +232,7 @@ export class Handshake implements Asked {
 
   /** `output`: what OpenSSL sends behind the client's Finished; `behind`: what the client does. */
   #finish(output: Buffer, behind: Buffer): void {
-    const { suiteOf: idOf, cipherOf, serverName, isReused } = openssl();
+    const { suiteOf: idOf, cipherOf, isReused } = openssl();
     const suite = suiteOf(idOf(cipherOf(this.#session)));
     assert(suite !== undefined, 'one of those that were offered');
     const halves = this.#secrets.halves(this.#session, suite, this.#flight, output);
@@ -244,7 +245,7 @@ export class Handshake implements Asked {
       serverSecret,
       clientRecord,
       serverRecord,
-      serverName: serverName(this.#session, 0),
+      serverName: this.#serverName,
       resumed: isReused(this.#session) === 1,
       behind: behind.length > 0 ? Buffer.from(behind) : NOTHING,
     };
@@ -290,6 +291,7 @@ export class Handshake implements Asked {
   }
 
   contextFor(serverName: string | null): number | null {
+    this.#serverName = serverName;
     const context = this.#contexts.find(serverName);
     if (context === null) this.#why = 'name';
     return context;

@@ -51,7 +51,7 @@ export class ReadHalf {
     this.#bytes = rest;
   }
 
-  /** More bytes of the client; `chunk` may be used for something else once `next` has returned null. */
+  /** More bytes of the client, opened where they lie; `chunk` may be used for something else once `next` has returned null. */
   push(chunk: Buffer): void {
     const rest = this.#bytes.length - this.#at;
     assert(rest < MAX_RECORD_BYTES, 'what came before has been taken');

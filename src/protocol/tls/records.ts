@@ -165,10 +165,10 @@ export class Opener {
     return this.#number;
   }
 
-  /** The record that fills `bytes` from `at` to `end`; its content is in memory of its own. Throws TlsError. */
+  /** Opens the record that fills `bytes` from `at` to `end`, where it lies: so does its content. Throws TlsError. */
   open(bytes: Buffer, at: number, end: number): Opened {
     const isHidden = this.#keys.suite.version === 'TLSv1.3';
-    const inner = isHidden ? this.#open13(bytes, at, end) : this.#open12(bytes, at, end);
+    const inner = this.#open(bytes, at, end, isHidden);
     if (inner === null)
       throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, `record ${this.#number} fails authentication`);
     this.#number++;
@@ -182,26 +182,28 @@ export class Opener {
     return { type: inner[typeAt], content: inner.subarray(0, typeAt) };
   }
 
-  #open13(bytes: Buffer, at: number, end: number): Buffer | null {
-    const from = at + RECORD_HEADER_BYTES;
-    requireRoom(end - from, TYPE_BYTES + TAG_BYTES);
-    setNonce(this.#keys.iv, this.#number);
-    return this.#cipher.open(nonce.bytes, addressOf(bytes) + at, RECORD_HEADER_BYTES, bytes, from, end);
-  }
-
-  #open12(bytes: Buffer, at: number, end: number): Buffer | null {
+  #open(bytes: Buffer, at: number, end: number, isHidden: boolean): Buffer | null {
     const { nonceBytes } = this.#keys.suite;
     const from = at + RECORD_HEADER_BYTES + nonceBytes;
-    requireRoom(end - from, TAG_BYTES);
+    const length = end - from - TAG_BYTES;
+    if (length < (isHidden ? TYPE_BYTES : 0))
+      throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, 'no room for a tag');
     setNonce(this.#keys.iv, this.#number);
     // With AES of TLS 1.2 the sender chooses this part of the nonce.
     if (nonceBytes > 0) bytes.copy(nonce.bytes, NONCE_NUMBER_AT, at + RECORD_HEADER_BYTES, from);
-    setAdditional(this.#number, bytes, at, end - from - TAG_BYTES);
-    const {
-      address,
-      bytes: { length },
-    } = additional;
-    return this.#cipher.open(nonce.bytes, address, length, bytes, from, end);
+    if (!isHidden) setAdditional(this.#number, bytes, at, length);
+    const address = addressOf(bytes);
+    const [associated, associatedBytes] = isHidden
+      ? [address + at, RECORD_HEADER_BYTES]
+      : [additional.address, additional.bytes.length];
+    const isOpen = this.#cipher.openInPlace(
+      nonce.address,
+      associated,
+      associatedBytes,
+      address + from,
+      length,
+    );
+    return isOpen ? bytes.subarray(from, from + length) : null;
   }
 
   /** Forgets the key. Idempotent. */
@@ -209,8 +211,4 @@ export class Opener {
     this.#cipher.free();
     wipeKeys(this.#keys);
   }
-}
-
-function requireRoom(bytes: number, least: number): void {
-  if (bytes < least) throw new TlsError('BAD_RECORD', Alert.BAD_RECORD_MAC, 'no room for a tag');
 }

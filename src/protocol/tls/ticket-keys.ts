@@ -4,12 +4,13 @@
  * one of the period after, by a node whose clock is ahead.
  */
 import { hkdfSync } from 'node:crypto';
+import { allocate, type Memory } from '../../kernel/linux/memory.ts';
 
 /** A ticket is good for that long, and its key for at most three times as long. */
 export const TICKET_SECONDS = 6 * 3600;
 
 const NAME_BYTES = 16;
-const HMAC_BYTES = 32;
+export const HMAC_BYTES = 32;
 const CIPHER_BYTES = 32;
 const LABEL = 'baton tls tickets 1';
 const SALT = Buffer.alloc(0);
@@ -17,19 +18,23 @@ const SALT = Buffer.alloc(0);
 export interface TicketKey {
   /** What a ticket says of its key. */
   readonly name: Buffer;
-  readonly hmac: Buffer;
-  /** The key of AES-256-CBC. */
-  readonly cipher: Buffer;
+  /** The name and the keys of HMAC and of AES-256-CBC, in memory that does not move, and where each of them is. */
+  readonly memory: Memory;
+  readonly nameAt: number;
+  readonly hmacAt: number;
+  readonly cipherAt: number;
 }
 
 function derive(clusterKey: Buffer, period: number): TicketKey {
   const length = NAME_BYTES + HMAC_BYTES + CIPHER_BYTES;
-  const bytes = Buffer.from(hkdfSync('sha256', clusterKey, SALT, `${LABEL} ${period}`, length));
-  return {
-    name: bytes.subarray(0, NAME_BYTES),
-    hmac: bytes.subarray(NAME_BYTES, NAME_BYTES + HMAC_BYTES),
-    cipher: bytes.subarray(NAME_BYTES + HMAC_BYTES),
-  };
+  const derived = Buffer.from(hkdfSync('sha256', clusterKey, SALT, `${LABEL} ${period}`, length));
+  const memory = allocate(length);
+  derived.copy(memory.bytes);
+  derived.fill(0);
+  const { bytes, address } = memory;
+  const hmacAt = address + NAME_BYTES;
+  const cipherAt = hmacAt + HMAC_BYTES;
+  return { name: bytes.subarray(0, NAME_BYTES), memory, nameAt: address, hmacAt, cipherAt };
 }
 
 export class TicketKeys {
@@ -48,8 +53,7 @@ export class TicketKeys {
     this.#period = period;
     for (const [at, key] of this.#keys) {
       if (Math.abs(at - period) <= 1) continue;
-      key.hmac.fill(0);
-      key.cipher.fill(0);
+      key.memory.bytes.fill(0);
       this.#keys.delete(at);
     }
     for (const at of [period - 1, period, period + 1])

@@ -73,7 +73,7 @@ export class ClientTls {
   /** What is in the records that have come as a whole. `stream`: all that has come, without a gap. */
   textOf(stream: Buffer): Buffer {
     if (stream.length === this.#openedTo) return this.#text;
-    this.#read.push(stream.subarray(this.#openedTo));
+    this.#read.push(Buffer.from(stream.subarray(this.#openedTo)));
     this.#openedTo = stream.length;
     const pieces = [this.#text];
     for (let next = this.#read.next(); next !== null; next = this.#read.next()) {
@@ -182,7 +182,8 @@ export class RecordWatch {
 function opens(half: TrafficHalf, number: number, record: Buffer): boolean {
   const opener = new Opener(trafficKeys({ ...half, number }));
   try {
-    opener.open(record, 0, record.length);
+    // A record is opened where it lies, and this one is on its way.
+    opener.open(Buffer.from(record), 0, record.length);
     return true;
   } catch (error) {
     if (error instanceof TlsError) return false;

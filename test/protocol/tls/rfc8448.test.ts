@@ -79,6 +79,7 @@ test('records are sealed and opened as in the trace', () => {
     const sealer = new Sealer(keysOf(half, number));
     const bytes = sealer.seal(memory, 0, content.length, type);
     assert.deepEqual(memory.bytes.subarray(0, bytes), record);
-    assert.deepEqual(new Opener(keysOf(half, number)).open(record, 0, record.length), { type, content });
+    const copy = Buffer.from(record);
+    assert.deepEqual(new Opener(keysOf(half, number)).open(copy, 0, copy.length), { type, content });
   }
 });
