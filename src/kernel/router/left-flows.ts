@@ -6,6 +6,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import { KernelMap } from '../linux/bpf.ts';
 import { openMapOf } from '../linux/bpf-info.ts';
+import { SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
 import { closeRawSockets, SEGMENT_RST, sendSegment } from '../linux/raw.ts';
 import { readFlowKey } from './flow-key.ts';
@@ -21,15 +22,27 @@ export interface LeftFlow {
 /**
  * Tells the clients, which may never say a word again by themselves: a reset with the number that each has acknowledged
  * last. The router sends a keepalive before it (rule ended), so one that has more says so, and that is answered. Throws
- * SystemError.
+ * SystemError when one of them could not be sent to; the others are told all the same.
  */
 export function resetLeft(flows: readonly LeftFlow[]): void {
-  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
+  let failure: SystemError | null = null;
   try {
-    for (const { client, public: pub, expected } of flows)
-      sendSegment({ ...none, from: pub, to: client, sequence: expected, flags: SEGMENT_RST });
+    for (const flow of flows) failure = sendReset(flow) ?? failure;
   } finally {
     closeRawSockets();
+  }
+  if (failure !== null) throw failure;
+}
+
+/** Null: it is out. */
+function sendReset({ client, public: pub, expected }: LeftFlow): SystemError | null {
+  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
+  try {
+    sendSegment({ ...none, from: pub, to: client, sequence: expected, flags: SEGMENT_RST });
+    return null;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return error;
   }
 }
 

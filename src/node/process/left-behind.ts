@@ -28,12 +28,12 @@ export class LeftBehind {
     const { left } = this.#router;
     if (left.length === 0) return;
     this.#logger.warn({ connections: left.length }, 'ending connections that a process left');
-    this.#unlessSystemFails('their clients hear it with the next segment', () => {
-      // Those of which a socket is still there; and all, since what a process had frozen ends without a word.
-      destroyBetween(left.map(({ client, public: pub }) => ({ local: pub, remote: client })));
-      resetLeft(left);
-    });
-    this.#timers = AGAIN_MS.map((ms) => setTimeout(() => this.#tellAgain(), ms));
+    // Those of which a socket is still there; and all, since what a process had frozen ends without a word.
+    this.#unlessSystemFails('what it had not delivered stays for limits.stallSeconds', () =>
+      destroyBetween(left.map(({ client, public: pub }) => ({ local: pub, remote: client }))),
+    );
+    this.#tell();
+    this.#timers = AGAIN_MS.map((ms) => setTimeout(() => this.#tell(), ms));
   }
 
   /** For so long the kernel goes on with what a killed process had not delivered. */
@@ -60,13 +60,13 @@ export class LeftBehind {
    * Clients whose responses other nodes were sending hear nothing of the end, unless it was at once: no number of the
    * killed process's sockets means anything to them.
    */
-  #tellAgain(): void {
-    this.#unlessSystemFails('their clients hear it with the next segment', () =>
+  #tell(): void {
+    this.#unlessSystemFails('some clients hear it with their next segment', () =>
       resetLeft(this.#router.left),
     );
   }
 
-  #unlessSystemFails(consequence: string, act: () => void): void {
+  #unlessSystemFails(consequence: string, act: () => unknown): void {
     try {
       act();
     } catch (error) {
