@@ -563,6 +563,7 @@ export class Cluster implements World, BackplaneHost {
       for (let i = 0; i < 20; i++) this.#frame();
       this.#transmit();
       this.#repeat();
+      this.#feed();
       for (const node of this.nodes) this.#turn(node);
       this.#pass(this.clock.nowMs < startMs + BUSY_MS ? 50 : 500);
     }
