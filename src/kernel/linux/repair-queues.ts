@@ -34,6 +34,11 @@ function peekQueue(fd: number, bytes: number): Buffer {
   return out;
 }
 
+/** Bytes that were never sent, of those that are not acknowledged; where there are none nobody need ask. */
+function unsentOf(fd: number, outstanding: number): number {
+  return outstanding === 0 ? 0 : sockets.unsentBytes(fd);
+}
+
 /**
  * Reads both queues; null when the connection moved on meanwhile. `finPending`: our FIN is sent and not acknowledged.
  * With `freeze` the send queue stays selected, so that the kernel sends nothing new (a paced sender would): what is
@@ -43,7 +48,7 @@ export function readQueues(fd: number, finPending: boolean, freeze: boolean): Qu
   selectQueue(fd, SEND_QUEUE);
   const writeSequence = queueSequence(fd);
   const outstanding = sockets.sendQueueBytes(fd);
-  const unsent = sockets.unsentBytes(fd);
+  const unsent = unsentOf(fd, outstanding);
   // The kernel counts a FIN as a byte of the queue.
   const sendBytes = outstanding - (finPending ? 1 : 0);
   const written = peekQueue(fd, sendBytes);
@@ -53,7 +58,7 @@ export function readQueues(fd: number, finPending: boolean, freeze: boolean): Qu
   // A FIN of either side, or its acknowledgement, changes one of these too.
   const heldStill = queueSequence(fd) === nextExpected;
   if (freeze) selectQueue(fd, SEND_QUEUE);
-  if (!heldStill || sockets.sendQueueBytes(fd) !== outstanding || sockets.unsentBytes(fd) !== unsent)
+  if (!heldStill || sockets.sendQueueBytes(fd) !== outstanding || unsentOf(fd, outstanding) !== unsent)
     return null;
   // An unsent FIN is counted in neither queue's bytes but may be in SIOCOUTQNSD.
   const sentBytes = sendBytes - Math.min(unsent, sendBytes);
