@@ -20,7 +20,10 @@ export interface AccessBatch {
   readonly lines: number;
   /** Lines that were dropped before these. */
   readonly dropped: number;
-  /** By request: number of the mechanism in MECHANISM_ROWS, handoffUs, firstByteUs (-1: does not apply). */
+  /**
+   * For each request, three numbers: its mechanism's place in MECHANISM_ROWS, handoffUs, firstByteUs (-1: does not
+   * apply).
+   */
   readonly timings: Int32Array;
   /** The main thread counts here what it has taken. */
   readonly taken: SharedArrayBuffer;

@@ -18,7 +18,7 @@ import type { TlsFacts } from './channel.ts';
 const SAMPLE_EVERY = 64;
 const UNKNOWN = -1;
 const NOT_CONTINUED = { offset: 0, headBytes: 0 };
-/** By mechanism. */
+/** The counter of requests of each mechanism. */
 const REQUESTS = {
   local: 'requests_local',
   relay: 'requests_relay',
@@ -43,7 +43,7 @@ export interface Reported {
   readonly request: Request;
   /** Name of its site. */
   readonly site: string | null;
-  /** It began on another node, or on another connection: when is not known. */
+  /** The response began on another node, or on another connection; when, is not known. */
   readonly arrived: boolean;
   /** The time of day. */
   readonly wallMs: number;
@@ -55,7 +55,7 @@ export class AccessRecords {
   readonly #counters: Counters;
   readonly #batches: AccessBatches;
   readonly #self: number;
-  /** Of what this node answers; null: no booster takes clients of it. */
+  /** Times to first byte of what this node answers; null: no booster takes its clients, so nobody asks. */
   readonly #firstBytes: FirstBytes | null;
   #sampled = 0;
 
@@ -85,7 +85,7 @@ export class AccessRecords {
     if (firstByteUs >= 0) this.#firstBytes?.add(nowUs() / 1000, firstByteUs / 1000);
   }
 
-  /** For how long half of the newest requests have waited for that. */
+  /** How long half of the newest requests have waited for their first byte. */
   get firstByteMs(): number {
     return this.#firstBytes?.medianMs(nowUs() / 1000) ?? 0;
   }

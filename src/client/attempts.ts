@@ -31,7 +31,7 @@ export class Attempts {
     return this.#tried.length + 1 >= MAX_ATTEMPTS;
   }
 
-  /** All begin anew, once for a request. False: they have done so. */
+  /** Lets all nodes be tried anew, once for a request. False: that has been done. */
   insist(): boolean {
     if (this.#hasInsisted) return false;
     this.#hasInsisted = true;
@@ -49,7 +49,7 @@ export class Attempts {
     this.#waitsSinceMs = -1;
   }
 
-  /** Nobody can tell yet whether the response can go on. False: for too long. */
+  /** It is not known yet whether the response can go on. False: that has lasted too long. */
   mayWait(nowMs: number, limitMs: number): boolean {
     if (this.#waitsSinceMs < 0) this.#waitsSinceMs = nowMs;
     return nowMs - this.#waitsSinceMs <= limitMs;

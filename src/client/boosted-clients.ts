@@ -25,7 +25,7 @@ interface BoostedClient {
 export class BoostedClients {
   readonly #ports: BoostedClientsPorts;
   readonly #limits: ClientLimits;
-  /** By their sockets. */
+  /** The clients, by their sockets. */
   readonly #all = new NumberTable<BoostedClient>();
   readonly #counts = new Map<number, number>();
   /** Origins that should send no more. */
@@ -36,12 +36,12 @@ export class BoostedClients {
     this.#limits = new ClientLimits(ports.limits);
   }
 
-  /** Others hold from now on. */
+  /** From now on these limits hold. */
   useLimits(limits: ClientLimitsConfig): void {
     this.#limits.use(limits);
   }
 
-  /** By index of the origin; -1: of clients that had left before they were accepted. */
+  /** How many clients of each origin, by its index; -1 stands for clients that had left before they were accepted. */
   get counts(): ReadonlyMap<number, number> {
     return this.#counts;
   }
@@ -83,7 +83,7 @@ export class BoostedClients {
     return false;
   }
 
-  /** It has its answer. */
+  /** A client has its answer. */
   answered(fd: number): void {
     const client = this.#all.get(fd);
     if (client !== undefined) this.#limits.answered(client.ticket);

@@ -9,10 +9,10 @@ import type { ClientSockets } from './sockets.ts';
 
 /** What is known of a connection's TLS. */
 export interface TlsFacts {
-  /** As OpenSSL names it. */
+  /** The version as OpenSSL names it. */
   readonly version: string;
   readonly suite: string;
-  /** By a ticket. */
+  /** The session was resumed by a ticket. */
   readonly resumed: boolean;
 }
 
@@ -44,13 +44,13 @@ export interface Channel extends WayOut {
   flush(): boolean;
   /** Tells the client that nothing follows; FIN is to come next. `atOnce`: that goes with it. */
   end(atOnce: boolean): void;
-  /** The same, and sends FIN. */
+  /** Does the same, and sends FIN. */
   shut(): void;
   /** The connection is over, or lives elsewhere. Idempotent. */
   forget(): void;
 }
 
-/** In the clear. */
+/** A channel without TLS. */
 export class SocketChannel implements Channel {
   readonly fd: number;
   readonly tls = null;

@@ -49,11 +49,11 @@ export interface SeenOfClient {
   readonly owed: Buffer;
 }
 
-/** Whoever has the handshakes of an engine. */
+/** What has the handshakes of an engine. */
 export interface HandshakeOwner extends ConnectionOwner {
-  /** It is done; `hasEnded`: the client's FIN has come. */
+  /** The handshake is done; `hasEnded`: the client's FIN has come. */
   secured(handshake: ClientHandshake, result: HandshakeResult, seen: SeenOfClient): void;
-  /** It is over, and its socket is closed right after. */
+  /** The handshake has failed or ended; its socket is closed right after. */
   unsecured(handshake: ClientHandshake): void;
 }
 
@@ -147,7 +147,10 @@ export class ClientHandshake implements Source, Member {
     this.#end();
   }
 
-  /** It is a connection when everything is out: what follows is sealed, and has another way. */
+  /**
+   * The handshake becomes a connection when all of its bytes are out: what follows is sealed, and is sent by the
+   * connection.
+   */
   #advance(): void {
     if (this.#handshake.state === 'done' && !this.#output.waits) this.#secure(NOTHING);
   }
@@ -162,7 +165,7 @@ export class ClientHandshake implements Source, Member {
     this.#owner.secured(this, result, { hasEnded: this.#hasEnded, isDrained: this.#isDrained, owed });
   }
 
-  /** For who has forgotten the s of https. */
+  /** The answer to a client that speaks HTTP in the clear on this port. */
   #wrongScheme(): Buffer {
     const { access, clock } = this.#owner.ports;
     const answer = wrongSchemeResponse(clock.wallMs);

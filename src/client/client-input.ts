@@ -12,7 +12,7 @@ const NOTHING = Buffer.alloc(0);
 
 export class ClientInput {
   readonly #channel: Pick<Channel, 'receive' | 'isDrained' | 'unreadBytes'>;
-  /** Of all connections: what was read is gone with the next read. */
+  /** The buffer that all connections read into: what was read is gone with the next read. */
   readonly #buffer: Memory;
   readonly #taken: (bytes: number) => void;
   /** Bytes read and not yet used. */
@@ -49,7 +49,7 @@ export class ClientInput {
     return this.#held.length > 0 || this.readable;
   }
 
-  /** The same, when the client's FIN alone is not taken for more: the kernel is asked. */
+  /** Whether bytes have come that were not read. Asks the kernel, so the client's FIN alone does not count. */
   get hasUnread(): boolean {
     if (this.#held.length > 0) return true;
     return this.readable && (!this.ended || this.#channel.unreadBytes > 0);

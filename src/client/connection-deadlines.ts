@@ -14,7 +14,7 @@ import { Deadlines, type Places, type Timed } from '../kernel/loop/deadlines.ts'
 import type { Clock } from '../kernel/loop/ports.ts';
 import type { ClientSockets } from './sockets.ts';
 
-/** Without a byte. */
+/** How long a client may send nothing while the rest of its request is read and dropped. */
 const DRAIN_MS = 2000;
 const LATER_MS = 100;
 
@@ -75,7 +75,7 @@ export class ClientTime implements Timed {
     this.expired = expired;
   }
 
-  /** From now on, whatever was before. */
+  /** Starts a deadline; one that runs is set anew. */
   start(kind: DeadlineKind): void {
     this.#deadlines[kind].set(this, this.#ports.clock.nowMs);
     if (kind === 'stall') this.#queuedBytes = this.#ports.sockets.queuedBytes(this.#fd);
@@ -91,7 +91,7 @@ export class ClientTime implements Timed {
     return true;
   }
 
-  /** From now on, unless it runs already. */
+  /** Starts a deadline unless it runs already. */
   startOnce(kind: DeadlineKind): void {
     if (!this.#deadlines[kind].has(this)) this.start(kind);
   }

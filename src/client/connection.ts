@@ -225,7 +225,7 @@ export class Connection implements Source, Movable, RequestConnection, RequestTa
     return true;
   }
 
-  /** It moves, between two requests or in a response that can go on elsewhere. `hasTo`: or it ends, the node goes away. */
+  /** Moves to `node`, or waits until it can. `hasTo`: this node goes away, so what cannot move ends. */
   leaveFor(node: number, hasTo = true): void {
     if (this.#reader.isProcessing || !this.#moving.mayTry) return;
     const { held } = this.#input;

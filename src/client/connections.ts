@@ -33,7 +33,7 @@ export class Connections implements HandshakeOwner, Ticking {
    * link, which must not overwrite them.
    */
   readonly receiveBuffer = allocate(RECEIVE_BYTES);
-  /** By their sockets. */
+  /** The connections, by their sockets. */
   readonly #all = new NumberTable<Connection>();
   /** TLS handshakes, the oldest first. */
   readonly #handshakes = new Members<ClientHandshake>();
@@ -56,7 +56,7 @@ export class Connections implements HandshakeOwner, Ticking {
     return this.#all.all;
   }
 
-  /** Another connection fits. */
+  /** Whether there is room for another connection. */
   get hasRoom(): boolean {
     return this.size < this.ports.config.limits.connections;
   }
@@ -68,7 +68,7 @@ export class Connections implements HandshakeOwner, Ticking {
     if (refused !== null) {
       // Before its handshake the client could not read an answer.
       if (isSecure) return sockets.close(fd);
-      // It is new, so its socket has room for the answer.
+      // The socket is new, so it has room for the answer.
       const answer = this.refusal(refused, { text: formatEndpoint(client), tls: null }, null);
       return sockets.turnAway(fd, answer, this.receiveBuffer);
     }
@@ -81,7 +81,7 @@ export class Connections implements HandshakeOwner, Ticking {
     this.#take(new SocketChannel(fd, sockets), client, this.#revived(fd));
   }
 
-  /** With what status a client is turned away; null: it is not. */
+  /** The status with which a client is turned away; null: it is welcome. */
   #refuses(fd: number, client: Endpoint): 429 | 503 | null {
     if (this.hasRoom) return this.ports.boosted?.admit(fd, client.address) ?? null;
     this.ports.count.add('connections_refused');

@@ -36,7 +36,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
   readonly fd: number;
   readonly #connection: RequestConnection;
   readonly #ports: RequestPorts;
-  /** All connections' bytes are read into it: what is to be kept is copied. */
+  /** The buffer that all connections read into: what is to be kept must be copied. */
   readonly #readInto: Memory;
   readonly #deliveries = new DeliverySlot();
   #request: Request | null = null;
@@ -244,7 +244,7 @@ export class CurrentRequest implements RequestInProgress, AnnouncedHolder {
     this.#connection.asksLater();
   }
 
-  /** Whoever did not know may know now. */
+  /** Asks again those who did not know whether the response can go on. */
   askLater(): void {
     const request = this.#request;
     if (request === null || request.continuation === null || this.#deliveries.current !== null) return;

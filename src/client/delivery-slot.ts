@@ -49,14 +49,14 @@ export class DeliverySlot {
     return this.#paused !== null;
   }
 
-  /** It has not moved. */
+  /** The connection has not moved: the delivery goes on. */
   resume(): void {
     this.current = this.#paused;
     this.#paused = null;
     this.current?.resume?.();
   }
 
-  /** At work or set aside. */
+  /** The delivery, whether it is at work or set aside; null: there is none. */
   get any(): Delivery | null {
     return this.current ?? this.#paused;
   }

@@ -40,7 +40,7 @@ export class Listeners {
     return this.#fds;
   }
 
-  /** At all public addresses of the cluster. */
+  /** Listens at all public addresses of the cluster. */
   listen({ nodes, listen: { port, tlsPort } }: Pick<ClusterConfig, 'nodes' | 'listen'>): void {
     for (const text of nodes.flatMap((node) => node.public)) {
       const address = parseAddress(text);

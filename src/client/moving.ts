@@ -6,7 +6,7 @@ import type { Choice } from '../cluster/policy/policy.ts';
 import type { Clock } from '../kernel/loop/ports.ts';
 import type { ClientInput } from './client-input.ts';
 
-/** One that could not move is not frozen again at once; twice as late every time that it could not. */
+/** How long a connection that could not move waits before it is frozen again; twice as long after each failure. */
 const AGAIN_MS = 300;
 const MAX_AGAIN_MS = 5000;
 
@@ -45,12 +45,12 @@ export class Moving {
     return this.#move !== null;
   }
 
-  /** It has moved. */
+  /** The connection has moved. */
   done(): void {
     this.#move = null;
   }
 
-  /** It goes on here. */
+  /** The connection could not move, and goes on here. */
   failed(): void {
     this.#move = null;
     this.#notBeforeMs = this.#clock.nowMs + this.#againMs;

@@ -44,7 +44,7 @@ export interface ClientPorts {
   /** Null: no site is served over TLS. */
   readonly tls: Pick<TlsAcceptor, 'begin'> | null;
   readonly access: Pick<AccessRecords, 'answered' | 'cut' | 'refused'>;
-  /** At a booster. */
+  /** At a booster, its clients; null elsewhere. */
   readonly boosted: Pick<BoostedClients, 'admit' | 'answered' | 'closed' | 'useLimits'> | null;
   log(level: 'info' | 'warn', message: string, fields: Record<string, unknown>): void;
   /** Begins to give a connection to another node. Null: it cannot go now, and is as before. */
@@ -53,7 +53,7 @@ export interface ClientPorts {
   isClosing(): boolean;
 }
 
-/** Whoever has the connections of an engine. */
+/** What has the connections of an engine. */
 export interface ConnectionOwner {
   readonly ports: ClientPorts;
   readonly deadlines: ConnectionDeadlines;
@@ -73,7 +73,7 @@ export interface RequestConnection {
   readonly state: ConnectionState;
   readonly key: string | null;
   flow: AnchorFlow | null;
-  /** Not null: it has come from another node. */
+  /** Not null: the connection has come from another node. */
   readonly guest: object | null;
   readonly hasMore: boolean;
   readonly quiet: boolean;

@@ -8,7 +8,7 @@ import type { BoostedClients } from './boosted-clients.ts';
 export interface ReportingPorts {
   readonly access: Pick<AccessRecords, 'answered' | 'cut'>;
   readonly clock: { readonly wallMs: number };
-  /** At a booster: bounds what is in progress. */
+  /** At a booster: what bounds its clients' requests in progress; null elsewhere. */
   readonly boosted: Pick<BoostedClients, 'answered'> | null;
 }
 

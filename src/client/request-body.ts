@@ -13,7 +13,7 @@ export const COLLECTED_BODY_BYTES = 64 * 1024;
 
 const NOTHING = Buffer.alloc(0);
 
-/** Whoever takes a body that follows. */
+/** What takes a body that follows. */
 export interface BodyTaker {
   body(bytes: Buffer, last: boolean): void;
 }
@@ -39,12 +39,12 @@ export class RequestBody {
     return this.#reader.fault;
   }
 
-  /** Its last byte has come. */
+  /** Whether the body's last byte has come. */
   get done(): boolean {
     return this.#reader.done;
   }
 
-  /** It is too large to be collected. */
+  /** Whether the body is too large to be collected, and follows in pieces. */
   get follows(): boolean {
     return this.#collectedBytes > COLLECTED_BODY_BYTES;
   }

@@ -54,13 +54,13 @@ export interface RequestTaker {
   close(): void;
 }
 
-/** Whoever answers the request that was read last, and takes its body when that follows. */
+/** What answers the request that was read last, and takes its body when that follows. */
 export interface FollowingBodyTaker extends BodyTaker {
   /** More of the body is taken now. */
   readonly wantsBody: boolean;
-  /** Somebody is at work on the request: without, its body waits. */
+  /** Whether a mechanism is at work on the request; until then its body waits. */
   readonly isHandled: boolean;
-  /** Of the request whose head is there: whether whoever answers it may want one, and how large it may be. */
+  /** For the request whose head is there: whether the node that answers may want a body, and how large that may be. */
   readonly bodies: { readonly takesBodies: boolean; readonly maxBodyBytes: number };
 }
 
@@ -109,7 +109,7 @@ export class RequestReader {
     this.#body = null;
   }
 
-  /** In states body and rest, and in busy while the body follows. */
+  /** The body that is being read: in states body and rest, and in busy while the body follows. */
   get #bodyNow(): RequestBody {
     assert(this.#body !== null, 'the end of the request has not come');
     return this.#body;

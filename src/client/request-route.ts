@@ -18,7 +18,7 @@ export class RequestRoute {
   readonly #ports: RoutePorts;
   readonly attempts = new Attempts();
   #site: Site | null = null;
-  /** By the policy, for this request; null before the first. */
+  /** What the policy has chosen for this request; null before it is asked. */
   #chosen: Choice | null = null;
   /** A clone that may have taken the request that was read just now. */
   #standby: Standby | null = null;
@@ -51,7 +51,7 @@ export class RequestRoute {
     return this.#chosen;
   }
 
-  /** Of a request that is being answered already, by this node. */
+  /** Takes up a request that this node is answering already. */
   goOnWith(head: RequestHead): void {
     this.#site = this.#ports.sites.find(head.host);
   }
@@ -68,22 +68,22 @@ export class RequestRoute {
     return this.#site?.config.bodyBytes ?? this.#ports.config.limits.bodyBytes;
   }
 
-  /** Whoever answers that request may want a body. */
+  /** Whether a node that may answer the request can want a body. */
   get takesBodies(): boolean {
     return takesBodies(this.#site);
   }
 
-  /** It does no harm when the request is answered again that a node may have answered. */
+  /** Whether a request that `node` may have answered can be answered again without harm. */
   mayRepeat(node: number, { method }: RequestHead): boolean {
     return mayRepeat(this.#site?.config, this.#ports.config.nodes[node].name, method);
   }
 
-  /** This node can answer for the site. */
+  /** Whether this node can answer for the site. */
   get isServedHere(): boolean {
     return this.#site !== null && answers(this.#site);
   }
 
-  /** There is a node other than `node` to ask. */
+  /** Whether there is a node other than `node` to ask. */
   servedWithout(node: number): boolean {
     return this.#site?.candidates.some(({ index }) => index !== node) ?? false;
   }
@@ -102,7 +102,7 @@ export class RequestRoute {
     else this.attempts.failed(node);
   }
 
-  /** There is a node other than `node` to ask, which has not been asked. */
+  /** Whether there is a node other than `node` that has not been asked. */
   mayAskWithout(node: number): boolean {
     const site = this.#site;
     if (site === null || site.config.mechanism === 'local' || this.attempts.isOver) return false;

@@ -130,7 +130,7 @@ export class TlsChannel implements Channel {
       this.#say(error.alert);
       return FAILED;
     }
-    // Else before the next response.
+    // If not now, it is sent before the next response.
     if (this.#isUpdateDue) this.#maySpeak();
     return at;
   }
@@ -152,13 +152,13 @@ export class TlsChannel implements Channel {
   }
 
   mayLend(node: number): boolean {
-    // With TLS 1.2 there is one key for all, or for nobody else.
+    // TLS 1.2 has one key for the whole connection: every node gets it, or none.
     if (!this.#maySpeak() || (this.#rekeys && this.#suite.version === 'TLSv1.2')) return false;
     this.#rekey(node);
     return this.#maySpeak();
   }
 
-  /** Another key is due when this one is to be `node`'s, and somebody else has sealed by it. */
+  /** Changes the key when `node` is to get it and another node has sealed by it. */
   #rekey(node: number): void {
     const { version } = this.#suite;
     if (this.#rekeys && version === 'TLSv1.3') this.#isUpdateDue ||= this.half.isForeignTo(node);
@@ -206,7 +206,7 @@ export class TlsChannel implements Channel {
 
   /** Something is to be said before the next record of a response. */
   get #hasToSpeak(): boolean {
-    // Not inside a response that another node has begun.
+    // Inside a response that another node has begun nothing else may be sealed.
     if (this.half.isBound) return false;
     return this.#isUpdateDue || this.half.isUpdateDue || this.#waiting.length > 0;
   }

@@ -18,7 +18,10 @@ import type { NextRequest, Standby } from './handoff.ts';
 
 /** Segments that the router was at work on when it was told to follow no more are through by then. */
 const UNFOLLOWED_MS = 10;
-/** It answers, asks whether it may begin late, and gives up: no more is said of a request before it is read here. */
+/**
+ * The most frames about one request before it is read here: the clone answers, asks whether it may begin late, and
+ * gives up.
+ */
 const MAX_EARLY_FRAMES = 8;
 
 export class AnchorStandby {
@@ -102,7 +105,7 @@ export class AnchorStandby {
     this.#stoppedAtMs = nowMs;
   }
 
-  /** It takes nothing any more. */
+  /** The clone takes no more requests. */
   forget(): void {
     this.#standby = null;
   }

@@ -12,7 +12,7 @@ import type { Remains } from './linger.ts';
 /** What is closed. */
 export interface Closed {
   readonly entry: FlowEntry;
-  /** They have been asked to let go. */
+  /** The targets, which have been asked to let go. */
   readonly targets: FlowTargets;
   readonly epoch: number;
   /** The closed socket's FIN has a place in the client's space, and is waited for. */
@@ -32,7 +32,7 @@ export class FlowClosing {
     this.#discarding = closed.discard;
   }
 
-  /** In the router's table. */
+  /** The flow's slot in the router's table. */
   get slot(): number {
     return this.#closed.entry.slot;
   }

@@ -3,7 +3,7 @@ import type { Clock } from '../../kernel/loop/ports.ts';
 import type { FlowTable } from '../flow/table.ts';
 import type { Closed } from './flow-closing.ts';
 
-/** Who has the flows, and what all of them share. */
+/** What has the flows, and what all of them share. */
 export interface FlowOwner {
   readonly clock: Clock;
   readonly count: Count;

@@ -14,11 +14,15 @@ export interface Target {
   readonly id: number;
   /** RESET is sent and not answered. */
   leaving: boolean;
-  /** It was told to stop and may not have heard: what it has begun it may still send. It is asked nothing more. */
+  /**
+   * The target was told to stop and may not have heard: it may still send what it has begun. It is asked nothing more.
+   */
   dropped: boolean;
-  /** It has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET. */
+  /**
+   * The target has said where its bytes end and lets go by itself when they are acknowledged: no COLLECTED, no RESET.
+   */
   implicit: boolean;
-  /** It stays for the next request all the same, until RESET. */
+  /** The target stays for the next request all the same, until RESET. */
   standby: boolean;
 }
 
@@ -136,7 +140,7 @@ export class FlowTargets {
     }
   }
 
-  /** Those that let go by themselves are gone once all of theirs is acknowledged. */
+  /** Forgets a target that lets go by itself, once all of its bytes are acknowledged. */
   forgetImplicit(entry: FlowEntry): void {
     for (const target of this.all) {
       if (!target.implicit || target.standby || target.leaving) continue;

@@ -50,7 +50,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
   /** Called when a target that owes nothing but the newest response would rather leave it to another node. */
   onDraining: (announced: AnnouncedResponse) => void = () => {};
 
-  /** Of the connection that `socket` is of, in `slot` of the router's table. */
+  /** The flow of a client's connection: its own socket, and its slot in the router's table. */
   constructor(owner: FlowOwner, socket: OwnSocket, slot: number) {
     const { captured } = socket;
     this.#owner = owner;
@@ -175,7 +175,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
     return this.#targets.isThere(target);
   }
 
-  /** It has not answered: what SETUP is to say. */
+  /** What SETUP is to say to a clone that has not answered. */
   describeStandby({ id, start }: StandbyStart): HandoffStart {
     const { rules } = this.#entry;
     ranges.advanceStamp(rules);

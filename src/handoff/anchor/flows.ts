@@ -115,7 +115,7 @@ export class AnchorFlows implements Ticking, FlowOwner {
     this.#lingering.discard();
   }
 
-  /** At most `most` of them. */
+  /** The status of at most `most` flows. */
   status(most: number): StatusParts[] {
     const open = [...this.#open.all, ...this.#closing.all].slice(0, most).map((flow) => flow.status());
     return open.concat(this.#lingering.status(most - open.length));

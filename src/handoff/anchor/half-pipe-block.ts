@@ -20,7 +20,7 @@ export interface Present {
   readonly tsecr: number;
   /** The smallest MTU that a router on the path has told of since the flow began; 0: none has. */
   readonly pathMtu: number;
-  /** Of the last sender; 0 when it has not said. */
+  /** The congestion window of the last sender; 0 when it has not said. */
   readonly congestionWindow: number;
   readonly srttUs: number;
 }

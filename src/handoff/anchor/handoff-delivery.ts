@@ -53,7 +53,7 @@ export interface HandoffGiven {
 export interface HandoffForm {
   readonly name: 'anchor' | 'clone' | 'split';
   readonly mechanism: SetupMechanism;
-  /** One request a connection: the response carries `Connection: close`. */
+  /** The client's connection ends with this response, which carries `Connection: close`. */
   readonly closes: boolean;
 }
 

@@ -38,7 +38,7 @@ export class Handoffs implements Ticking {
   readonly count: Count;
   readonly peerMs: number;
   readonly #asked: Deadlines<Asked>;
-  /** Their answer is late, and is waited for. */
+  /** Handoffs whose target lives, or is the only one, and whose answer is late. */
   readonly #late: Deadlines<Asked>;
   readonly #watchers = new Members<Watcher>();
   readonly #takeOvers = new Set<TakeOver>();

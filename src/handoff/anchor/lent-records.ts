@@ -19,9 +19,9 @@ export class LentRecords {
   readonly half: WriteHalf;
   /** Number of the response's first record, whoever seals it. */
   readonly first: number;
-  /** Behind its last; null while the target has not said where it ends. */
+  /** The number behind the target's last record; null while the target has not said where it ends. */
   next: number | null = null;
-  /** Of the target's first record. */
+  /** The number of the target's first record. */
   readonly #number: number;
   /** Bytes of that which the client has already. */
   readonly #cut: number;
@@ -48,7 +48,7 @@ export class LentRecords {
     this.next = this.#number + records;
   }
 
-  /** Behind what the target has announced. */
+  /** Takes the half back; the next number is the one behind what the target has announced. */
   takeBack(): void {
     assert(this.next !== null, 'it is announced');
     this.half.takeBack(this.next);

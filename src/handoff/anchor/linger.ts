@@ -33,7 +33,7 @@ export interface Remains {
 }
 
 interface LingeringFlow extends Remains, Timed {
-  /** Of the client, at the last look. */
+  /** Segments of the client, at the last look. */
   segments: number;
 }
 

@@ -44,12 +44,12 @@ export class OwnSocket {
   readonly #fd: number;
   readonly #kernel: SocketKernel;
   #capture: HalfPipeCapture;
-  /** Of the last sender that has said. */
+  /** What the last sender that has said knows of the path. */
   #path: PathReport = { congestionWindow: 0, srttUs: 0 };
   #readSequence: number;
   /** When acknowledgements were last left to a target. */
   #leftAtMs = Number.NEGATIVE_INFINITY;
-  /** It may have sent something since it was captured. */
+  /** The socket may have sent something since it was captured. */
   #mayHaveSent = false;
 
   /** Captures the out-half. Throws SystemError when the client has just reset the connection. */
@@ -60,7 +60,7 @@ export class OwnSocket {
     this.#readSequence = (this.#capture.receiveSequence - kernel.unreadBytes(fd)) >>> 0;
   }
 
-  /** As captured last. */
+  /** The state that was captured last. */
   get captured(): HalfPipeCapture {
     return this.#capture;
   }
@@ -83,7 +83,7 @@ export class OwnSocket {
     return { ack, edge, sentNext: writeSequence, maxWindow, window: sendWindow, ...inHalf };
   }
 
-  /** Whoever has the connection is about to write. */
+  /** The connection is about to write to the socket. */
   begins(): void {
     this.#mayHaveSent = true;
   }

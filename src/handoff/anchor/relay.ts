@@ -48,7 +48,7 @@ export interface RelayPorts {
   readonly sharesConnections: boolean;
 }
 
-/** By which of the two the response comes. */
+/** Which of the two mechanisms carries the response, relay or boost. */
 export interface RelayForm {
   readonly name: 'relay' | 'boost';
   readonly mechanism: SetupMechanism;
@@ -67,7 +67,7 @@ export interface RelayGiven {
 const ZERO = 48;
 const NOTHING = Buffer.alloc(0);
 
-/** Of what is left of a response; null: nobody knows how long it is. */
+/** The records of what is left of a response; null: its length is not known. */
 function layoutOf(continuation: Continuation | null): Layout | null {
   return continuation && { headBytes: 0, lengthBytes: continuation.lengthBytes - continuation.offset };
 }

@@ -75,7 +75,7 @@ export class TakeOver implements Delivery {
     this.#limitMs = Math.max(this.#leaseEndMs, clock.nowMs) + PROBE_LIMIT_MS;
   }
 
-  /** One step; called every tick while it lasts. Returns true when it is over. */
+  /** Does what is due; called every tick while the take-over lasts. Returns true when it is over. */
   tick(nowMs: number): boolean {
     if (this.#over) return true;
     const owed = this.#owed;

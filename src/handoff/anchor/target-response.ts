@@ -57,7 +57,7 @@ export class TargetResponse implements OwedResponse {
     this.offset += beyond;
   }
 
-  /** As it is now that the target has said where it ends. */
+  /** The response, once the target has said where it ends. */
   announced(): AnnouncedResponse {
     const { node, start, offset, end, identity, records, sentAtMs, mechanism, status } = this;
     assert(end !== null, 'its target has said where it ends');

@@ -8,7 +8,7 @@ import type { FourTuple } from './four-tuple.ts';
 /** One flow in the router, as its node sees it. */
 export interface FlowStatus {
   readonly engine: number;
-  /** In the router's table; -1: none. */
+  /** The slot in the router's table; -1: none. */
   readonly slot: number;
   /** home: diverted to the node that has it; guest: came from another node; arriving: on its way here. */
   readonly role: 'anchor' | 'target' | 'home' | 'guest' | 'arriving';
@@ -23,7 +23,7 @@ export interface FlowStatus {
   readonly ranges: Array<{ readonly node: string; readonly start: number; readonly end: number | null }>;
 }
 
-/** Whose word it is. */
+/** The node and engine that say it. */
 export interface StatusOrigin {
   /** Of the engine. */
   readonly index: number;
@@ -39,7 +39,7 @@ export interface StatusParts
   readonly ends: FourTuple;
   /** The other nodes that have a part in it. */
   readonly nodes: readonly number[];
-  /** In the router's table, with the ranges that it goes by; absent: it is not there. */
+  /** The flow's entry in the router's table, with its ranges; absent: it is not there. */
   readonly entry?: {
     readonly slot: number;
     readonly acknowledged: number;

@@ -17,7 +17,10 @@ import { AUTO_ROWS, type AutoRow } from './prices.ts';
 
 /** `AnchorFlow.lastSender`: the anchor's own socket. */
 const OWN = -1;
-/** Of a response of which nothing is known: where anchor costs little more than the best row at any size. */
+/**
+ * The size that a response of unknown size is taken for: there anchor costs little more than the best row, whatever the
+ * size turns out to be.
+ */
 export const UNKNOWN_BYTES = 64 * 1024;
 
 export interface AutoPorts {

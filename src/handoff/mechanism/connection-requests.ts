@@ -17,7 +17,7 @@ export class ConnectionRequests {
     this.#firstShare += ((isFirst ? 1 : 0) - this.#firstShare) * WEIGHT;
   }
 
-  /** From 1 to MOST_REQUESTS. */
+  /** The mean number of requests of a connection, from 1 to MOST_REQUESTS. */
   get mean(): number {
     return 1 / Math.max(this.#firstShare, 1 / MOST_REQUESTS);
   }

@@ -14,7 +14,7 @@ import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, type Prices,
 
 /** What of a request, its connection and the nodes the estimates go by. */
 export interface Situation {
-  /** Of the response's body, as far as is known. */
+  /** Bytes of the response's body, as far as they are known. */
   readonly bytes: number;
   /** The body of the request is too large for SETUP. */
   readonly bodyFollows: boolean;

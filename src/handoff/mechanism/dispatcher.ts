@@ -34,7 +34,7 @@ export interface DispatcherPorts extends Omit<Means, 'sharesConnections'>, AutoP
   mayMoveTo(node: number): boolean;
   /** This node goes away: the node that a connection is to go to; null: none can be reached. */
   nextTaker(): number | null;
-  /** This node goes away. */
+  /** Whether this node goes away. */
   readonly isLeaving: () => boolean;
   /** At a booster: its clients; else null. */
   readonly boosted: {
@@ -112,7 +112,7 @@ export class Dispatcher {
     return this.#begin(host, site, node, mechanism, answers(site) && !tried.includes(self));
   }
 
-  /** To the origin; when it cannot be reached, or has failed, to another server that has the site. */
+  /** Gives a request to its origin; when that cannot be reached or has failed, to another server that has the site. */
   #boost(
     host: RequestInProgress,
     site: Site | null,
@@ -122,7 +122,7 @@ export class Dispatcher {
     const { self, sites } = this.#means;
     const { request } = host;
     if (tried.length === 0 && !boosted.asks(host.fd)) {
-      // Of a refused request nobody reads the body: the connection ends behind the answer.
+      // The body of a refused request is not read: the connection ends behind the answer.
       const refused = { ...request, close: request.close || request.bodyFollows };
       return new LocalDelivery(this.#means, host, refused, sites.failure(refused, 429), 'local');
     }

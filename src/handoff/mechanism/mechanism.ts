@@ -37,9 +37,9 @@ export interface RequestInProgress extends DeliveryOwner {
   readonly key: string | null;
   /** The clone that may have taken the request, once. */
   takeStandby(): Standby | null;
-  /** As many nodes have failed the request as may be tried. */
+  /** Whether as many nodes have failed the request as may be tried. */
   readonly fullyTried: boolean;
-  /** Of the connection. */
+  /** What the connection remembers for mechanism auto. */
   readonly standing: Standing;
 }
 
@@ -70,20 +70,20 @@ export interface Dispatch {
   readonly mechanism: MechanismRow;
   /** The node that the policy names. */
   readonly node: number;
-  /** To that node; null: it is this one, or cannot be reached. */
+  /** The link to that node; null: it is this one, or cannot be reached. */
   readonly link: Link | null;
-  /** This node can answer for the site. */
+  /** Whether this node can answer for the site. */
   readonly isServedHere: boolean;
 }
 
 export interface Mechanism {
-  /** Who hears the client. */
+  /** Which node hears the client. */
   readonly inHalf: 'anchor' | 'owner' | 'booster';
-  /** Who speaks to it. */
+  /** Which node speaks to the client. */
   readonly outHalf: 'anchor' | 'target' | 'owner' | 'booster';
-  /** By what the one with the in-half learns that the response is out. */
+  /** How the node with the in-half learns that the response is out. */
   readonly endBy: 'own socket' | 'DATA_DONE' | 'announcement, then acknowledgement';
-  /** Who ends the connection. */
+  /** Which node ends the connection. */
   readonly closes: 'anchor' | 'anchor, with the response' | 'owner' | 'booster';
   /** When the next request is taken up. */
   readonly next: 'at once' | 'when acknowledged' | 'never' | 'at the owner';

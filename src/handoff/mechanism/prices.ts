@@ -4,15 +4,15 @@
  * matters is that of a row to the next: another machine's numbers are others, their ratios much the same.
  */
 
-/** Of one request; processor time in microseconds. */
+/** What one request costs: processor time in microseconds. */
 export interface Price {
-  /** Of the response. */
+  /** Bytes of the response. */
   readonly bytes: number;
-  /** Of the whole cluster and its client, kernels included. */
+  /** Time of the whole cluster and its client, kernels included. */
   readonly wholeUs: number;
-  /** Of the anchor's process. */
+  /** Time of the anchor's process. */
   readonly anchorUs: number;
-  /** Of the target's process. */
+  /** Time of the target's process. */
   readonly targetUs: number;
 }
 

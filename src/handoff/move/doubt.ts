@@ -58,7 +58,7 @@ export class Doubt {
     const isHome = this.#home === ports.self;
     const forMs = nowMs - this.#sinceMs;
     if (forMs > (isHome ? HOME_IN_DOUBT_MS : IN_DOUBT_MS)) {
-      // Nobody has it: what was claimed of it ends.
+      // No node has the connection: what this one has claimed of it ends.
       if (this.#hasClaimed) this.#tellHome(FrameType.CLEANUP);
       return 'not ours';
     }
@@ -95,7 +95,7 @@ export class Doubt {
     try {
       this.#ports.kernel.probe(fd);
     } catch (error) {
-      // Its socket has failed: then no segment comes to it, either.
+      // The socket has failed: then no segment comes to it, either.
       if (!(error instanceof SystemError)) throw error;
     }
   }

@@ -55,9 +55,9 @@ interface Forward {
 export interface GuestKernel {
   /** Sends FIN, behind what is to be sent. */
   shut(fd: number): void;
-  /** Both ends are closed, or the connection was reset. */
+  /** Whether both ends are closed, or the connection was reset. */
   hasClosed(fd: number): boolean;
-  /** Without another word, or with a reset while something is not closed. */
+  /** Closes a socket: silently when both ends have closed, else with a reset. */
   drop(fd: number): void;
   /** What is not closed yet the kernel closes by itself. */
   leave(fd: number): void;

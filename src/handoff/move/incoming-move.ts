@@ -60,7 +60,7 @@ export class IncomingMove implements Conversation, Member {
   #slot = -1;
   readonly #rules = ranges.emptyRules(ROLE_ARRIVING);
   #doubt: Doubt | null = null;
-  /** It is whole, and whether its response can go on here is not known yet. */
+  /** The state is whole; whether its response can go on here is not known yet. */
   #waits = false;
   #over = false;
 
@@ -226,7 +226,7 @@ export class IncomingMove implements Conversation, Member {
     try {
       ports.kernel.release(fd, state);
     } catch (error) {
-      // Its own next system call says that it has died.
+      // A socket that has died says so by its next system call.
       if (!(error instanceof SystemError)) throw error;
     }
     const response = exchange === null || this.#response === null ? null : { ...this.#response, exchange };

@@ -12,7 +12,7 @@ export interface Movable {
   readonly fd: number;
   /** Null: nobody but its own socket has sent on it. */
   readonly flow: { ownSpace(): OwnSpace | null } | null;
-  /** Not null: it has come from another node. */
+  /** Not null: the connection has come from another node. */
   guest: Guest | null;
   /** What it is known by on every node; null when the client has just reset it. */
   readonly key: string | null;
@@ -20,14 +20,14 @@ export interface Movable {
   readonly unread: Buffer;
   /** The response in progress, as another node has to know it to go on with it; null: none, or none could. */
   readonly movingResponse: MovingResponse | null;
-  /** Of a connection over TLS, what was read and not answered included; null: it is in the clear. */
+  /** The TLS session, with what was read and not answered; null: the connection is in the clear. */
   readonly session: TlsSession | null;
   /** What the client was shown before this socket existed. */
   readonly shown: { readonly advertisedEdge?: number };
-  /** It lives at another node; the socket is closed by the caller, silently. */
+  /** The connection lives at another node; the caller closes the socket silently. */
   moved(): void;
-  /** It has not moved: goes on here. */
+  /** The connection has not moved, and goes on here. */
   resumed(): void;
-  /** It may live elsewhere, and must not go on here. */
+  /** The connection may live at another node, and must not go on here. */
   broken(reason: string): void;
 }

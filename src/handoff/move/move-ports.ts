@@ -36,20 +36,20 @@ export interface MoveKernel {
   release(fd: number, state: ConnectionState): void;
   /** Has the client say something. */
   probe(fd: number): void;
-  /** Without FIN or RST: the connection lives on elsewhere. */
+  /** Closes a socket without FIN or RST: the connection lives on elsewhere. */
   closeSilently(fd: number): void;
 }
 
 /** How a connection that has come from another node begins. */
 export interface ArrivedConnection {
   readonly guest: Guest;
-  /** Its first request is answered here, whatever the policy says. */
+  /** The connection's first request is answered here, whatever the policy says. */
   readonly serveFirst: boolean;
   /** The largest edge of the window that the client has been shown; absent: by this socket alone. */
   readonly advertisedEdge?: number;
-  /** It is TLS: whoever takes the secrets over wipes them. */
+  /** The TLS session; what takes the secrets over wipes them. Absent or null: the connection is in the clear. */
   readonly session?: TlsSession | null;
-  /** It comes in the middle of a response; the exchange has what is left of it. */
+  /** The connection comes in the middle of a response; the exchange has what is left of it. */
   readonly response?: ArrivedResponse | null;
 }
 
@@ -70,7 +70,7 @@ export interface MovePorts extends StatusOrigin {
   readonly log: Log;
   /** Whether other nodes may send connections here. */
   accepts(): boolean;
-  /** This node goes away. */
+  /** Whether this node goes away. */
   isStopping(): boolean;
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number;
@@ -80,7 +80,7 @@ export interface MovePorts extends StatusOrigin {
   claim(ends: FourTuple, slot: number): boolean;
   /** The link to the engine of a node that gets whatever comes there of a connection; undefined when it is not up. */
   linkFor(node: number, key: string): Link | undefined;
-  /** The same, of a connection whose key is asked of the kernel only where it matters. */
+  /** As `linkFor`, for a connection whose key is asked of the kernel only where it matters. */
   linkOf(node: number, connection: { readonly key: string | null }): Link | undefined;
 }
 
@@ -91,20 +91,20 @@ export interface Outgoing extends Timed {
   readonly stateBytes: number;
 }
 
-/** Who has the moves of an engine, as one that goes out knows it. */
+/** What has the moves of an engine, as an outgoing move sees it. */
 export interface OutgoingOwner<Move extends Outgoing> {
   readonly ports: MovePorts;
-  /** It waits for its last acknowledgements. */
+  /** The move waits for the connection's last acknowledgements. */
   waits(move: Move): void;
-  /** It is frozen here, and sent to another node. */
+  /** The connection is frozen here, and its state is sent to another node. */
   asked(move: Move): void;
   /** The target's answer is late, and is waited for. */
   waitsOn(move: Move): void;
-  /** It has moved, stays, or has ended. */
+  /** The connection has moved, stays, or has ended. */
   over(move: Move): void;
 }
 
-/** Who has the moves of an engine, as one that comes in knows it. */
+/** What has the moves of an engine, as an incoming move sees it. */
 export interface IncomingOwner<Move> {
   readonly ports: MovePorts;
   /** How long the initiator of a move waits for the answer. */

@@ -52,7 +52,10 @@ export function onTheRoad(state: ConnectionState): ConnectionState {
   return { ...state, timestamp: even(add(state.timestamp, STAMP_STEP_MS)) };
 }
 
-/** Without the last bytes that were never sent, at most `limit` of them: who goes on can make them again. */
+/**
+ * The state without the last bytes that were never sent, at most `limit` of them: the node that goes on can make them
+ * again.
+ */
 export function withoutUnsent(state: ConnectionState, limit: number): ConnectionState {
   const left = Math.max(state.unsentQueue.length - limit, 0);
   return {

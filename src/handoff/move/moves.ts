@@ -21,7 +21,7 @@ import { LEAVING_MS, OutgoingMove } from './outgoing-move.ts';
 
 /** Connections that come here at a time, of one engine. */
 export const MAX_INCOMING = 1024;
-/** Of their states: a drain sends 1 MiB at a time, and several nodes may drain. */
+/** Bytes of the states that come here at a time: a drain sends 1 MiB at a time, and several nodes may drain. */
 export const MAX_INCOMING_BYTES = 64 * 1024 * 1024;
 /** Connections of a node that goes away which are frozen at a time, and bytes of their states: none is so for long. */
 const MAX_LEAVING = 256;
@@ -29,9 +29,9 @@ const MAX_LEAVING_BYTES = 1024 * 1024;
 
 export class Moves implements Ticking, OutgoingOwner<OutgoingMove>, IncomingOwner<IncomingMove> {
   readonly ports: MovePorts;
-  /** They are to move, and wait for their last acknowledgements. */
+  /** Moves that wait for their connections' last acknowledgements. */
   readonly #waiting = new Members<OutgoingMove>();
-  /** They are frozen here, and sent to another node. */
+  /** Moves whose connections are frozen here, and whose states are sent to other nodes. */
   readonly #asked = new Members<OutgoingMove>();
   #askedBytes = 0;
   readonly #incoming = new Members<IncomingMove>();

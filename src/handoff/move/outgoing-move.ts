@@ -44,7 +44,7 @@ export class OutgoingMove implements Conversation, Outgoing {
   readonly #connection: Movable;
   readonly #node: number;
   readonly #link: Link;
-  /** This node goes away. */
+  /** Whether this node goes away. */
   readonly isDraining: boolean;
   readonly #epoch: number;
   #id = -1;
@@ -52,7 +52,7 @@ export class OutgoingMove implements Conversation, Outgoing {
   /** Captured: the socket is frozen. */
   #frozen = false;
   #over = false;
-  /** Its session was sent. */
+  /** The connection's TLS session was sent. */
   #isSecure = false;
   stateBytes = 0;
   readonly #startedMs: number;
@@ -322,7 +322,7 @@ export class OutgoingMove implements Conversation, Outgoing {
     if (this.#ends !== null) this.#ports.parked.giveBack(this.#ends);
   }
 
-  /** As if nothing had happened. */
+  /** Lets the connection go on here as if nothing had happened. */
   #resume(): void {
     this.#leave();
     this.#thaw();

@@ -16,7 +16,7 @@ import type { ParkedRing, ParkedSegment } from '../../kernel/router/parked-ring.
 import type { Routes } from '../../kernel/router/routes.ts';
 import { type FourTuple, tupleKey } from '../flow/four-tuple.ts';
 
-/** Of all connections of an engine that move. */
+/** Bytes kept for all moving connections of an engine. */
 export const PARKED_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** What writes a segment to the interface so that it comes in again. False: it could not. */
@@ -58,7 +58,9 @@ export class ParkedSegments {
     this.#counters = counters;
   }
 
-  /** From now on what comes of the connection is kept. False: no room, it goes on coming. */
+  /**
+   * From now on what the client sends is kept. False: there is no room, and its segments go on coming to the socket.
+   */
   park(ends: FourTuple): boolean {
     const restore = this.#routes.park(ends.client, ends.public, this.#engine);
     if (restore === null) return false;

@@ -29,7 +29,9 @@ export interface SoFar {
   readonly mechanism: DeliveryResult['mechanism'];
   /** 0: not known. */
   readonly status: number;
-  /** That the client has, or the own kernel was given for it; what another node sent before included. */
+  /**
+   * Bytes that the client has, or that the own kernel was given for it; those that another node sent before included.
+   */
   readonly bytes: number;
 }
 

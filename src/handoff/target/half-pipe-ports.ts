@@ -11,11 +11,11 @@ import type { FlowTable } from '../flow/table.ts';
 
 export interface RestoredSocket {
   readonly fd: number;
-  /** Its TSval is (monotonicMs() + clockOffset) >>> 0. */
+  /** The socket's TSval is (monotonicMs() + clockOffset) >>> 0. */
   readonly clockOffset: number;
-  /** Its timeouts are limited, for good: it is of no use for another connection. */
+  /** The socket's retransmission time-outs are limited, and stay so: no other connection can use it. */
   readonly limitsTimeout: boolean;
-  /** It was made of the spare one, whose options it keeps. */
+  /** The socket was made of the spare one, whose options it keeps. */
   readonly wasSpare: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface SocketInfo {
   srttUs(): number;
 }
 
-/** Of sockets that nobody uses. */
+/** What is asked of the kernel for spare sockets. */
 export interface SpareKernel {
   /** Ends its connection without a word, and leaves the socket bound. Throws SystemError. */
   empty(fd: number): void;
@@ -62,7 +62,7 @@ export interface TargetTable extends FlowTable {
   installed(client: Endpoint, pub: Endpoint): number;
 }
 
-/** Who has the sockets, and what all of them share. */
+/** What has the sockets, and what all of them share. */
 export interface SocketOwner {
   readonly ports: {
     readonly clock: Clock;
@@ -94,12 +94,12 @@ export interface NextPorts {
 
 /** What has sent something that is not known to be acknowledged. */
 export interface Collectable {
-  /** Its entry in the router. */
+  /** The half-pipe's slot in the router's table. */
   readonly slot: number;
   collect(): void;
 }
 
-/** Who has the half-pipes, and what all of them share. */
+/** What has the half-pipes, and what all of them share. */
 export interface HalfPipeOwner {
   readonly ports: NextPorts & { readonly count: Count; readonly later: Later };
   /** `collect` is to be called in every turn. */

@@ -51,7 +51,7 @@ export class HalfPipeResponse {
   readonly #seal: ResponseSeal | null;
   /** The anchor learns from the client's acknowledgements that the response is out: nothing is said after it. */
   readonly implicit: boolean;
-  /** Its end is told before it is sent. */
+  /** Whether the response's end is told before it is sent. */
   readonly announced: boolean;
   /** SETUP_OK has asked for CONFIRM, which has not come: without it nothing begins after the lease. */
   #waitsConfirm = false;
@@ -174,13 +174,13 @@ export class HalfPipeResponse {
     return state;
   }
 
-  /** It is out, or given up. Idempotent. */
+  /** The response is out, or given up. Idempotent. */
   end(): void {
     this.exchange.end();
     this.#seal?.end();
   }
 
-  /** There is room for more of the response. */
+  /** The socket has room for more of the response. */
   resume(): void {
     this.exchange.feed?.resume();
   }

@@ -54,11 +54,11 @@ export class HalfPipeSocket {
   #out: ByteSink | null = null;
   #clockOffset = 0;
   #watchesWrites = false;
-  /** It can become another half-pipe's. */
+  /** The socket can be another half-pipe's when this one ends. */
   #isPlain = false;
   /** The connection's segments reach the entry. */
   #isClaimed = false;
-  /** Of the path, as the anchor knew it. */
+  /** The round-trip time of the path, as the anchor knew it. */
   #srttUs = 0;
   /** What one of its segments carries at most. */
   #mss = 0;
@@ -341,7 +341,7 @@ export class HalfPipeSocket {
   /** Gives everything back. */
   release(): void {
     this.close();
-    // One that could not be opened has its entry all the same.
+    // A socket that could not be opened has its entry in the router all the same.
     this.#unclaim();
     this.#ports.table.release(this.slot);
   }

@@ -51,7 +51,7 @@ export function unacknowledgedEnd(state: HalfPipeState): number | null {
   return state.name === 'sending' ? state.olderEnd : null;
 }
 
-/** The same, unless it has become known by now. */
+/** The same end, unless it is seen to be acknowledged by now. */
 export function owedEnd(
   state: HalfPipeState,
   socket: { readonly acknowledged: number; readonly queuedBytes: number },

@@ -47,14 +47,14 @@ export class HalfPipe implements Conversation, Source {
   /** How it stays for the flow's next request, where the anchor wants that. */
   readonly standby: TargetStandby;
   #state: HalfPipeState;
-  /** One for all responses. */
+  /** One function for all responses: a response makes none of its own. */
   readonly #goOn = () => this.#drive();
   /** How long it waits for the flow's next request when all is acknowledged; for ever: until RESET. */
   #restMs = Number.POSITIVE_INFINITY;
   /** The anchor wants nothing more of this half-pipe, which closes as soon as it owes nothing. */
   #leaving = false;
 
-  /** One that has sent nothing yet. */
+  /** A half-pipe that has sent nothing yet. */
   constructor(owner: HalfPipeOwner, anchor: HalfPipeConversation, socket: HalfPipeSocket) {
     this.#owner = owner;
     this.#anchor = anchor;
@@ -63,12 +63,12 @@ export class HalfPipe implements Conversation, Source {
     this.#state = { name: 'idle', sinceMs: owner.ports.clock.nowMs };
   }
 
-  /** Its entry in the router. */
+  /** The half-pipe's slot in the router's table. */
   get slot(): number {
     return this.#socket.slot;
   }
 
-  /** It sends nothing more; it may wait for the anchor's last word. */
+  /** Whether it sends nothing more; it may still wait for the anchor's last word. */
   get isClosed(): boolean {
     return this.#state.name === 'failed' || this.#state.name === 'closed';
   }
@@ -82,7 +82,7 @@ export class HalfPipe implements Conversation, Source {
     else this.#owner.uncollected(this);
   }
 
-  /** On its way; null: none is. */
+  /** The response that is on its way; null: none is. */
   get #response(): HalfPipeResponse | null {
     return this.#state.name === 'sending' ? this.#state.response : null;
   }
@@ -212,7 +212,7 @@ export class HalfPipe implements Conversation, Source {
     }
   }
 
-  /** It has failed, and waits for the anchor's word: a SETUP that crosses that must not begin again. */
+  /** After a failure: the anchor's word is waited for, and a SETUP that crosses that must not begin again. */
   #last(frame: Frame): void {
     if (frame.type === FrameType.RESET && !frame.onlyEpoch) this.#anchor.resetDone();
     else if (frame.type !== FrameType.ABORT) return;

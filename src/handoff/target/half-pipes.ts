@@ -66,9 +66,9 @@ export interface HalfPipesPorts {
 export class HalfPipes implements Ticking, HalfPipeOwner {
   readonly ports: HalfPipesPorts;
   readonly spares: SpareSockets;
-  /** By their slot in the router's table. */
+  /** The half-pipes, by their slots in the router's table. */
   readonly #all = new NumberTable<HalfPipe>();
-  /** Those of which something is not known to be acknowledged. */
+  /** Half-pipes some of whose bytes are not known to be acknowledged. */
   readonly #uncollected = new NumberTable<Collectable>();
 
   constructor(ports: HalfPipesPorts) {
@@ -88,7 +88,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
 
   /** Takes a SETUP of anchor, clone or split. `known`: the half-pipe of its conversation; null: it is a new one. */
   setup(link: Link, known: HalfPipe | null, setup: Setup): void {
-    // It has been answered already.
+    // The request has been answered already.
     if (known?.standby.hasTaken(setup.epoch)) return;
     const block = setup.halfPipe;
     if (block === null) return link.protocolError('SETUP without a half-pipe');
@@ -149,7 +149,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     return refusal;
   }
 
-  /** One that has sent nothing yet. Null: there is no room for it. */
+  /** Makes a half-pipe that has sent nothing yet. Null: there is no room for it. */
   #create(link: Link, id: number, block: HalfPipeBlock): HalfPipe | null {
     const { table, most } = this.ports;
     const slot = this.#all.size < most ? table.allocate() : -1;
@@ -224,7 +224,7 @@ export class HalfPipes implements Ticking, HalfPipeOwner {
     this.spares.close();
   }
 
-  /** At most `most` of them. */
+  /** The status of at most `most` half-pipes. */
   status(most: number): StatusParts[] {
     return this.#all.all.slice(0, most).map((pipe) => pipe.status());
   }

@@ -20,11 +20,11 @@ import type { CacheResult, Exchange } from '../../serve/exchange.ts';
 
 const piece = allocate(STREAM_PIECE_BYTES);
 
-/** Who has the relayed requests, and what all of them share. */
+/** What has the relayed requests, and what all of them share. */
 export interface RelayOwner {
   readonly count: Count;
   readonly streams: Streams;
-  /** It has left its conversation. */
+  /** The request has left its conversation. */
   over(relayed: RelayedRequest): void;
 }
 
@@ -34,10 +34,10 @@ export interface Answered {
   readonly status: number;
   readonly bytes: number;
   readonly bodyBytes: number;
-  /** From SETUP on; -1 where there was no first byte. */
+  /** Microseconds from SETUP to the first byte; -1 where there was none. */
   readonly firstByteUs: number;
   readonly durationUs: number;
-  /** All of it has gone to the anchor. */
+  /** Whether the whole response has gone to the anchor. */
   readonly complete: boolean;
   /** What a cache of this node had to do with it. */
   readonly cache: CacheResult | null;

@@ -27,7 +27,7 @@ export class ResponseSeal implements SealingHalf {
     return this.sealer.number === this.#number ? this.#cut : 0;
   }
 
-  /** Another node can go on: where the records are follows from what the response is. */
+  /** Whether another node could go on: where the records lie follows from what the response is. */
   get isMeasured(): boolean {
     return this.#layout !== null;
   }
@@ -45,7 +45,7 @@ export class ResponseSeal implements SealingHalf {
     return this.#layout === null ? -1 : wireBytes(this.#layout, this.sealer.suite) - this.#cut;
   }
 
-  /** Its records, as far as they are known. */
+  /** How many records it has, as far as that is known. */
   get records(): number {
     return this.#layout === null ? this.sealer.number - this.#number : recordCount(this.#layout);
   }

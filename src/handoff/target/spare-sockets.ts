@@ -6,7 +6,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import type { SpareKernel } from './half-pipe-ports.ts';
 
-/** Of one public endpoint. */
+/** Spare sockets for one public endpoint. */
 export const MAX_SPARE_SOCKETS = 128;
 const UNNEEDED_MS = 1000;
 
@@ -20,7 +20,7 @@ interface Shelf {
 
 export class SpareSockets {
   readonly #kernel: SpareKernel;
-  /** As many as there are public endpoints in the cluster. */
+  /** A shelf for each public endpoint of the cluster. */
   readonly #shelves: Shelf[] = [];
   #lookedAtMs = 0;
 
@@ -34,7 +34,7 @@ export class SpareSockets {
     );
   }
 
-  /** One that is bound to this endpoint; -1: there is none. */
+  /** Takes a socket that is bound to this endpoint; -1: there is none. */
   take(pub: Endpoint): number {
     const shelf = this.#shelf(pub);
     const fd = shelf?.fds.pop();

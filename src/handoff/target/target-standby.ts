@@ -76,7 +76,7 @@ export class TargetStandby {
     const next = this.#next;
     if (next === null) return null;
     const { sites, repeatableChoices, self } = this.#ports;
-    // As late as a SETUP may be; the anchor may have given the request to another node after that.
+    // A request may be as late as a SETUP: after that the anchor may have given it to another node.
     const isLate = isStale(this.#ports.clock.exactMs() - sentMs);
     const head =
       isLate || !next.push(sequence, bytes) ? undefined : sites.heads.parse(next.bytes, 0, next.bytes.length);

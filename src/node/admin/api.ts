@@ -17,7 +17,7 @@ export interface ReloadStatus {
 /** A site's certificates. */
 export interface CertificateStatus {
   readonly site: string;
-  /** That they are for. */
+  /** The hosts that the certificates are for. */
   readonly names: readonly string[];
   /** When the first of them expires: RFC 3339, and whole days from now. */
   readonly expires: string;
@@ -58,7 +58,7 @@ export interface NodeStatus {
   readonly router: Record<string, number>;
   /** How reloads of the configuration went. */
   readonly reload: ReloadStatus;
-  /** Of sites that are served over TLS. */
+  /** The certificates of sites that are served over TLS. */
   readonly certificates: readonly CertificateStatus[];
 }
 

@@ -24,7 +24,7 @@ export function peerOf(socket: Socket): Peer | null {
   return { process: bytes.readUInt32LE(0), user: bytes.readUInt32LE(4) };
 }
 
-/** Whoever listens on a Unix socket; null: nobody does any more. */
+/** The process that listens on a Unix socket; null: none does any more. */
 export function listenerOf(path: string): Promise<Peer | null> {
   return new Promise((resolve) => {
     const socket = createConnection({ path });

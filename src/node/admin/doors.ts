@@ -74,7 +74,7 @@ export class Doors {
       server.off('request', refuseAtStart);
       server.on('error', failed);
     }
-    // Without a user nobody may act.
+    // A request without a known user may not act.
     this.#local.on('request', (request, response) =>
       handler(request, response, peerOf(request.socket)?.user ?? null),
     );

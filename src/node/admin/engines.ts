@@ -76,9 +76,9 @@ export class EngineClient extends EventEmitter<Events> {
   readonly #port: MessagePort;
   readonly #wake: () => void;
   readonly #asked: Record<keyof Answers, Asked | null> = { status: null, flows: null };
-  /** It has stopped, and connections live on elsewhere through the node's router. */
+  /** The engine has stopped, and connections live on elsewhere through the node's router. */
   leftRoutes = false;
-  /** Who waits for an answer of its own, by message. Null: the engine has ended. */
+  /** What is called with the answer to a message, by the message's number; with null when the engine has ended. */
   readonly #calls = new Map<number, (answer: Called | null) => void>();
   #lastId = 0;
   #state: EngineState = 'starting';
@@ -154,7 +154,7 @@ export class EngineClient extends EventEmitter<Events> {
     await this.#give('policies', 'POLICIES_REFUSED', (id) => ({ type: 'policies', id, sites, clientLimits }));
   }
 
-  /** The same with certificates; with CERTIFICATES_REFUSED. */
+  /** As `usePolicies`, with certificates. Rejects with CERTIFICATES_REFUSED. */
   async useCertificates(credentials: readonly Credentials[]): Promise<void> {
     const asked = (id: number): ToEngine => ({ type: 'certificates', id, credentials });
     await this.#give('certificates', 'CERTIFICATES_REFUSED', asked);

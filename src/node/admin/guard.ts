@@ -24,7 +24,7 @@ export interface Asked {
   readonly fetchSite: string | undefined;
   /** NODE_FIELD. */
   readonly node: string | undefined;
-  /** Who asks, on the Unix socket; null over TCP. */
+  /** The user who asks on the Unix socket; null over TCP. */
   readonly user: number | null;
 }
 
@@ -58,7 +58,7 @@ export function refusal(asked: Asked, self: string, users: readonly number[]): R
   return null;
 }
 
-/** Without its port (RFC 9110 section 7.2). */
+/** Whether Host, without its port (RFC 9110 section 7.2), names this node. */
 function isOwnHost(host: string, self: string): boolean {
   const name = host.replace(/:\d*$/, '').toLowerCase();
   const literal = /^\[(.*)\]$/.exec(name)?.[1] ?? name;

@@ -16,7 +16,7 @@ const GAUGE_SUFFIX = '_now';
 
 export interface MetricsOptions {
   readonly engines: readonly EngineClient[];
-  /** One for each engine, by its number. */
+  /** The counters of each engine, by its number. */
   readonly counters: readonly Counters[];
   /** Hits of each router rule. */
   readonly routerCounters: () => Record<string, number>;

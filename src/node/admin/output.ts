@@ -14,7 +14,7 @@ export interface Output {
   /** Ours to close. */
   readonly own: boolean;
   readonly socket: boolean;
-  /** It ends in the middle of a line. */
+  /** The file ends in the middle of a line. */
   readonly torn: boolean;
 }
 
@@ -34,7 +34,7 @@ function isTorn(path: string, fd: number): boolean {
     readSync(reader, last, 0, 1, stats.size - 1);
     closeSync(reader);
   } catch {
-    // Not ours to read.
+    // Another user's file, which this process may not read.
     return false;
   }
   return last[0] !== LINE_FEED;
@@ -54,7 +54,7 @@ export function openInherited(fd: number): Output {
     const again = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
     return { fd: again, own: true, socket: false, torn: false };
   } catch {
-    // Not permitted (another user's terminal), or without a reader: used as it is.
+    // It cannot be opened anew (another user's terminal, a pipe without a reader): it is used as it is.
     return inherited;
   }
 }

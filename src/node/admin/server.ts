@@ -147,7 +147,7 @@ async function flows(engines: readonly EngineClient[]): Promise<Answer> {
   return { ...json(200, list.flows), fields };
 }
 
-/** Of the first engine: the others know the same nodes. */
+/** Asks the first engine: the others know the same nodes. */
 async function explain([engine]: readonly EngineClient[], url: string): Promise<Answer> {
   const asked = URL.canParse(url) ? new URL(url) : null;
   if (asked === null || !/^https?:$/.test(asked.protocol))

@@ -38,7 +38,7 @@ export class DirectSink {
       while (written < bytes.length) written += writeNow(this.#output, bytes, written);
       this.#torn = false;
     } catch {
-      // There is nobody to tell: this is the log.
+      // This is the log itself, so the failure is only counted.
       this.#dropped += 1;
       if (written > 0) this.#torn = bytes[written - 1] !== LINE_FEED;
     }

@@ -14,10 +14,10 @@ export interface EngineOptions {
   readonly node: string;
   readonly index: number;
   readonly clusterKey: Buffer;
-  /** By site that is served over TLS. */
+  /** The credentials of each site that is served over TLS. */
   readonly credentials: readonly Credentials[];
   readonly mac: Buffer;
-  /** Of every engine of the node, by index; this engine writes its own only. */
+  /** The counters of every engine of the node, by index; this engine writes only its own. */
   readonly counters: readonly SharedArrayBuffer[];
   readonly router: RouterHandles;
   /** What the sites' policy modules make policies with. */
@@ -34,7 +34,7 @@ export interface Basics {
   readonly counters: Counters;
   readonly count: Counters;
   readonly config: ClusterConfig;
-  /** Of the node, of the engine. */
+  /** Index of the node, and of the engine. */
   readonly self: number;
   readonly index: number;
   readonly engineLog: EngineLog;

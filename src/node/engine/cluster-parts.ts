@@ -17,7 +17,7 @@ export interface ClusterPartsPorts
   extends Basics,
     Pick<EngineOptions, 'mac' | 'clusterKey'>,
     Pick<LoadHost, 'listeners' | 'isStopping' | 'connections' | 'firstByteMs'> {
-  /** Of every engine of the node. */
+  /** The counters of every engine of the node. */
   readonly shared: EngineOptions['counters'];
   readonly addresses: Addresses;
   readonly sites: Sites;

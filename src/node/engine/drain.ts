@@ -83,7 +83,7 @@ export class Drain implements Ticking {
     this.#progress = progress;
   }
 
-  /** At most so long from now on. */
+  /** The drain may take at most `deadlineMs` from now on. */
   hurry(deadlineMs: number): void {
     assert(this.#progress !== null, 'the drain has begun');
     this.#progress.endsAtMs = Math.min(this.#progress.endsAtMs, this.#ports.clock.nowMs + deadlineMs);

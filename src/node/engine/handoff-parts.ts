@@ -31,7 +31,7 @@ export interface HandoffPartsPorts
   readonly later: Later;
   readonly watch: Watch;
   readonly config: ClusterConfig;
-  /** Of the node, of the engine. */
+  /** Index of the node, and of the engine. */
   readonly self: number;
   readonly index: number;
   readonly log: Log;

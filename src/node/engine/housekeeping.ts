@@ -43,7 +43,7 @@ export interface HousekeepingPorts {
   readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
   readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
   readonly connections: Pick<Connections, 'round' | 'size' | 'handshakes'>;
-  /** At a booster. */
+  /** At a booster: what sends clients back to their origins. Null elsewhere. */
   readonly returning: Pick<Returning, 'round'> | null;
   readonly peers: Pick<Peers, 'tick' | 'up' | 'expected'>;
   readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'round' | 'size'>;
@@ -140,7 +140,7 @@ export class Housekeeping {
     gauges.set('diverted_now', parts.homeRoutes.size);
   }
 
-  /** To the main thread. */
+  /** Tells the main thread what has changed. */
   #report(now: number): void {
     const { access, peers, views, config, post } = this.#parts;
     access.flush();

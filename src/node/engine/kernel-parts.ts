@@ -13,7 +13,7 @@ import { RouterEngine, type RouterHandles } from '../../kernel/router/router-eng
 
 export interface KernelOptions {
   readonly config: Pick<ClusterConfig, 'nodes'>;
-  /** Of the node, of the engine. */
+  /** Index of the node, and of the engine. */
   readonly self: number;
   readonly index: number;
   readonly router: RouterHandles;

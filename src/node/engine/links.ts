@@ -41,7 +41,7 @@ export interface LinksPorts {
 export interface LinksOptions {
   readonly config: ClusterConfig;
   readonly self: number;
-  /** Of the engine. */
+  /** Index of the engine. */
   readonly index: number;
   readonly mac: Buffer;
   readonly clusterKey: Buffer;
@@ -139,7 +139,7 @@ export class Links implements LinkHost {
     const node = role === 'dial' ? config.nodes[wantedNode].name : (peers.gate.nodeAt(address) ?? '?');
     const from = formatAddress(address);
     if (!peers.failures.note(node, from, seen, clock.nowMs)) return;
-    // One that is not there is not there yet, or no more.
+    // A node that cannot be reached is not there yet, or no longer.
     const isAway = reason.startsWith('connect: ') || reason.endsWith(': ECONNREFUSED');
     const level = isAway ? 'info' : 'warn';
     const advice = adviceOn(seen);

@@ -31,7 +31,7 @@ export class Members {
     return peers.linkToEngine(node, engineFor(key, config.nodes[node].engines));
   }
 
-  /** The same, of a connection whose key is asked of the kernel only where it matters. */
+  /** As `linkFor`, for a connection whose key is asked of the kernel only where it matters. */
   linkOf(node: number, connection: { readonly key: string | null }): Link | undefined {
     if (this.#ports.config.nodes[node].engines === 1) return this.#ports.peers.linkToEngine(node, 0);
     const { key } = connection;

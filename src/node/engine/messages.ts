@@ -74,7 +74,7 @@ export interface LinkFailureStatus {
   readonly reason: string;
   /** What to do about it; empty when nothing is known. */
   readonly advice: string;
-  /** So often in a row. */
+  /** How often the link has failed so in a row. */
   readonly count: number;
   readonly ageMs: number;
 }
@@ -85,7 +85,7 @@ export interface EngineStatus {
   readonly flows: number;
   readonly halfPipes: number;
   readonly links: LinkStatus[];
-  /** By node whose configuration differs from this one's: what does. */
+  /** For each node whose configuration differs from this one's: what differs. */
   readonly differences: Record<string, readonly string[]>;
   /** Nodes to which links do not come up, with the newest reason. */
   readonly linkFailures: LinkFailureStatus[];
@@ -97,11 +97,14 @@ export interface EngineStatus {
   readonly boost: BoostStatus | null;
   /** At a booster: its clients, by their origin. Null elsewhere. */
   readonly boosted: Record<string, number> | null;
-  /** By site: a policy's name, or the file of its module. */
+  /** For each site, its policy's name, or the file of its module. */
   readonly policies: Record<string, string>;
   /** What mechanism auto has chosen, and what it has learnt. */
   readonly auto: AutoStatus;
-  /** By node: documents known to be in its memory; of this node, in this engine's. Counted where policy is `cached`. */
+  /**
+   * For each node, how many documents are known to be in its memory (of this node, in this engine's). Counted where the
+   * policy is `cached`.
+   */
   readonly cached: Record<string, number>;
   /** The sites with an upstream. */
   readonly sites: SiteStatus[];

@@ -7,7 +7,7 @@ import type { Connection } from '../../client/connection.ts';
 import type { Loads } from '../../cluster/loads.ts';
 import type { Moves } from '../../handoff/move/moves.ts';
 
-/** Of each engine: with some 0.15 ms for each a tenth of the origin's processor. */
+/** Connections that an engine sends back in one round: at some 0.15 ms for each, a tenth of the origin's processor. */
 export const RETURNS_A_ROUND = 64;
 
 export class Returning {

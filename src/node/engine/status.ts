@@ -17,7 +17,7 @@ import type { Peers } from '../../protocol/backplane/peers.ts';
 import type { Sites } from '../../serve/sites.ts';
 import type { EngineStatus } from './messages.ts';
 
-/** Of each kind. */
+/** The most flows of each kind that are reported. */
 const REPORTED_FLOWS = 2500;
 
 export interface StatusPorts {
@@ -34,7 +34,7 @@ export interface StatusPorts {
   readonly peers: Pick<Peers, 'all' | 'failures'>;
   readonly views: Pick<Views, 'status'>;
   readonly loads: Pick<Loads, 'status' | 'spreadStatus' | 'boostStatus'>;
-  /** At a booster. */
+  /** At a booster, its clients; null elsewhere. */
   readonly boosted: Pick<BoostedClients, 'counts'> | null;
   readonly policies: Pick<SitePolicies, 'status'>;
   readonly dispatcher: Pick<Dispatcher, 'auto'>;

@@ -56,7 +56,7 @@ export class PublicAddresses {
     this.#left = left === null ? new Set() : placesOf([...left, ...wanted]);
   }
 
-  /** Those in this network namespace that Baton added, now or earlier. */
+  /** The addresses in this network namespace that Baton added, now or earlier. */
   #ours(): InterfaceAddress[] {
     const all = interfaceAddresses();
     // A kernel that keeps marks has marked its own IPv6 addresses. Without IPv6 and any of ours, there are none to tell.

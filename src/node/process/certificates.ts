@@ -17,7 +17,7 @@ export const EXPIRES_SOON_DAYS = 14;
 
 /** What became of reading certificates. */
 export interface Renewal {
-  /** For the engines: those that could not be read are as before. */
+  /** What the engines get: for a certificate that could not be read, the one before. */
   readonly credentials: readonly Credentials[];
   /** Sites, and what is wrong with their certificates. */
   readonly faults: ReadonlyArray<{ readonly site: string; readonly error: string; readonly hint: string }>;
@@ -52,7 +52,7 @@ function namesOf({ leaf }: LoadedCertificate): string[] {
 export class Certificates {
   readonly #speaksTls: boolean;
   #sites: readonly SiteConfig[] = [];
-  /** In force, by site. */
+  /** What is in force, by site. */
   readonly #held = new Map<string, Held>();
   /** Why the newest ones are not, by site. */
   readonly #errors = new Map<string, string>();

@@ -36,7 +36,10 @@ export class LeftBehind {
     this.#timers = AGAIN_MS.map((ms) => setTimeout(() => this.#tell(), ms));
   }
 
-  /** For so long the kernel goes on with what a killed process had not delivered. */
+  /**
+   * Keeps for `ms` what the router knows of the killed process's connections: so long the kernel goes on with what it
+   * had not delivered.
+   */
   remember(ms: number): void {
     this.#timers.push(setTimeout(() => this.#router.forgetLeft(), ms));
   }

@@ -104,7 +104,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
   return {
     drainRequested,
     stop: (deadlineMs) => {
-      // Whoever waits longer is hurried.
+      // A stop that was given more time is hurried.
       if (stopped !== null) for (const client of clients) void client.stop(deadlineMs);
       hangups.close();
       clearInterval(looking);
@@ -129,7 +129,7 @@ function openLogs({ observe }: ClusterConfig, node: string, back: Back[]): Logs 
   return { processLog, logger, accessLog };
 }
 
-/** All of them listen when it resolves. */
+/** Starts the engines; all of them listen when the promise resolves. */
 async function startEngines(base: EngineBase, { logger, accessLog }: Logs, back: Back[]) {
   const engines = base.counters.map((_, index) => startEngine(base, index));
   back.push(() => Promise.all(engines.map((engine) => engine.worker.terminate())));
