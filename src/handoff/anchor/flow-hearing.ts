@@ -83,7 +83,7 @@ export class FlowHearing implements Conversation {
     } else if (frame.type === FrameType.SETUP_OK && frame.confirmWanted) {
       // The target has announced its response, and asks whether it may still begin.
       this.#flow.send(target.link, { type: FrameType.CONFIRM, request: target.id, epoch: frame.epoch });
-    } else if (frame.type === FrameType.ABORT && !target.leaving) {
+    } else if (frame.type === FrameType.ABORT) {
       // It gave up bytes that it had announced; or it stops, and delivers them unless somebody else does.
       if (frame.reason === AbortReason.FILE_CHANGED && this.#flow.announced !== null)
         this.#flow.announced = { ...this.#flow.announced, identity: null };
@@ -97,7 +97,7 @@ export class FlowHearing implements Conversation {
       if (target.link !== link) continue;
       this.#targets.close(target);
       if (this.#standby.isTo(target)) this.#standby.stop(this.#clock.nowMs);
-      if (!target.leaving) this.#lost(target);
+      if (!target.dropped) this.#lost(target);
     }
   }
 

@@ -12,8 +12,8 @@ export interface FlowOwner {
   readonly engine: number;
   /** limits.halfPipes */
   readonly halfPipes: number;
-  /** The connection is closed: what is left of the flow. */
-  closed(closed: Closed): void;
+  /** The connection is closed: what is left of the flow. Returns what is called when a target is lost. */
+  closed(closed: Closed): () => void;
   /** Nothing is left of the flow. */
   gone(slot: number): void;
 }

@@ -291,7 +291,7 @@ export class AnchorFlow implements Conversation, HeardFlow {
       socket.renewWindow(entry);
     const { epoch } = this;
     this.#targets.reset(entry, epoch, discard);
-    this.#owner.closed({ entry, targets: this.#targets, epoch, hasFin, discard });
+    this.onLost = this.#owner.closed({ entry, targets: this.#targets, epoch, hasFin, discard });
   }
 
   /** Whoever waits for a response of this flow is told nothing any more, and the own socket is not its any more. */

@@ -79,11 +79,12 @@ export class AnchorFlows implements Ticking, FlowOwner {
     this.#open.get(slot)?.current?.acknowledged?.();
   }
 
-  closed(closed: Closed): void {
+  closed(closed: Closed): () => void {
     this.#open.delete(closed.entry.slot);
-    const closing = new FlowClosing(closed, this.clock.nowMs);
+    const closing = new FlowClosing(closed, this.clock, this.#kernel);
     if (closed.targets.size > 0) this.#closing.set(closing.slot, closing);
     else this.#lingering.add(closing.end(), this.clock.nowMs);
+    return () => closing.lost();
   }
 
   gone(slot: number): void {

@@ -10,6 +10,7 @@ import type { Observed } from '../../kernel/router/flows.ts';
 import { distance, max } from '../../kernel/tcp/sequence.ts';
 import type { HalfPipe } from '../../protocol/backplane/frames.ts';
 import type { PathReport } from '../flow/agreed.ts';
+import type { FourTuple } from '../flow/four-tuple.ts';
 import { renewSendWindow } from '../flow/send-window.ts';
 import type { FlowEntry } from './flow-entry.ts';
 import { halfPipeBlock } from './half-pipe-block.ts';
@@ -29,6 +30,8 @@ export interface SocketKernel {
   delayAcknowledgements(fd: number): void;
   /** Before the socket is closed: how long the kernel waits for the client's FIN. */
   limitFinWait(fd: number, seconds: number): void;
+  /** Sends a reset for a connection whose socket is closed. Rule ended gives it the number that the client expects. */
+  reset(ends: FourTuple, sequence: number): void;
 }
 
 /** The least that a kernel waits before it acknowledges by itself (TCP_DELACK_MIN). */

@@ -621,6 +621,54 @@ describe('a flow whose connection closes', () => {
     assert.equal(it.link.last(FrameType.RESET).discard, true);
   });
 
+  for (const [form, lose] of [
+    ['its link goes down', (it: Case) => it.link.down()],
+    ['it gives up', (it: Case) => it.abort(AbortReason.HALF_PIPE_FAILED)],
+  ] as const)
+    test(`a target is lost that owes bytes, ${form}: the client is reset, five times within five seconds`, () => {
+      const it = new Case().begin().done();
+      it.flow1.end(false);
+      lose(it);
+      assert.equal(it.resets.length, 1, 'at once');
+      it.pass(6000);
+      assert.equal(it.resets.length, 5);
+      const { ownNext, ranges } = it.table.rules.get(it.slot)!;
+      assert.equal((ownNext - it.resets[0]) >>> 0, 2 ** 30, 'far from what its socket has sent');
+      assert.ok(ranges.every(({ local }) => (local - it.resets[0]) >>> 0 < 2 ** 31));
+      it.link.hear({ type: FrameType.RESET_OK, request: it.setup.request });
+      it.pass(4000);
+      assert.equal(it.flows.size, 0);
+      assert.equal(it.table.free, 4);
+    });
+
+  test('a target is lost of which the client has everything, or whose client is gone: nobody is reset', () => {
+    const lost = (change: (it: Case) => void, discard: boolean): number => {
+      const it = new Case().begin().done();
+      change(it);
+      it.flow1.end(discard);
+      it.link.down();
+      it.pass(2000);
+      return it.resets.length;
+    };
+    assert.equal(
+      lost((it) => it.acknowledge(END), false),
+      0,
+    );
+    assert.equal(
+      lost(() => {}, true),
+      0,
+    );
+  });
+
+  test('a client that has been reset says so: it is not reset again', () => {
+    const it = new Case().begin().done();
+    it.flow1.end(false);
+    it.link.down();
+    it.table.seen.get(it.slot)!.wasReset = true;
+    it.pass(3000);
+    assert.equal(it.resets.length, 1);
+  });
+
   test('when the process ends, every slot is given back at once', () => {
     const it = new Case().begin().done();
     it.flow();

@@ -203,6 +203,8 @@ export class AnchorStand {
   /** How often the kernel was told to leave acknowledgements to others. */
   delays = 0;
   probes = 0;
+  /** The numbers of resets for connections that are closed. */
+  readonly resets: number[] = [];
   /** How often the own socket was told of the client's window. */
   windows = 0;
   readonly flows: AnchorFlows;
@@ -230,6 +232,9 @@ export class AnchorStand {
         this.delays++;
       },
       limitFinWait: () => {},
+      reset: (_ends, sequence) => {
+        this.resets.push(sequence);
+      },
     };
     const sockets = { of: () => this.socketState };
     this.flows = new AnchorFlows({ clock, count, table, sockets, engine: 0, halfPipes, kernel });

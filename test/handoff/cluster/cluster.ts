@@ -533,13 +533,11 @@ export class Cluster implements World, BackplaneHost {
   }
 
   /**
-   * Mechanism split closes the anchor's socket when the response is nearly out, and counts on the target for the rest; so
-   * does an anchor whose client has said its last. When that is lost by then, the client gets no more. Nor does one who has said everything, and whose connection was on
-   * its way from a node that was killed, and has not arrived.
+   * A client that has said everything, and whose connection was on its way from a node that was killed and has not
+   * arrived, gets no more.
    */
-  #isCutOff({ isLast, client }: Session): boolean {
-    const hasLost = client.hasEnded && this.faults > 0;
-    const mayBe = hasLost || (this.#hasKilled && (isLast || (this.#left.has(client) && !client.owes)));
+  #isCutOff({ client }: Session): boolean {
+    const mayBe = this.#hasKilled && this.#left.has(client) && !client.owes;
     if (!mayBe || this.nodes.some((node) => node.has(client))) return false;
     return this.nodes.every((node) => node.sendersTo(client).every(({ sender }) => sender.queued === 0));
   }

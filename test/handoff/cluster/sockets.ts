@@ -253,6 +253,7 @@ export class Sockets {
     },
     delayAcknowledgements: () => {},
     limitFinWait: () => {},
+    reset: (ends) => this.#host.reset(this.#host.clientAt(ends.client.port)),
   };
 
   #pipeOf(fd: number): Pipe {

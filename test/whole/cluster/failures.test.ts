@@ -1,8 +1,10 @@
 /** A target or its link fails before the first byte: every request is answered all the same, every byte right. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job, Report } from './client.ts';
+import { withFaults } from './faults.ts';
 import { item, KIB, Stand } from './support.ts';
 
 const LOOP_MS = 3000;
@@ -11,7 +13,11 @@ const CLIENTS = 8;
 describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
   let stand: Stand;
   before(async () => {
-    stand = await Stand.up({ name: 't4', sizes: [0, KIB, 16 * KIB], set: ['observe.accessLog=off'] });
+    stand = await Stand.up({
+      name: 't4',
+      sizes: [0, KIB, 16 * KIB, 128 * KIB],
+      set: ['observe.accessLog=off'],
+    });
   });
   after(() => stand?.down());
 
@@ -126,6 +132,32 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
     }
     await stand.nothingLeft();
   });
+
+  test('a target is lost that owes bytes of a connection which is closed already: its client is reset', () =>
+    stand.withSmallWindow(async () => {
+      let lost = '';
+      const last = { address: 'a', items: [item('anchor.test', 128 * KIB)], http10: true, marks: [1] };
+      const report = await withFaults(stand, last, async () => {
+        await stand.until('the anchor has closed it', async () => {
+          const flows = (await stand.lab.admin('a', '/api/flows')) as FlowStatus[];
+          const closing = flows.find(({ role, state }) => role === 'anchor' && state === 'closing');
+          lost = closing?.ranges.find(({ node }) => node !== 'a')?.node ?? '';
+          return lost !== '';
+        });
+        await stand.kill(lost);
+        // Until then the kernel of a process that has just been killed may have sent the rest.
+        await stand.until('the anchor has heard of it', async () => {
+          const { engines } = await stand.lab.admin('a', '/api/status');
+          return engines[0].links.filter(({ up }: { up: boolean }) => up).length === 1;
+        });
+      });
+      assert.equal(report.failures.length, 1, JSON.stringify(report));
+      // A reset behind bytes that were not read is an end to some programs.
+      assert.match(report.failures[0], /connection ended \((FIN|.*ECONNRESET)\)/);
+      await stand.start(lost);
+      await servesAgain(lost, 'anchor.test');
+      await stand.nothingLeft();
+    }));
 
   test('every other node is gone: the anchor answers alone', async () => {
     await stand.kill('b');

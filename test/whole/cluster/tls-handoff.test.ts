@@ -167,8 +167,8 @@ describe('TLS, by other nodes', { ...skipUnlessRoot(), timeout: 240_000 }, () =>
       const before = await waited();
       stand.lab.signal('b', 'SIGSTOP');
       woken = (async () => {
-        // So often that signs of life of it are missing.
-        await stand.until('it is waited for', async () => (await waited()) >= before + 4);
+        // Every 100 ms: so often that signs of life of it are missing.
+        await stand.until('it is waited for', async () => (await waited()) >= before + 16);
         const others = await right({ ...one, items: items.slice(0, 2) });
         assert.equal(others.byNode.b, undefined);
       })().finally(() => stand.lab.signal('b', 'SIGCONT'));
