@@ -70,6 +70,8 @@ export interface Report {
 }
 
 const SILENCE_MS = 8_000;
+/** How long the server may take to close: its connection may be on the move, for which a node that leaves takes 10 s. */
+const CLOSE_MS = 11_000;
 const MAX_FAILURES = 6;
 /** How much slower a machine may be that has much else to do. */
 const SLOW_FACTOR = 10;
@@ -256,7 +258,7 @@ async function converse(job: Job, index: number): Promise<void> {
   if (ended === null)
     await Promise.race([
       new Promise((done) => socket.once('close', done)),
-      delay(3000, undefined, { ref: false }),
+      delay(CLOSE_MS, undefined, { ref: false }),
     ]);
   if (ended === null && job.leave === undefined) failures.push(`${name}: the server never closed`);
   socket.destroy();

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { FlowStatus } from '../../../src/handoff/flow/flow-status.ts';
+import { distance } from '../../../src/kernel/tcp/sequence.ts';
 import type { Job, Report } from './client.ts';
 import type { Stand } from './support.ts';
 
@@ -38,7 +39,7 @@ export async function withFaults(
 
 /**
  * The node that sends on the first flow of node a, once it is known of every flow what is sent on it; a itself only
- * when `own` says so.
+ * when `own` says so. One that has said to be done sends as well, until its client has all.
  */
 export async function sender(stand: Stand, own = false): Promise<string> {
   let name = '';
@@ -47,8 +48,13 @@ export async function sender(stand: Stand, own = false): Promise<string> {
     const flows = (Array.isArray(answer) ? answer : answer.flows) as FlowStatus[];
     const open = flows.filter(({ role, state }) => role === 'anchor' && state !== 'closing');
     const away = open.filter(({ state }) => state === 'away');
-    name = (away[0] ?? open[0])?.ranges.at(-1)?.node ?? '';
-    return name === 'a' ? own : name !== '' && away.every(({ identified }) => identified);
+    const flow = away[0] ?? open[0];
+    if (flow === undefined) return false;
+    const owed = flow.ranges.filter(
+      ({ node, end }) => node !== 'a' && (end === null || distance(end, flow.acknowledged) < 0),
+    );
+    name = (owed.at(-1) ?? flow.ranges.at(-1))?.node ?? '';
+    return name === 'a' ? own : name !== '' && [flow, ...away].every(({ identified }) => identified);
   });
   return name;
 }
