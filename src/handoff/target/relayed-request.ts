@@ -171,8 +171,8 @@ export class RelayedRequest implements Conversation, ByteSink, StreamSource {
     });
   }
 
-  /** Nothing has been said of it yet; what is said first answers SETUP. */
-  get isSilent(): boolean {
+  /** Whether SETUP has no answer yet: what is said first answers it. */
+  get owesAnswer(): boolean {
     return !this.#over && this.output.sentBytes === 0;
   }
 

@@ -61,7 +61,7 @@ export class RelayedRequests implements RelayOwner {
     this.#all.add(relayed);
     link.takeConversation(request, relayed);
     relayed.drive();
-    if (!relayed.isSilent) return;
+    if (!relayed.owesAnswer) return;
     link.send({
       type: FrameType.SETUP_OK,
       request,

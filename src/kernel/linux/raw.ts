@@ -24,7 +24,7 @@ const HOP_LIMIT = 64;
 const MAX_PACKET_BYTES = IPV6_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMP_OPTION_BYTES;
 
 export const SEGMENT_FIN = 0x01;
-export const SEGMENT_RST = 0x04;
+const SEGMENT_RST = 0x04;
 export const SEGMENT_ACK = 0x10;
 
 /** A segment without payload. */
@@ -131,4 +131,10 @@ export function sendSegment(segment: Segment): void {
     libc.sendto(rawSocket(v4), packet.address, packetBytes, 0, destination.address, addressBytes),
     'raw',
   );
+}
+
+/** Sends a reset with this sequence number, without payload or acknowledgement. Throws SystemError. */
+export function sendReset(from: Endpoint, to: Endpoint, sequence: number): void {
+  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
+  sendSegment({ ...none, from, to, sequence, flags: SEGMENT_RST });
 }

@@ -8,7 +8,7 @@ import { KernelMap } from '../linux/bpf.ts';
 import { openMapOf } from '../linux/bpf-info.ts';
 import { SystemError } from '../linux/errors.ts';
 import * as libc from '../linux/libc.ts';
-import { closeRawSockets, SEGMENT_RST, sendSegment } from '../linux/raw.ts';
+import { closeRawSockets, sendReset } from '../linux/raw.ts';
 import { readFlowKey } from './flow-key.ts';
 import * as layout from './layout.ts';
 
@@ -27,7 +27,7 @@ export interface LeftFlow {
 export function resetLeft(flows: readonly LeftFlow[]): void {
   let failure: SystemError | null = null;
   try {
-    for (const flow of flows) failure = sendReset(flow) ?? failure;
+    for (const flow of flows) failure = tell(flow) ?? failure;
   } finally {
     closeRawSockets();
   }
@@ -35,10 +35,9 @@ export function resetLeft(flows: readonly LeftFlow[]): void {
 }
 
 /** Null: it is out. */
-function sendReset({ client, public: pub, expected }: LeftFlow): SystemError | null {
-  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
+function tell({ client, public: pub, expected }: LeftFlow): SystemError | null {
   try {
-    sendSegment({ ...none, from: pub, to: client, sequence: expected, flags: SEGMENT_RST });
+    sendReset(pub, client, expected);
     return null;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;

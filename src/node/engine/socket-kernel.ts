@@ -1,10 +1,10 @@
 /** What a flow does to its connection's socket, by the real kernel. */
 import type { SocketKernel } from '../../handoff/anchor/own-socket.ts';
-import { type FourTuple, tupleOf } from '../../handoff/flow/four-tuple.ts';
+import { tupleOf } from '../../handoff/flow/four-tuple.ts';
 import type { ParkedSegments } from '../../handoff/move/parked.ts';
 import { refreshSendWindow } from '../../kernel/linux/half-pipe.ts';
 import { captureHalfPipe, type HalfPipeCapture } from '../../kernel/linux/half-pipe-capture.ts';
-import { SEGMENT_RST, sendSegment } from '../../kernel/linux/raw.ts';
+import { sendReset } from '../../kernel/linux/raw.ts';
 import { probe } from '../../kernel/linux/repair-options.ts';
 import {
   IPPROTO_TCP,
@@ -30,11 +30,6 @@ function capture(parked: Parking, fd: number, before?: HalfPipeCapture): HalfPip
   }
 }
 
-function reset({ client, public: pub }: FourTuple, sequence: number): void {
-  const none = { acknowledge: 0, window: 0, timestamps: false, tsval: 0, tsecr: 0 };
-  sendSegment({ ...none, from: pub, to: client, sequence, flags: SEGMENT_RST });
-}
-
 export function socketKernel(parked: Parking): SocketKernel {
   return {
     capture: (fd, before) => capture(parked, fd, before),
@@ -43,6 +38,6 @@ export function socketKernel(parked: Parking): SocketKernel {
     setSendWindow: refreshSendWindow,
     delayAcknowledgements: (fd) => setOption(fd, IPPROTO_TCP, TCP_QUICKACK, 0),
     limitFinWait: (fd, seconds) => setOption(fd, IPPROTO_TCP, TCP_LINGER2, seconds),
-    reset,
+    reset: ({ client, public: pub }, sequence) => sendReset(pub, client, sequence),
   };
 }

@@ -2,13 +2,8 @@
 import { type HeadError, nameAt } from './fields.ts';
 import { ERROR } from './request-errors.ts';
 
-/** Values as sent; several lines of one list are one value (RFC 9110 5.3). */
-export interface RequestFields {
-  readonly host: string | undefined;
-  readonly contentLength: string | undefined;
-  readonly transferEncoding: string | undefined;
-  readonly connection: string | undefined;
-  readonly expect: string | undefined;
+/** What a response is chosen and cut by. Values as sent; several lines of one list are one value (RFC 9110 5.3). */
+export interface SelectingFields {
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly ifModifiedSince: string | undefined;
@@ -16,6 +11,15 @@ export interface RequestFields {
   readonly range: string | undefined;
   readonly ifRange: string | undefined;
   readonly acceptEncoding: string | undefined;
+}
+
+/** As those, with what frames the request and its connection. */
+export interface RequestFields extends SelectingFields {
+  readonly host: string | undefined;
+  readonly contentLength: string | undefined;
+  readonly transferEncoding: string | undefined;
+  readonly connection: string | undefined;
+  readonly expect: string | undefined;
 }
 
 /** `offsets` are those of `scanFields` into `text`. Told apart by length first: most fields are none of these. */

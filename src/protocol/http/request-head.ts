@@ -3,11 +3,11 @@ import { Fields, HeadError, listTokens, parseContentLength } from './fields.ts';
 import { parseAuthority } from './host.ts';
 import { isServed } from './methods.ts';
 import { ERROR } from './request-errors.ts';
-import { type RequestFields, readRequestFields } from './request-fields.ts';
+import { type RequestFields, readRequestFields, type SelectingFields } from './request-fields.ts';
 import { parseAbsolute } from './target.ts';
 
 /** A request head. Immutable: the head cache hands the same one to many requests. */
-export interface RequestHead {
+export interface RequestHead extends SelectingFields {
   readonly method: string;
   /** Path and query in origin-form, as sent (an absolute-form target loses scheme and authority), or '*'. */
   readonly target: string;
@@ -32,13 +32,6 @@ export interface RequestHead {
   readonly expectContinue: boolean;
   /** A GET without body, conditions or range: what a ready-made response may answer. */
   readonly plain: boolean;
-  readonly ifMatch: string | undefined;
-  readonly ifNoneMatch: string | undefined;
-  readonly ifModifiedSince: string | undefined;
-  readonly ifUnmodifiedSince: string | undefined;
-  readonly range: string | undefined;
-  readonly ifRange: string | undefined;
-  readonly acceptEncoding: string | undefined;
 }
 
 /** Judges a head whose bytes are well-formed. */
@@ -58,7 +51,9 @@ export function judgeHead(
   const resource = judgeTarget(method, rawTarget, fields.host, minor);
   if (resource instanceof HeadError) return resource;
   const hasBody = bodyLength > 0 || bodyLength === CHUNKED;
-  if (fields.expect !== undefined && minor === 1 && !isContinue(fields.expect)) return ERROR.expectation;
+  // HTTP/1.0 knows no expectations.
+  const expect = minor === 1 ? fields.expect : undefined;
+  if (expect !== undefined && !isContinue(expect)) return ERROR.expectation;
   const { target, authority, host } = resource;
   const { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince, range, ifRange, acceptEncoding } = fields;
   const question = target.indexOf('?');
@@ -75,7 +70,7 @@ export function judgeHead(
     contentLength: bodyLength === CHUNKED ? NO_LENGTH : bodyLength,
     chunked: bodyLength === CHUNKED,
     keepAlive: staysOpen(minor, fields.connection),
-    expectContinue: fields.expect !== undefined && minor === 1 && hasBody,
+    expectContinue: expect !== undefined && hasBody,
     plain:
       method === 'GET' &&
       !hasBody &&
