@@ -78,7 +78,10 @@ export const ENGINE_COUNTERS = [
   ],
   ['guests_now', 'Connections that have come from another node'],
   ['diverted_now', 'Connections of own public addresses that another node has'],
-  ['routes_refused', 'Routes for addresses that are not ours, or without room'],
+  [
+    'routes_refused',
+    'Routes for addresses that are not ours, for connections that are here, or without room',
+  ],
   ['routes_lost', 'Routes given up because their owner was gone'],
   ['links_up_now', 'Backplane links up'],
   ['views_differ_now', 'Other nodes whose configuration differs from this one’s'],

@@ -14,13 +14,16 @@ import { formatEndpoint } from '../../base/address.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 import type { Count } from '../../base/counters.ts';
 import type { Log } from '../../base/log.ts';
+import { TcpState } from '../../kernel/linux/repair-options.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
+import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { engineFor, type FourTuple, tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
+import type { SocketLook } from '../flow/socket-look.ts';
 
 /** How long a route waits for an owner whose link is gone. */
 export const LOST_LIMIT_MS = 5000;
@@ -40,6 +43,7 @@ export interface HomeRoutesPorts extends StatusOrigin {
   readonly log: Log;
   readonly config: Pick<ClusterConfig, 'nodes'>;
   readonly routes: Pick<Routes, 'entries' | 'set' | 'delete' | 'owner' | 'end'>;
+  readonly sockets: SocketLook;
   /** The node that owns a public address, by index; -1: it is none. */
   homeOf(address: Buffer): number;
   /** Whether a connection can be one that this cluster serves. */
@@ -104,10 +108,26 @@ export class HomeRoutes {
       const newer = distance(known.epoch, frame.epoch);
       if (newer < 0 || (newer === 0 && known.node !== link.node)) return;
     }
+    if (this.#isHere(ends)) {
+      ports.count.add('routes_refused');
+      return;
+    }
     if (!this.divert(ends, link.node, frame.epoch)) {
       ports.count.add('routes_refused');
       ports.log('warn', 'no room for a route', { client: formatEndpoint(ends.client) });
     }
+  }
+
+  /**
+   * Whether this node's kernel has the connection itself, and no engine has given it away: who gives one away sets its
+   * route first. Whoever says then that it is there means one that is over, whose port the client uses anew (its route
+   * was lost meanwhile), or is no friend.
+   */
+  #isHere({ client, public: pub }: FourTuple): boolean {
+    const owner = this.#ports.routes.owner(client, pub);
+    if (owner !== 0 && owner !== OWNER_SELF) return false;
+    const state = this.#ports.sockets.of(pub, client);
+    return state !== TcpState.CLOSE && state !== TcpState.TIME_WAIT;
   }
 
   /** A connection has ended at its owner. One that cannot reach the home tells everybody: only that answers. */

@@ -93,6 +93,7 @@ export class HandoffParts {
     this.homeRoutes = new HomeRoutes({
       ...ports,
       routes,
+      sockets,
       homeOf,
       canServe,
       guests: { epochOf: (key) => this.guests.epochOf(key) },

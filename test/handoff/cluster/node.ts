@@ -268,11 +268,11 @@ export class Node {
     } as unknown as ClusterConfig;
     const homeOf = (address: Buffer) => address[address.length - 1] - 1;
     const linkFor = (node: number) => world.linkTo(index, node)?.link;
-    const where = { ...common, config, index: 0, self: index, routes, homeOf, canServe: () => true };
+    const where = { ...common, config, index: 0, self: index, routes, sockets, homeOf, canServe: () => true };
     this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf: (key) => this.guests.epochOf(key) } });
     const { homeRoutes } = this;
     const links = () => NAMES.flatMap((_, other) => linkFor(other) ?? []);
-    this.guests = new Guests({ ...where, sockets, kernel: this.#sockets.guest, homeRoutes, links, linkFor });
+    this.guests = new Guests({ ...where, kernel: this.#sockets.guest, homeRoutes, links, linkFor });
     const { guests } = this;
     this.moves = new Moves({
       ...where,

@@ -29,6 +29,8 @@ import { frame as anyFrame } from '../../protocol/backplane/generators.ts';
 /** What a hostile node knows of the cluster. */
 export interface World {
   readonly client: string;
+  /** Those that its connections have. */
+  readonly ports: { readonly first: number; readonly count: number };
   readonly publics: readonly string[];
   /** Addresses of nodes: no client has one. */
   readonly nodes: readonly string[];
@@ -51,6 +53,8 @@ interface Conversation {
 
 const SAMPLES = 2000;
 const MAX_CONVERSATIONS = 40;
+/** What half of the frames are about, so that they meet each other. */
+const FEW_PORTS = 50;
 const NOTHING = Buffer.alloc(0);
 /** What a piece of a relayed response says of its end. */
 const RELAYED_ENDS = [
@@ -136,11 +140,17 @@ export class HostileFrames {
     const targets = this.#random.below(20) === 0 ? [...nodes, '192.0.2.1'] : publics;
     return {
       clientAddress: parseAddress(this.#pick(clients)),
-      clientPort: 1 + this.#random.below(this.#random.below(2) === 0 ? 50 : 65_535),
+      clientPort: this.#port(),
       publicAddress: parseAddress(this.#pick(targets)),
       publicPort: this.#random.below(50) === 0 ? 22 : 80,
       family: 4,
     };
+  }
+
+  #port(): number {
+    const { ports } = this.#world;
+    if (this.#random.below(2) === 0) return 1 + this.#random.below(FEW_PORTS);
+    return ports.first + this.#random.below(ports.count);
   }
 
   #session(): TlsSession {

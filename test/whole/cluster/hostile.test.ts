@@ -16,6 +16,8 @@ const MAX_ROUNDS = LONG ? 1 : 5;
 const TIMEOUT_MS = LONG ? 900_000 : 60_000;
 const SIZES = [0, KIB, 200 * KIB];
 const HOSTS = ['anchor', 'relay', 'clone', 'split', 'migrate', 'drain', 'pre', 'keep', 'catalogue', 'cached'];
+/** Of the clients: few, so that much of what is said is about connections that there are. */
+const PORTS = { first: 20_000, count: 3000 };
 /** Of a node: what it has after a start, and much more. */
 const MAX_RESIDENT_KIB = 600 * 1024;
 
@@ -76,6 +78,7 @@ describe('a hostile node', { ...skipUnlessRoot(), timeout: MAX_ROUNDS * TIMEOUT_
       seed,
       world: {
         client: '10.77.0.200',
+        ports: PORTS,
         publics: ['10.77.0.101', '10.77.0.102', '10.77.0.103'],
         nodes: ['10.77.0.1', '10.77.0.2', '10.77.0.3'],
         hosts: HOSTS.map((name) => `${name}.test`),
@@ -109,6 +112,8 @@ describe('a hostile node', { ...skipUnlessRoot(), timeout: MAX_ROUNDS * TIMEOUT_
 
   test(`${FRAMES} frames end no process, and no request that is answered here`, async () => {
     await stand.kill('b');
+    await stand.setClient('ip_local_port_range', `${PORTS.first} ${PORTS.first + PORTS.count - 1}`);
+    await stand.setClient('tcp_tw_reuse', '1');
     const before = await counters();
     const seed = 1000 + Math.floor(Math.random() * 1000);
     let unseen: readonly string[] = WILD;
