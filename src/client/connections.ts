@@ -37,6 +37,8 @@ export class Connections implements HandshakeOwner, Ticking {
   readonly #all = new NumberTable<Connection>();
   /** TLS handshakes, the oldest first. */
   readonly #handshakes = new Members<ClientHandshake>();
+  /** More deadlines are due than one turn has time for. */
+  #endsGoOn = false;
 
   constructor(ports: ClientPorts) {
     this.ports = ports;
@@ -182,16 +184,16 @@ export class Connections implements HandshakeOwner, Ticking {
     this.ports.watch.forget(fd);
   }
 
-  turn(): void {
-    // What a connection waits for comes as an event, or may be 100 ms late.
+  turn(nowMs: number): void {
+    this.#endsGoOn = this.deadlines.run(nowMs);
   }
 
   get waitMs(): number {
-    return IDLE_MS;
+    return this.#endsGoOn ? 0 : IDLE_MS;
   }
 
+  /** What a connection waits for comes as an event, or may be 100 ms late. */
   round(nowMs: number): void {
-    this.deadlines.run(nowMs);
     for (const { flow } of this.#all.all) flow?.tick(nowMs);
   }
 }

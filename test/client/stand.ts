@@ -471,6 +471,7 @@ export class ClientStand {
   pass(ms: number): void {
     for (const endMs = this.clock.nowMs + ms; this.clock.nowMs < endMs; ) {
       this.clock.nowMs += Math.min(100, endMs - this.clock.nowMs);
+      this.connections.turn(this.clock.nowMs);
       this.connections.round(this.clock.nowMs);
     }
   }

@@ -41,6 +41,8 @@ export class AnchorFlows implements Ticking, FlowOwner {
   readonly #open = new NumberTable<AnchorFlow>();
   readonly #closing = new NumberTable<FlowClosing>();
   readonly #lingering: LingeringFlows;
+  /** More of them are to be looked at than one turn has time for. */
+  #looksGoOn = false;
 
   constructor(ports: AnchorFlowsPorts) {
     this.clock = ports.clock;
@@ -91,12 +93,13 @@ export class AnchorFlows implements Ticking, FlowOwner {
     this.#open.delete(slot);
   }
 
-  turn(): void {
-    // An open flow has its turns by its connection.
+  /** An open flow has its turns by its connection. */
+  turn(nowMs: number): void {
+    this.#looksGoOn = this.#lingering.run(nowMs);
   }
 
   get waitMs(): number {
-    return IDLE_MS;
+    return this.#looksGoOn ? 0 : IDLE_MS;
   }
 
   round(nowMs: number): void {
@@ -105,7 +108,6 @@ export class AnchorFlows implements Ticking, FlowOwner {
       this.#closing.delete(closing.slot);
       this.#lingering.add(closing.end(), nowMs);
     }
-    this.#lingering.run(nowMs);
   }
 
   /** Gives everything back at once: the process ends. */

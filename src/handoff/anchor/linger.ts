@@ -59,11 +59,11 @@ export class LingeringFlows {
     this.#settling.set({ slot, closedAtMs, hasFin, segments: 0, places: [] }, nowMs);
   }
 
-  /** Looks at those whose time has come. */
-  run(nowMs: number): void {
+  /** Looks at some of those whose time has come. Returns whether there are others. */
+  run(nowMs: number): boolean {
     this.#nowMs = nowMs;
-    this.#settling.run(nowMs);
-    this.#silent.run(nowMs);
+    const settles = this.#settling.runSome(nowMs);
+    return this.#silent.runSome(nowMs) || settles;
   }
 
   /** The first look. */

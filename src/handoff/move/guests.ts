@@ -4,26 +4,30 @@
  *
  *   here --closed by us--> closing --FIN acknowledged, client's FIN come--> lingering --CLEANUP, CLEANUP_OK--> gone
  *     |--ended by a reset--> lingering                                          |
- *     |--moved on--> forwarded here for a while                 the client uses its port anew --> here
+ *     |--moved on--> a forward, for a while (forwards.ts)        the client uses its port anew --> here
  *
  * A connection may be a guest at its own home: it has come back, and a route that leads here says so, where the
  * router would remember otherwise.
  */
 
 import { TcpState } from '../../kernel/linux/repair-options.ts';
-import type { Clock } from '../../kernel/loop/ports.ts';
+import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
+import { IDLE_MS } from '../../kernel/loop/loop.ts';
+import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
-import { distance } from '../../kernel/tcp/sequence.ts';
-import { type Cleanup, type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
+import { type CleanupOk, FrameType } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleOfFrame, tupleToFrame } from '../flow/four-tuple.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
-import { LOST_LIMIT_MS } from './home-routes.ts';
+import type { Forwards } from './forwards.ts';
 
-export interface Guest {
+/** How often a guest that closes is looked at. */
+const CLOSING_LOOK_MS = 100;
+
+export interface Guest extends Timed {
   readonly ends: FourTuple;
   readonly key: string;
   /** Index of the node that owns the public address. */
@@ -34,21 +38,10 @@ export interface Guest {
   announced: boolean;
   /** The socket while closing, which we only watch; else -1. */
   fd: number;
-  /** When the present state began, or the home was told last. */
+  /** When it began to close. */
   sinceMs: number;
   /** When the home was told first that it has ended; -1: not yet. */
   toldAtMs: number;
-}
-
-/** A route here to a node that a connection has moved on to. */
-interface Forward {
-  readonly ends: FourTuple;
-  readonly node: number;
-  readonly home: number;
-  /** Moves of the connection when it went there. */
-  readonly epoch: number;
-  /** When it was needed last, as far as is known. */
-  sinceMs: number;
 }
 
 /** What a guest does to its socket when its connection ends. */
@@ -76,13 +69,16 @@ export interface GuestsPorts extends StatusOrigin {
   links(): Iterable<Link>;
   /** What knows of connections of own addresses that live elsewhere: this one is back. */
   readonly homeRoutes: { returned(ends: FourTuple): void };
+  readonly forwards: Pick<Forwards, 'add'>;
 }
 
-export class Guests {
+export class Guests implements Ticking {
   readonly #ports: GuestsPorts;
   readonly #byKey = new Map<string, Guest>();
-  readonly #leaving = new Set<Guest>();
-  readonly #forwards = new Map<string, Forward>();
+  readonly #closing = new Deadlines<Guest>(CLOSING_LOOK_MS, (guest) => this.#watch(guest));
+  readonly #lingering = new Deadlines<Guest>(FLOW_LINGER_MS, (guest) => this.#letGo(guest));
+  /** More of them are to be looked at than one turn has time for. */
+  #looksGoOn = false;
   /** Some guest is not announced yet. */
   #owesNews = false;
 
@@ -106,6 +102,7 @@ export class Guests {
     const key = tupleKey(ends);
     const sinceMs = ports.clock.nowMs;
     const guest: Guest = {
+      places: [],
       ends,
       key,
       home,
@@ -164,9 +161,15 @@ export class Guests {
 
   #leave(guest: Guest, state: 'closing' | 'lingering'): void {
     if (this.#isReplaced(guest)) return this.#closeSocket(guest);
+    const { nowMs } = this.#ports.clock;
     guest.state = state;
-    guest.sinceMs = this.#ports.clock.nowMs;
-    this.#leaving.add(guest);
+    guest.sinceMs = nowMs;
+    (state === 'closing' ? this.#closing : this.#lingering).set(guest, nowMs);
+  }
+
+  #stay(guest: Guest): void {
+    this.#closing.clear(guest);
+    this.#lingering.clear(guest);
   }
 
   /**
@@ -179,19 +182,20 @@ export class Guests {
     const guest = this.#byKey.get(key);
     if (guest === undefined) return null;
     if (guest.state === 'here') {
-      const next = { ...guest };
+      const next = { ...guest, places: [] };
       this.#byKey.set(key, next);
       return next;
     }
     this.#closeSocket(guest);
-    this.#leaving.delete(guest);
+    this.#stay(guest);
     guest.state = 'here';
     guest.toldAtMs = -1;
     return guest;
   }
 
-  get lingering(): number {
-    return this.#leaving.size;
+  /** How many close, or have. */
+  get leaving(): number {
+    return this.#closing.size + this.#lingering.size;
   }
 
   /** A connection moves to `node`, by so many moves. What still comes here follows it until its home knows. */
@@ -200,58 +204,30 @@ export class Guests {
     guest: Guest | null,
     { node, epoch }: { readonly node: number; readonly epoch: number },
   ): void {
-    const home = this.#ports.homeOf(ends.public.address);
     if (guest !== null && !this.#isReplaced(guest)) this.#byKey.delete(guest.key);
-    if (home === this.#ports.self) return;
-    // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
-    this.#ports.routes.set(ends.client, ends.public, node + 1);
-    this.#forwards.set(tupleKey(ends), { ends, node, home, epoch, sinceMs: this.#ports.clock.nowMs });
+    this.#ports.forwards.add(ends, node, epoch);
   }
 
-  /** A connection is here, or may be: what any engine of this node forwarded of it before must not go away again. */
-  stopForwarding(ends: FourTuple): void {
-    this.#forwards.delete(tupleKey(ends));
-    if (this.#ports.homeOf(ends.public.address) !== this.#ports.self)
-      this.#ports.routes.delete(ends.client, ends.public);
+  turn(nowMs: number): void {
+    const closing = this.#closing.runSome(nowMs);
+    this.#looksGoOn = this.#lingering.runSome(nowMs) || closing;
   }
 
-  tick(nowMs: number): void {
-    if (this.#owesNews) {
-      this.#owesNews = false;
-      for (const guest of this.#byKey.values()) if (!guest.announced) this.#announce(guest);
-    }
-    for (const guest of this.#leaving) {
-      if (guest.state === 'closing') this.#watch(guest, nowMs);
-      else if (nowMs - guest.sinceMs >= FLOW_LINGER_MS) this.#letGo(guest, nowMs);
-    }
-    for (const [key, forward] of this.#forwards) {
-      const { home, node } = forward;
-      // The new owner tells the home as soon as it can be reached; until then this is the way.
-      const homeKnows = home === node || this.#linkHome(forward) !== undefined;
-      if (!homeKnows && this.#ports.linkFor(node, key) !== undefined) forward.sinceMs = nowMs;
-      if (nowMs - forward.sinceMs >= (homeKnows ? FLOW_LINGER_MS : LOST_LIMIT_MS))
-        this.#endForward(key, forward);
-    }
+  get waitMs(): number {
+    return this.#looksGoOn ? 0 : IDLE_MS;
   }
 
-  #endForward(key: string, { ends, node }: Forward): void {
-    this.#forwards.delete(key);
-    const { client, public: pub } = ends;
-    // It may have come back to another engine here since, and gone elsewhere.
-    if (this.#ports.routes.owner(client, pub) === node + 1) this.#ports.routes.delete(client, pub);
-  }
-
-  /** A connection has ended that this node has sent on, if it has had no more moves than that: its home is not there. */
-  endedElsewhere({ flow, epoch }: Cleanup): void {
-    const key = tupleKey(tupleOfFrame(flow));
-    const forward = this.#forwards.get(key);
-    if (forward !== undefined && distance(forward.epoch, epoch) >= 0) this.#endForward(key, forward);
+  round(): void {
+    if (!this.#owesNews) return;
+    this.#owesNews = false;
+    for (const guest of this.#byKey.values()) if (!guest.announced) this.#announce(guest);
   }
 
   /** After the end of both halves the kernel holds what it needs by itself. */
-  #watch(guest: Guest, nowMs: number): void {
+  #watch(guest: Guest): void {
+    const { nowMs } = this.#ports.clock;
     const isLate = nowMs - guest.sinceMs >= FLOW_LINGER_LIMIT_MS;
-    if (!isLate && !this.#ports.kernel.hasClosed(guest.fd)) return;
+    if (!isLate && !this.#ports.kernel.hasClosed(guest.fd)) return this.#closing.set(guest, nowMs);
     this.#closeSocket(guest);
     this.#leave(guest, 'lingering');
   }
@@ -260,9 +236,9 @@ export class Guests {
    * A client that uses its port anew may be in the middle of its handshake here, which no accept has shown yet: its
    * next segment still has to come by this route.
    */
-  #letGo(guest: Guest, nowMs: number): void {
+  #letGo(guest: Guest): void {
     const state = this.#ports.sockets.of(guest.ends.public, guest.ends.client);
-    guest.sinceMs = nowMs;
+    this.#lingering.set(guest, this.#ports.clock.nowMs);
     if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
   }
 
@@ -275,7 +251,7 @@ export class Guests {
   #drop(guest: Guest | undefined): void {
     if (guest === undefined) return;
     this.#closeSocket(guest);
-    this.#leaving.delete(guest);
+    this.#stay(guest);
     this.#byKey.delete(guest.key);
   }
 
@@ -291,6 +267,8 @@ export class Guests {
     const frame = { type: FrameType.CLEANUP, flow: tupleToFrame(ends), epoch } as const;
     const { nowMs } = this.#ports.clock;
     if (guest.toldAtMs < 0) guest.toldAtMs = nowMs;
+    // The home ends the routes of whom it knows for the owner, and a ROUTE behind this would be believed.
+    if (!guest.announced) this.#announce(guest);
     // A home that has lost us waits a while, and ends the route by itself. One that hears us and does not answer will not.
     const link = this.#linkHome(guest);
     // Nodes that have had the connection send on what comes of it for as long as the home cannot be reached.
@@ -313,10 +291,8 @@ export class Guests {
    * its links have been down for a while.
    */
   discard(): void {
-    for (const guest of [...this.#leaving]) {
-      if (guest.state === 'lingering') this.#cleanUp(guest);
-      else this.#ports.kernel.leave(guest.fd);
-    }
+    for (const guest of this.#lingering.items) this.#cleanUp(guest);
+    for (const { fd } of this.#closing.items) this.#ports.kernel.leave(fd);
   }
 
   status(limit: number): FlowStatus[] {

@@ -219,7 +219,7 @@ export class IncomingMove implements Conversation, Member {
     this.#session = null;
     // Routes first: a segment that found the connection here no longer arriving, and a route to the node before, would
     // go to and fro between the two until it has no hop left.
-    ports.guests.stopForwarding(this.#ends);
+    ports.forwards.stop(this.#ends);
     const guest = ports.guests.arrive(this.#ends, this.#epoch);
     this.#drop();
     ports.count.add('migrations_in');
@@ -240,7 +240,7 @@ export class IncomingMove implements Conversation, Member {
     const arrived = { ends: this.#ends, epoch: this.#epoch, initiator: this.#link.node };
     this.#doubt = new Doubt(this.#ports, { ...arrived, fd: this.#fd, slot: this.#slot, rules: this.#rules });
     // A segment that the home sends here says whose the connection is. It must not follow an old route of this node's.
-    this.#ports.guests.stopForwarding(this.#ends);
+    this.#ports.forwards.stop(this.#ends);
   }
 
   tick(nowMs: number): void {

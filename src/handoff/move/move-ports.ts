@@ -14,6 +14,7 @@ import type { Sites } from '../../serve/sites.ts';
 import type { StatusOrigin } from '../flow/flow-status.ts';
 import type { FourTuple } from '../flow/four-tuple.ts';
 import type { FlowTable } from '../flow/table.ts';
+import type { Forwards } from './forwards.ts';
 import type { Guest, Guests } from './guests.ts';
 import type { HomeRoutes } from './home-routes.ts';
 import type { ParkedSegments } from './parked.ts';
@@ -63,7 +64,8 @@ export interface MovePorts extends StatusOrigin {
   readonly kernel: MoveKernel;
   readonly table: FlowTable;
   readonly sites: Pick<Sites, 'serve'>;
-  readonly guests: Pick<Guests, 'arrive' | 'movedOn' | 'stopForwarding'>;
+  readonly guests: Pick<Guests, 'arrive' | 'movedOn'>;
+  readonly forwards: Pick<Forwards, 'stop'>;
   readonly homeRoutes: Pick<HomeRoutes, 'divert'>;
   readonly parked: Pick<ParkedSegments, 'park' | 'release' | 'giveBack'>;
   readonly connections: { hasRoom(): boolean; adopt(fd: number, arrived: ArrivedConnection): void };

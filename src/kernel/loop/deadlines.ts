@@ -6,6 +6,11 @@ import { type Member, Members, type Places } from '../../base/members.ts';
 
 export type { Places };
 
+/** At a time: an end is some system calls, 10 us, and a request is not to wait for more of them than it takes itself. */
+const FEW = 4;
+/** One more for so many milliseconds that they are late. */
+const MORE_PER_MS = 5;
+
 /** What has deadlines. */
 export type Timed = Member;
 
@@ -44,13 +49,30 @@ export class Deadlines<T extends Timed> {
 
   /** Calls `expired` for every item that is due; each is cleared before. */
   run(nowMs: number): void {
-    for (
-      let item = this.#items.first;
-      item !== null && this.#items.firstMark <= nowMs;
-      item = this.#items.first
-    ) {
-      this.#items.delete(item);
-      this.#expired(item);
-    }
+    while (this.#runFirst(nowMs));
+  }
+
+  /**
+   * The same for a few of them, where there may be thousands that nobody waits for: what comes in between is not to wait
+   * for them all. The later the first is, the more: so they keep up with whatever sets them. Returns whether others are
+   * due.
+   */
+  runSome(nowMs: number): boolean {
+    const lateMs = Math.max(0, nowMs - this.#items.firstMark);
+    for (let most = FEW + Math.floor(lateMs / MORE_PER_MS); most > 0; most--)
+      if (!this.#runFirst(nowMs)) return false;
+    return this.#isDue(nowMs);
+  }
+
+  #isDue(nowMs: number): boolean {
+    return this.#items.size > 0 && this.#items.firstMark <= nowMs;
+  }
+
+  #runFirst(nowMs: number): boolean {
+    const item = this.#items.first;
+    if (item === null || !this.#isDue(nowMs)) return false;
+    this.#items.delete(item);
+    this.#expired(item);
+    return true;
   }
 }

@@ -31,7 +31,7 @@ export interface DrainPorts {
   readonly halfPipes: Pick<HalfPipes, 'size' | 'drain'>;
   readonly relayed: Pick<RelayedRequests, 'size'>;
   readonly moves: Pick<Moves, 'hasRoomToLeave' | 'incoming'>;
-  readonly guests: Pick<Guests, 'lingering'>;
+  readonly guests: Pick<Guests, 'leaving'>;
   /** The nodes that can go on with this one's connections, by index. */
   takers(): number[];
   /** Nothing is left, or time is up. `leftRoutes`: connections go on elsewhere, and the router has to stay. */
@@ -122,7 +122,7 @@ export class Drain implements Ticking {
       if (nowMs - progress.startedMs >= HANDSHAKES_MS) this.#stopListening(progress);
     }
     const served = connections.size + anchorFlows.size + halfPipes.size + relayed.size;
-    const busy = served + moves.incoming + guests.lingering;
+    const busy = served + moves.incoming + guests.leaving;
     const isOver = nowMs >= progress.endsAtMs || (busy === 0 && !progress.isListening);
     if (isOver) this.#ports.over(progress.leavesRoutes);
   }

@@ -9,6 +9,7 @@ import type { RepeatableChoices } from '../../cluster/policy/repeatable-choice.t
 import { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import { Handoffs } from '../../handoff/anchor/handoffs.ts';
 import type { FourTuple } from '../../handoff/flow/four-tuple.ts';
+import { Forwards } from '../../handoff/move/forwards.ts';
 import { Guests } from '../../handoff/move/guests.ts';
 import { HomeRoutes } from '../../handoff/move/home-routes.ts';
 import type { MovePorts } from '../../handoff/move/move-ports.ts';
@@ -51,6 +52,7 @@ export class HandoffParts {
   readonly streams: Streams;
   readonly relayed: RelayedRequests;
   readonly guests: Guests;
+  readonly forwards: Forwards;
   readonly homeRoutes: HomeRoutes;
   readonly moves: Moves;
 
@@ -98,14 +100,24 @@ export class HandoffParts {
       canServe,
       guests: { epochOf: (key) => this.guests.epochOf(key) },
     });
-    const { homeRoutes } = this;
-    this.guests = new Guests({ ...ports, kernel: GUEST_KERNEL, routes, sockets, homeOf, homeRoutes });
+    this.forwards = new Forwards({ ...ports, routes, homeOf });
+    const { homeRoutes, forwards } = this;
+    this.guests = new Guests({
+      ...ports,
+      kernel: GUEST_KERNEL,
+      routes,
+      sockets,
+      homeOf,
+      homeRoutes,
+      forwards,
+    });
     homeRoutes.inherit();
     this.moves = new Moves({
       ...ports,
       kernel: MOVE_KERNEL,
       table,
       guests: this.guests,
+      forwards,
       homeRoutes,
       parked,
       homeOf,

@@ -12,6 +12,7 @@ import type { Loads } from '../../cluster/loads.ts';
 import type { SitePolicies } from '../../cluster/policy/site-policies.ts';
 import type { AnchorFlows } from '../../handoff/anchor/flows.ts';
 import type { Handoffs } from '../../handoff/anchor/handoffs.ts';
+import type { Forwards } from '../../handoff/move/forwards.ts';
 import type { Guests } from '../../handoff/move/guests.ts';
 import type { HomeRoutes } from '../../handoff/move/home-routes.ts';
 import type { Moves } from '../../handoff/move/moves.ts';
@@ -42,12 +43,13 @@ export interface HousekeepingPorts {
   readonly streams: Pick<Streams, 'turn' | 'waitMs'>;
   readonly moves: Pick<Moves, 'turn' | 'waitMs'>;
   readonly drain: Pick<Drain, 'turn' | 'waitMs' | 'round'>;
-  readonly connections: Pick<Connections, 'round' | 'size' | 'handshakes'>;
+  readonly connections: Pick<Connections, 'turn' | 'waitMs' | 'round' | 'size' | 'handshakes'>;
   /** At a booster: what sends clients back to their origins. Null elsewhere. */
   readonly returning: Pick<Returning, 'round'> | null;
   readonly peers: Pick<Peers, 'tick' | 'up' | 'expected'>;
-  readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'round' | 'size'>;
-  readonly guests: Pick<Guests, 'tick' | 'size'>;
+  readonly anchorFlows: Pick<AnchorFlows, 'acknowledged' | 'turn' | 'waitMs' | 'round' | 'size'>;
+  readonly guests: Pick<Guests, 'turn' | 'waitMs' | 'round' | 'size'>;
+  readonly forwards: Pick<Forwards, 'turn' | 'waitMs'>;
   readonly homeRoutes: Pick<HomeRoutes, 'tick' | 'size'>;
   readonly sites: Pick<Sites, 'tick' | 'count'>;
   readonly catalogues: Pick<Catalogues, 'tick' | 'size'>;
@@ -75,12 +77,17 @@ export class Housekeeping {
   /** Called once a turn. Returns within how many milliseconds it wants to be called again. */
   tick(): number {
     const { clock, halfPipes, handoffs, streams, loads, moves, drain, sites } = this.#parts;
+    const { connections, anchorFlows, guests, forwards } = this.#parts;
     const now = clock.nowMs;
     if (halfPipes.isWaiting) this.hearRouter();
     handoffs.turn(now);
     streams.turn();
     loads.turn();
     moves.turn(now);
+    connections.turn(now);
+    anchorFlows.turn(now);
+    guests.turn(now);
+    forwards.turn(now);
     drain.turn();
     if (now - this.#keptAtMs >= HOUSEKEEPING_MS) this.#keep(now);
     const upstreamsWait = sites.tick();
@@ -90,6 +97,10 @@ export class Housekeeping {
       streams.waitMs,
       loads.waitMs,
       moves.waitMs,
+      connections.waitMs,
+      anchorFlows.waitMs,
+      guests.waitMs,
+      forwards.waitMs,
       drain.waitMs,
     );
     return upstreamsWait ? Math.min(waitMs, TICK_MS) : waitMs;
@@ -114,7 +125,7 @@ export class Housekeeping {
     parts.peers.tick(parts.config.timeouts.peerMs);
     parts.anchorFlows.round(now);
     parts.halfPipes.round(now);
-    parts.guests.tick(now);
+    parts.guests.round();
     parts.homeRoutes.tick(now);
     parts.catalogues.tick(now);
     parts.memories.tick(now, (site) => parts.policies.asksMemory(site));

@@ -3,6 +3,7 @@ import type { Catalogues } from '../../cluster/exchange-catalogues.ts';
 import type { Memories } from '../../cluster/exchange-memories.ts';
 import type { Views } from '../../cluster/exchange-views.ts';
 import type { Loads } from '../../cluster/loads.ts';
+import type { Forwards } from '../../handoff/move/forwards.ts';
 import type { Guests } from '../../handoff/move/guests.ts';
 import type { HomeRoutes } from '../../handoff/move/home-routes.ts';
 import type { Moves } from '../../handoff/move/moves.ts';
@@ -22,7 +23,8 @@ export interface InboundPorts {
   readonly halfPipes: Pick<HalfPipes, 'of' | 'setup'>;
   readonly moves: Pick<Moves, 'take' | 'told'>;
   readonly homeRoutes: Pick<HomeRoutes, 'route' | 'cleanup'>;
-  readonly guests: Pick<Guests, 'cleanedUp' | 'endedElsewhere'>;
+  readonly guests: Pick<Guests, 'cleanedUp'>;
+  readonly forwards: Pick<Forwards, 'ended'>;
   readonly catalogues: Pick<Catalogues, 'take'>;
   readonly memories: Pick<Memories, 'take'>;
   readonly views: Pick<Views, 'heard'>;
@@ -54,7 +56,7 @@ export function takeInbound(ports: InboundPorts, link: Link, frame: Frame): void
       return ports.homeRoutes.route(link, frame);
     case FrameType.CLEANUP:
       ports.moves.told(frame);
-      ports.guests.endedElsewhere(frame);
+      ports.forwards.ended(frame);
       return ports.homeRoutes.cleanup(link, frame);
     case FrameType.CLEANUP_OK:
       return ports.guests.cleanedUp(link.node, frame);

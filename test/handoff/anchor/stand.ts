@@ -252,6 +252,7 @@ export class AnchorStand {
     for (const endMs = this.clock.nowMs + ms; this.clock.nowMs < endMs; ) {
       this.clock.nowMs += 10;
       this.handoffs.turn(this.clock.nowMs);
+      this.flows.turn(this.clock.nowMs);
       if (this.clock.nowMs % 100 === 0) this.flows.round(this.clock.nowMs);
     }
   }

@@ -8,6 +8,7 @@ import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
 import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
+import { Forwards } from '../../../src/handoff/move/forwards.ts';
 import { Guests } from '../../../src/handoff/move/guests.ts';
 import { HomeRoutes } from '../../../src/handoff/move/home-routes.ts';
 import { Moves } from '../../../src/handoff/move/moves.ts';
@@ -173,6 +174,7 @@ export class Node {
   readonly relayed: RelayedRequests;
   readonly connections: Connections;
   readonly guests: Guests;
+  readonly forwards: Forwards;
   readonly homeRoutes: HomeRoutes;
   readonly moves: Moves;
   readonly #drain: Drain;
@@ -272,13 +274,17 @@ export class Node {
     this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf: (key) => this.guests.epochOf(key) } });
     const { homeRoutes } = this;
     const links = () => NAMES.flatMap((_, other) => linkFor(other) ?? []);
-    this.guests = new Guests({ ...where, kernel: this.#sockets.guest, homeRoutes, links, linkFor });
+    this.forwards = new Forwards({ ...where, linkFor });
+    const { forwards } = this;
+    const kernel = this.#sockets.guest;
+    this.guests = new Guests({ ...where, kernel, homeRoutes, links, linkFor, forwards });
     const { guests } = this;
     this.moves = new Moves({
       ...where,
       kernel: this.#sockets.move,
       sites: sites as never,
       guests,
+      forwards,
       homeRoutes,
       parked: this.#parked,
       connections: {
@@ -664,8 +670,10 @@ export class Node {
   }
 
   #inbound(): Parameters<typeof takeInbound>[0] {
-    const { relayed, pipes: halfPipes, moves, homeRoutes, guests } = this;
-    return { relayed, halfPipes, moves, homeRoutes, guests } as unknown as Parameters<typeof takeInbound>[0];
+    const { relayed, pipes: halfPipes, moves, homeRoutes, guests, forwards } = this;
+    return { relayed, halfPipes, moves, homeRoutes, guests, forwards } as unknown as Parameters<
+      typeof takeInbound
+    >[0];
   }
 
   /** Runs what was put off: the links have been flushed. */
@@ -682,6 +690,10 @@ export class Node {
     this.streams.turn();
     this.pipes.turn();
     this.moves.turn(nowMs);
+    this.connections.turn(nowMs);
+    this.flows.turn(nowMs);
+    this.guests.turn(nowMs);
+    this.forwards.turn(nowMs);
     this.#drain.turn();
     this.settle();
     if (nowMs - this.#roundAtMs < ROUND_MS) return;
@@ -699,7 +711,7 @@ export class Node {
     this.connections.round(nowMs);
     this.flows.round(nowMs);
     this.pipes.round(nowMs);
-    this.guests.tick(nowMs);
+    this.guests.round();
     this.homeRoutes.tick(nowMs);
     this.settle();
     this.#drain.round(nowMs);

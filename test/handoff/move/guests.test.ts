@@ -1,9 +1,10 @@
-/** Guests that end: at their own home, whose route goes with them, and elsewhere, where the home is told. */
+/** Guests that end: at their own home, whose route goes with them, and elsewhere, where the home is told; and that move on. */
 import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
 import { tupleKey, tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
+import { Forwards, type ForwardsPorts } from '../../../src/handoff/move/forwards.ts';
 import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
 import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
@@ -25,7 +26,7 @@ function stand(home = HOME, unreachable = new Set<number>()) {
   const told: Frame[] = [];
   const clock = { nowMs: 0 };
   const link = { send: (frame: Frame) => told.push(frame) > 0 } as unknown as Link;
-  const ports: GuestsPorts = {
+  const ports: Omit<GuestsPorts, 'forwards'> & ForwardsPorts = {
     index: 0,
     self: HOME,
     config: { nodes: [] },
@@ -45,34 +46,40 @@ function stand(home = HOME, unreachable = new Set<number>()) {
       delete: (client: typeof ENDS.client, pub: typeof ENDS.public) => routes.delete(key(client, pub)),
     },
   };
-  const guests = new Guests(ports);
+  const forwards = new Forwards(ports);
+  const guests = new Guests({ ...ports, forwards });
+  const tick = (nowMs: number): void => {
+    clock.nowMs = nowMs;
+    guests.turn(nowMs);
+    forwards.turn(nowMs);
+    guests.round();
+  };
   /** Time passes, in rounds of a second, while `goesOn`. Returns the seconds. */
   const pass = (goesOn: () => boolean): number => {
     const startMs = clock.nowMs;
     while (goesOn() && clock.nowMs - startMs < 10 * FLOW_LINGER_LIMIT_MS) {
-      clock.nowMs += 1000;
-      guests.tick(clock.nowMs);
+      tick(clock.nowMs + 1000);
     }
     return (clock.nowMs - startMs) / 1000;
   };
-  return { routes, guests, told, pass };
+  return { routes, guests, forwards, told, tick, pass };
 }
 
 test('the route that keeps a connection here goes with it', () => {
-  const { routes, guests } = stand();
+  const { routes, guests, tick } = stand();
   guests.ended(guests.arrive(ENDS, 1));
-  guests.tick(FLOW_LINGER_MS - 1);
+  tick(FLOW_LINGER_MS - 1);
   assert.deepEqual([...routes.values()], [OWNER_SELF], 'the client may still say something');
-  guests.tick(FLOW_LINGER_MS);
+  tick(FLOW_LINGER_MS);
   assert.deepEqual([...routes.values()], []);
   assert.equal(guests.size, 0);
 });
 
 test('the route of a next connection, which another engine gave away, stays', () => {
-  const { routes, guests } = stand();
+  const { routes, guests, tick } = stand();
   guests.ended(guests.arrive(ENDS, 1));
   routes.set(tupleKey(ENDS), ELSEWHERE);
-  guests.tick(FLOW_LINGER_MS);
+  tick(FLOW_LINGER_MS);
   assert.deepEqual([...routes.values()], [ELSEWHERE]);
   assert.equal(guests.size, 0);
 });
@@ -97,31 +104,31 @@ test('a home that never answers is told no longer than the limit; a next connect
   guests.ended(next);
   const seconds = pass(() => guests.size > 0);
   assert.ok(seconds >= limitS && seconds <= limitS + 5, `${seconds} s`);
-  assert.equal(guests.lingering, 0);
+  assert.equal(guests.leaving, 0);
 });
 
 test('a connection that has moved on is sent after by a route of this node’s, until it comes back', () => {
   for (const comesBack of [false, true]) {
-    const { routes, guests } = stand(ELSEWHERE);
+    const { routes, guests, forwards, tick } = stand(ELSEWHERE);
     guests.movedOn(ENDS, guests.arrive(ENDS, 1), { node: ELSEWHERE + 1, epoch: 2 });
     assert.deepEqual([...routes.values()], [ELSEWHERE + 2]);
-    if (comesBack) guests.stopForwarding(ENDS);
+    if (comesBack) forwards.stop(ENDS);
     assert.equal(routes.size, comesBack ? 0 : 1);
-    guests.tick(FLOW_LINGER_MS);
+    tick(FLOW_LINGER_MS);
     assert.equal(routes.size, 0, 'the home knows by then');
   }
 });
 
 test('while the home cannot be reached a connection is sent after, until its owner says that it has ended', () => {
-  const { routes, guests, pass } = stand(ELSEWHERE, new Set([ELSEWHERE]));
+  const { routes, guests, forwards, pass } = stand(ELSEWHERE, new Set([ELSEWHERE]));
   guests.movedOn(ENDS, guests.arrive(ENDS, 1), { node: ELSEWHERE + 1, epoch: 2 });
   let rounds = 0;
   pass(() => rounds++ < 100);
   assert.equal(routes.size, 1);
   const flow = tupleToFrame(ENDS);
-  guests.endedElsewhere({ type: FrameType.CLEANUP, flow, epoch: 1 });
+  forwards.ended({ type: FrameType.CLEANUP, flow, epoch: 1 });
   assert.equal(routes.size, 1, 'it was here once more since');
-  guests.endedElsewhere({ type: FrameType.CLEANUP, flow, epoch: 3 });
+  forwards.ended({ type: FrameType.CLEANUP, flow, epoch: 3 });
   assert.equal(routes.size, 0);
 });
 
@@ -137,12 +144,24 @@ test('a connection that was sent on is lost with its owner, when the home cannot
 });
 
 test('an owner that cannot reach the home tells everybody that the connection has ended, and forgets it', () => {
-  const { guests, told } = stand(ELSEWHERE, new Set([ELSEWHERE]));
+  const { guests, told, tick } = stand(ELSEWHERE, new Set([ELSEWHERE]));
   guests.ended(guests.arrive(ENDS, 4));
-  guests.tick(FLOW_LINGER_MS);
+  tick(FLOW_LINGER_MS);
   assert.deepEqual(
     told.map(({ type }) => type),
     [FrameType.CLEANUP],
   );
   assert.equal(guests.size, 0);
+});
+
+test('a home that may have forgotten hears of a guest before it hears that it has ended', () => {
+  const { guests, told, tick } = stand(ELSEWHERE);
+  guests.ended(guests.arrive(ENDS, 4));
+  guests.linkUp({ node: ELSEWHERE } as unknown as Link);
+  tick(FLOW_LINGER_MS);
+  tick(2 * FLOW_LINGER_MS);
+  assert.deepEqual(
+    told.map(({ type }) => type),
+    [FrameType.ROUTE, FrameType.ROUTE, FrameType.CLEANUP, FrameType.CLEANUP],
+  );
 });

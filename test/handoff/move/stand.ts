@@ -179,8 +179,8 @@ export class MoveStand {
           return guest(epoch);
         },
         movedOn: (_ends, _guest, { node }) => note(`moved on to ${node}`),
-        stopForwarding: () => note('nothing is forwarded'),
       },
+      forwards: { stop: () => note('nothing is forwarded') },
       homeRoutes: {
         divert: (_ends, node) => {
           if (this.hasRouteRoom) note(`route to ${node}`);

@@ -77,3 +77,38 @@ test('one that is set again while it runs out has its full time', () => {
     assert.equal(ends, expected);
   }
 });
+
+test('a few at a time keep up with thousands that are set each second, and none has to wait for long', () => {
+  const PER_TURN = 8;
+  let ended = 0;
+  let latestMs = 0;
+  let nowMs = 0;
+  const dueMs = new Map<Item, number>();
+  const deadlines = new Deadlines<Item>(DURATION_MS, (item) => {
+    ended++;
+    latestMs = Math.max(latestMs, nowMs - dueMs.get(item)!);
+  });
+  const set = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const item = new Item();
+      dueMs.set(item, nowMs + DURATION_MS);
+      deadlines.set(item, nowMs);
+    }
+  };
+  let most = 0;
+  for (; nowMs < 2000; nowMs++) {
+    set(PER_TURN);
+    const before = ended;
+    deadlines.runSome(nowMs);
+    most = Math.max(most, ended - before);
+  }
+  assert.ok(latestMs > 0 && latestMs < DURATION_MS, `${latestMs} ms late`);
+  assert.ok(most <= 2 * PER_TURN, `${most} in one turn`);
+  // Thousands that come at once.
+  set(4000);
+  nowMs += DURATION_MS;
+  let turns = 0;
+  for (; deadlines.runSome(nowMs); turns++) nowMs += 0.1;
+  assert.equal(deadlines.size, 0);
+  assert.ok(turns > 100, `${turns} turns`);
+});

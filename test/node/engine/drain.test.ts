@@ -16,7 +16,7 @@ function stand(takers: readonly number[]) {
     halfPipes: { size: 0, drain: () => {} },
     relayed: none,
     moves: { hasRoomToLeave: true, incoming: 0 },
-    guests: { lingering: 0 },
+    guests: { leaving: 0 },
     takers: () => [...takers],
     over: () => done.push('over'),
   } as DrainPorts);

@@ -21,14 +21,13 @@ class Stand {
     loads: { waitMs: IDLE_MS },
     moves: { waitMs: IDLE_MS },
     drain: { waitMs: IDLE_MS },
+    connections: { waitMs: IDLE_MS, size: 0 },
+    anchorFlows: { waitMs: IDLE_MS, size: 0 },
+    guests: { waitMs: IDLE_MS, size: 0 },
+    forwards: { waitMs: IDLE_MS },
     peers: { up: 1, expected: 1 },
     views: { size: 1 },
-    ...Object.fromEntries(
-      ['connections', 'anchorFlows', 'guests', 'homeRoutes', 'catalogues', 'memories'].map((name) => [
-        name,
-        { size: 0 },
-      ]),
-    ),
+    ...Object.fromEntries(['homeRoutes', 'catalogues', 'memories'].map((name) => [name, { size: 0 }])),
   };
   upstreamsWait = false;
   readonly housekeeping = new Housekeeping(this.#ports());
@@ -68,14 +67,24 @@ class Stand {
   }
 }
 
-const TURN = ['handoffs.turn', 'streams.turn', 'loads.turn', 'moves.turn', 'drain.turn'];
+const TURN = [
+  'handoffs.turn',
+  'streams.turn',
+  'loads.turn',
+  'moves.turn',
+  'connections.turn',
+  'anchorFlows.turn',
+  'guests.turn',
+  'forwards.turn',
+  'drain.turn',
+];
 const ROUND = [
   'router.stayAlive',
   'connections.round',
   'peers.tick',
   'anchorFlows.round',
   'halfPipes.round',
-  'guests.tick',
+  'guests.round',
   'homeRoutes.tick',
   'catalogues.tick',
   'memories.tick',
@@ -108,7 +117,19 @@ test('the next turn comes as soon as the most impatient part wants it', () => {
   stand.upstreamsWait = true;
   assert.equal(stand.tick(0).waitMs, TICK_MS);
   stand.upstreamsWait = false;
-  for (const name of ['handoffs', 'halfPipes', 'streams', 'loads', 'moves', 'drain']) {
+  const impatient = [
+    'handoffs',
+    'halfPipes',
+    'streams',
+    'loads',
+    'moves',
+    'connections',
+    'anchorFlows',
+    'guests',
+    'forwards',
+    'drain',
+  ];
+  for (const name of impatient) {
     const fields = stand.fields[name];
     fields.waitMs = QUICK_TICK_MS;
     assert.equal(stand.tick(0).waitMs, QUICK_TICK_MS, name);
