@@ -29,7 +29,8 @@ export interface Target {
 export class FlowTargets {
   readonly #owner: Conversation;
   readonly #count: Count;
-  readonly #byNode = new Map<number, Target>();
+  /** One of a node, of few nodes: nearly always there is but one. */
+  #targets: Target[] = [];
 
   /** `owner`: gets the frames of all of them. */
   constructor(owner: Conversation, count: Count) {
@@ -38,42 +39,41 @@ export class FlowTargets {
   }
 
   get size(): number {
-    return this.#byNode.size;
+    return this.#targets.length;
   }
 
   get nodes(): number[] {
-    return [...this.#byNode.keys()];
+    return this.#targets.map(({ node }) => node);
   }
 
   /** A copy: targets may go while they are gone through. */
   get all(): Target[] {
-    return [...this.#byNode.values()];
+    return [...this.#targets];
   }
 
   get(node: number): Target | undefined {
-    return this.#byNode.get(node);
+    return this.#targets.find((target) => target.node === node);
   }
 
   /** Whether a target can still be asked. */
   isThere({ node, link, id }: Target): boolean {
-    const target = this.#byNode.get(node);
+    const target = this.get(node);
     return target?.link === link && target.id === id && !target.leaving && link.up;
   }
 
   /** Whether a node's half-pipe stays for another response: a clone's goes by itself. */
   keepsHalfPipe(node: number): boolean {
-    const target = this.#byNode.get(node);
+    const target = this.get(node);
     return target !== undefined && !target.leaving && (target.standby || !target.implicit);
   }
 
   of(link: Link, id: number): Target | undefined {
-    for (const target of this.#byNode.values()) if (target.link === link && target.id === id) return target;
-    return undefined;
+    return this.#targets.find((target) => target.link === link && target.id === id);
   }
 
   /** The conversation with a node, a new one if there is none that goes on. */
   open(node: number, link: Link): Target {
-    const known = this.#byNode.get(node);
+    const known = this.get(node);
     if (known !== undefined && known.link === link && !known.leaving) return known;
     const target = {
       node,
@@ -84,14 +84,15 @@ export class FlowTargets {
       implicit: false,
       standby: false,
     };
-    this.#byNode.set(node, target);
+    this.#targets = this.#targets.filter((one) => one !== known);
+    this.#targets.push(target);
     return target;
   }
 
   /** Ends a conversation; the node may have a newer one. */
   close(target: Target): void {
     target.link.closeConversation(target.id);
-    if (this.#byNode.get(target.node) === target) this.#byNode.delete(target.node);
+    this.#targets = this.#targets.filter((one) => one !== target);
   }
 
   closeAll(): void {
@@ -154,7 +155,7 @@ export class FlowTargets {
    * clone that has the request already, and is not asked.
    */
   makeRoom(node: number | null, entry: FlowEntry, most: number, epoch: number): boolean {
-    if (node !== null && this.#byNode.get(node)?.dropped) return false;
+    if (node !== null && this.get(node)?.dropped) return false;
     const { rules, acknowledged } = entry;
     ranges.trim(rules, acknowledged);
     if (hasRoom(rules, most)) return true;
@@ -162,7 +163,7 @@ export class FlowTargets {
       if (hasRoom(rules, most)) break;
       if (range.owner === OWNER_SELF || range.open || ranges.distance(range.end, acknowledged) < 0) continue;
       // The client has it all; the owner may not know yet. It learns it from us and drops what it still holds.
-      const target = this.#byNode.get(range.owner - 1);
+      const target = this.get(range.owner - 1);
       if (target === undefined) continue;
       ranges.collect(rules, range.owner, range.end);
       // A target that owes later bytes goes on getting acknowledgements, and learns it from those.
