@@ -9,8 +9,8 @@ import type { FlowRules } from '../../kernel/router/ranges.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import { LOST_LIMIT_MS } from '../flow/agreed.ts';
 import { type FourTuple, tupleKey, tupleToFrame } from '../flow/four-tuple.ts';
-import { LOST_LIMIT_MS } from './home-routes.ts';
 import type { MovePorts } from './move-ports.ts';
 
 /** An initiator that lives has gone on by then, and told the home. */

@@ -13,9 +13,8 @@ import type { Routes } from '../../kernel/router/routes.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import type { Cleanup } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
-import { FLOW_LINGER_MS } from '../flow/agreed.ts';
+import { FLOW_LINGER_MS, LOST_LIMIT_MS } from '../flow/agreed.ts';
 import { type FourTuple, tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
-import { LOST_LIMIT_MS } from './home-routes.ts';
 
 /** How often each is looked at. */
 const LOOK_MS = 1000;
@@ -25,7 +24,7 @@ interface Forward extends Timed {
   readonly key: string;
   readonly node: number;
   readonly home: number;
-  /** Moves of the connection when it went there. */
+  /** Moves of the connection when it went there; 0 for what a predecessor left. */
   readonly epoch: number;
   /** When it was needed last, as far as is known. */
   sinceMs: number;
@@ -55,13 +54,25 @@ export class Forwards implements Ticking {
 
   /** A connection moves to `node`, by so many moves. At home it has a route already (home-routes.ts). */
   add(ends: FourTuple, node: number, epoch: number): void {
-    const { homeOf, self, routes, clock } = this.#ports;
-    const home = homeOf(ends.public.address);
-    if (home === self) return;
+    const { homeOf, self, routes } = this.#ports;
+    if (homeOf(ends.public.address) === self) return;
     // At home, too, the way to here ends only when the move is confirmed. It takes what this node sends back (rule arrived).
     routes.set(ends.client, ends.public, node + 1);
+    this.#keep(ends, node, epoch);
+  }
+
+  /**
+   * A predecessor has sent a connection on, a moment ago maybe: whoever got it may not know yet whether it has it, and
+   * goes by what comes of it.
+   */
+  inherit(ends: FourTuple, node: number): void {
+    this.#keep(ends, node, 0);
+  }
+
+  #keep(ends: FourTuple, node: number, epoch: number): void {
     const key = tupleKey(ends);
-    const sinceMs = clock.nowMs;
+    const home = this.#ports.homeOf(ends.public.address);
+    const sinceMs = this.#ports.clock.nowMs;
     const forward: Forward = { ends, key, node, home, epoch, sinceMs, places: [] };
     this.#forget(key);
     this.#byKey.set(key, forward);

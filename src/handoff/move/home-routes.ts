@@ -21,12 +21,11 @@ import type { Routes } from '../../kernel/router/routes.ts';
 import { distance } from '../../kernel/tcp/sequence.ts';
 import { type Cleanup, FrameType, type Route } from '../../protocol/backplane/frames.ts';
 import type { Link } from '../../protocol/backplane/link.ts';
+import { LOST_LIMIT_MS } from '../flow/agreed.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { engineFor, type FourTuple, tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
 import type { SocketLook } from '../flow/socket-look.ts';
-
-/** How long a route waits for an owner whose link is gone. */
-export const LOST_LIMIT_MS = 5000;
+import type { Forwards } from './forwards.ts';
 
 interface HomeRoute {
   readonly ends: FourTuple;
@@ -50,6 +49,7 @@ export interface HomeRoutesPorts extends StatusOrigin {
   canServe(ends: FourTuple): boolean;
   /** Moves of a connection that is a guest here; null: it is none. */
   readonly guests: { epochOf(key: string): number | null };
+  readonly forwards: Pick<Forwards, 'inherit'>;
 }
 
 export class HomeRoutes {
@@ -69,16 +69,19 @@ export class HomeRoutes {
     return engineFor(key, config.nodes[self].engines) === index;
   }
 
-  /** Takes up what a predecessor left. What is not to an own address was for a few seconds only. */
+  /** Takes up what a predecessor left. */
   inherit(): void {
-    const { config, self, routes } = this.#ports;
+    const { config, self, routes, forwards } = this.#ports;
     for (const { client, public: pub, owner } of routes.entries()) {
       const ends = { client, public: pub };
       const key = tupleKey(ends);
       if (!this.#keeps(key)) continue;
-      const isOurs = this.#ports.homeOf(pub.address) === self && owner > 0 && owner <= config.nodes.length;
-      if (!isOurs || owner - 1 === self) routes.delete(client, pub);
-      else this.#byKey.set(key, { ends, node: owner - 1, epoch: 0, lostAtMs: this.#ports.clock.nowMs });
+      const node = owner - 1;
+      const home = this.#ports.homeOf(pub.address);
+      const leads = node >= 0 && node < config.nodes.length && node !== self && home >= 0;
+      if (!leads) routes.delete(client, pub);
+      else if (home !== self) forwards.inherit(ends, node);
+      else this.#byKey.set(key, { ends, node, epoch: 0, lostAtMs: this.#ports.clock.nowMs });
     }
   }
 

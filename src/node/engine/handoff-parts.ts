@@ -92,6 +92,8 @@ export class HandoffParts {
         ports.access.boosted(client, asked, site, answered, ports.clock.wallMs);
       },
     });
+    this.forwards = new Forwards({ ...ports, routes, homeOf });
+    const { forwards } = this;
     this.homeRoutes = new HomeRoutes({
       ...ports,
       routes,
@@ -99,9 +101,9 @@ export class HandoffParts {
       homeOf,
       canServe,
       guests: { epochOf: (key) => this.guests.epochOf(key) },
+      forwards,
     });
-    this.forwards = new Forwards({ ...ports, routes, homeOf });
-    const { homeRoutes, forwards } = this;
+    const { homeRoutes } = this;
     this.guests = new Guests({
       ...ports,
       kernel: GUEST_KERNEL,

@@ -271,11 +271,12 @@ export class Node {
     const homeOf = (address: Buffer) => address[address.length - 1] - 1;
     const linkFor = (node: number) => world.linkTo(index, node)?.link;
     const where = { ...common, config, index: 0, self: index, routes, sockets, homeOf, canServe: () => true };
-    this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf: (key) => this.guests.epochOf(key) } });
-    const { homeRoutes } = this;
-    const links = () => NAMES.flatMap((_, other) => linkFor(other) ?? []);
     this.forwards = new Forwards({ ...where, linkFor });
     const { forwards } = this;
+    const epochOf = (key: string) => this.guests.epochOf(key);
+    this.homeRoutes = new HomeRoutes({ ...where, guests: { epochOf }, forwards });
+    const { homeRoutes } = this;
+    const links = () => NAMES.flatMap((_, other) => linkFor(other) ?? []);
     const kernel = this.#sockets.guest;
     this.guests = new Guests({ ...where, kernel, homeRoutes, links, linkFor, forwards });
     const { guests } = this;

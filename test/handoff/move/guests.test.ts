@@ -2,11 +2,10 @@
 import assert from 'node:assert';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
-import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../../../src/handoff/flow/agreed.ts';
+import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS, LOST_LIMIT_MS } from '../../../src/handoff/flow/agreed.ts';
 import { tupleKey, tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
 import { Forwards, type ForwardsPorts } from '../../../src/handoff/move/forwards.ts';
 import { Guests, type GuestsPorts } from '../../../src/handoff/move/guests.ts';
-import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { type Frame, FrameType } from '../../../src/protocol/backplane/frames.ts';
@@ -164,4 +163,14 @@ test('a home that may have forgotten hears of a guest before it hears that it ha
     told.map(({ type }) => type),
     [FrameType.ROUTE, FrameType.ROUTE, FrameType.CLEANUP, FrameType.CLEANUP],
   );
+});
+
+test('a connection that a predecessor has sent on is sent after for a while', () => {
+  const { routes, forwards, tick } = stand(ELSEWHERE);
+  routes.set(tupleKey(ENDS), ELSEWHERE + 2);
+  forwards.inherit(ENDS, ELSEWHERE + 1);
+  tick(FLOW_LINGER_MS - 1);
+  assert.equal(routes.size, 1, 'whoever got it may still be in doubt');
+  tick(FLOW_LINGER_MS + 1000);
+  assert.equal(routes.size, 0);
 });

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../../../src/base/address.ts';
+import { LOST_LIMIT_MS } from '../../../src/handoff/flow/agreed.ts';
 import { tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
-import { HomeRoutes, LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
+import { HomeRoutes } from '../../../src/handoff/move/home-routes.ts';
 import { TcpState } from '../../../src/kernel/linux/repair-options.ts';
 import { OWNER_PARKED, OWNER_SELF } from '../../../src/kernel/router/layout.ts';
 import { FrameType } from '../../../src/protocol/backplane/frames.ts';
@@ -24,7 +25,10 @@ function stand() {
   const routes = new RoutesModel();
   /** The kernel's sockets, by the client's port. */
   const states = new Map<number, number>();
+  /** Of public addresses, by their last byte; all others are this node's. */
+  const homes = new Map<number, number>();
   const counts: string[] = [];
+  const inherited: number[] = [];
   const homeRoutes = new HomeRoutes({
     clock,
     routes,
@@ -34,9 +38,10 @@ function stand() {
     sockets: { of: (_local, { port }) => states.get(port) ?? TcpState.CLOSE },
     log: () => {},
     config: { nodes: [0, 1, OWNER].map(() => ({ engines: 1 })) as never },
-    homeOf: () => 0,
+    homeOf: (address) => homes.get(address.at(-1)!) ?? 0,
     canServe: () => true,
     guests: { epochOf: () => null },
+    forwards: { inherit: (_ends, node) => inherited.push(node) },
   });
   assert.ok(homeRoutes.divert(ENDS, OWNER, 1));
   return {
@@ -44,6 +49,8 @@ function stand() {
     routes,
     states,
     counts,
+    homes,
+    inherited,
     /** Time passes, in rounds; returns whether the route is still there. */
     pass(ms: number): boolean {
       for (const endMs = clock.nowMs + ms; clock.nowMs < endMs; ) {
@@ -113,4 +120,22 @@ test('a connection that is given away just now, or is over here, belongs to who 
     say(port);
     assert.equal(routes.owner(endsOf(port).client, PUBLIC), OWNER + 1);
   }
+});
+
+test('of what a predecessor left, own connections wait for their owners, others are sent on for a while, the rest goes', () => {
+  const { homeRoutes, routes, homes, inherited, pass } = stand();
+  const pub = (last: number) => ({ address: parseAddress(`192.0.2.${last}`), port: 80 });
+  homes.set(81, 1).set(82, -1);
+  const { client } = ENDS;
+  routes.set(client, PUBLIC, OWNER + 1);
+  routes.set(client, pub(81), OWNER + 1);
+  routes.set(client, pub(82), OWNER + 1);
+  routes.set(endsOf(2).client, PUBLIC, OWNER_PARKED);
+  routes.set(endsOf(3).client, PUBLIC, OWNER_SELF);
+  homeRoutes.inherit();
+  assert.deepEqual(inherited, [OWNER]);
+  assert.equal(homeRoutes.size, 1);
+  assert.equal(routes.size, 2);
+  pass(LOST_LIMIT_MS);
+  assert.equal(homeRoutes.size, 0);
 });

@@ -1,8 +1,8 @@
 /** Mechanisms migrate and drain at both ends, state by state and edge by edge, without a kernel. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { LOST_LIMIT_MS } from '../../../src/handoff/flow/agreed.ts';
 import { tupleToFrame } from '../../../src/handoff/flow/four-tuple.ts';
-import { LOST_LIMIT_MS } from '../../../src/handoff/move/home-routes.ts';
 import { MAX_INCOMING, MAX_INCOMING_BYTES } from '../../../src/handoff/move/moves.ts';
 import { QUICK_TICK_MS, TICK_MS } from '../../../src/kernel/loop/loop.ts';
 import { decodeState, encodeState } from '../../../src/kernel/tcp/codec.ts';
