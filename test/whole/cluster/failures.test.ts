@@ -136,6 +136,10 @@ describe('failures before the first byte', { ...skipUnlessRoot(), timeout: 170_0
   test('a target is lost that owes bytes of a connection which is closed already: its client is reset', () =>
     stand.withSmallWindow(async () => {
       let lost = '';
+      await stand.until('it is another node’s turn', async () => {
+        const { byNode } = await stand.runRight({ address: 'a', items: [item('anchor.test', KIB)] });
+        return byNode.a === 1;
+      });
       const last = { address: 'a', items: [item('anchor.test', 128 * KIB)], http10: true, marks: [1] };
       const report = await withFaults(stand, last, async () => {
         await stand.until('the anchor has closed it', async () => {
