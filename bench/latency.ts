@@ -2,8 +2,8 @@
  * The time that a handoff adds to a request, against the time that HAProxy adds: one request at a time over a
  * kept-alive connection, by wrk and by a client that times each request; and by that client over 32 connections at
  * once, where wrk's percentiles, corrected for what it would have liked to send meanwhile, say more about the longest
- * pause than about requests. The response is one segment (nginx: with tcp_nopush), so the time to its end is that to
- * its first byte.
+ * pause than about requests; there by mechanism auto as well, which is what users have. The response is one segment
+ * (nginx: with tcp_nopush), so the time to its end is that to its first byte.
  */
 import { Baton } from './lib/baton.ts';
 import { Peers } from './lib/peers.ts';
@@ -33,6 +33,7 @@ export async function latency(report: Report): Promise<void> {
   const site = new Site(NODES);
   const [onA, onB] = NODES.map((node) => site.path('1k', node));
   const baton = await Baton.up({ name: 'b1', nodes: NODES.length, root: site.root });
+  const auto = await Baton.up({ name: 'b3', nodes: NODES.length, root: site.root, mechanism: 'auto' });
   const peers = await Peers.up({
     name: 'b2',
     nodes: NODES.length,
@@ -72,30 +73,29 @@ export async function latency(report: Report): Promise<void> {
   }
   for (const connections of CONNECTIONS) {
     const job = (path: string) => ({ paths: [path], connections, seconds: SECONDS });
-    const [local, handedOff, nginx, haproxy] = await alternate(
+    const [local, handedOff, byAuto, nginx, haproxy] = await alternate(
       [
         () => times(baton, job(onA)),
         () => baton.handingOff(() => times(baton, job(onB))),
+        () => auto.handingOff(() => times(auto, job(onB))),
         () => times(peers.noPushServers.get('b')!, job(onB)),
         () => times(peers.haproxy, job(onB)),
       ],
       ROUNDS,
     );
     for (const [name, of] of TIMED) {
-      const [value, handed, direct, proxied] = [local, handedOff, nginx, haproxy].map((rounds) =>
-        medianOf(rounds, of),
+      const [value, handed, chosen, direct, proxied] = [local, handedOff, byAuto, nginx, haproxy].map(
+        (rounds) => medianOf(rounds, of),
       );
       const figure = `latency.timed.${connections}`;
       report({ name: `${figure}.direct.${name}`, value, unit: 'us', baseline: direct, target: null });
-      report({
-        name: `${figure}.handoff.${name}`,
-        value: handed,
-        unit: 'us',
-        baseline: proxied,
-        target: name === 'p99' ? '<= 1' : null,
-      });
+      const target = name === 'p99' ? '<= 1' : null;
+      const [unit, baseline] = ['us', proxied];
+      report({ name: `${figure}.handoff.${name}`, value: handed, unit, baseline, target });
+      report({ name: `${figure}.auto.${name}`, value: chosen, unit, baseline, target });
     }
   }
   baton.down();
+  auto.down();
   peers.down();
 }
