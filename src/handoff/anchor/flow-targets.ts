@@ -29,7 +29,7 @@ export interface Target {
 export class FlowTargets {
   readonly #owner: Conversation;
   readonly #count: Count;
-  /** One of a node, of few nodes: nearly always there is but one. */
+  /** At most one for each node; nearly always there is but one. */
   #targets: Target[] = [];
 
   /** `owner`: gets the frames of all of them. */
