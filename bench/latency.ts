@@ -42,18 +42,19 @@ export async function latency(report: Report): Promise<void> {
     proxies: true,
   });
   const one = (path: string) => ({ paths: [path], connections: 1, seconds: SECONDS });
-  const [local, handedOff, nginx, haproxy] = await alternate(
+  const [local, handedOff, byAuto, nginx, haproxy] = await alternate(
     [
       () => load(baton, one(onA)),
       () => baton.handingOff(() => load(baton, one(onB))),
+      () => auto.handingOff(() => load(auto, one(onB))),
       () => load(peers.noPushServers.get('b')!, one(onB)),
       () => load(peers.haproxy, one(onB)),
     ],
     ROUNDS,
   );
   for (const [name, of] of PERCENTILES) {
-    const [localUs, handedOffUs, nginxUs, haproxyUs] = [local, handedOff, nginx, haproxy].map((rounds) =>
-      medianOf(rounds, of),
+    const [localUs, handedOffUs, autoUs, nginxUs, haproxyUs] = [local, handedOff, byAuto, nginx, haproxy].map(
+      (rounds) => medianOf(rounds, of),
     );
     report({ name: `latency.direct.${name}`, value: localUs, unit: 'us', baseline: nginxUs, target: null });
     report({
@@ -63,6 +64,7 @@ export async function latency(report: Report): Promise<void> {
       baseline: haproxyUs,
       target: null,
     });
+    report({ name: `latency.auto.${name}`, value: autoUs, unit: 'us', baseline: haproxyUs, target: null });
     report({
       name: `latency.added.${name}`,
       value: handedOffUs - localUs,
