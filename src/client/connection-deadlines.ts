@@ -39,11 +39,13 @@ export class ConnectionDeadlines {
     this.#all = [this.hello, this.head, this.idle, this.stall, this.drain, this.later];
   }
 
-  /** Some of those that are due: thousands of clients may have come, or gone silent, at once. Returns whether others are. */
-  run(nowMs: number): boolean {
-    let goesOn = false;
-    for (const deadlines of this.#all) if (deadlines.runSome(nowMs)) goesOn = true;
-    return goesOn;
+  /** Some of those that are due: thousands of clients may have come, or gone silent, at once. */
+  runSome(nowMs: number): void {
+    for (const deadlines of this.#all) deadlines.runSome(nowMs);
+  }
+
+  isDue(nowMs: number): boolean {
+    return this.#all.some((deadlines) => deadlines.isDue(nowMs));
   }
 }
 

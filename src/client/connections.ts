@@ -37,8 +37,6 @@ export class Connections implements HandshakeOwner, Ticking {
   readonly #all = new NumberTable<Connection>();
   /** TLS handshakes, the oldest first. */
   readonly #handshakes = new Members<ClientHandshake>();
-  /** More deadlines are due than one turn has time for. */
-  #endsGoOn = false;
 
   constructor(ports: ClientPorts) {
     this.ports = ports;
@@ -185,11 +183,11 @@ export class Connections implements HandshakeOwner, Ticking {
   }
 
   turn(nowMs: number): void {
-    this.#endsGoOn = this.deadlines.run(nowMs);
+    this.deadlines.runSome(nowMs);
   }
 
   get waitMs(): number {
-    return this.#endsGoOn ? 0 : IDLE_MS;
+    return this.deadlines.isDue(this.ports.clock.nowMs) ? 0 : IDLE_MS;
   }
 
   /** What a connection waits for comes as an event, or may be 100 ms late. */

@@ -41,8 +41,6 @@ export class AnchorFlows implements Ticking, FlowOwner {
   readonly #open = new NumberTable<AnchorFlow>();
   readonly #closing = new NumberTable<FlowClosing>();
   readonly #lingering: LingeringFlows;
-  /** More of them are to be looked at than one turn has time for. */
-  #looksGoOn = false;
 
   constructor(ports: AnchorFlowsPorts) {
     this.clock = ports.clock;
@@ -95,11 +93,11 @@ export class AnchorFlows implements Ticking, FlowOwner {
 
   /** An open flow has its turns by its connection. */
   turn(nowMs: number): void {
-    this.#looksGoOn = this.#lingering.run(nowMs);
+    this.#lingering.runSome(nowMs);
   }
 
   get waitMs(): number {
-    return this.#looksGoOn ? 0 : IDLE_MS;
+    return this.#lingering.isDue(this.clock.nowMs) ? 0 : IDLE_MS;
   }
 
   round(nowMs: number): void {

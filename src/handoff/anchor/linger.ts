@@ -48,10 +48,13 @@ export class LingeringFlows {
     this.#settling.push(nowMs + LINGER_SETTLE_MS, { slot, closedAtMs, hasFin, segments: 0 });
   }
 
-  /** Looks at some of those whose time has come. Returns whether there are others. */
-  run(nowMs: number): boolean {
+  /** Looks at some of those whose time has come. */
+  runSome(nowMs: number): void {
     for (let most = fewOf(nowMs - this.#settling.firstDueMs); most > 0; most--) this.#settle(nowMs);
     for (let most = fewOf(nowMs - this.#silent.firstDueMs); most > 0; most--) this.#look(nowMs);
+  }
+
+  isDue(nowMs: number): boolean {
     return Math.min(this.#settling.firstDueMs, this.#silent.firstDueMs) <= nowMs;
   }
 

@@ -45,8 +45,6 @@ export class Forwards implements Ticking {
   readonly #ports: ForwardsPorts;
   readonly #byKey = new Map<string, Forward>();
   readonly #looks = new Deadlines<Forward>(LOOK_MS, (forward) => this.#look(forward));
-  /** More of them are to be looked at than one turn has time for. */
-  #looksGoOn = false;
 
   constructor(ports: ForwardsPorts) {
     this.#ports = ports;
@@ -100,11 +98,11 @@ export class Forwards implements Ticking {
   }
 
   turn(nowMs: number): void {
-    this.#looksGoOn = this.#looks.runSome(nowMs);
+    this.#looks.runSome(nowMs);
   }
 
   get waitMs(): number {
-    return this.#looksGoOn ? 0 : IDLE_MS;
+    return this.#looks.isDue(this.#ports.clock.nowMs) ? 0 : IDLE_MS;
   }
 
   round(): void {

@@ -10,7 +10,6 @@
  * router would remember otherwise.
  */
 
-import { TcpState } from '../../kernel/linux/repair-options.ts';
 import { Deadlines, type Timed } from '../../kernel/loop/deadlines.ts';
 import { IDLE_MS } from '../../kernel/loop/loop.ts';
 import type { Clock, Ticking } from '../../kernel/loop/ports.ts';
@@ -21,7 +20,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import { FLOW_LINGER_LIMIT_MS, FLOW_LINGER_MS } from '../flow/agreed.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { type FourTuple, tupleKey, tupleOfFrame, tupleToFrame } from '../flow/four-tuple.ts';
-import type { SocketLook } from '../flow/socket-look.ts';
+import { hasConnection, type SocketLook } from '../flow/socket-look.ts';
 import type { Forwards } from './forwards.ts';
 
 /** How often a guest that closes is looked at. */
@@ -77,8 +76,6 @@ export class Guests implements Ticking {
   readonly #byKey = new Map<string, Guest>();
   readonly #closing = new Deadlines<Guest>(CLOSING_LOOK_MS, (guest) => this.#watch(guest));
   readonly #lingering = new Deadlines<Guest>(FLOW_LINGER_MS, (guest) => this.#letGo(guest));
-  /** More of them are to be looked at than one turn has time for. */
-  #looksGoOn = false;
   /** Some guest is not announced yet. */
   #owesNews = false;
 
@@ -209,12 +206,13 @@ export class Guests implements Ticking {
   }
 
   turn(nowMs: number): void {
-    const closing = this.#closing.runSome(nowMs);
-    this.#looksGoOn = this.#lingering.runSome(nowMs) || closing;
+    this.#closing.runSome(nowMs);
+    this.#lingering.runSome(nowMs);
   }
 
   get waitMs(): number {
-    return this.#looksGoOn ? 0 : IDLE_MS;
+    const { nowMs } = this.#ports.clock;
+    return this.#closing.isDue(nowMs) || this.#lingering.isDue(nowMs) ? 0 : IDLE_MS;
   }
 
   round(): void {
@@ -237,9 +235,8 @@ export class Guests implements Ticking {
    * next segment still has to come by this route.
    */
   #letGo(guest: Guest): void {
-    const state = this.#ports.sockets.of(guest.ends.public, guest.ends.client);
     this.#lingering.set(guest, this.#ports.clock.nowMs);
-    if (state === TcpState.CLOSE || state === TcpState.TIME_WAIT) this.#cleanUp(guest);
+    if (!hasConnection(this.#ports.sockets, guest.ends)) this.#cleanUp(guest);
   }
 
   #closeSocket(guest: Guest): void {

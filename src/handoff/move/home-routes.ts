@@ -14,7 +14,6 @@ import { formatEndpoint } from '../../base/address.ts';
 import type { ClusterConfig } from '../../base/config/config.ts';
 import type { Count } from '../../base/counters.ts';
 import type { Log } from '../../base/log.ts';
-import { TcpState } from '../../kernel/linux/repair-options.ts';
 import type { Clock } from '../../kernel/loop/ports.ts';
 import { OWNER_SELF } from '../../kernel/router/layout.ts';
 import type { Routes } from '../../kernel/router/routes.ts';
@@ -24,7 +23,7 @@ import type { Link } from '../../protocol/backplane/link.ts';
 import { LOST_LIMIT_MS } from '../flow/agreed.ts';
 import { type FlowStatus, type StatusOrigin, statusOf } from '../flow/flow-status.ts';
 import { engineFor, type FourTuple, tupleKey, tupleOfFrame } from '../flow/four-tuple.ts';
-import type { SocketLook } from '../flow/socket-look.ts';
+import { hasConnection, type SocketLook } from '../flow/socket-look.ts';
 import type { Forwards } from './forwards.ts';
 
 interface HomeRoute {
@@ -126,11 +125,9 @@ export class HomeRoutes {
    * route first. Whoever says then that it is there means one that is over, whose port the client uses anew (its route
    * was lost meanwhile), or is no friend.
    */
-  #isHere({ client, public: pub }: FourTuple): boolean {
-    const owner = this.#ports.routes.owner(client, pub);
-    if (owner !== 0 && owner !== OWNER_SELF) return false;
-    const state = this.#ports.sockets.of(pub, client);
-    return state !== TcpState.CLOSE && state !== TcpState.TIME_WAIT;
+  #isHere(ends: FourTuple): boolean {
+    const owner = this.#ports.routes.owner(ends.client, ends.public);
+    return (owner === 0 || owner === OWNER_SELF) && hasConnection(this.#ports.sockets, ends);
   }
 
   /** A connection has ended at its owner. One that cannot reach the home tells everybody: only that answers. */

@@ -62,21 +62,19 @@ export class Deadlines<T extends Timed> {
 
   /**
    * The same for a few of them, where there may be thousands that nobody waits for: what comes in between is not to wait
-   * for them all. Returns whether others are due.
+   * for them all. Others may still be due.
    */
-  runSome(nowMs: number): boolean {
-    for (let most = fewOf(nowMs - this.#items.firstMark); most > 0; most--)
-      if (!this.#runFirst(nowMs)) return false;
-    return this.#isDue(nowMs);
+  runSome(nowMs: number): void {
+    for (let most = fewOf(nowMs - this.#items.firstMark); most > 0 && this.#runFirst(nowMs); most--);
   }
 
-  #isDue(nowMs: number): boolean {
+  isDue(nowMs: number): boolean {
     return this.#items.size > 0 && this.#items.firstMark <= nowMs;
   }
 
   #runFirst(nowMs: number): boolean {
     const item = this.#items.first;
-    if (item === null || !this.#isDue(nowMs)) return false;
+    if (item === null || !this.isDue(nowMs)) return false;
     this.#items.delete(item);
     this.#expired(item);
     return true;

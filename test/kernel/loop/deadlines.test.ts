@@ -108,7 +108,10 @@ test('a few at a time keep up with thousands that are set each second, and none 
   set(4000);
   nowMs += DURATION_MS;
   let turns = 0;
-  for (; deadlines.runSome(nowMs); turns++) nowMs += 0.1;
+  for (; deadlines.isDue(nowMs); turns++) {
+    deadlines.runSome(nowMs);
+    nowMs += 0.1;
+  }
   assert.equal(deadlines.size, 0);
   assert.ok(turns > 100, `${turns} turns`);
 });
