@@ -300,6 +300,31 @@ for (const family of FAMILIES) {
     });
   }
 
+  test(`${family.name}: once the own FIN is acknowledged, one more acknowledgement is for a kernel that has the connection`, {
+    skip,
+  }, () => {
+    const base = 2 ** 32 - 200;
+    const [finAt, over] = [add(base, 400), add(base, 401)];
+    const arrives = (parts: Partial<Segment>, ack = over, flags = layout.FLAG_CLOSING): number => {
+      const own = [range({ start: base, local: base, open: true })];
+      const rules = { ...ranges.emptyRules(layout.ROLE_ANCHOR), ownNext: finAt, flags, ranges: own };
+      const observed = { ack, edge: over, sentNext: over, inAck: 40, inNext: 50 };
+      stand.install(family.client, family.own, rules, observed);
+      const sent = fromClient(family, family.own, { seq: 50, ack: over, ...parts });
+      return stand.runFrame('baton_ingress', build(sent)).verdict;
+    };
+    assert.equal(arrives({}), SHOT);
+    assert.equal(arrives({}, finAt), UNSPEC, 'the first one');
+    assert.equal(arrives({}, over, 0), UNSPEC, 'the connection is not closing');
+    assert.equal(arrives({ payload: WORD }), UNSPEC);
+    assert.equal(arrives({ flags: ACK | FIN }), UNSPEC);
+    assert.equal(arrives({ seq: 49 }), UNSPEC, 'a probe wants an answer');
+    const fd = established(family);
+    assert.equal(arrives({}), UNSPEC, 'the kernel still has it');
+    silentClose(fd);
+    stand.uninstall(family.client, family.own);
+  });
+
   test(`${family.name}: what is refused is for the kernel's socket, and for nobody when there is none`, {
     skip,
   }, () => {

@@ -89,10 +89,8 @@ static __always_inline int is_acceptable_reset(struct __sk_buff *skb, const stru
  * answer with a reset, in the name of a connection that targets may still be sending on. */
 static __always_inline int refuse(struct __sk_buff *skb, const struct flow_key *key)
 {
-	int socket = has_socket(skb, key, 0);
-
 	count(COUNT_UNACCEPTABLE);
-	return socket == SOCKET_WHOLE || socket == SOCKET_TIME_WAIT ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	return has_connection(skb, key) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
 #endif

@@ -33,6 +33,19 @@ static __always_inline int wants_delivery(const struct flow_rules *r, const stru
 	return 0;
 }
 
+/* Whether an acknowledgement has nothing to say to the own socket any more: the client has acknowledged its FIN before,
+ * which is behind all that was handed to it. A client that has ended as well says so once more when that FIN has overtaken
+ * something, and so it does when a target asks. */
+static __always_inline int is_over(const struct flow_rules *r, const struct segment *s, const struct flow_observed *o,
+				   __u32 acked)
+{
+	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+
+	return (r->flags & FLAG_CLOSING) && !s->payload && !(s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)) &&
+	       !before(bpf_ntohl(s->tcp.seq), o->in_next) && last->owner == OWNER_SELF && last->open &&
+	       after(acked, last->start + (r->own_next - last->local));
+}
+
 static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment *s, const struct flow_key *key,
 					  __u32 slot, const struct flow_rules *r, struct flow_observed *o, __u64 now)
 {
@@ -56,6 +69,9 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
 	edge = bpf_ntohl(s->tcp.ack) + ((__u32)bpf_ntohs(s->tcp.window) << (r->client_scale & 15));
 	observe(o, r, s);
 	keep = wants_delivery(r, s, o, acked);
+	/* The kernel would answer it with a reset, if it has let go of the connection. */
+	if (is_over(r, s, o, acked) && !has_connection(skb, key))
+		keep = 0;
 	watch(slot, r, s, o);
 	duplicate = !s->payload && !(s->tcp.flags & TCP_FIN) && !after(bpf_ntohl(s->tcp.ack), acked);
 	if (follows(r, s)) {

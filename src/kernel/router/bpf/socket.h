@@ -63,6 +63,14 @@ static __noinline int has_socket(struct __sk_buff *skb, const struct flow_key *k
 	return what;
 }
 
+/* Whether the kernel has the connection itself, or its TIME-WAIT. */
+static __always_inline int has_connection(struct __sk_buff *skb, const struct flow_key *key)
+{
+	int socket = has_socket(skb, key, 0);
+
+	return socket == SOCKET_WHOLE || socket == SOCKET_TIME_WAIT;
+}
+
 /* The socket of a process that has ended. */
 static __always_inline int is_orphan(struct __sk_buff *skb, const struct segment *s)
 {
