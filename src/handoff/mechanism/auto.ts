@@ -13,7 +13,7 @@ import { ConnectionRequests } from './connection-requests.ts';
 import { cheapest, costOf, objectionTo, overpaidAfter, type Situation, times } from './cost.ts';
 import { LearntSizes } from './learnt-sizes.ts';
 import type { RequestInProgress } from './mechanism.ts';
-import { AUTO_ROWS, type AutoRow } from './prices.ts';
+import { AUTO_ROWS, type AutoRow, byteTimes, type PriceList, pricesFor } from './prices.ts';
 
 /** `AnchorFlow.lastSender`: the anchor's own socket. */
 const OWN = -1;
@@ -29,6 +29,8 @@ export interface AutoPorts {
   /** Bytes of the file that a request is for, by this node's disk or another's catalogue; null when it is none. */
   sizeOf(site: SiteConfig, head: RequestHead): number | null;
   loadOf(node: number): Pick<NodeLoad, 'cpuPermille'>;
+  /** What a KiB costs on this machine that is sealed, passed on and opened, in what a call costs. */
+  readonly callsPerKib: number;
 }
 
 /** How a size is known. */
@@ -53,6 +55,8 @@ export interface ExplainedAuto {
   readonly known: SizeSource;
   readonly anchorPermille: number;
   readonly targetPermille: number;
+  /** How many times as much bytes cost here, beside calls, as where the prices were measured. */
+  readonly byteTimes: number;
   readonly cases: readonly ExplainedCase[];
 }
 
@@ -64,6 +68,8 @@ export interface AutoStatus {
   /** Paths whose responses' size is learnt, and the mean of each site's. */
   readonly learntPaths: number;
   readonly meanBytes: Readonly<Record<string, number>>;
+  /** How many times as much bytes cost here, beside calls, as where the prices were measured. */
+  readonly byteTimes: number;
 }
 
 export class Auto {
@@ -71,12 +77,16 @@ export class Auto {
   readonly #isTold: IsTold;
   readonly #sizes = new LearntSizes();
   readonly #requests = new ConnectionRequests();
+  readonly #byteTimes: number;
+  readonly #prices: PriceList;
   readonly #chosen: Record<AutoRow, number> = { relay: 0, anchor: 0, clone: 0 };
 
   /** `isTold`: whether a client wants to know what was estimated for its request. */
   constructor(ports: AutoPorts, isTold: IsTold) {
     this.#ports = ports;
     this.#isTold = isTold;
+    this.#byteTimes = byteTimes(ports.callsPerKib);
+    this.#prices = pricesFor(this.#byteTimes);
   }
 
   /** The row by which a request goes to `node`, another one. */
@@ -106,6 +116,7 @@ export class Auto {
       overpaidUs: standing.overpaidUs,
       anchorTimes: times(loadOf(self).cpuPermille),
       targetTimes: times(loadOf(node).cpuPermille),
+      prices: this.#prices,
     };
   }
 
@@ -141,6 +152,7 @@ export class Auto {
       overpaidUs: 0,
       anchorTimes: times(anchorPermille),
       targetTimes: times(targetPermille),
+      prices: this.#prices,
     };
     const none = { hasHalfPipe: false, ownSentLast: true };
     const cases = [
@@ -154,7 +166,7 @@ export class Auto {
         isFirst: false,
       }),
     ];
-    return { bytes, known, anchorPermille, targetPermille, cases };
+    return { bytes, known, anchorPermille, targetPermille, byteTimes: this.#byteTimes, cases };
   }
 
   status(): AutoStatus {
@@ -163,6 +175,7 @@ export class Auto {
       connectionRequests: Math.round(10 * this.#requests.mean) / 10,
       learntPaths: this.#sizes.size,
       meanBytes: this.#sizes.status(),
+      byteTimes: Math.round(100 * this.#byteTimes) / 100,
     };
   }
 }

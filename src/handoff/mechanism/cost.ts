@@ -1,7 +1,7 @@
 /**
  * Which row of the mechanism table a request costs least by, as estimated. Pure: a situation comes in, numbers go out.
  *
- *   cost  = processor time of the whole, that of a node that is busy counting for up to MOST_TIMES as much
+ *   cost  = processor time of the whole, that of a node with little of it left counting for up to MOST_TIMES as much
  *         + what has to be changed first, less what the connection has overpaid:
  *           TURN_US        from the anchor's own socket to a target, or back
  *           HALF_PIPE_US   for a half-pipe, divided by how many requests are expected to use it
@@ -10,7 +10,15 @@
  * is known of connections on average only. So one goes on as before until it has paid as much too much as the change
  * costs (ski rental: that is at most twice what the best choice in hindsight costs). Therefore nothing flaps either.
  */
-import { AUTO_ROWS, type AutoRow, HALF_PIPE_US, PRICES, type Price, type Prices, TURN_US } from './prices.ts';
+import {
+  AUTO_ROWS,
+  type AutoRow,
+  HALF_PIPE_US,
+  type Price,
+  type PriceList,
+  type Prices,
+  TURN_US,
+} from './prices.ts';
 
 /** What of a request, its connection and the nodes the estimates go by. */
 export interface Situation {
@@ -35,19 +43,26 @@ export interface Situation {
   /** What processor time of the nodes counts for: `times`. */
   readonly anchorTimes: number;
   readonly targetTimes: number;
+  /** What rows cost on this machine. */
+  readonly prices: PriceList;
 }
 
-/** A node that is busier than this counts as if it were as busy: nothing is gained by making it dearer still. */
-const BUSIEST_PERMILLE = 750;
+/**
+ * From this load on a node is spared. Below it no node is what limits the cluster, and a request is to cost as little as
+ * a whole: who spares a node that has a quarter of its processor left takes more of another's than it saves.
+ */
+const SPARED_PERMILLE = 750;
 /** What processor time of the busiest node counts for, in that of an idle one. */
-export const MOST_TIMES = 1000 / (1000 - BUSIEST_PERMILLE);
+export const MOST_TIMES = 4;
 
 /**
  * What processor time of a node counts for whose busiest engine has that load: by how much a request more makes those
- * wait that are there, which is 1 / (1 - utilisation) of its time (M/M/1).
+ * wait that are there, which is 1 / (1 - utilisation) of its time (M/M/1), of the part that it has left where it begins
+ * to be spared.
  */
 export function times(permille: number): number {
-  return 1000 / (1000 - Math.min(Math.max(permille, 0), BUSIEST_PERMILLE));
+  const left = (1000 - Math.max(permille, SPARED_PERMILLE)) / (1000 - SPARED_PERMILLE);
+  return 1 / Math.max(left, 1 / MOST_TIMES);
 }
 
 /** Why a row is not to be had, in words; null: it is. */
@@ -89,8 +104,8 @@ function responseUs(row: AutoRow, situation: Situation): number {
 }
 
 function listedUs(row: AutoRow, kind: keyof Prices, situation: Situation): number {
-  const { bytes, anchorTimes, targetTimes } = situation;
-  return weighed(PRICES[row][kind], bytes, anchorTimes - 1, targetTimes - 1);
+  const { bytes, prices, anchorTimes, targetTimes } = situation;
+  return weighed(prices[row][kind], bytes, anchorTimes - 1, targetTimes - 1);
 }
 
 /** What has to be changed first. */

@@ -1,7 +1,7 @@
 /**
  * What a request costs by each row that mechanism `auto` chooses among, as `npm run bench -- against-proxies` measures
- * it (docs/figures.md has machine and date). Rows are compared with each other, and the smallest difference that
- * matters is that of a row to the next: another machine's numbers are others, their ratios much the same.
+ * it (docs/figures.md has machine and date). Rows are compared with each other. Where everything
+ * takes longer or less the choice is the same; where bytes do beside calls (`pricesFor`), it is not.
  */
 
 /** What one request costs: processor time in microseconds. */
@@ -31,8 +31,10 @@ const MIB = KIB * KIB;
 const prices = (...all: ReadonlyArray<readonly [number, number, number, number]>): readonly Price[] =>
   all.map(([bytes, wholeUs, anchorUs, targetUs]) => ({ bytes, wholeUs, anchorUs, targetUs }));
 
-/** Between two sizes in proportion; beyond the last as between the last two. */
-export const PRICES: Readonly<Record<AutoRow, Prices>> = {
+/** By row. Between two sizes in proportion; beyond the last as between the last two. */
+export type PriceList = Readonly<Record<AutoRow, Prices>>;
+
+export const PRICES: PriceList = {
   relay: {
     first: prices(
       [0, 107, 42, 6],
@@ -99,3 +101,28 @@ export const PRICES: Readonly<Record<AutoRow, Prices>> = {
 export const HALF_PIPE_US = 50;
 /** The out-half goes from the anchor's own socket to a target, or back: numbers and window are read out, or told. */
 export const TURN_US = 12;
+
+/** What a KiB costs beside a call on the machine of these prices (src/node/engine/bytes-against-calls.ts). */
+export const CALLS_PER_KIB = 0.3;
+/** The measurement takes 2 ms: what differs by less is taken for the same. */
+const SAME_TIMES = 1.25;
+/** And more than that is taken for a measurement that has failed. */
+const MOST_BYTE_TIMES = 4;
+
+/** How many times as much bytes cost here, beside calls, as on the machine of these prices. */
+export function byteTimes(callsPerKib: number): number {
+  const times = callsPerKib / CALLS_PER_KIB;
+  if (times < SAME_TIMES && times > 1 / SAME_TIMES) return 1;
+  return Math.min(Math.max(times, 1 / MOST_BYTE_TIMES), MOST_BYTE_TIMES);
+}
+
+/** The prices where bytes cost so many times as much: what a response costs beyond an empty one. */
+export function pricesFor(times: number): PriceList {
+  const scaled = (list: readonly Price[]): readonly Price[] =>
+    list.map(({ bytes, ...price }) => {
+      const us = (part: keyof typeof price) => list[0][part] + times * (price[part] - list[0][part]);
+      return { bytes, wholeUs: us('wholeUs'), anchorUs: us('anchorUs'), targetUs: us('targetUs') };
+    });
+  const both = ({ first, later }: Prices): Prices => ({ first: scaled(first), later: scaled(later) });
+  return { relay: both(PRICES.relay), anchor: both(PRICES.anchor), clone: both(PRICES.clone) };
+}

@@ -4,6 +4,7 @@
  */
 import { ADDRESS_BYTES, type Endpoint, isMapped } from '../../base/address.ts';
 
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 /** Large enough for sockaddr_in6. */

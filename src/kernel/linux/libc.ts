@@ -11,6 +11,7 @@ type Call<A extends unknown[]> = (...args: A) => number;
 type N = number;
 
 export const socket = libc.func('int socket(int, int, int)') as Call<[N, N, N]>;
+export const socketpair = libc.func('int socketpair(int, int, int, intptr_t)') as Call<[N, N, N, N]>;
 export const bind = libc.func('int bind(int, intptr_t, uint32_t)') as Call<[N, N, N]>;
 export const connect = libc.func('int connect(int, intptr_t, uint32_t)') as Call<[N, N, N]>;
 export const listen = libc.func('int listen(int, int)') as Call<[N, N]>;

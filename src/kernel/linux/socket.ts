@@ -4,7 +4,7 @@
  */
 
 import { type Endpoint, formatEndpoint, isMapped } from '../../base/address.ts';
-import { AF_INET, AF_INET6, readSockaddr, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
+import { AF_INET, AF_INET6, AF_UNIX, readSockaddr, SOCKADDR_BYTES, writeSockaddr } from './address.ts';
 import { check, EINPROGRESS, lastErrno, SystemError } from './errors.ts';
 import * as libc from './libc.ts';
 import { allocate } from './memory.ts';
@@ -61,6 +61,13 @@ const optionLength = allocate(4);
 export function tcpSocket(address: Buffer): number {
   const family = isMapped(address) ? AF_INET : AF_INET6;
   return check('socket', libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+/** Two connected stream sockets that block, of this machine alone (unix(7)). */
+export function socketPair(): [number, number] {
+  const pair = allocate(8);
+  check('socketpair', libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.address));
+  return [pair.view.getInt32(0, true), pair.view.getInt32(4, true)];
 }
 
 /** Sets an integer option. */

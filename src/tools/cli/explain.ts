@@ -36,7 +36,7 @@ export function describeExplanation(url: string, self: string, explanation: Expl
 }
 
 function describeAuto(auto: ExplainedAuto, self: string, node: string): string[] {
-  const { bytes, known, anchorPermille, targetPermille, cases } = auto;
+  const { bytes, known, anchorPermille, targetPermille, byteTimes, cases } = auto;
   const rows = cases[0].estimates.map(({ row }) => row);
   const line = ({ connection, row, estimates }: ExplainedCase) => [
     connection,
@@ -49,6 +49,11 @@ function describeAuto(auto: ExplainedAuto, self: string, node: string): string[]
   return [
     `response: ${bytes} bytes, ${KNOWN[known]}`,
     `processors: ${self} ${anchorPermille / 10} %, ${node} ${targetPermille / 10} % busy`,
+    ...(byteTimes === 1
+      ? []
+      : [
+          `bytes cost ${byteTimes.toFixed(2)} times as much here, beside calls, as where prices were measured`,
+        ]),
     '',
     table([['connection', ...rows.map((row) => `${row}, us`), 'chosen'], ...cases.map(line)]),
     '',

@@ -8,6 +8,7 @@ import { AnchorFlows } from '../../../src/handoff/anchor/flows.ts';
 import { Handoffs } from '../../../src/handoff/anchor/handoffs.ts';
 import type { FourTuple } from '../../../src/handoff/flow/four-tuple.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
+import { CALLS_PER_KIB } from '../../../src/handoff/mechanism/prices.ts';
 import { Forwards } from '../../../src/handoff/move/forwards.ts';
 import { Guests } from '../../../src/handoff/move/guests.ts';
 import { HomeRoutes } from '../../../src/handoff/move/home-routes.ts';
@@ -313,6 +314,7 @@ export class Node {
       policies: { of: () => ({ choose: ({ path }) => this.#choose(path) }) },
       sizeOf: () => null,
       loadOf: () => ({ cpuPermille: 0 }),
+      callsPerKib: CALLS_PER_KIB,
       linkOf: linkFor,
       mayMoveTo: () => world.canMove,
       nextTaker: () => this.#drain.next(),

@@ -14,8 +14,11 @@ import {
 import {
   AUTO_ROWS,
   type AutoRow,
+  byteTimes,
+  CALLS_PER_KIB,
   HALF_PIPE_US,
   PRICES,
+  pricesFor,
   TURN_US,
 } from '../../../src/handoff/mechanism/prices.ts';
 
@@ -33,6 +36,7 @@ const IDLE: Situation = {
   overpaidUs: 0,
   anchorTimes: 1,
   targetTimes: 1,
+  prices: PRICES,
 };
 
 const permille = fc.integer({ min: 0, max: 1000 });
@@ -50,6 +54,7 @@ const situation: fc.Arbitrary<Situation> = fc
     overpaidUs: fc.integer({ min: 0, max: HALF_PIPE_US + TURN_US }),
     anchorTimes: permille.map(times),
     targetTimes: permille.map(times),
+    prices: fc.double({ min: 0.25, max: 4, noNaN: true }).map(pricesFor),
   })
   .map((one) => {
     const hasHalfPipe = one.hasHalfPipe && !one.isFirst;
@@ -69,6 +74,36 @@ test('prices grow with sizes, and are no less than what the two nodes have of th
       });
     }
   }
+});
+
+describe('where bytes cost more or less beside calls', () => {
+  test('a difference within what is measured in 2 ms is none, and a measurement that has failed is bounded', () => {
+    const times = [0.9, 1.1, 2, 0.5, 100, 0].map((more) => byteTimes(more * CALLS_PER_KIB));
+    assert.deepEqual(times, [1, 1, 2, 0.5, 4, 0.25]);
+  });
+
+  test('an empty response costs the same, a large one so many times as much', () => {
+    const twice = pricesFor(2);
+    assert.deepEqual(pricesFor(1), PRICES);
+    for (const name of AUTO_ROWS) {
+      const [then, now] = [PRICES[name].later, twice[name].later];
+      assert.deepEqual(now[0], then[0]);
+      assert.equal(now.at(-1)!.wholeUs, 2 * then.at(-1)!.wholeUs - then[0].wholeUs);
+    }
+  });
+
+  test('relay, which passes them on twice, is chosen for smaller responses only, or for larger ones as well', () => {
+    const rowAt = (times: number, bytes: number) =>
+      cheapest({ ...IDLE, bytes, hasHalfPipe: true, prices: pricesFor(times) });
+    assert.deepEqual(
+      [4, 1, 0.25].map((times) => rowAt(times, 8 * KIB)),
+      ['anchor', 'relay', 'relay'],
+    );
+    assert.deepEqual(
+      [4, 1, 0.25].map((times) => rowAt(times, 48 * KIB)),
+      ['anchor', 'anchor', 'relay'],
+    );
+  });
 });
 
 describe('a row’s cost', () => {
@@ -104,7 +139,7 @@ describe('a row’s cost', () => {
   });
 
   test('a busy node counts for more, up to a bound', () => {
-    assert.deepEqual([0, 500, 750, 1000].map(times), [1, 2, 4, 4]);
+    assert.deepEqual([0, 500, 750, 875, 1000].map(times), [1, 1, 1, 2, 4]);
     assert.equal(times(5000), MOST_TIMES);
   });
 });
@@ -133,7 +168,7 @@ describe('the row that is chosen', () => {
 
   test('is the same on a first request however busy both nodes are alike: all that they do is dearer', () => {
     const first = { ...IDLE, isFirst: true, bytes: 32 * KIB, requestsLeft: 8 };
-    for (const load of [0, 300, 600, 900])
+    for (const load of [0, 800, 900, 1000])
       assert.equal(
         cheapest({ ...first, anchorTimes: times(load), targetTimes: times(load) }),
         'anchor',
@@ -142,7 +177,7 @@ describe('the row that is chosen', () => {
   });
 
   test('makes no half-pipe on a first request that later ones of its size would not use, however busy the anchor is', () => {
-    for (const permille of [0, 300, 600, 1000]) {
+    for (const permille of [0, 800, 900, 1000]) {
       const first = { ...IDLE, isFirst: true, requestsLeft: 256, anchorTimes: times(permille) };
       assert.equal(cheapest(first), 'relay', `${permille}`);
       assert.equal(cheapest({ ...first, bytes: 256 * KIB }), 'anchor', `${permille}`);

@@ -8,6 +8,7 @@ import { LocalDelivery } from '../../../src/handoff/anchor/local.ts';
 import { RelayDelivery } from '../../../src/handoff/anchor/relay.ts';
 import { Dispatcher } from '../../../src/handoff/mechanism/dispatcher.ts';
 import type { RequestInProgress } from '../../../src/handoff/mechanism/mechanism.ts';
+import { CALLS_PER_KIB } from '../../../src/handoff/mechanism/prices.ts';
 import type { Delivery } from '../../../src/handoff/request/delivery.ts';
 import { FrameType, SetupMechanism } from '../../../src/protocol/backplane/frames.ts';
 import { SUITES } from '../../../src/protocol/tls/suites.ts';
@@ -137,6 +138,7 @@ class Case extends AnchorStand {
       policies: { of: () => ({ choose: () => this.#choice }) },
       sizeOf: () => this.#given.bytes ?? null,
       loadOf: () => ({ cpuPermille: 0 }),
+      callsPerKib: CALLS_PER_KIB,
       linkOf: () => (up ? link.link : undefined),
       mayMoveTo: () => true,
       nextTaker: () => null,

@@ -62,7 +62,13 @@ function status(): EngineStatus {
     boost: null,
     boosted: null,
     policies: {},
-    auto: { chosen: { relay: 0, anchor: 0, clone: 0 }, connectionRequests: 8, learntPaths: 0, meanBytes: {} },
+    auto: {
+      chosen: { relay: 0, anchor: 0, clone: 0 },
+      connectionRequests: 8,
+      learntPaths: 0,
+      meanBytes: {},
+      byteTimes: 1,
+    },
     cached: {},
     sites: [],
   };

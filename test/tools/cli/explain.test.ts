@@ -11,6 +11,7 @@ const AUTO: ExplainedAuto = {
   known: 'learnt',
   anchorPermille: 125,
   targetPermille: 20,
+  byteTimes: 1,
   cases: [
     {
       connection: 'new, goes on',
