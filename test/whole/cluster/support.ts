@@ -285,7 +285,9 @@ export class Stand {
       grown[name] = Object.fromEntries(
         reasons.filter((key) => now[key] !== then[key]).map((key) => [key, now[key] - (then[key] ?? 0)]),
       );
-      grown[name].guard_rst = (await this.lab.admin(name, '/api/status')).router.guard_rst;
+      // And the router what it has dropped, or made another of.
+      const { router } = await this.lab.admin(name, '/api/status');
+      for (const key of ['guard_rst', 'lease_ended', 'ended', 'no_range']) grown[name][key] = router[key];
     }
     assert.deepEqual(grown, {}, 'resets sent by nodes');
   }

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Item, Job } from '../cluster/client.ts';
+import { together } from '../cluster/faults.ts';
 import { item, KIB, MIB, mix, Stand } from '../cluster/support.ts';
 import type { ExpectJob, ExpectReport } from './expecting-client.ts';
 
@@ -85,7 +86,7 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
   async function losesNothing(
     job: Job,
     { moves, parked }: { moves: number; parked: number },
-    meanwhile: () => Promise<void> = async () => {},
+    meanwhile: (isOver: () => boolean) => Promise<void> = async () => {},
   ): Promise<void> {
     const before = {
       lost: await lostOnce(),
@@ -97,7 +98,11 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const replayed = async () => (await stand.total('segments_replayed')) - before.replayed;
     let rounds = 0;
     do {
-      await Promise.all([stand.runRight(job), meanwhile()]);
+      let isOver = false;
+      const running = stand.runRight(job).finally(() => {
+        isOver = true;
+      });
+      await Promise.all([running, meanwhile(() => isOver)]);
       rounds++;
     } while ((await replayed()) < parked && rounds < MAX_ROUNDS);
     assert.ok((await stand.total('migrations_out')) - before.out >= rounds * moves, 'connections have moved');
@@ -178,14 +183,19 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const before = await resumed();
     const items = mix(6, [KIB], ['migrate.test']);
     const job: Job = { address: 'a', items, connections: 10, pipeline: 2, behindUs: 20_000 };
-    await losesNothing(job, { moves: 0, parked: 5 }, async () => {
+    await losesNothing(job, { moves: 0, parked: 5 }, async (isOver) => {
+      await together(stand);
+      const now = await resumed();
       stand.lab.signal('b', 'SIGSTOP');
       try {
-        await stand.until('connections stay', async () => (await resumed()) >= before + 3);
+        // Nothing moves to a node that has been silent for 1.25 s: clients that come later than that stay without trying.
+        const stay = async () => isOver() || (await resumed()) >= now + 3;
+        await stand.until('connections stay', stay);
       } finally {
         stand.lab.signal('b', 'SIGCONT');
       }
     });
+    assert.ok((await resumed()) >= before + 3, 'connections have tried to move');
     await stand.nothingLeft();
   });
 });
