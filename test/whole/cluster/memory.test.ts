@@ -244,7 +244,13 @@ describe('policy cached in a cluster', { ...skipUnlessRoot(), timeout: 150_000 }
     stand = await Stand.up({
       name: 'clmemory',
       sizes: [],
-      set: ['observe.accessLog=off', 'nodes.b.engines=2', 'limits.cacheBytes=262144'],
+      set: [
+        'observe.accessLog=off',
+        'nodes.b.engines=2',
+        'limits.cacheBytes=262144',
+        // A request is to go to who has the document, however long a busy machine takes for it.
+        'timeouts.setupMs=5000',
+      ],
       sites: writeSites,
     });
   });
