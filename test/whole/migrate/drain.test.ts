@@ -14,6 +14,8 @@ const IS_LONG = process.env.BATON_LONG === '1';
 const MAIN = fileURLToPath(new URL('../../../src/tools/cli/main.js', import.meta.url));
 const LAB = 'mgdrain';
 const DOWNLOAD = 4 * MIB;
+/** Eight of them take 8 s by the client's link: a busy machine takes seconds to run another client meanwhile. */
+const LONG_DOWNLOAD = 12 * MIB;
 const STOP_SECONDS = 20;
 const WRK_LIMIT_SECONDS = 90;
 const NODES = ['a', 'b', 'c'];
@@ -23,7 +25,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
   before(async () => {
     stand = await Stand.up({
       name: LAB,
-      sizes: [KIB, 16 * KIB, DOWNLOAD],
+      sizes: [KIB, 16 * KIB, DOWNLOAD, LONG_DOWNLOAD],
       rate: '100mbit',
       // A connection may rest for longer than a new one may take to ask.
       set: [
@@ -90,7 +92,7 @@ describe('draining and restarting nodes', { ...skipUnlessRoot(), timeout: 290_00
     const moved = () => atOthers('migrations_in');
     const refused = () => atOthers('migrations_refused');
     const before = { moved: await moved(), refused: await refused() };
-    const items = [item('local.test', DOWNLOAD)];
+    const items = [item('local.test', LONG_DOWNLOAD)];
     const running = stand.run({ address: 'a', items, connections: 8, silenceMs: 20_000 });
     running.catch(() => {});
     await clientsAt(['a'], 8);
