@@ -45,22 +45,16 @@ describe('self-delegation', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
     return stand.runRight({ address, items, connections: CONNECTIONS, each: !name.startsWith('clone') });
   }
 
-  /** What a node has given to another and answers itself: on a busy machine it comes there too late (125 ms). */
-  async function cameBack(node: string): Promise<number> {
-    const { counters } = await stand.lab.admin(node, '/api/status');
-    return counters.handoffs_rejected + counters.handoffs_timed_out;
-  }
-
   for (const name of ['split', 'clone']) {
     for (const percent of [0, 40, 100]) {
       test(`${name}: ${percent} % of every node's requests, in all directions at once`, async () => {
-        const before = await Promise.all(NODES.map(cameBack));
+        const before = await Promise.all(NODES.map((node) => stand.cameBack(node)));
         const reports = await Promise.all(NODES.map((node) => ask(node, `${name}${percent}`)));
         const given = (REQUESTS * percent) / 100;
         for (const [i, node] of NODES.entries()) {
           const { byNode, byMechanism } = reports[i];
           // One that came back is chosen for anew, among those that are left.
-          const back = (await cameBack(node)) - before[i];
+          const back = (await stand.cameBack(node)) - before[i];
           assert.ok(back <= given / 10, `${node}: ${back} requests came back`);
           const own = byNode[node] ?? 0;
           const more = own - (REQUESTS - given);
