@@ -97,13 +97,16 @@ export function processesIn(path: string): ProcessId[] {
   return processesOf((directory) => readlinkSync(join(directory, 'ns/net')) === wanted);
 }
 
-/** The processes that have one of these as an argument of their command line. */
+/**
+ * The processes that have one of these as an argument of their command line, and those that have none: they are just
+ * beginning a program (execve(2)), which may have one. A kernel's thread has no program.
+ */
 export function processesWith(args: readonly string[]): ProcessId[] {
-  return processesOf((directory) =>
-    readFileSync(join(directory, 'cmdline'), 'utf8')
-      .split('\0')
-      .some((arg) => args.includes(arg)),
-  );
+  return processesOf((directory) => {
+    const line = readFileSync(join(directory, 'cmdline'), 'utf8');
+    if (line === '') return readlinkSync(join(directory, 'exe')) !== '';
+    return line.split('\0').some((arg) => args.includes(arg));
+  });
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));

@@ -251,6 +251,23 @@ describe('lab', { ...skipUnlessRoot(), timeout: 180_000 }, () => {
     assertGone(name, []);
   });
 
+  test('a process is found by its arguments while it goes from program to program', async () => {
+    const name = labName('x');
+    const again = `exec sh -c "$0" "$0" ${name}`;
+    const child = spawn('sh', ['-c', again, again, name], { stdio: 'ignore' });
+    const ended = once(child, 'close');
+    try {
+      for (let looks = 0; looks < 200; looks++)
+        assert.ok(
+          processesWith([name]).some(({ pid }) => pid === child.pid),
+          `look ${looks}`,
+        );
+    } finally {
+      child.kill('SIGKILL');
+      await ended;
+    }
+  });
+
   test('a command that its killed builder was waiting for leaves nothing behind', async () => {
     const lab = new URL('../../../src/tools/lab/lab.js', import.meta.url).href;
     const name = labName('w');
