@@ -63,7 +63,7 @@ export function tcpSocket(address: Buffer): number {
   return check('socket', libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
-/** Two connected stream sockets that block, of this machine alone (unix(7)). */
+/** Two connected stream sockets of this machine alone (unix(7)). */
 export function socketPair(): [number, number] {
   const pair = allocate(8);
   check('socketpair', libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.address));
