@@ -18,7 +18,7 @@ static __always_inline __u32 segment_end(const struct segment *s)
  * own socket may have heard of more window before the flow began, and sent what is in the first range. */
 static __always_inline __u32 last_acknowledgement(const struct flow_rules *r, const struct flow_observed *o)
 {
-	const struct range *first = &r->range[0], *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	const struct range *first = &r->range[0], *last = last_range(r);
 	__u32 beyond = o->edge + (1U << (r->client_scale & 15));
 	__u32 own = first->open ? first->start + (o->sent_next - first->local) : first->end;
 

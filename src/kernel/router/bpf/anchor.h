@@ -39,7 +39,7 @@ static __always_inline int wants_delivery(const struct flow_rules *r, const stru
 static __always_inline int is_over(const struct flow_rules *r, const struct segment *s, const struct flow_observed *o,
 				   __u32 acked)
 {
-	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	const struct range *last = last_range(r);
 
 	return (r->flags & FLAG_CLOSING) && !s->payload && !(s->tcp.flags & (TCP_FIN | TCP_RST | TCP_SYN)) &&
 	       !before(bpf_ntohl(s->tcp.seq), o->in_next) && last->owner == OWNER_SELF && last->open &&
@@ -95,7 +95,7 @@ static __always_inline int ingress_anchor(struct __sk_buff *skb, struct segment 
  * and beyond the point up to which timestamps are remembered (RFC 7323 4.3). */
 static __always_inline __u32 away_sequence(const struct flow_rules *r, const struct flow_observed *o, __u32 local)
 {
-	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	const struct range *last = last_range(r);
 
 	/* A window probe: one acknowledged byte before, so that the client answers with what it holds. */
 	if (local == r->own_next - 1)

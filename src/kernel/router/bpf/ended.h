@@ -115,7 +115,7 @@ static __always_inline int is_ended_by_process(const struct flow_rules *r)
  * comes; else nobody will say where the response ends. Returns whether it has one, and that in `sequence`. */
 static __always_inline int place_of_fin(const struct flow_rules *r, const struct segment *s, __u32 *sequence)
 {
-	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	const struct range *last = last_range(r);
 
 	*sequence = last->end;
 	return !last->open && !s->payload && bpf_ntohl(s->tcp.seq) == r->own_next && !(r->flags & FLAG_FOLLOW);

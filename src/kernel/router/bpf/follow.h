@@ -18,7 +18,7 @@ static __always_inline __u8 epoch_bits(const struct flow_rules *r)
 static __always_inline int follow(struct __sk_buff *skb, const struct segment *s, const struct flow_rules *r,
 				  struct flow_observed *o)
 {
-	__u32 owner = r->range[(r->count - 1) & (MAX_RANGES - 1)].owner, next = bpf_ntohl(s->tcp.seq) + s->payload;
+	__u32 owner = last_range(r)->owner, next = bpf_ntohl(s->tcp.seq) + s->payload;
 	__be16 flags = bpf_htons(s->tcp.doff << 8 | s->tcp.flags);
 	__be16 marked = bpf_htons((s->tcp.doff & ~EPOCH_BITS) << 8 | epoch_bits(r) << 8 | s->tcp.flags | TCP_URG);
 	__be16 now_ms = bpf_htons((__u16)(bpf_ktime_get_ns() / 1000000));
@@ -46,7 +46,7 @@ static __always_inline int follow(struct __sk_buff *skb, const struct segment *s
 /* A request that begins when the whole response before it is acknowledged; or, while its end is not known here, some. */
 static __always_inline int follows(const struct flow_rules *r, const struct segment *s)
 {
-	const struct range *last = &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+	const struct range *last = last_range(r);
 	__u32 ack = bpf_ntohl(s->tcp.ack);
 
 	if (!(r->flags & FLAG_FOLLOW) || !s->payload || (s->tcp.flags & TCP_URG))

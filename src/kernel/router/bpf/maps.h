@@ -59,6 +59,12 @@ static __always_inline const struct flow_rules *rules_of(__u32 slot)
 	return flow ? &flow->copy[*(volatile __u32 *)&flow->active & 1] : NULL;
 }
 
+/* The range of whoever sends now, or sent last; there must be one. The mask is for the verifier. */
+static __always_inline const struct range *last_range(const struct flow_rules *r)
+{
+	return &r->range[(r->count - 1) & (MAX_RANGES - 1)];
+}
+
 /* The role of this node in a flow, with where the flow is; ROLE_NONE: there is no flow. */
 static __always_inline __u32 find_flow(const struct flow_key *key, __u32 *slot, const struct flow_rules **r,
 				       struct flow_observed **o)
