@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Report } from './client.ts';
+import { inTime } from './faults.ts';
 import { item, KIB, Stand } from './support.ts';
 
 const NODES = ['a', 'b', 'c'];
@@ -48,25 +49,14 @@ describe('self-delegation', { ...skipUnlessRoot(), timeout: 120_000 }, () => {
   for (const name of ['split', 'clone']) {
     for (const percent of [0, 40, 100]) {
       test(`${name}: ${percent} % of every node's requests, in all directions at once`, async () => {
-        const before = await Promise.all(NODES.map((node) => stand.cameBack(node)));
-        const reports = await Promise.all(NODES.map((node) => ask(node, `${name}${percent}`)));
+        const all = () => Promise.all(NODES.map((node) => ask(node, `${name}${percent}`)));
+        const reports = await inTime(stand, NODES, all);
         const given = (REQUESTS * percent) / 100;
         for (const [i, node] of NODES.entries()) {
           const { byNode, byMechanism } = reports[i];
-          // One that came back is chosen for anew, among those that are left.
-          const back = (await stand.cameBack(node)) - before[i];
-          assert.ok(back <= given / 10, `${node}: ${back} requests came back`);
-          const own = byNode[node] ?? 0;
-          const more = own - (REQUESTS - given);
-          assert.ok(more >= 0 && more <= back, `${node} answers ${own} itself, ${back} came back`);
-          assert.equal(byMechanism[name] ?? 0, REQUESTS - own, node);
-          for (const other of NODES.filter((each) => each !== node)) {
-            const missed = Math.abs(given / 2 - (byNode[other] ?? 0));
-            assert.ok(
-              missed <= back,
-              `${node} gives to the others in turn, and ${other} has ${byNode[other]}`,
-            );
-          }
+          const others = NODES.filter((other) => other !== node).map((other) => byNode[other] ?? 0);
+          assert.deepEqual([byNode[node] ?? 0, byMechanism[name] ?? 0], [REQUESTS - given, given], node);
+          assert.deepEqual(others, [given / 2, given / 2], `${node} gives to the others in turn`);
         }
         await stand.nothingLeft();
       });

@@ -270,12 +270,6 @@ export class Stand {
     return (await this.lab.counters('client')).TcpExtBeyondWindow ?? 0;
   }
 
-  /** Requests that a node has given to another and answers itself: on a busy machine they come there too late (125 ms). */
-  async cameBack(node: string): Promise<number> {
-    const { counters } = await this.lab.admin(node, '/api/status');
-    return counters.handoffs_rejected + counters.handoffs_timed_out;
-  }
-
   async markResets(): Promise<void> {
     for (const { name } of this.lab.nodes) this.#marked.set(name, await this.lab.counters(name));
   }

@@ -7,6 +7,7 @@ import { RejectReason } from '../../../src/protocol/backplane/frames.ts';
 import { checkRamp } from '../../../src/tools/lab/ramp.ts';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Job } from '../cluster/client.ts';
+import { whetherOver } from '../cluster/faults.ts';
 import { item, KIB, Stand } from '../cluster/support.ts';
 import type { PeerJob, PeerReport } from './peer.ts';
 
@@ -87,15 +88,13 @@ describe('migration faults', { ...skipUnlessRoot(), timeout: 170_000 }, () => {
         stand.lab.signal('b', 'SIGSTOP');
         const before = await resumes();
         const running = stand.runRight(clients);
-        let isOver = false;
-        running
-          .catch(() => {})
-          .finally(() => {
-            isOver = true;
-          });
+        const isOver = whetherOver(running);
         const haveGoneOn = async () => (await resumes()) - before >= 20;
-        await stand.until('connections go on, or none has moved', async () => isOver || (await haveGoneOn()));
-        if (!isOver) await stand.kill('b');
+        await stand.until(
+          'connections go on, or none has moved',
+          async () => isOver() || (await haveGoneOn()),
+        );
+        if (!isOver()) await stand.kill('b');
         assert.deepEqual((await running).byNode, { a: 80 });
         return haveGoneOn();
       },

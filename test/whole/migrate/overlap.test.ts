@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { skipUnlessRoot } from '../../tools/lab/root.ts';
 import type { Item, Job } from '../cluster/client.ts';
-import { together } from '../cluster/faults.ts';
+import { together, whetherOver } from '../cluster/faults.ts';
 import { item, KIB, MIB, mix, Stand } from '../cluster/support.ts';
 import type { ExpectJob, ExpectReport } from './expecting-client.ts';
 
@@ -98,11 +98,8 @@ describe('clients that send while their connection moves', { ...skipUnlessRoot()
     const replayed = async () => (await stand.total('segments_replayed')) - before.replayed;
     let rounds = 0;
     do {
-      let isOver = false;
-      const running = stand.runRight(job).finally(() => {
-        isOver = true;
-      });
-      await Promise.all([running, meanwhile(() => isOver)]);
+      const running = stand.runRight(job);
+      await Promise.all([running, meanwhile(whetherOver(running))]);
       rounds++;
     } while ((await replayed()) < parked && rounds < MAX_ROUNDS);
     assert.ok((await stand.total('migrations_out')) - before.out >= rounds * moves, 'connections have moved');
