@@ -1,7 +1,7 @@
 /**
  * What a request costs by each row that mechanism `auto` chooses among, as `npm run bench -- against-proxies` measures
- * it (docs/figures.md has machine and date). Rows are compared with each other. Where everything
- * takes longer or less the choice is the same; where bytes do beside calls (`pricesFor`), it is not.
+ * it (docs/figures.md has machine and date). Rows are compared with each other. Where everything takes
+ * longer or less the choice is the same; where bytes do beside calls (`pricesFor`), it is not.
  */
 
 /** What one request costs: processor time in microseconds. */
@@ -102,7 +102,7 @@ export const HALF_PIPE_US = 50;
 /** The out-half goes from the anchor's own socket to a target, or back: numbers and window are read out, or told. */
 export const TURN_US = 12;
 
-/** What a KiB costs beside a call on the machine of these prices (src/node/engine/bytes-against-calls.ts). */
+/** What a KiB costs beside a call on the machine of these prices (src/node/process/bytes-against-calls.ts). */
 export const CALLS_PER_KIB = 0.28;
 /** The measurement takes 2 ms: what differs by less is taken for the same. */
 const SAME_TIMES = 1.25;

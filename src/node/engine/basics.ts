@@ -17,6 +17,8 @@ export interface EngineOptions {
   /** The credentials of each site that is served over TLS. */
   readonly credentials: readonly Credentials[];
   readonly mac: Buffer;
+  /** What a KiB costs on this machine that is sealed, passed on and opened, in what a call costs. */
+  readonly callsPerKib: number;
   /** The counters of every engine of the node, by index; this engine writes only its own. */
   readonly counters: readonly SharedArrayBuffer[];
   readonly router: RouterHandles;

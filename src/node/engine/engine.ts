@@ -14,7 +14,6 @@ import type { Loop, Source } from '../../kernel/loop/loop.ts';
 import { TlsAcceptor } from '../../protocol/tls/handshake.ts';
 import { AnswerParts } from './answer-parts.ts';
 import { basicsOf, type EngineOptions } from './basics.ts';
-import { callsPerKib } from './bytes-against-calls.ts';
 import { CLIENT_SOCKETS } from './client-sockets.ts';
 import { ClusterParts } from './cluster-parts.ts';
 import { Drain } from './drain.ts';
@@ -116,7 +115,7 @@ export class Engine {
       policies,
       sizeOf: (site, head) => policies.sizeOf(site, head),
       loadOf: (node) => loads.of(node),
-      callsPerKib: callsPerKib(),
+      callsPerKib: options.callsPerKib,
       linkOf: (node, connection) => members.linkOf(node, connection),
       mayMoveTo: (node) => views.mayMove(node),
       nextTaker: () => this.#drain.next(),

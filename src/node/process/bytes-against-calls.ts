@@ -1,7 +1,7 @@
 /**
  * What bytes cost on this machine beside calls: rows of mechanism auto differ in how often they pass a response on, and
  * in how much they do besides (prices.ts). Machines differ in one against the other: with other mitigations, memory, or
- * cipher instructions. It takes 2 ms, when an engine starts.
+ * cipher instructions. It takes 2 ms, when a node starts.
  */
 import { randomBytes } from 'node:crypto';
 import { check } from '../../kernel/linux/errors.ts';

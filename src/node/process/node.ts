@@ -13,6 +13,7 @@ import { Doors } from '../admin/doors.ts';
 import { AccessLog, logEngine, openProcessLog, type ProcessLog } from '../admin/log.ts';
 import { startAdmin } from '../admin/server.ts';
 import { leftOn, PublicAddresses, wantedAddresses } from './addresses.ts';
+import { callsPerKib } from './bytes-against-calls.ts';
 import { Certificates, EXPIRES_SOON_DAYS, LOOK_MS, type Renewal } from './certificates.ts';
 import { Digests } from './digests.ts';
 import { type EngineBase, type EngineThread, listening, startEngine, stopEngine } from './engine-threads.ts';
@@ -67,6 +68,7 @@ async function start(config: ClusterConfig, self: NodeConfig, back: Back[]): Pro
     clusterKey: clusterKey(config.key),
     credentials,
     mac: macOf(self.interface),
+    callsPerKib: callsPerKib(),
     router: router.handles,
     counters: Array.from({ length: self.engines }, () => new Counters().buffer),
   };

@@ -1,9 +1,9 @@
-/** What bytes cost beside calls, as an engine measures it when it starts. */
+/** What bytes cost beside calls, as a node measures it when it starts. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { byteTimes } from '../../../src/handoff/mechanism/prices.ts';
-import { callsPerKib } from '../../../src/node/engine/bytes-against-calls.ts';
+import { callsPerKib } from '../../../src/node/process/bytes-against-calls.ts';
 
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
